@@ -1,0 +1,247 @@
+//! Rings lent while bytes wait, and only then.
+
+use std::cell::RefCell;
+use std::fmt;
+use std::rc::Rc;
+
+use crate::RingBuffer;
+
+/// A bounded store of rings of one capacity, for many connections of which few hold bytes at once.
+///
+/// A connection reserves a [`Slot`] when it begins: the right to one ring. It has a ring in hand only
+/// from the first byte that waits to the last, so an idle connection costs no buffer; and since
+/// the ring that was given back last is lent first, a busy loop works on memory that is warm in cache.
+///
+/// Invariants: `lent <= reserved <= max_rings`, so memory never exceeds `max_rings * ring_capacity`
+/// bytes plus a few spare rings; a slot gets its ring whenever it asks, because the bound is checked
+/// when the slot is reserved.
+///
+/// A `Pool` is a handle: its clones are the same pool. It belongs to one thread.
+///
+/// ```
+/// use ringbuf::Pool;
+///
+/// let pool = Pool::new(64 * 1024, 2);
+/// let mut slot = pool.reserve().expect("the pool is new");
+/// assert_eq!(pool.lent(), 0);
+/// assert_eq!(slot.ring().push_slice(b"bytes"), 5);
+/// assert_eq!(pool.lent(), 1);
+/// slot.ring().clear();
+/// slot.settle();
+/// assert_eq!(pool.lent(), 0);
+/// ```
+#[derive(Clone)]
+pub struct Pool {
+    shared: Rc<Shared>,
+}
+
+/// The right to one ring of a [`Pool`]. Dropping it gives the right, and the ring, back.
+pub struct Slot {
+    pool: Pool,
+    ring: Option<RingBuffer>,
+}
+
+/// Rings that lie ready at the most. More than a few are only needed after many connections stalled
+/// at once, and then the memory is better returned.
+const SPARE_RINGS: usize = 16;
+
+struct Shared {
+    ring_capacity: usize,
+    max_rings: usize,
+    state: RefCell<State>,
+}
+
+#[derive(Default)]
+struct State {
+    spare: Vec<RingBuffer>,
+    reserved: usize,
+    lent: usize,
+}
+
+impl Pool {
+    /// A pool of at most `max_rings` rings of `ring_capacity` bytes each. Nothing is allocated yet.
+    ///
+    /// # Panics
+    ///
+    /// If `ring_capacity` is 0.
+    #[must_use]
+    pub fn new(ring_capacity: usize, max_rings: usize) -> Self {
+        assert!(ring_capacity > 0, "a ring buffer needs a capacity of at least 1 byte");
+        Self { shared: Rc::new(Shared { ring_capacity, max_rings, state: RefCell::default() }) }
+    }
+
+    /// Reserves the right to one ring, or `None` if all `max_rings` are reserved.
+    #[must_use]
+    pub fn reserve(&self) -> Option<Slot> {
+        let mut state = self.shared.state.borrow_mut();
+        if state.reserved == self.shared.max_rings {
+            return None;
+        }
+        state.reserved += 1;
+        Some(Slot { pool: self.clone(), ring: None })
+    }
+
+    /// The number of slots that are reserved now.
+    #[must_use]
+    pub fn reserved(&self) -> usize {
+        self.shared.state.borrow().reserved
+    }
+
+    /// The number of rings that are in the hands of slots now.
+    #[must_use]
+    pub fn lent(&self) -> usize {
+        self.shared.state.borrow().lent
+    }
+
+    fn lend(&self) -> RingBuffer {
+        let mut state = self.shared.state.borrow_mut();
+        state.lent += 1;
+        state.spare.pop().unwrap_or_else(|| RingBuffer::new(self.shared.ring_capacity))
+    }
+
+    fn take_back(&self, mut ring: RingBuffer) {
+        ring.clear();
+        let mut state = self.shared.state.borrow_mut();
+        state.lent -= 1;
+        if state.spare.len() < SPARE_RINGS {
+            state.spare.push(ring);
+        }
+    }
+}
+
+impl Slot {
+    /// The ring, lent from the pool now if it is not in hand.
+    pub fn ring(&mut self) -> &mut RingBuffer {
+        self.ring.get_or_insert_with(|| self.pool.lend())
+    }
+
+    /// Gives the ring back if it is in hand and empty. Call it at the end of each step.
+    pub fn settle(&mut self) {
+        if self.ring.as_ref().is_some_and(RingBuffer::is_empty) {
+            self.discard();
+        }
+    }
+
+    /// Forgets all waiting bytes and gives the ring back.
+    pub fn discard(&mut self) {
+        if let Some(ring) = self.ring.take() {
+            self.pool.take_back(ring);
+        }
+    }
+
+    /// The number of bytes waiting; 0 without a ring in hand.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.ring.as_ref().map_or(0, RingBuffer::len)
+    }
+
+    /// The number of bytes that still fit; the whole capacity without a ring in hand.
+    #[must_use]
+    pub fn free(&self) -> usize {
+        self.pool.shared.ring_capacity - self.len()
+    }
+
+    /// Whether no byte waits.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// Whether no byte fits any more.
+    #[must_use]
+    pub fn is_full(&self) -> bool {
+        self.free() == 0
+    }
+}
+
+impl Drop for Slot {
+    fn drop(&mut self) {
+        self.discard();
+        self.pool.shared.state.borrow_mut().reserved -= 1;
+    }
+}
+
+impl fmt::Debug for Pool {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let state = self.shared.state.borrow();
+        f.debug_struct("Pool")
+            .field("ring_capacity", &self.shared.ring_capacity)
+            .field("max_rings", &self.shared.max_rings)
+            .field("reserved", &state.reserved)
+            .field("lent", &state.lent)
+            .field("spare", &state.spare.len())
+            .finish()
+    }
+}
+
+impl fmt::Debug for Slot {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Slot").field("ring", &self.ring).finish()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_more_than_max_rings_can_be_reserved() {
+        let pool = Pool::new(8, 2);
+        let first = pool.reserve().unwrap();
+        let _second = pool.reserve().unwrap();
+        assert!(pool.reserve().is_none());
+        drop(first);
+        assert_eq!(pool.reserved(), 1);
+        assert!(pool.reserve().is_some());
+    }
+
+    #[test]
+    fn a_ring_is_lent_only_while_bytes_wait() {
+        let pool = Pool::new(8, 1);
+        let mut slot = pool.reserve().unwrap();
+        assert_eq!((pool.lent(), slot.len(), slot.free()), (0, 0, 8));
+        assert_eq!(slot.ring().push_slice(b"abc"), 3);
+        slot.settle();
+        assert_eq!((pool.lent(), slot.len(), slot.free()), (1, 3, 5));
+        slot.ring().consume(3);
+        slot.settle();
+        assert_eq!(pool.lent(), 0);
+    }
+
+    #[test]
+    fn the_last_ring_used_is_lent_first_and_clean() {
+        let pool = Pool::new(8, 2);
+        let (mut a, mut b) = (pool.reserve().unwrap(), pool.reserve().unwrap());
+        let _ = a.ring().push_slice(b"aaa");
+        let _ = b.ring().push_slice(b"bbb");
+        let address = |slot: &mut Slot| slot.ring().as_slices().0.as_ptr();
+        let (first, last) = (address(&mut a), address(&mut b));
+        assert_ne!(first, last);
+        a.discard();
+        drop(b);
+        assert!(a.ring().is_empty(), "nobody sees another's bytes");
+        assert_eq!(address(&mut a), last);
+    }
+
+    #[test]
+    fn a_dropped_slot_gives_back_its_ring_and_its_right() {
+        let pool = Pool::new(8, 1);
+        let mut slot = pool.reserve().unwrap();
+        let _ = slot.ring().push_slice(b"abc");
+        drop(slot);
+        assert_eq!((pool.lent(), pool.reserved()), (0, 0));
+    }
+
+    #[test]
+    fn memory_of_a_crowd_is_returned_when_it_has_gone() {
+        let pool = Pool::new(8, 100);
+        let mut slots: Vec<Slot> = (0..100).map(|_| pool.reserve().unwrap()).collect();
+        for slot in &mut slots {
+            let _ = slot.ring().push_slice(b"x");
+        }
+        assert_eq!(pool.lent(), 100);
+        slots.clear();
+        assert_eq!(pool.lent(), 0);
+        assert_eq!(pool.shared.state.borrow().spare.len(), SPARE_RINGS);
+    }
+}
