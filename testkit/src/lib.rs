@@ -1,0 +1,14 @@
+//! Socket peers that misbehave on purpose, to prove TCP programs with.
+//!
+//! The kit is black-box: it knows a proxy by its address and its command line only, so that it can judge any of
+//! them. Runs on Linux; nothing here sleeps to synchronise, and every wait has a deadline.
+//!
+//! | module | what it is for |
+//! |---|---|
+//! | [`seed`] | one number that decides everything random, and the line that replays a failure |
+//! | [`payload`] | bytes that know their place in the stream, and the check that they arrived there |
+//! | [`scripted`] | in-memory readers and writers that are short, blocked, interrupted or failing |
+
+pub mod payload;
+pub mod scripted;
+pub mod seed;
