@@ -8,7 +8,9 @@
 //! | [`seed`] | one number that decides everything random, and the line that replays a failure |
 //! | [`payload`] | bytes that know their place in the stream, and the check that they arrived there |
 //! | [`scripted`] | in-memory readers and writers that are short, blocked, interrupted or failing |
+//! | [`web`] | a web page with many pictures, for proxies to stand in front of |
 
 pub mod payload;
 pub mod scripted;
 pub mod seed;
+pub mod web;

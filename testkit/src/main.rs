@@ -1,0 +1,75 @@
+//! The `testkit` program: the peers of the test kit, for use from a shell.
+
+use std::io::{self, Write};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::process::ExitCode;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+use testkit::seed::Seed;
+use testkit::web;
+
+/// Peers to prove TCP programs with.
+#[derive(Debug, Parser)]
+#[command(version)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Serve a web page with many pictures, and large files at /large?bytes=N
+    Origin(OriginArgs),
+}
+
+#[derive(Debug, Args)]
+struct OriginArgs {
+    /// Where to listen
+    #[arg(long, value_name = "ADDR", default_value_t = IpAddr::V4(Ipv4Addr::LOCALHOST))]
+    bind: IpAddr,
+    /// The port; 0 is any free one
+    #[arg(long, default_value_t = 0)]
+    port: u16,
+    /// The version to speak: 1.0 closes after each answer, 1.1 keeps connections
+    #[arg(long, value_enum, default_value_t = Version::V1_1)]
+    http: Version,
+    /// What the pictures and the large files are made from
+    #[arg(long, value_name = "HEX", default_value_t = Seed::new(1))]
+    seed: Seed,
+}
+
+#[derive(Clone, Copy, Debug, ValueEnum)]
+enum Version {
+    #[value(name = "1.0")]
+    V1_0,
+    #[value(name = "1.1")]
+    V1_1,
+}
+
+fn main() -> ExitCode {
+    let result = match Cli::parse().command {
+        Command::Origin(args) => origin(&args),
+    };
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            // Nothing is left to do when stderr is closed too.
+            let _ = writeln!(io::stderr(), "testkit: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// Prints where it listens as its first line, then serves until killed.
+fn origin(args: &OriginArgs) -> Result<(), String> {
+    let address = SocketAddr::new(args.bind, args.port);
+    let http = match args.http {
+        Version::V1_0 => web::Http::V1_0,
+        Version::V1_1 => web::Http::V1_1,
+    };
+    let origin = web::Origin::bind(address, http, args.seed)
+        .map_err(|error| format!("cannot listen on {address}: {error}"))?;
+    writeln!(io::stdout(), "listening on {}", origin.address())
+        .map_err(|error| format!("cannot say where it listens: {error}"))?;
+    origin.serve().map_err(|error| format!("cannot accept: {error}"))
+}
