@@ -1,0 +1,227 @@
+//! Connecting to a host: every address, staggered, within one deadline.
+
+use std::collections::VecDeque;
+use std::error::Error;
+use std::fmt;
+use std::io::{self, ErrorKind};
+use std::net::{SocketAddr, TcpStream};
+use std::time::{Duration, Instant};
+
+use rustix::io::Errno;
+use socket2::{Domain, Protocol, SockRef, Socket, Type};
+
+use crate::{Intents, Ready, SocketOptions, Source, Stream};
+
+/// An attempt to reach one of several addresses of the same host, after RFC 8305 ("happy eyeballs").
+///
+/// The first address is tried at once, the next one when the attempt before has failed or has been
+/// silent for 250 ms, with the address families taking turns; the first connection that is made wins
+/// and the others are given up. It is a part of a session: the session passes on
+/// [`intents`](Connector::intents) and calls [`advance`](Connector::advance). Dropping it gives up.
+#[derive(Debug)]
+pub struct Connector {
+    untried: VecDeque<SocketAddr>,
+    attempts: Vec<Attempt>,
+    failures: Vec<(SocketAddr, io::Error)>,
+    next_attempt: Instant,
+    deadline: Instant,
+    timeout: Duration,
+    options: SocketOptions,
+}
+
+/// What has become of a [`Connector`].
+#[must_use]
+#[derive(Debug)]
+pub enum Connect {
+    /// No answer yet.
+    Pending,
+    /// The connection is made; the connector has done its work.
+    Connected(Connected),
+    /// No address can be reached; the connector has done its work.
+    Failed(ConnectError),
+}
+
+/// A connection that was made.
+#[derive(Debug)]
+pub struct Connected {
+    /// The connection.
+    pub stream: Stream,
+    /// The address that answered.
+    pub address: SocketAddr,
+    /// Set if the peer has reset the connection already and had sent nothing: asking whether the
+    /// connection was made has used up the error that a read would have shown.
+    pub reset: Option<io::Error>,
+}
+
+/// Why no address could be reached: every attempt with its error.
+#[derive(Debug)]
+pub struct ConnectError {
+    /// The addresses in the order in which they failed, and why.
+    pub attempts: Vec<(SocketAddr, io::Error)>,
+}
+
+#[derive(Debug)]
+struct Attempt {
+    stream: Stream,
+    address: SocketAddr,
+}
+
+/// How long an attempt may be silent before the next one starts beside it (RFC 8305, section 5).
+const STAGGER: Duration = Duration::from_millis(250);
+
+impl Connector {
+    /// Prepares to connect to one of `addresses` within `timeout` of `now`; [`advance`](Self::advance)
+    /// then begins.
+    #[must_use]
+    pub fn new(addresses: &[SocketAddr], timeout: Duration, options: SocketOptions, now: Instant) -> Self {
+        Self {
+            untried: interleave(addresses),
+            attempts: Vec::new(),
+            failures: Vec::new(),
+            next_attempt: now,
+            deadline: now + timeout,
+            timeout,
+            options,
+        }
+    }
+
+    /// Declares what the attempts under way wait for.
+    pub fn intents(&self, want: &mut Intents<'_>) {
+        for attempt in &self.attempts {
+            want.write(&attempt.stream);
+        }
+        want.deadline(self.deadline);
+        if !self.untried.is_empty() {
+            want.deadline(self.next_attempt);
+        }
+    }
+
+    /// Looks after the attempts under way and starts the next one if it is time.
+    pub fn advance(&mut self, ready: &Ready) -> Connect {
+        let under_way = self.attempts.len();
+        for attempt in std::mem::take(&mut self.attempts) {
+            if !ready.is_writable(&attempt.stream) {
+                self.attempts.push(attempt);
+            } else if let Some(connected) = self.look_at(attempt) {
+                return Connect::Connected(connected);
+            }
+        }
+        if self.attempts.len() < under_way {
+            self.next_attempt = ready.now(); // one has failed: do not wait before the next
+        }
+        while !self.untried.is_empty() && self.next_attempt <= ready.now() {
+            if let Some(connected) = self.start_next(ready.now()) {
+                return Connect::Connected(connected);
+            }
+        }
+        if self.attempts.is_empty() {
+            return Connect::Failed(ConnectError { attempts: std::mem::take(&mut self.failures) });
+        }
+        if self.deadline <= ready.now() {
+            for attempt in self.attempts.drain(..) {
+                let error =
+                    io::Error::new(ErrorKind::TimedOut, format!("no answer within {:?}", self.timeout));
+                self.failures.push((attempt.address, error));
+            }
+            return Connect::Failed(ConnectError { attempts: std::mem::take(&mut self.failures) });
+        }
+        Connect::Pending
+    }
+
+    /// Starts one attempt. Over loopback it often succeeds or fails at once, so it is looked at once.
+    fn start_next(&mut self, now: Instant) -> Option<Connected> {
+        let address = self.untried.pop_front()?;
+        match start(address, self.options) {
+            Ok(stream) => {
+                self.next_attempt = now + STAGGER;
+                let before = self.failures.len();
+                let connected = self.look_at(Attempt { stream, address });
+                if self.failures.len() > before {
+                    self.next_attempt = now;
+                }
+                connected
+            }
+            Err(error) => {
+                self.failures.push((address, error));
+                None
+            }
+        }
+    }
+
+    /// Asks one attempt how it stands. A failed one is put down, a pending one is kept.
+    ///
+    /// `SO_ERROR` is not asked: a server may accept, send, and reset before anybody looks, and then
+    /// it says `ECONNRESET` although the connection was made and its bytes can be read. So whoever has a
+    /// peer is connected; otherwise what a read would find decides.
+    fn look_at(&mut self, attempt: Attempt) -> Option<Connected> {
+        let Attempt { stream, address } = attempt;
+        if stream.peer_addr().is_ok() {
+            if is_own_echo(&stream) {
+                self.failures.push((address, ErrorKind::ConnectionRefused.into()));
+                return None;
+            }
+            return Some(Connected { stream, address, reset: None });
+        }
+        match stream.peek(&mut [0]) {
+            Ok(_) => Some(Connected { stream, address, reset: None }),
+            Err(error) if error.kind() == ErrorKind::WouldBlock => {
+                self.attempts.push(Attempt { stream, address });
+                None
+            }
+            Err(error) if error.kind() == ErrorKind::ConnectionReset => {
+                Some(Connected { stream, address, reset: Some(error) })
+            }
+            Err(error) => {
+                self.failures.push((address, error));
+                None
+            }
+        }
+    }
+}
+
+impl fmt::Display for ConnectError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.attempts.is_empty() {
+            return f.write_str("the host has no address");
+        }
+        for (i, (address, error)) in self.attempts.iter().enumerate() {
+            let separator = if i == 0 { "" } else { "; " };
+            write!(f, "{separator}{address}: {error}")?;
+        }
+        Ok(())
+    }
+}
+
+impl Error for ConnectError {}
+
+/// Begins a non-blocking connect.
+fn start(address: SocketAddr, options: SocketOptions) -> io::Result<Stream> {
+    let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
+    socket.set_nonblocking(true)?;
+    options.apply(&SockRef::from(&socket))?;
+    match socket.connect(&address.into()) {
+        Err(error) if error.raw_os_error() != Some(Errno::INPROGRESS.raw_os_error()) => Err(error),
+        _ => Ok(Source::new(TcpStream::from(socket))),
+    }
+}
+
+/// A connection to itself: when nobody listens on a port of the range from which the kernel takes
+/// local ports, a connect over loopback can meet its own (simultaneous open, RFC 9293 section 3.5).
+fn is_own_echo(stream: &TcpStream) -> bool {
+    matches!((stream.local_addr(), stream.peer_addr()), (Ok(local), Ok(peer)) if local == peer)
+}
+
+/// Lets the address families take turns, beginning with the family that comes first (RFC 8305,
+/// section 4).
+fn interleave(addresses: &[SocketAddr]) -> VecDeque<SocketAddr> {
+    let first_is_ipv6 = addresses.first().is_some_and(SocketAddr::is_ipv6);
+    let (first, second): (Vec<_>, Vec<_>) = addresses.iter().partition(|a| a.is_ipv6() == first_is_ipv6);
+    let mut second = second.into_iter();
+    let mut mixed = VecDeque::with_capacity(addresses.len());
+    for address in first {
+        mixed.push_back(address);
+        mixed.extend(second.next());
+    }
+    mixed.extend(second);
+    mixed
+}

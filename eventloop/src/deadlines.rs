@@ -1,0 +1,173 @@
+//! Deadlines that are cheap to move: the heap is touched only when one fires or comes earlier.
+
+use std::cmp::Reverse;
+use std::collections::BinaryHeap;
+use std::time::Instant;
+
+use slotmap::SecondaryMap;
+
+use crate::SessionId;
+
+/// The instants at which sessions have to be looked at.
+///
+/// Invariant: a session with a deadline has exactly one live entry in the heap, at or before that
+/// deadline. When the entry comes up too early it is put back at what the deadline is by then. So a
+/// session whose deadline moves with every byte costs nothing until its entry comes up.
+#[derive(Debug, Default)]
+pub(crate) struct Deadlines {
+    /// Entries, earliest first; one that does not equal its session's `armed` is stale.
+    heap: BinaryHeap<Reverse<(Instant, SessionId)>>,
+    timers: SecondaryMap<SessionId, Timer>,
+}
+
+#[derive(Debug)]
+struct Timer {
+    deadline: Option<Instant>,
+    /// When the live entry comes up.
+    armed: Instant,
+}
+
+/// Stale entries that may pile up before they are swept out.
+const SLACK: usize = 64;
+
+impl Deadlines {
+    /// From now on the deadline of `id` is this.
+    pub(crate) fn declare(&mut self, id: SessionId, deadline: Option<Instant>) {
+        match (self.timers.get_mut(id), deadline) {
+            (Some(timer), deadline) => {
+                timer.deadline = deadline;
+                if let Some(at) = deadline.filter(|&at| at < timer.armed) {
+                    timer.armed = at;
+                    self.push(at, id);
+                }
+            }
+            (None, Some(at)) => {
+                self.timers.insert(id, Timer { deadline, armed: at });
+                self.push(at, id);
+            }
+            (None, None) => {}
+        }
+    }
+
+    /// The session is over.
+    pub(crate) fn forget(&mut self, id: SessionId) {
+        self.timers.remove(id);
+    }
+
+    /// When to look next, if ever. Entries that nobody waits for any more are swept from the top, so that
+    /// they wake nobody.
+    pub(crate) fn next(&mut self) -> Option<Instant> {
+        while let Some(&Reverse((at, id))) = self.heap.peek() {
+            match self.timers.get(id).filter(|timer| timer.armed == at) {
+                Some(timer) if timer.deadline.is_some() => return Some(at),
+                Some(_) => self.forget(id),
+                None => {}
+            }
+            self.heap.pop();
+        }
+        None
+    }
+
+    /// Calls `fire` for every session whose deadline has passed.
+    pub(crate) fn expire(&mut self, now: Instant, mut fire: impl FnMut(SessionId)) {
+        while let Some(&Reverse((at, id))) = self.heap.peek().filter(|Reverse((at, _))| *at <= now) {
+            self.heap.pop();
+            if self.timers.get(id).is_none_or(|timer| timer.armed != at) {
+                continue;
+            }
+            if let Some(timer) = self.timers.remove(id) {
+                match timer.deadline {
+                    Some(deadline) if deadline <= now => fire(id),
+                    later => self.declare(id, later),
+                }
+            }
+        }
+    }
+
+    fn push(&mut self, at: Instant, id: SessionId) {
+        self.heap.push(Reverse((at, id)));
+        if self.heap.len() > SLACK + 2 * self.timers.len() {
+            let timers = &self.timers;
+            self.heap.retain(|&Reverse((at, id))| timers.get(id).is_some_and(|timer| timer.armed == at));
+            self.heap.shrink_to(SLACK + 2 * self.timers.len());
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use slotmap::SlotMap;
+    use std::time::Duration;
+
+    fn fired(deadlines: &mut Deadlines, now: Instant) -> Vec<SessionId> {
+        let mut fired = Vec::new();
+        deadlines.expire(now, |id| fired.push(id));
+        fired
+    }
+
+    fn setup() -> (SlotMap<SessionId, ()>, Deadlines, impl Fn(u64) -> Instant) {
+        let start = Instant::now();
+        (SlotMap::with_key(), Deadlines::default(), move |s| start + Duration::from_secs(s))
+    }
+
+    #[test]
+    fn a_deadline_fires_once_and_not_before_its_time() {
+        let (mut ids, mut deadlines, at) = setup();
+        let id = ids.insert(());
+        deadlines.declare(id, Some(at(10)));
+        assert_eq!(deadlines.next(), Some(at(10)));
+        assert_eq!(fired(&mut deadlines, at(9)), []);
+        assert_eq!(fired(&mut deadlines, at(10)), [id]);
+        assert_eq!(fired(&mut deadlines, at(11)), []);
+        assert_eq!(deadlines.next(), None);
+    }
+
+    #[test]
+    fn a_deadline_that_moves_later_costs_no_entry() {
+        let (mut ids, mut deadlines, at) = setup();
+        let id = ids.insert(());
+        for second in 10..1000 {
+            deadlines.declare(id, Some(at(second)));
+        }
+        assert_eq!(deadlines.heap.len(), 1);
+        assert_eq!(fired(&mut deadlines, at(10)), [], "it has moved on");
+        assert_eq!(deadlines.next(), Some(at(999)));
+        assert_eq!(fired(&mut deadlines, at(999)), [id]);
+    }
+
+    #[test]
+    fn a_deadline_that_comes_earlier_fires_then_and_only_then() {
+        let (mut ids, mut deadlines, at) = setup();
+        let id = ids.insert(());
+        deadlines.declare(id, Some(at(10)));
+        deadlines.declare(id, Some(at(5)));
+        assert_eq!(fired(&mut deadlines, at(5)), [id]);
+        assert_eq!(fired(&mut deadlines, at(10)), []);
+    }
+
+    #[test]
+    fn a_deadline_that_is_withdrawn_does_not_fire() {
+        let (mut ids, mut deadlines, at) = setup();
+        let id = ids.insert(());
+        deadlines.declare(id, Some(at(10)));
+        deadlines.declare(id, None);
+        assert_eq!(deadlines.next(), None, "nor does it wake the loop");
+        assert_eq!(fired(&mut deadlines, at(10)), []);
+        deadlines.declare(id, Some(at(20)));
+        assert_eq!(fired(&mut deadlines, at(20)), [id]);
+    }
+
+    #[test]
+    fn sessions_that_ended_leave_no_heap_behind() {
+        let (mut ids, mut deadlines, at) = setup();
+        for _ in 0..10_000 {
+            let id = ids.insert(());
+            deadlines.declare(id, Some(at(3600)));
+            deadlines.forget(id);
+            ids.remove(id);
+        }
+        assert!(deadlines.heap.len() <= SLACK + 1, "{} entries", deadlines.heap.len());
+        assert!(deadlines.heap.capacity() <= 4 * SLACK, "capacity {}", deadlines.heap.capacity());
+    }
+}

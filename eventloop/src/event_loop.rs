@@ -1,0 +1,371 @@
+//! The loop: asks sessions what they want, arranges it, and tells them when it happens.
+
+use std::cell::{Cell, RefCell};
+use std::collections::VecDeque;
+use std::fmt;
+use std::io;
+use std::rc::Rc;
+use std::time::{Duration, Instant};
+
+use calloop::generic::Generic;
+use calloop::{Dispatcher, Interest, LoopHandle, Mode, PostAction, RegistrationToken};
+use slotmap::SlotMap;
+
+use crate::deadlines::Deadlines;
+use crate::session::{Intents, Progress, Ready, Session, same};
+use crate::source::{AnySource, Readiness, Want};
+
+slotmap::new_key_type! {
+    /// Names a session of one loop. A name is never used twice.
+    pub struct SessionId;
+}
+
+/// A single-threaded loop that drives any number of [`Session`]s.
+///
+/// Each turn sleeps until something happens that a session has declared, and gives every session
+/// concerned one step. Callbacks of the poller underneath only note which source is ready; all work and
+/// all registration happens after they have returned.
+pub struct EventLoop {
+    poll: calloop::EventLoop<'static, Rc<Core>>,
+    registry: LoopHandle<'static, Rc<Core>>,
+    core: Rc<Core>,
+    deadlines: Deadlines,
+    wanted: Vec<(AnySource, Want)>,
+    turns: u64,
+}
+
+/// A way to reach the loop from within its sessions: start another one, or wake one up.
+///
+/// Handles are cheap to clone. One that has outlived its loop does nothing.
+#[derive(Clone)]
+pub struct Handle {
+    core: Rc<Core>,
+}
+
+/// What the loop, its handles and the poller's callbacks share.
+///
+/// No borrow of these cells lasts while a session's code runs, so sessions may use handles freely.
+#[derive(Default)]
+struct Core {
+    sessions: RefCell<SlotMap<SessionId, Entry>>,
+    /// Sessions to step, each at most once: `Entry::queued` says that it is in here.
+    queue: RefCell<VecDeque<SessionId>>,
+    /// System calls that changed what the kernel watches.
+    registrations: Cell<u64>,
+    closed: Cell<bool>,
+}
+
+struct Entry {
+    /// Absent while it is being stepped.
+    session: Option<Box<dyn Session>>,
+    queued: bool,
+    registered: Vec<Registered>,
+}
+
+/// One source that the kernel watches for one session.
+struct Registered {
+    source: AnySource,
+    dispatcher: Dispatcher<'static, Generic<AnySource>, Rc<Core>>,
+    token: RegistrationToken,
+}
+
+impl EventLoop {
+    /// A loop without sessions.
+    ///
+    /// # Errors
+    ///
+    /// If the kernel refuses the descriptors that polling needs.
+    pub fn new() -> io::Result<Self> {
+        let poll = calloop::EventLoop::try_new()?;
+        let registry = poll.handle();
+        Ok(Self {
+            poll,
+            registry,
+            core: Rc::default(),
+            deadlines: Deadlines::default(),
+            wanted: Vec::new(),
+            turns: 0,
+        })
+    }
+
+    /// A handle to this loop.
+    #[must_use]
+    pub fn handle(&self) -> Handle {
+        Handle { core: self.core.clone() }
+    }
+
+    /// Adds a session; its first step comes in the next turn.
+    pub fn spawn(&mut self, session: impl Session + 'static) -> SessionId {
+        self.handle().spawn(session)
+    }
+
+    /// Turns until no session is left.
+    ///
+    /// # Errors
+    ///
+    /// As [`turn`](Self::turn).
+    pub fn run(&mut self) -> io::Result<()> {
+        while !self.core.sessions.borrow().is_empty() {
+            self.turn(None)?;
+        }
+        Ok(())
+    }
+
+    /// Sleeps until something happens or `timeout` has passed (`None`: as long as it takes), then steps
+    /// every session concerned. Returns how many steps that were: 0 says that nothing had happened.
+    ///
+    /// A session that is woken during the turn is stepped in it as well, but none more than twice.
+    ///
+    /// # Errors
+    ///
+    /// If polling itself fails, which means that the program cannot go on. What goes wrong with one
+    /// source is that session's affair alone.
+    pub fn turn(&mut self, timeout: Option<Duration>) -> io::Result<usize> {
+        let timeout = if self.core.queue.borrow().is_empty() {
+            let next = self.deadlines.next().map(|at| at.saturating_duration_since(Instant::now()));
+            [timeout, next].into_iter().flatten().min()
+        } else {
+            Some(Duration::ZERO)
+        };
+        self.poll.dispatch(timeout, &mut self.core.clone())?;
+        self.turns += 1;
+        let now = Instant::now();
+        self.deadlines.expire(now, |id| self.core.enqueue(id));
+        let mut steps = 0;
+        for _ in 0..2 {
+            let batch = self.core.queue.borrow().len();
+            for _ in 0..batch {
+                let next = self.core.queue.borrow_mut().pop_front();
+                if let Some(id) = next {
+                    self.step(id, now);
+                    steps += 1;
+                }
+            }
+        }
+        Ok(steps)
+    }
+
+    /// How often the loop has turned, that is, asked the kernel for news. An idle program does not turn.
+    #[must_use]
+    pub fn turns(&self) -> u64 {
+        self.turns
+    }
+
+    /// How many system calls have changed what the kernel watches (epoll_ctl(2)).
+    #[must_use]
+    pub fn registrations(&self) -> u64 {
+        self.core.registrations.get()
+    }
+
+    /// How many sessions there are.
+    #[must_use]
+    pub fn sessions(&self) -> usize {
+        self.core.sessions.borrow().len()
+    }
+
+    /// One step of one session, and what follows from it.
+    fn step(&mut self, id: SessionId, now: Instant) {
+        let Some((mut session, mut registered)) = self.core.check_out(id) else { return };
+        let progress = session.advance(&Ready::at(now));
+        for known in &registered {
+            known.source.ready.take();
+        }
+        if progress == Progress::Done {
+            return self.remove(id, session, registered);
+        }
+        let mut wanted = std::mem::take(&mut self.wanted);
+        let mut intents = Intents::new(&mut wanted);
+        session.intents(&mut intents);
+        let deadline = intents.into_deadline();
+        let outcome = self.reconcile(id, &mut registered, &mut wanted);
+        wanted.clear();
+        self.wanted = wanted;
+        match outcome {
+            Ok(()) => {
+                self.deadlines.declare(id, deadline);
+                self.core.check_in(id, session, registered);
+            }
+            Err(error) => {
+                session.refused(error);
+                self.remove(id, session, registered);
+            }
+        }
+    }
+
+    /// Makes what the kernel watches for a session equal to what the session wants.
+    ///
+    /// A session has few sources, so they are looked for one by one.
+    fn reconcile(
+        &self,
+        id: SessionId,
+        registered: &mut Vec<Registered>,
+        wanted: &mut Vec<(AnySource, Want)>,
+    ) -> io::Result<()> {
+        registered.retain(|known| {
+            let keep = wanted.iter().any(|(source, _)| same(source, &known.source));
+            if !keep {
+                self.unregister(known);
+            }
+            keep
+        });
+        for (source, want) in wanted.drain(..) {
+            match registered.iter().find(|known| same(&known.source, &source)) {
+                Some(_) if source.want.get() == want => {}
+                Some(known) => {
+                    source.want.set(want);
+                    {
+                        let mut generic = known.dispatcher.as_source_mut();
+                        (generic.interest, generic.mode) = registration(want);
+                    }
+                    self.registry.update(&known.token)?;
+                    self.core.count_registration();
+                }
+                None => {
+                    source.want.set(want);
+                    registered.push(self.register(id, source, want)?);
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn register(&self, id: SessionId, source: AnySource, want: Want) -> io::Result<Registered> {
+        let (interest, mode) = registration(want);
+        let dispatcher = Dispatcher::new(
+            Generic::new(source.clone(), interest, mode),
+            move |event: calloop::Readiness,
+                  source: &mut calloop::generic::NoIoDrop<AnySource>,
+                  core: &mut Rc<Core>| {
+                source.note(event);
+                core.enqueue(id);
+                Ok(PostAction::Continue)
+            },
+        );
+        let token = self.registry.register_dispatcher(dispatcher.clone())?;
+        self.core.count_registration();
+        Ok(Registered { source, dispatcher, token })
+    }
+
+    fn unregister(&self, known: &Registered) {
+        self.registry.remove(known.token);
+        self.core.count_registration();
+        known.source.ready.take();
+    }
+
+    fn remove(&mut self, id: SessionId, session: Box<dyn Session>, registered: Vec<Registered>) {
+        for known in &registered {
+            self.unregister(known);
+        }
+        drop(registered);
+        self.deadlines.forget(id);
+        let entry = self.core.sessions.borrow_mut().remove(id);
+        drop(entry);
+        drop(session); // last, and with nothing borrowed: its end may wake other sessions
+    }
+}
+
+impl Handle {
+    /// Adds a session; its first step comes in this turn if the loop is in one, else in the next.
+    pub fn spawn(&self, session: impl Session + 'static) -> SessionId {
+        let entry = Entry { session: Some(Box::new(session)), queued: false, registered: Vec::new() };
+        if self.core.closed.get() {
+            return SessionId::default(); // `entry` ends here, with nothing borrowed
+        }
+        let id = self.core.sessions.borrow_mut().insert(entry);
+        self.core.enqueue(id);
+        id
+    }
+
+    /// Gives a session a step, because something it depends on other than its sources has changed.
+    /// Does nothing if it is over.
+    pub fn wake(&self, id: SessionId) {
+        self.core.enqueue(id);
+    }
+
+    /// Gives every session a step: for rare events that concern all, such as the wish to stop.
+    pub fn wake_all(&self) {
+        let all: Vec<SessionId> = self.core.sessions.borrow().keys().collect();
+        for id in all {
+            self.core.enqueue(id);
+        }
+    }
+}
+
+impl Core {
+    fn enqueue(&self, id: SessionId) {
+        if let Some(entry) = self.sessions.borrow_mut().get_mut(id)
+            && !std::mem::replace(&mut entry.queued, true)
+        {
+            self.queue.borrow_mut().push_back(id);
+        }
+    }
+
+    fn check_out(&self, id: SessionId) -> Option<(Box<dyn Session>, Vec<Registered>)> {
+        let mut sessions = self.sessions.borrow_mut();
+        let entry = sessions.get_mut(id)?;
+        entry.queued = false;
+        Some((entry.session.take()?, std::mem::take(&mut entry.registered)))
+    }
+
+    fn check_in(&self, id: SessionId, session: Box<dyn Session>, registered: Vec<Registered>) {
+        if let Some(entry) = self.sessions.borrow_mut().get_mut(id) {
+            entry.session = Some(session);
+            entry.registered = registered;
+        }
+    }
+
+    fn count_registration(&self) {
+        self.registrations.set(self.registrations.get() + 1);
+    }
+}
+
+impl crate::source::Inner<dyn std::os::fd::AsFd> {
+    /// Notes what the poller says. Of a source of which nothing is wanted it can only be a failure; of
+    /// others it reports a failure as readable and writable at once, so that the next read or write
+    /// meets it.
+    fn note(&self, event: calloop::Readiness) {
+        let before = self.ready.get();
+        let paused = self.want.get() == Want::default();
+        self.ready.set(Readiness {
+            readable: before.readable || (event.readable && !paused),
+            writable: before.writable || (event.writable && !paused),
+            hung_up: before.hung_up || paused,
+        });
+    }
+}
+
+/// How the poller is asked for what a session wants.
+///
+/// Level-triggered, so that a bounded step may leave something over. Nothing wanted is edge-triggered
+/// without interest: level-triggered it would report a hang-up for ever, not at all it would never.
+fn registration(want: Want) -> (Interest, Mode) {
+    let interest = Interest { readable: want.read || want.arrival, writable: want.write };
+    let level = want.read || want.write;
+    (interest, if level { Mode::Level } else { Mode::Edge })
+}
+
+/// Sessions hold handles and handles hold the core: this is where the circle is broken.
+impl Drop for EventLoop {
+    fn drop(&mut self) {
+        self.core.closed.set(true);
+        let sessions = std::mem::take(&mut *self.core.sessions.borrow_mut());
+        for (_, entry) in sessions {
+            for known in &entry.registered {
+                self.unregister(known);
+            }
+            drop(entry);
+        }
+    }
+}
+
+impl fmt::Debug for EventLoop {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("EventLoop").field("sessions", &self.sessions()).field("turns", &self.turns).finish()
+    }
+}
+
+impl fmt::Debug for Handle {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Handle").field("sessions", &self.core.sessions.borrow().len()).finish()
+    }
+}

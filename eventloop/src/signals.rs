@@ -1,0 +1,65 @@
+//! Signals as something to read.
+
+use std::io::{self, Read};
+use std::os::unix::net::UnixStream;
+
+use signal_hook::SigId;
+use signal_hook::low_level::{pipe, unregister};
+
+use crate::{Intents, Ready, Source};
+
+pub use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
+
+/// Receives signals in the loop instead of dying of them. It is a part of a session: the session
+/// passes on [`intents`](Signals::intents) and calls [`advance`](Signals::advance).
+///
+/// The signal handler does nothing but write a byte into a socket pair, which works on every Unix and
+/// whichever thread the kernel picks. Once this is dropped, the signals it caught have no effect: they
+/// do not end the program again.
+#[derive(Debug)]
+pub struct Signals {
+    caught: Vec<(i32, Source<UnixStream>, SigId)>,
+}
+
+impl Signals {
+    /// Catches these signals from now on.
+    ///
+    /// # Errors
+    ///
+    /// If a signal cannot be caught (sigaction(2)) or descriptors are lacking.
+    pub fn new(signals: &[i32]) -> io::Result<Self> {
+        let mut caught = Vec::with_capacity(signals.len());
+        for &signal in signals {
+            let (here, handler) = UnixStream::pair()?;
+            here.set_nonblocking(true)?;
+            caught.push((signal, Source::new(here), pipe::register(signal, handler)?));
+        }
+        Ok(Self { caught })
+    }
+
+    /// Declares that the signals are awaited.
+    pub fn intents(&self, want: &mut Intents<'_>) {
+        for (_, source, _) in &self.caught {
+            want.read(source);
+        }
+    }
+
+    /// The number of a signal that has come, if one has; call it until it returns `None`. Signals of
+    /// one kind that come before the loop looks may be told as one, as the kernel itself does.
+    pub fn advance(&mut self, ready: &Ready) -> Option<i32> {
+        self.caught.iter().filter(|(_, source, _)| ready.is_readable(source)).find_map(
+            |(signal, source, _)| {
+                let mut reader = source;
+                matches!(reader.read(&mut [0]), Ok(n) if n > 0).then_some(*signal)
+            },
+        )
+    }
+}
+
+impl Drop for Signals {
+    fn drop(&mut self) {
+        for (_, _, id) in &self.caught {
+            unregister(*id);
+        }
+    }
+}

@@ -1,0 +1,120 @@
+//! A session that does what the test tells it, and notes what it hears.
+
+#![allow(dead_code, unreachable_pub)] // each test file uses a part of this
+
+use std::cell::RefCell;
+use std::io::Read;
+use std::net::{TcpListener, TcpStream};
+use std::rc::Rc;
+use std::time::{Duration, Instant};
+
+use eventloop::{EventLoop, Intents, Progress, Ready, Session, SessionId, Stream};
+
+/// Long enough to notice a spin or a late event; nothing waits for it when all is well.
+pub const WHILE: Duration = Duration::from_millis(100);
+/// Longer than any machine takes.
+pub const PATIENCE: Duration = Duration::from_secs(20);
+
+#[derive(Default)]
+pub struct Probe {
+    pub stream: Option<Stream>,
+    pub read: bool,
+    pub write: bool,
+    pub arrival: bool,
+    pub deadline: Option<Instant>,
+    /// Read up to so many bytes when readable.
+    pub take: usize,
+    pub got: Vec<u8>,
+    pub ended: bool,
+    pub steps: usize,
+    pub readable: usize,
+    pub writable: usize,
+    pub hung_up: usize,
+    pub done: bool,
+}
+
+pub struct Shared(pub Rc<RefCell<Probe>>);
+
+impl Session for Shared {
+    fn intents(&self, want: &mut Intents<'_>) {
+        let probe = self.0.borrow();
+        if let Some(stream) = &probe.stream {
+            want.hangup(stream);
+            if probe.read {
+                want.read(stream);
+            }
+            if probe.write {
+                want.write(stream);
+            }
+            if probe.arrival {
+                want.arrival(stream);
+            }
+        }
+        if let Some(at) = probe.deadline {
+            want.deadline(at);
+        }
+    }
+
+    fn advance(&mut self, ready: &Ready) -> Progress {
+        let probe = &mut *self.0.borrow_mut();
+        probe.steps += 1;
+        if probe.deadline.is_some_and(|at| at <= ready.now()) {
+            probe.deadline = None;
+        }
+        if let Some(mut stream) = probe.stream.as_ref() {
+            probe.readable += usize::from(ready.is_readable(stream));
+            probe.writable += usize::from(ready.is_writable(stream));
+            probe.hung_up += usize::from(ready.is_hung_up(stream));
+            if probe.take > 0 && ready.is_readable(stream) {
+                let mut bytes = vec![0; probe.take];
+                let n = stream.read(&mut bytes).unwrap_or(0);
+                probe.got.extend(&bytes[..n]);
+                if n == 0 {
+                    (probe.ended, probe.read) = (true, false);
+                }
+            }
+        }
+        if probe.done { Progress::Done } else { Progress::Continue }
+    }
+}
+
+/// A connected pair over loopback.
+pub fn pair() -> (TcpStream, TcpStream) {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let far = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+    (listener.accept().unwrap().0, far)
+}
+
+/// A loop with one probe on one end of a connection; the other end is the test's.
+pub fn probe(setting: Probe) -> (EventLoop, Rc<RefCell<Probe>>, SessionId, TcpStream) {
+    let (near, far) = pair();
+    let probe = Rc::new(RefCell::new(Probe { stream: Some(Stream::from_stream(near).unwrap()), ..setting }));
+    let mut event_loop = EventLoop::new().unwrap();
+    let id = event_loop.spawn(Shared(probe.clone()));
+    event_loop.turn(Some(Duration::ZERO)).unwrap();
+    (event_loop, probe, id, far)
+}
+
+/// Turns until `condition` holds.
+#[track_caller]
+pub fn until(event_loop: &mut EventLoop, mut condition: impl FnMut() -> bool) {
+    let begin = Instant::now();
+    while !condition() {
+        assert!(begin.elapsed() < PATIENCE, "still waiting after {PATIENCE:?}");
+        event_loop.turn(Some(WHILE)).unwrap();
+    }
+}
+
+/// Whether the loop sleeps now for a while, with nobody to step.
+#[track_caller]
+pub fn assert_quiet(event_loop: &mut EventLoop) {
+    let turns = event_loop.turns();
+    assert_eq!(event_loop.turn(Some(WHILE)).unwrap(), 0, "the loop has been woken though nothing happened");
+    assert_eq!(event_loop.turns(), turns + 1);
+}
+
+/// Ends a connection with RST.
+pub fn reset(stream: TcpStream) {
+    let stream = Stream::from_stream(stream).unwrap();
+    stream.reset_on_close().unwrap();
+}

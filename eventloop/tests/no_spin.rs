@@ -1,0 +1,116 @@
+//! A loop with nothing to do sleeps: whatever state the connections are in, turns do not add up.
+
+mod common;
+
+use std::io::Write;
+use std::net::Shutdown;
+use std::time::{Duration, Instant};
+
+use common::{PATIENCE, Probe, WHILE, assert_quiet, probe, reset, until};
+
+#[test]
+fn idle() {
+    let (mut event_loop, _, _, _far) = probe(Probe { read: true, ..Probe::default() });
+    assert_quiet(&mut event_loop);
+}
+
+#[test]
+fn nothing_wanted_while_bytes_wait() {
+    let (mut event_loop, probe, _, mut far) = probe(Probe::default());
+    far.write_all(b"unwanted").unwrap();
+    assert_quiet(&mut event_loop);
+    assert_eq!(probe.borrow().readable, 0);
+}
+
+#[test]
+fn half_closed_by_the_peer() {
+    let (mut event_loop, probe, _, far) = probe(Probe { read: true, take: 10, ..Probe::default() });
+    far.shutdown(Shutdown::Write).unwrap();
+    until(&mut event_loop, || probe.borrow().ended);
+    assert_quiet(&mut event_loop);
+}
+
+#[test]
+fn half_closed_by_us() {
+    let (mut event_loop, probe, _, _far) = probe(Probe { read: true, ..Probe::default() });
+    probe.borrow().stream.as_ref().unwrap().finish().unwrap();
+    assert_quiet(&mut event_loop);
+}
+
+#[test]
+fn both_sides_closed_with_unread_bytes() {
+    let (mut event_loop, probe, id, mut far) = probe(Probe::default());
+    far.write_all(b"unread").unwrap();
+    far.shutdown(Shutdown::Write).unwrap();
+    probe.borrow().stream.as_ref().unwrap().finish().unwrap();
+    until(&mut event_loop, || probe.borrow().hung_up > 0);
+    // FIN and its acknowledgement may be told one by one, but not more.
+    event_loop.turn(Some(WHILE)).unwrap();
+    assert_quiet(&mut event_loop);
+    {
+        let mut probe = probe.borrow_mut();
+        assert!(probe.stream.as_ref().unwrap().take_error().unwrap().is_none(), "shut down is no failure");
+        (probe.read, probe.take) = (true, 100);
+    }
+    event_loop.handle().wake(id);
+    until(&mut event_loop, || probe.borrow().ended);
+    assert_eq!(probe.borrow().got, b"unread");
+    assert_quiet(&mut event_loop);
+}
+
+#[test]
+fn reset_while_paused_is_told_once() {
+    let (mut event_loop, probe, _, mut far) = probe(Probe::default());
+    far.write_all(b"before the reset").unwrap();
+    reset(far);
+    until(&mut event_loop, || probe.borrow().hung_up == 1);
+    let error = probe.borrow().stream.as_ref().unwrap().take_error().unwrap().unwrap();
+    assert_eq!(error.kind(), std::io::ErrorKind::ConnectionReset);
+    assert_quiet(&mut event_loop);
+    assert_quiet(&mut event_loop);
+    assert_eq!(probe.borrow().hung_up, 1);
+}
+
+#[test]
+fn urgent_byte_travels_in_band_and_wakes_no_longer_than_other_bytes() {
+    let (mut event_loop, probe, _, mut far) = probe(Probe { read: true, take: 100, ..Probe::default() });
+    rustix::net::sockopt::set_socket_oobinline(&**probe.borrow().stream.as_ref().unwrap(), true).unwrap();
+    far.write_all(b"ab").unwrap();
+    rustix::net::send(&far, b"!", rustix::net::SendFlags::OOB).unwrap();
+    far.write_all(b"cd").unwrap();
+    until(&mut event_loop, || probe.borrow().got.len() == 5);
+    assert_eq!(probe.borrow().got, b"ab!cd");
+    assert_quiet(&mut event_loop);
+}
+
+#[test]
+fn paused_reader_with_an_urgent_byte_waiting() {
+    let (mut event_loop, _, _, far) = probe(Probe::default());
+    rustix::net::send(&far, b"!", rustix::net::SendFlags::OOB).unwrap();
+    assert_quiet(&mut event_loop);
+}
+
+#[test]
+fn a_deadline_wakes_once() {
+    let at = Instant::now() + Duration::from_millis(30);
+    let (mut event_loop, probe, _, _far) = probe(Probe { deadline: Some(at), ..Probe::default() });
+    until(&mut event_loop, || probe.borrow().deadline.is_none());
+    assert!(Instant::now() >= at && Instant::now() < at + PATIENCE);
+    assert_eq!(probe.borrow().steps, 2, "the first step, and the one at the deadline");
+    assert_quiet(&mut event_loop);
+}
+
+#[test]
+fn a_stalled_reader_behind_a_full_send_queue() {
+    let (mut event_loop, probe, id, _far) = probe(Probe::default());
+    {
+        let probe = probe.borrow();
+        let mut stream = probe.stream.as_ref().unwrap();
+        while stream.write(&[0; 65536]).is_ok() {}
+    }
+    probe.borrow_mut().write = true;
+    event_loop.handle().wake(id);
+    event_loop.turn(Some(Duration::ZERO)).unwrap();
+    assert_quiet(&mut event_loop);
+    assert_eq!(probe.borrow().writable, 0);
+}

@@ -1,0 +1,253 @@
+//! What the loop promises to sessions: what was declared is what is watched, and nothing else.
+
+mod common;
+
+use std::cell::{Cell, RefCell};
+use std::fs::File;
+use std::io::{ErrorKind, Read, Write};
+use std::rc::Rc;
+use std::time::Duration;
+
+use common::{Probe, WHILE, assert_quiet, pair, probe, reset, until};
+use eventloop::{EventLoop, Handle, Intents, Progress, Ready, Session, SessionId, Source, Stream};
+
+#[test]
+fn nothing_is_registered_again_that_has_not_changed() {
+    let (mut event_loop, probe, _, mut far) = probe(Probe { read: true, take: 1, ..Probe::default() });
+    let before = event_loop.registrations();
+    far.write_all(b"twenty bytes of text").unwrap();
+    until(&mut event_loop, || probe.borrow().got.len() == 20);
+    assert_eq!(event_loop.registrations(), before);
+}
+
+#[test]
+fn what_a_bounded_step_leaves_is_reported_again() {
+    let (mut event_loop, probe, _, mut far) = probe(Probe { read: true, take: 1, ..Probe::default() });
+    far.write_all(b"abc").unwrap();
+    until(&mut event_loop, || probe.borrow().got == b"abc");
+    assert_eq!(probe.borrow().readable, 3);
+}
+
+#[test]
+fn a_source_can_be_exchanged_for_another() {
+    let (mut event_loop, probe, id, mut old_far) = probe(Probe { read: true, take: 10, ..Probe::default() });
+    let (near, mut far) = pair();
+    probe.borrow_mut().stream = Some(Stream::from_stream(near).unwrap());
+    event_loop.handle().wake(id);
+    event_loop.turn(Some(Duration::ZERO)).unwrap();
+    assert_eq!(old_far.read(&mut [0]).unwrap(), 0, "the source that was dropped is closed after the step");
+    far.write_all(b"new").unwrap();
+    until(&mut event_loop, || probe.borrow().got == b"new");
+}
+
+#[test]
+fn two_ready_sources_make_one_step() {
+    struct Two(Stream, Stream, Rc<RefCell<Vec<(bool, bool)>>>);
+    impl Session for Two {
+        fn intents(&self, want: &mut Intents<'_>) {
+            want.read(&self.0);
+            want.read(&self.1);
+        }
+        fn advance(&mut self, ready: &Ready) -> Progress {
+            self.2.borrow_mut().push((ready.is_readable(&self.0), ready.is_readable(&self.1)));
+            Progress::Continue
+        }
+    }
+    let ((a, mut far_a), (b, mut far_b)) = (pair(), pair());
+    let log = Rc::new(RefCell::new(Vec::new()));
+    let mut event_loop = EventLoop::new().unwrap();
+    event_loop.spawn(Two(Stream::from_stream(a).unwrap(), Stream::from_stream(b).unwrap(), log.clone()));
+    event_loop.turn(Some(Duration::ZERO)).unwrap();
+    far_a.write_all(b"a").unwrap();
+    far_b.write_all(b"b").unwrap();
+    event_loop.turn(Some(WHILE)).unwrap();
+    assert_eq!(*log.borrow(), [(false, false), (true, true)]);
+}
+
+#[test]
+fn readiness_does_not_outlive_its_turn() {
+    let (mut event_loop, probe, id, mut far) = probe(Probe { read: true, ..Probe::default() });
+    far.write_all(b"x").unwrap();
+    until(&mut event_loop, || probe.borrow().readable == 1);
+    probe.borrow_mut().read = false;
+    event_loop.handle().wake(id);
+    event_loop.turn(Some(Duration::ZERO)).unwrap();
+    let seen = probe.borrow().readable;
+    event_loop.handle().wake(id);
+    event_loop.turn(Some(Duration::ZERO)).unwrap();
+    assert_eq!(probe.borrow().readable, seen);
+}
+
+#[test]
+fn an_arrival_is_told_once_each_time() {
+    let (mut event_loop, probe, _, mut far) = probe(Probe { arrival: true, ..Probe::default() });
+    far.write_all(b"x").unwrap();
+    until(&mut event_loop, || probe.borrow().readable == 1);
+    assert_quiet(&mut event_loop);
+    far.write_all(b"y").unwrap();
+    until(&mut event_loop, || probe.borrow().readable == 2);
+    assert_quiet(&mut event_loop);
+}
+
+#[test]
+fn an_arrival_declared_late_is_told_all_the_same() {
+    let (mut event_loop, probe, id, mut far) = probe(Probe::default());
+    far.write_all(b"x").unwrap();
+    assert_quiet(&mut event_loop);
+    probe.borrow_mut().arrival = true;
+    event_loop.handle().wake(id);
+    until(&mut event_loop, || probe.borrow().readable == 1);
+}
+
+#[test]
+fn bytes_before_a_reset_can_be_read_after_it() {
+    let (mut event_loop, probe, id, mut far) = probe(Probe::default());
+    far.write_all(b"last words").unwrap();
+    reset(far);
+    until(&mut event_loop, || probe.borrow().hung_up == 1);
+    (probe.borrow_mut().read, probe.borrow_mut().take) = (true, 100);
+    event_loop.handle().wake(id);
+    until(&mut event_loop, || probe.borrow().got == b"last words");
+}
+
+#[test]
+fn writable_under_watch_means_that_the_kernel_has_sent_everything() {
+    let (mut event_loop, probe, id, mut far) = probe(Probe::default());
+    let mut sent = 0;
+    {
+        let probe = probe.borrow();
+        let mut stream = probe.stream.as_ref().unwrap();
+        while let Ok(n) = stream.write(&[7; 65536]) {
+            sent += n;
+        }
+        stream.watch_send_queue().unwrap();
+    }
+    probe.borrow_mut().write = true;
+    event_loop.handle().wake(id);
+    event_loop.turn(Some(Duration::ZERO)).unwrap();
+    let mut received = 0;
+    let mut bytes = vec![0; 65536];
+    until(&mut event_loop, || {
+        if probe.borrow().writable == 0 {
+            received += far.read(&mut bytes).unwrap();
+        }
+        probe.borrow().writable > 0
+    });
+    // Nothing is left to send, so a reset now takes nothing away.
+    probe.borrow().stream.as_ref().unwrap().reset_on_close().unwrap();
+    probe.borrow_mut().stream = None;
+    event_loop.handle().wake(id);
+    event_loop.turn(Some(Duration::ZERO)).unwrap();
+    let end = loop {
+        match far.read(&mut bytes) {
+            Ok(n) => received += n,
+            Err(error) => break error,
+        }
+        assert!(received <= sent);
+    };
+    assert_eq!((received, end.kind()), (sent, ErrorKind::ConnectionReset));
+}
+
+#[test]
+fn sessions_start_and_wake_each_other_within_a_turn() {
+    struct Parent(Rc<Cell<u32>>, bool);
+    struct Child(Handle, SessionId, Rc<Cell<u32>>);
+    impl Session for Parent {
+        fn intents(&self, _: &mut Intents<'_>) {}
+        fn advance(&mut self, _: &Ready) -> Progress {
+            self.0.set(self.0.get() + 1);
+            if std::mem::replace(&mut self.1, true) {
+                return Progress::Done;
+            }
+            Progress::Continue
+        }
+    }
+    impl Session for Child {
+        fn intents(&self, _: &mut Intents<'_>) {}
+        fn advance(&mut self, _: &Ready) -> Progress {
+            self.0.wake(self.1);
+            Progress::Done
+        }
+    }
+    impl Drop for Child {
+        fn drop(&mut self) {
+            self.0.wake_all(); // an end may tell others
+            self.2.set(self.2.get() + 100);
+        }
+    }
+    let mut event_loop = EventLoop::new().unwrap();
+    let count = Rc::new(Cell::new(0));
+    let parent = event_loop.spawn(Parent(count.clone(), false));
+    event_loop.spawn(Child(event_loop.handle(), parent, count.clone()));
+    event_loop.turn(Some(Duration::ZERO)).unwrap();
+    assert_eq!(count.get(), 102, "the parent was stepped, the child ended and woke it in the same turn");
+    assert_eq!(event_loop.sessions(), 0);
+    event_loop.run().unwrap(); // returns, for nobody is left
+}
+
+#[test]
+fn a_session_that_keeps_waking_itself_does_not_keep_the_turn() {
+    struct Restless(Handle, Rc<Cell<SessionId>>, Rc<Cell<u32>>);
+    impl Session for Restless {
+        fn intents(&self, _: &mut Intents<'_>) {}
+        fn advance(&mut self, _: &Ready) -> Progress {
+            self.2.set(self.2.get() + 1);
+            self.0.wake(self.1.get());
+            Progress::Continue
+        }
+    }
+    let mut event_loop = EventLoop::new().unwrap();
+    let (id, count) = (Rc::new(Cell::default()), Rc::new(Cell::new(0)));
+    id.set(event_loop.spawn(Restless(event_loop.handle(), id.clone(), count.clone())));
+    assert_eq!(event_loop.turn(None).unwrap(), 2);
+    assert_eq!(event_loop.turn(None).unwrap(), 2, "and the next turn does not sleep");
+    assert_eq!(count.get(), 4);
+}
+
+#[test]
+fn a_source_the_kernel_will_not_watch_ends_its_session_alone() {
+    struct Unwatchable(Source<File>, Rc<RefCell<Option<std::io::Error>>>);
+    impl Session for Unwatchable {
+        fn intents(&self, want: &mut Intents<'_>) {
+            want.read(&self.0);
+        }
+        fn advance(&mut self, _: &Ready) -> Progress {
+            Progress::Continue
+        }
+        fn refused(&mut self, error: std::io::Error) {
+            *self.1.borrow_mut() = Some(error);
+        }
+    }
+    let (mut event_loop, probe, _, mut far) = probe(Probe { read: true, take: 10, ..Probe::default() });
+    let refusal = Rc::new(RefCell::new(None));
+    let file = File::open(env!("CARGO_MANIFEST_PATH")).unwrap(); // epoll(7) takes no regular files
+    event_loop.spawn(Unwatchable(Source::new(file), refusal.clone()));
+    event_loop.turn(Some(Duration::ZERO)).unwrap();
+    assert_eq!(refusal.borrow().as_ref().unwrap().kind(), ErrorKind::PermissionDenied);
+    assert_eq!(event_loop.sessions(), 1);
+    far.write_all(b"still here").unwrap();
+    until(&mut event_loop, || probe.borrow().got == b"still here");
+}
+
+#[test]
+fn a_loop_that_is_dropped_closes_its_sessions_though_they_hold_handles() {
+    struct Holder(#[allow(dead_code)] Handle, Stream);
+    impl Session for Holder {
+        fn intents(&self, want: &mut Intents<'_>) {
+            want.read(&self.1);
+        }
+        fn advance(&mut self, _: &Ready) -> Progress {
+            Progress::Continue
+        }
+    }
+    let (near, mut far) = pair();
+    let mut event_loop = EventLoop::new().unwrap();
+    let handle = event_loop.handle();
+    event_loop.spawn(Holder(event_loop.handle(), Stream::from_stream(near).unwrap()));
+    event_loop.turn(Some(Duration::ZERO)).unwrap();
+    drop(event_loop);
+    assert_eq!(far.read(&mut [0]).unwrap(), 0);
+    let (near, mut far) = pair();
+    handle.spawn(Holder(handle.clone(), Stream::from_stream(near).unwrap()));
+    assert_eq!(far.read(&mut [0]).unwrap(), 0, "a handle that outlived its loop starts nothing");
+}
