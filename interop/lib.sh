@@ -1,0 +1,161 @@
+# shellcheck shell=bash
+# What the scripts of this folder share; to be sourced first. It makes a scratch folder, WORK, and removes it at the
+# end together with every process that was started by start, start_proxy or start_origin. When a script fails, it
+# shows the last lines each of them wrote.
+#
+# The programs under test: TCPPROXY and TESTKIT, by default those of the release build.
+#
+# What the functions here "set" is for the script that sources this file:
+# shellcheck disable=SC2034
+
+set -euo pipefail
+shopt -s inherit_errexit 2>/dev/null || true # bash 3.2, which macOS has, does not know it; demo.sh runs there too
+
+REPO=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
+BUILD=${CARGO_TARGET_DIR:-$REPO/target}/release
+TCPPROXY=${TCPPROXY:-$BUILD/tcpproxy}
+TESTKIT=${TESTKIT:-$BUILD/testkit}
+WORK=$(mktemp -d)
+STARTED=()
+
+trap finish EXIT
+trap 'exit 130' INT
+trap 'exit 143' TERM
+
+finish() {
+  local status=$? pid file
+  trap '' INT TERM
+  for pid in ${STARTED[@]+"${STARTED[@]}"}; do stop "$pid"; done
+  if ((status != 0 && status != 130 && status != 143)); then
+    for file in "$WORK"/*.out "$WORK"/*.err; do
+      if [[ -s $file ]]; then printf -- '--- %s\n' "$(basename "$file")" && tail -n 20 "$file"; fi
+    done >&2
+  fi
+  rm -rf "$WORK"
+  exit "$status"
+}
+
+# Ends what start has started, and its children. A second TERM is for servers that let their clients finish.
+stop() {
+  kill -TERM -- "-$1" 2>/dev/null || return 0
+  gone_within 1 "$1" || kill -TERM -- "-$1" 2>/dev/null || true
+  gone_within 3 "$1" || true
+  kill -KILL -- "-$1" 2>/dev/null || true
+}
+
+gone_within() {
+  local deadline=$((SECONDS + $1))
+  while kill -0 "$2" 2>/dev/null; do
+    ((SECONDS < deadline)) || return 1
+    sleep 0.05
+  done
+}
+
+fail() {
+  echo "$(basename "$0"): $*" >&2
+  exit 1
+}
+
+# need PROGRAM[=DEBIAN_PACKAGE]...: fails at once if something is missing, and says how to get it.
+need() {
+  local entry missing=() packages=()
+  for entry in "$@"; do
+    if [[ -z $(command -v "${entry%%=*}") ]]; then
+      missing+=("${entry%%=*}")
+      packages+=("${entry#*=}")
+    fi
+  done
+  ((${#missing[@]} == 0)) || fail "missing: ${missing[*]}; try: apt-get install ${packages[*]}"
+  need_build
+}
+
+need_build() {
+  local program
+  for program in "$TCPPROXY" "$TESTKIT"; do
+    [[ -x $program ]] || fail "no $program; build it: cargo build --release -p $(basename "$program")"
+  done
+}
+
+# start NAME COMMAND...: runs it in the background, its output in $WORK/NAME.out and NAME.err. Sets PID.
+# It gets a process group of its own, so that a function or a server can be ended together with its children.
+start() {
+  local name=$1
+  shift
+  # Emptied here and not by the new process, or somebody might still read what an earlier one of this name wrote.
+  : >"$WORK/$name.out"
+  : >"$WORK/$name.err"
+  set -m
+  "$@" >"$WORK/$name.out" 2>"$WORK/$name.err" </dev/null &
+  set +m
+  PID=$!
+  STARTED+=("$PID")
+}
+
+# wait_until WHAT COMMAND...: until the command succeeds, while the program started last is alive.
+wait_until() {
+  local what=$1 deadline=$((SECONDS + 30))
+  shift
+  until "$@"; do
+    kill -0 "$PID" 2>/dev/null || fail "the program ended before: $what"
+    ((SECONDS < deadline)) || fail "waited 30 seconds in vain for: $what"
+    sleep 0.05
+  done
+}
+
+listening() { [[ -n $(ss -Hltn "sport = :$1") ]]; }
+
+# start_listening NAME PORT COMMAND...: start, then wait until the port is listened on.
+start_listening() {
+  local name=$1 port=$2
+  shift 2
+  start "$name" "$@"
+  wait_until "$name listens on port $port" listening "$port"
+}
+
+# A port below those the kernel gives to clients, so that none of them takes it before the server does.
+free_port() {
+  local port
+  while port=$((20000 + RANDOM % 10000)) && [[ -n $(ss -Htan "sport = :$port") ]]; do :; done
+  echo "$port"
+}
+
+# start_origin [OPTION]...: the web server of the testkit. Sets ORIGIN_PORT.
+start_origin() {
+  start origin "$TESTKIT" origin "$@"
+  wait_until "the origin listens" grep -q '^listening on ' "$WORK/origin.out"
+  ORIGIN_PORT=$(sed -E '1s/.*:([0-9]+)$/\1/; q' "$WORK/origin.out")
+}
+
+# start_proxy HOST PORT [OPTION]...: the proxy on a free port. Sets PROXY_PORT and PROXY_PID.
+start_proxy() {
+  local host=$1 port=$2
+  shift 2
+  start proxy "$TCPPROXY" "$host" "$port" 0 "$@"
+  PROXY_PID=$PID
+  wait_until "the proxy listens" grep -q '^listening on ' "$WORK/proxy.out"
+  PROXY_PORT=$(sed -E '1s/^listening on .*:([0-9]+), forwarding to .*/\1/; q' "$WORK/proxy.out")
+}
+
+# Ends the proxy as an operator would. It must still be alive, have nothing to complain about itself, and stop by
+# itself with status 0, because no session is left.
+stop_proxy() {
+  local status=0
+  kill -TERM "$PROXY_PID" 2>/dev/null || fail "the proxy has died"
+  gone_within 10 "$PROXY_PID" || fail "the proxy does not stop: does a session live on?"
+  wait "$PROXY_PID" || status=$?
+  ((status == 0)) || fail "the proxy ended with status $status"
+  ! grep -Ew 'panicked|ERROR' "$WORK/proxy.err" || fail "the proxy logged an error of its own"
+}
+
+# within SECONDS COMMAND...: the command must succeed, and before that time.
+within() {
+  local seconds=$1 status=0
+  shift
+  timeout --foreground --kill-after=5 "$seconds" "$@" || status=$?
+  ((status != 124 && status != 137)) || fail "still running after $seconds seconds: $*"
+  ((status == 0)) || fail "status $status: $*"
+}
+
+same_file() { cmp "$1" "$2" >&2 || fail "$1 and $2 differ"; }
+
+same() { [[ $2 == "$3" ]] || fail "$1: expected $2, got $3"; }

@@ -1,0 +1,36 @@
+#!/usr/bin/env bash
+# Runs real programs through the proxy: all scripts of this folder, or those named, such as `interop/run.sh curl git`.
+# One line for each says ok or FAILED; the status is not zero if one failed. The release build must exist:
+#     cargo build --release -p tcpproxy -p testkit
+# LOGS (default target/interop) is where the output goes, SCREENSHOTS (default $LOGS/screenshots) the browser's pictures;
+# LIMIT (default 1800) is how many seconds a script may take. Each script tells what sizes may be set for it.
+# Debian packages: apt-get install $(cat interop/packages.txt)
+set -euo pipefail
+
+HERE=$(cd "$(dirname "$0")" && pwd)
+LOGS=${LOGS:-${CARGO_TARGET_DIR:-$HERE/../target}/interop}
+mkdir -p "$LOGS"
+LOGS=$(cd "$LOGS" && pwd)
+export SCREENSHOTS=${SCREENSHOTS:-$LOGS/screenshots}
+
+scripts=("$@")
+((${#scripts[@]} > 0)) || scripts=(curl telnet browser bulk redis postgres git rsync iperf3)
+
+failed=0
+running=
+trap 'kill $running; wait; exit 130' INT TERM
+for name in "${scripts[@]}"; do
+  log=$LOGS/$name.log
+  start=$SECONDS
+  # In the background, so that Ctrl-C reaches this script at once; timeout passes the signal on.
+  timeout --kill-after=20 "${LIMIT:-1800}" "$HERE/$name.sh" >"$log" 2>&1 &
+  running=$!
+  if wait "$running"; then
+    printf '%-9s ok      %4d s\n' "$name" $((SECONDS - start))
+  else
+    printf '%-9s FAILED  %4d s  %s\n' "$name" $((SECONDS - start)) "$log"
+    failed=$((failed + 1))
+  fi
+done
+((failed == 0)) || echo "$failed of ${#scripts[@]} failed"
+exit $((failed > 0))
