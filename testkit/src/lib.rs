@@ -5,12 +5,22 @@
 //!
 //! | module | what it is for |
 //! |---|---|
-//! | [`seed`] | one number that decides everything random, and the line that replays a failure |
+//! | [`seed`], [`replay`] | one number that decides everything random, and the line that replays a failure |
 //! | [`payload`] | bytes that know their place in the stream, and the check that they arrived there |
 //! | [`scripted`] | in-memory readers and writers that are short, blocked, interrupted or failing |
+//! | [`peer`] | real sockets that send in bits, stall, half-close and reset as told, and report what they saw |
+//! | [`proxy`] | a proxy as a process: started on a free port, watched from outside, stopped at the end |
+//! | [`descriptors`] | a process without a free file descriptor |
+//! | [`watchdog`] | a deadline around a test, so that a hang fails and says where |
 //! | [`web`] | a web page with many pictures, for proxies to stand in front of |
 
+pub mod descriptors;
 pub mod payload;
+pub mod peer;
+mod procfs;
+pub mod proxy;
+pub mod replay;
 pub mod scripted;
 pub mod seed;
+pub mod watchdog;
 pub mod web;

@@ -1,0 +1,98 @@
+use std::io;
+use std::net::{SocketAddr, TcpStream};
+
+use socket2::{Domain, Socket, Type};
+
+/// An address that refuses every connection, for as long as this value lives: nobody else gets its port meanwhile.
+#[derive(Debug)]
+pub struct Refusing {
+    address: SocketAddr,
+    _bound: Socket,
+}
+
+impl Refusing {
+    /// Takes a free port of the IPv4 loopback address and does not listen there.
+    ///
+    /// # Errors
+    ///
+    /// Those of bind(2).
+    pub fn new() -> io::Result<Self> {
+        let (bound, address) = bound_socket()?;
+        Ok(Self { address, _bound: bound })
+    }
+
+    /// Where nobody listens.
+    pub const fn address(&self) -> SocketAddr {
+        self.address
+    }
+}
+
+/// An address that answers no connection attempt: its queue is full and Linux drops every further SYN.
+#[derive(Debug)]
+pub struct BlackHole {
+    address: SocketAddr,
+    listener: Socket,
+    _waiting: TcpStream,
+}
+
+impl BlackHole {
+    /// Listens on a free port of the IPv4 loopback address with the shortest queue there is, and fills it.
+    ///
+    /// # Errors
+    ///
+    /// Those of bind(2), listen(2) and connect(2).
+    pub fn new() -> io::Result<Self> {
+        let (listener, address) = bound_socket()?;
+        // With a backlog of 0 one connection is let in, see `sk_acceptq_is_full` in the kernel.
+        listener.listen(0)?;
+        let waiting = TcpStream::connect(address)?;
+        Ok(Self { address, listener, _waiting: waiting })
+    }
+
+    /// Where nobody answers.
+    pub const fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// Makes room: attempts to come are answered, and those under way when they send their next SYN, which they do
+    /// after a second, then two, then four.
+    ///
+    /// # Errors
+    ///
+    /// Those of listen(2) and accept(2).
+    pub fn end(&self) -> io::Result<()> {
+        self.listener.listen(128)?;
+        self.listener.accept().map(|_| ())
+    }
+}
+
+fn bound_socket() -> io::Result<(Socket, SocketAddr)> {
+    let socket = Socket::new(Domain::IPV4, Type::STREAM, None)?;
+    socket.bind(&SocketAddr::from(([127, 0, 0, 1], 0)).into())?;
+    let address = socket.local_addr()?.as_socket().expect("a socket bound to an IP address has one");
+    Ok((socket, address))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::ErrorKind;
+    use std::time::Duration;
+
+    use super::*;
+
+    #[test]
+    fn a_refusing_address_refuses() {
+        let refusing = Refusing::new().unwrap();
+        let error = TcpStream::connect(refusing.address()).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::ConnectionRefused);
+    }
+
+    #[test]
+    fn a_black_hole_answers_nobody() {
+        let hole = BlackHole::new().unwrap();
+        let attempt = || TcpStream::connect_timeout(&hole.address(), Duration::from_millis(200));
+        assert_eq!(attempt().unwrap_err().kind(), ErrorKind::TimedOut);
+        hole.end().unwrap();
+        TcpStream::connect(hole.address()).unwrap();
+    }
+}

@@ -1,0 +1,285 @@
+use std::io::{self, ErrorKind, Read, Write};
+use std::net::{Shutdown, SocketAddr, TcpStream};
+use std::os::fd::AsFd;
+use std::os::unix::net::UnixStream;
+use std::time::{Duration, Instant};
+
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use socket2::{Domain, SockRef, Socket, Type};
+
+use crate::peer::{Gate, Report, Script};
+use crate::procfs;
+
+/// How often a condition is looked at that the kernel announces to nobody.
+const LOOK_AGAIN: Duration = Duration::from_millis(1);
+
+/// Options of a socket, set before it listens or connects.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct SocketOptions {
+    /// `SO_RCVBUF` in bytes; Linux doubles it, and raises small values to its minimum of about 2 KiB. It decides the
+    /// window the other side is offered, so it has to be set early. Below 2048 the kernel drops segments it has no
+    /// memory for, and transfers stall for seconds while the sender's retransmission timer backs off.
+    pub receive_buffer: Option<usize>,
+    /// `SO_SNDBUF` in bytes; Linux doubles it, and raises small values to its minimum of about 4 KiB.
+    pub send_buffer: Option<usize>,
+    /// Whether small writes leave at once: `TCP_NODELAY`.
+    pub no_delay: bool,
+}
+
+impl SocketOptions {
+    pub(super) fn socket(&self, address: SocketAddr) -> io::Result<Socket> {
+        let socket = Socket::new(Domain::for_address(address), Type::STREAM, None)?;
+        if let Some(bytes) = self.receive_buffer {
+            socket.set_recv_buffer_size(bytes)?;
+        }
+        if let Some(bytes) = self.send_buffer {
+            socket.set_send_buffer_size(bytes)?;
+        }
+        socket.set_tcp_nodelay(self.no_delay)?;
+        Ok(socket)
+    }
+}
+
+/// One connection of a peer.
+///
+/// Its socket is non-blocking underneath, so that every wait has a deadline and can be called off.
+#[derive(Debug)]
+pub struct Link {
+    stream: TcpStream,
+    local: SocketAddr,
+    remote: SocketAddr,
+    over: Waker,
+}
+
+impl Link {
+    /// Connects to `address`, waiting at most `patience`.
+    ///
+    /// # Errors
+    ///
+    /// Those of connect(2): `ConnectionRefused` when nobody listens, `TimedOut` when nobody answers.
+    pub fn connect(address: SocketAddr, options: SocketOptions, patience: Duration) -> io::Result<Self> {
+        let socket = options.socket(address)?;
+        socket.connect_timeout(&address.into(), patience)?;
+        Self::new(socket.into(), address)
+    }
+
+    pub(super) fn new(stream: TcpStream, remote: SocketAddr) -> io::Result<Self> {
+        stream.set_nonblocking(true)?;
+        let local = stream.local_addr()?;
+        Ok(Self { stream, local, remote, over: Waker::new()? })
+    }
+
+    /// The address of this side.
+    pub const fn local(&self) -> SocketAddr {
+        self.local
+    }
+
+    /// The address of the other side.
+    pub const fn remote(&self) -> SocketAddr {
+        self.remote
+    }
+
+    /// The first `len` bytes that wait to be read, which they go on doing; fewer when the stream ends before, or when
+    /// `patience` runs out.
+    ///
+    /// A server of several clients learns from them which one it has.
+    ///
+    /// # Errors
+    ///
+    /// Those of recv(2), as `ConnectionReset`.
+    pub fn peek(&self, len: usize, patience: Duration) -> io::Result<Vec<u8>> {
+        let until = Instant::now() + patience;
+        let mut bytes = vec![0; len];
+        loop {
+            let arrived = self.wait_for(PollFlags::IN | PollFlags::RDHUP, until);
+            let count = match self.stream.peek(&mut bytes) {
+                Ok(count) => count,
+                Err(error) if error.kind() == ErrorKind::WouldBlock => 0,
+                Err(error) => return Err(error),
+            };
+            let ended =
+                matches!(arrived, Wait::Ready(flags) if flags.intersects(PollFlags::RDHUP | PollFlags::HUP));
+            if count == len || ended || Instant::now() >= until {
+                bytes.truncate(count);
+                return Ok(bytes);
+            }
+            // The queue is not empty, so poll would report it at once.
+            let _ = self.pause(LOOK_AGAIN);
+        }
+    }
+
+    /// Runs a script to its end, then closes the connection.
+    pub fn run(self, script: &Script) -> Report {
+        script.run(self)
+    }
+
+    /// Writes some of `bytes`, waiting for room at most `patience`.
+    pub(super) fn send(&self, bytes: &[u8], patience: Duration) -> Result<usize, Stop> {
+        self.attempt(PollFlags::OUT, patience, || (&self.stream).write(bytes))
+    }
+
+    /// Reads into `buffer`, waiting for bytes at most `patience`; 0 is the end of the stream.
+    pub(super) fn receive(&self, buffer: &mut [u8], patience: Duration) -> Result<usize, Stop> {
+        self.attempt(PollFlags::IN, patience, || (&self.stream).read(buffer))
+    }
+
+    /// Sends the last of `bytes` as urgent, those before it as usual.
+    pub(super) fn send_urgent(&self, bytes: &[u8], patience: Duration) -> Result<usize, Stop> {
+        self.attempt(PollFlags::OUT, patience, || SockRef::from(&self.stream).send_out_of_band(bytes))
+    }
+
+    /// Waits until something can be read, be it the end.
+    pub(super) fn readable(&self, patience: Duration) -> Result<(), Stop> {
+        match self.wait_for(PollFlags::IN, Instant::now() + patience) {
+            Wait::Ready(_) => Ok(()),
+            Wait::Late => Err(Stop::Late),
+            Wait::Over => Err(Stop::Over),
+        }
+    }
+
+    /// Waits until the other kernel has acknowledged everything sent, or the connection is gone.
+    pub(super) fn acknowledged(&self, patience: Duration) -> Result<(), Stop> {
+        let until = Instant::now() + patience;
+        loop {
+            let left = procfs::unacknowledged(self.local, self.remote)
+                .map_err(|error| Stop::Failed(error.kind()))?;
+            if left.is_none_or(|bytes| bytes == 0) {
+                return Ok(());
+            }
+            if Instant::now() >= until {
+                return Err(Stop::Late);
+            }
+            self.pause(LOOK_AGAIN)?;
+        }
+    }
+
+    /// Does nothing for a while, unless the connection is called off.
+    pub(super) fn pause(&self, pause: Duration) -> Result<(), Stop> {
+        match wait(&mut [self.over.poll_fd()], Instant::now() + pause) {
+            None => Ok(()),
+            Some(_) => Err(Stop::Over),
+        }
+    }
+
+    /// Waits until the gate is open.
+    pub(super) fn pass(&self, gate: &Gate, patience: Duration) -> Result<(), Stop> {
+        let opened = PollFd::from_borrowed_fd(gate.opened.as_fd(), PollFlags::IN);
+        match wait(&mut [self.over.poll_fd(), opened], Instant::now() + patience) {
+            Some((1, _)) => Ok(()),
+            Some(_) => Err(Stop::Over),
+            None => Err(Stop::Late),
+        }
+    }
+
+    /// Sends a FIN after the last byte.
+    pub(super) fn finish(&self) -> io::Result<()> {
+        self.stream.shutdown(Shutdown::Write)
+    }
+
+    /// Makes the close that is to come a reset.
+    pub(super) fn reset_at_close(&self) -> io::Result<()> {
+        SockRef::from(&self.stream).set_linger(Some(Duration::ZERO))
+    }
+
+    /// Calls everything off: whoever waits on this link stops waiting, now and later.
+    pub(super) fn call_off(&self) {
+        self.over.wake();
+    }
+
+    /// The error of the socket that no call has reported yet: `SO_ERROR`.
+    pub(super) fn untaken_error(&self) -> Option<ErrorKind> {
+        self.stream.take_error().ok().flatten().map(|error| error.kind())
+    }
+
+    /// Calls until it does not block, waiting in between.
+    fn attempt(
+        &self,
+        readiness: PollFlags,
+        patience: Duration,
+        mut call: impl FnMut() -> io::Result<usize>,
+    ) -> Result<usize, Stop> {
+        let until = Instant::now() + patience;
+        loop {
+            match call() {
+                Ok(count) => return Ok(count),
+                Err(error) if error.kind() == ErrorKind::Interrupted => continue,
+                Err(error) if error.kind() != ErrorKind::WouldBlock => {
+                    return Err(Stop::Failed(error.kind()));
+                }
+                Err(_) => {}
+            }
+            match self.wait_for(readiness, until) {
+                Wait::Ready(_) => {}
+                Wait::Late => return Err(Stop::Late),
+                Wait::Over => return Err(Stop::Over),
+            }
+        }
+    }
+
+    fn wait_for(&self, readiness: PollFlags, until: Instant) -> Wait {
+        let stream = PollFd::from_borrowed_fd(self.stream.as_fd(), readiness);
+        match wait(&mut [self.over.poll_fd(), stream], until) {
+            Some((1, flags)) => Wait::Ready(flags),
+            Some(_) => Wait::Over,
+            None => Wait::Late,
+        }
+    }
+}
+
+/// Why a step of a script could not go on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Stop {
+    /// The patience of the peer ran out.
+    Late,
+    /// The other half has ended the connection.
+    Over,
+    /// The call failed.
+    Failed(ErrorKind),
+}
+
+/// How waiting for a socket ended.
+enum Wait {
+    Ready(PollFlags),
+    Late,
+    Over,
+}
+
+/// A descriptor that becomes readable for good when woken.
+#[derive(Debug)]
+pub(super) struct Waker {
+    woken: UnixStream,
+    waking: UnixStream,
+}
+
+impl Waker {
+    pub(super) fn new() -> io::Result<Self> {
+        let (woken, waking) = UnixStream::pair()?;
+        Ok(Self { woken, waking })
+    }
+
+    pub(super) fn wake(&self) {
+        // A socket pair that is shut down already is woken already.
+        let _ = self.waking.shutdown(Shutdown::Write);
+    }
+
+    pub(super) fn poll_fd(&self) -> PollFd<'_> {
+        PollFd::from_borrowed_fd(self.woken.as_fd(), PollFlags::IN)
+    }
+}
+
+/// The first descriptor that is ready, and what for; `None` when it is `until` first.
+pub(super) fn wait(descriptors: &mut [PollFd<'_>], until: Instant) -> Option<(usize, PollFlags)> {
+    loop {
+        let left = until.saturating_duration_since(Instant::now());
+        let timeout = Timespec::try_from(left).expect("nobody waits for billions of years");
+        match poll(descriptors, Some(&timeout)) {
+            Ok(0) => return None,
+            Ok(_) => {
+                let mut ready = descriptors.iter().map(PollFd::revents).enumerate();
+                return ready.find(|(_, flags)| !flags.is_empty());
+            }
+            Err(rustix::io::Errno::INTR) => {}
+            Err(error) => panic!("poll(2) of open descriptors: {error}"),
+        }
+    }
+}

@@ -1,0 +1,99 @@
+//! Real sockets that do as they are told: send in bits, stall, half-close, reset at byte k, and say what they saw.
+//!
+//! A peer runs a [`Script`] of [`Step`]s on a thread of its own and ends with a [`Report`]. Every wait in it has a
+//! deadline, so a peer whose partner hangs ends too and says at which step it did.
+//!
+//! ```
+//! use testkit::payload::Payload;
+//! use testkit::peer::{Ending, Pace, Peer, Script, SocketOptions, Step};
+//! use testkit::seed::Seed;
+//!
+//! let bytes = Payload::new(Seed::new(1));
+//! let answer = Payload::new(Seed::new(2));
+//! // Reads all, and answers only after the client's FIN.
+//! let server = Script::new([Step::ReceiveAll(Pace::FAST), Step::Send(10, Pace::BYTE_AT_A_TIME)]);
+//! let server = Peer::server(SocketOptions::default(), server.expects(bytes).sends(answer))?;
+//! let client = Script::new([Step::Send(1000, Pace::FAST), Step::Fin, Step::ReceiveAll(Pace::FAST)]);
+//! let client = Peer::client(server.address(), SocketOptions::default(), client.sends(bytes).expects(answer));
+//!
+//! let report = client.join()?;
+//! assert_eq!(report.ending, Ending::Eof);
+//! assert_eq!(report.verify(10), Ok(()));
+//! assert_eq!(server.join()?.verify(1000), Ok(()));
+//! # Ok::<(), std::io::Error>(())
+//! ```
+
+mod absent;
+mod churn;
+mod gate;
+mod link;
+mod pace;
+mod report;
+mod script;
+mod server;
+
+pub use absent::{BlackHole, Refusing};
+pub use churn::churn;
+pub use gate::{Gate, Opener, gate};
+pub use link::{Link, SocketOptions};
+pub use pace::Pace;
+pub use report::{Ending, Report, Sending};
+pub use script::{Script, Step};
+pub use server::{Listener, Server};
+
+use std::io;
+use std::net::SocketAddr;
+use std::thread::{self, JoinHandle};
+
+/// One end of one connection, run by a thread of its own.
+#[derive(Debug)]
+pub struct Peer {
+    address: SocketAddr,
+    thread: JoinHandle<io::Result<Report>>,
+}
+
+impl Peer {
+    /// Connects to `address` and runs the script.
+    pub fn client(address: SocketAddr, options: SocketOptions, script: Script) -> Self {
+        let thread = thread::spawn(move || {
+            let link = Link::connect(address, options, script.longest_wait())?;
+            Ok(link.run(&script))
+        });
+        Self { address, thread }
+    }
+
+    /// Listens on a free port of the IPv4 loopback address, accepts one connection and runs the script. Further
+    /// connections are refused.
+    ///
+    /// # Errors
+    ///
+    /// Those of bind(2) and listen(2).
+    pub fn server(options: SocketOptions, script: Script) -> io::Result<Self> {
+        let listener = Listener::bind(options)?;
+        let address = listener.address();
+        let thread = thread::spawn(move || {
+            let link = listener.accept(script.longest_wait())?;
+            drop(listener);
+            Ok(link.run(&script))
+        });
+        Ok(Self { address, thread })
+    }
+
+    /// Where a server listens, or what a client connects to.
+    pub const fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// Waits for the end of the script.
+    ///
+    /// # Errors
+    ///
+    /// When there was no connection: those of connect(2) and accept(2), `TimedOut` when nobody came.
+    ///
+    /// # Panics
+    ///
+    /// When the thread of the peer has.
+    pub fn join(self) -> io::Result<Report> {
+        self.thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+    }
+}

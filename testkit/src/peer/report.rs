@@ -1,0 +1,126 @@
+use std::io::ErrorKind;
+use std::net::SocketAddr;
+
+use crate::payload::{Mismatch, Verifier};
+use crate::peer::Step;
+
+/// What a peer has seen of its connection, from connect or accept to its own close.
+#[derive(Clone, Debug)]
+#[must_use = "a report says whether the connection did what it should"]
+pub struct Report {
+    /// The address of the peer.
+    pub local: SocketAddr,
+    /// The address it was connected with.
+    pub remote: SocketAddr,
+    /// Bytes taken by the kernel of the peer: they may still have been lost.
+    pub sent: u64,
+    /// How the sending half stood at the end.
+    pub sending: Sending,
+    /// Bytes received, right or wrong.
+    pub received: u64,
+    /// How the receiving half ended.
+    pub ending: Ending,
+    /// The first wrong byte among those received, if any.
+    pub mismatch: Option<Mismatch>,
+    /// The step that waited longer than the peer's patience, if any. The steps after it were not run.
+    pub late: Option<Step>,
+    pub(super) verifier: Verifier,
+}
+
+impl Report {
+    /// Whether the received bytes are exactly the first `expected` ones of the payload.
+    ///
+    /// # Errors
+    ///
+    /// The first mismatch.
+    pub fn verify(&self, expected: u64) -> Result<(), Mismatch> {
+        self.verifier.finish(expected)
+    }
+}
+
+/// How the sending half of a connection stood when its peer was done.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[must_use]
+pub enum Sending {
+    /// More could have been sent.
+    Open,
+    /// The peer has sent its FIN.
+    Finished,
+    /// A write failed: `ConnectionReset` when the reset was news, `BrokenPipe` when it came after a FIN, or was
+    /// reported by a read before.
+    Broken(ErrorKind),
+}
+
+/// How the receiving half of a connection ended.
+///
+/// Linux hands out the bytes in its queue before it reports a reset, and reports it once, to the first call that
+/// asks: if that was a write, a later read finds an end of file. So both halves are put together: an end of file
+/// counts as [`Reset`](Self::Reset) if a write got `ECONNRESET`. A reset that arrives after a FIN is told apart, since
+/// reads then find the end of file and writes get `EPIPE` and never `ECONNRESET` (see `tcp_reset` in the kernel).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[must_use]
+pub enum Ending {
+    /// The peer was done, or gave up, before it saw an end.
+    Open,
+    /// A FIN after the last byte.
+    Eof,
+    /// A FIN after the last byte, then a reset, seen before the peer closed. The received bytes are whole; those the
+    /// peer sent may be lost.
+    EofThenReset,
+    /// A reset without a FIN: more may have been meant to come.
+    Reset,
+    /// A read failed in another way.
+    Failed(ErrorKind),
+}
+
+impl Ending {
+    /// The ending of the whole connection, from that of the reads, the writes, and the error nobody has taken yet.
+    pub(super) fn combine(reads: Self, writes: Sending, untaken: Option<ErrorKind>) -> Self {
+        let aborted = |error| matches!(error, ErrorKind::ConnectionReset | ErrorKind::BrokenPipe);
+        match (reads, writes) {
+            (Self::Open | Self::Eof, Sending::Broken(ErrorKind::ConnectionReset)) => Self::Reset,
+            (Self::Open | Self::Eof, Sending::Broken(ErrorKind::BrokenPipe)) => Self::EofThenReset,
+            (Self::Eof, _) if untaken.is_some_and(aborted) => Self::EofThenReset,
+            (Self::Open, _) => match untaken {
+                Some(ErrorKind::ConnectionReset) => Self::Reset,
+                Some(ErrorKind::BrokenPipe) => Self::EofThenReset,
+                Some(other) => Self::Failed(other),
+                None => Self::Open,
+            },
+            (seen, _) => seen,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_reset_taken_by_a_write_is_a_reset() {
+        let taken = Sending::Broken(ErrorKind::ConnectionReset);
+        assert_eq!(Ending::combine(Ending::Eof, taken, None), Ending::Reset);
+        assert_eq!(Ending::combine(Ending::Open, taken, None), Ending::Reset);
+    }
+
+    #[test]
+    fn a_reset_after_a_fin_is_told_apart() {
+        let broken = Sending::Broken(ErrorKind::BrokenPipe);
+        assert_eq!(Ending::combine(Ending::Eof, broken, None), Ending::EofThenReset);
+        assert_eq!(
+            Ending::combine(Ending::Reset, broken, None),
+            Ending::Reset,
+            "the read had taken the error"
+        );
+        let untaken = Some(ErrorKind::ConnectionReset);
+        assert_eq!(Ending::combine(Ending::Eof, Sending::Finished, untaken), Ending::EofThenReset);
+    }
+
+    #[test]
+    fn an_error_nobody_took_counts() {
+        let untaken = Some(ErrorKind::ConnectionReset);
+        assert_eq!(Ending::combine(Ending::Open, Sending::Open, untaken), Ending::Reset);
+        assert_eq!(Ending::combine(Ending::Open, Sending::Open, None), Ending::Open);
+        assert_eq!(Ending::combine(Ending::Eof, Sending::Finished, None), Ending::Eof);
+    }
+}

@@ -1,0 +1,287 @@
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::thread;
+use std::time::Duration;
+
+use rand_chacha::ChaCha8Rng;
+
+use crate::payload::{Payload, Verifier};
+use crate::peer::link::Stop;
+use crate::peer::{Ending, Gate, Link, Pace, Report, Sending};
+use crate::seed::Seed;
+
+/// What a peer does next.
+#[derive(Clone, Debug)]
+pub enum Step {
+    /// Send so many more bytes of the peer's payload.
+    Send(u64, Pace),
+    /// Send one more byte of the payload as urgent (`MSG_OOB`).
+    Urgent,
+    /// Receive so many more bytes; the steps after this one are not run if the stream ends before.
+    Receive(u64, Pace),
+    /// Receive until the stream ends, whether by FIN or by reset.
+    ReceiveAll(Pace),
+    /// Send back what is received until the stream ends.
+    Echo(Pace),
+    /// Wait until something could be read, be it the end, and leave it there.
+    Readable,
+    /// Wait until the other kernel has acknowledged every byte sent. A reset takes nothing back that was acknowledged,
+    /// while it discards what has not left yet.
+    Acknowledged,
+    /// Wait until a test opens the gate: stall, or hold the connection open.
+    Await(Gate),
+    /// Do nothing for a while.
+    Pause(Duration),
+    /// Send a FIN (`shutdown`) and go on receiving.
+    Fin,
+    /// Send a reset (close with `SO_LINGER` 0) and be done, whatever the steps beside this one are doing.
+    Reset,
+    /// Close and be done, whatever the steps beside this one are doing. Linux sends a FIN, or a reset if something is
+    /// unread.
+    Close,
+}
+
+/// What a peer does with its connection.
+///
+/// The steps of a list run in order. A second list runs at the same time on the same socket: one sends while the
+/// other receives. When both are through, or one says [`Step::Reset`] or [`Step::Close`], the connection is closed.
+#[derive(Clone, Debug)]
+pub struct Script {
+    steps: Vec<Step>,
+    beside: Vec<Step>,
+    sends: Payload,
+    expects: Payload,
+    seed: Seed,
+    patience: Duration,
+}
+
+impl Script {
+    /// These steps alone. Sends and expects the payloads of seed 0 unless told otherwise, and waits for nothing longer
+    /// than 20 seconds.
+    pub fn new(steps: impl Into<Vec<Step>>) -> Self {
+        let seed = Seed::new(0);
+        Self {
+            steps: steps.into(),
+            beside: Vec::new(),
+            sends: Payload::new(seed),
+            expects: Payload::new(seed),
+            seed,
+            patience: Duration::from_secs(20),
+        }
+    }
+
+    /// More steps, at the same time as the first ones.
+    #[must_use]
+    pub fn beside(mut self, steps: impl Into<Vec<Step>>) -> Self {
+        self.beside = steps.into();
+        self
+    }
+
+    /// What the peer sends.
+    #[must_use]
+    pub const fn sends(mut self, payload: Payload) -> Self {
+        self.sends = payload;
+        self
+    }
+
+    /// What the peer should receive.
+    #[must_use]
+    pub const fn expects(mut self, payload: Payload) -> Self {
+        self.expects = payload;
+        self
+    }
+
+    /// Where chunks and pauses are drawn from.
+    #[must_use]
+    pub const fn seed(mut self, seed: Seed) -> Self {
+        self.seed = seed;
+        self
+    }
+
+    /// How long to wait for the next byte, for room to send, or for a gate, each time. A peer that waits in vain stops
+    /// there and says so in [`Report::late`].
+    #[must_use]
+    pub const fn patience(mut self, patience: Duration) -> Self {
+        self.patience = patience;
+        self
+    }
+
+    pub(super) const fn longest_wait(&self) -> Duration {
+        self.patience
+    }
+
+    /// Runs both lists on `link`, then closes it.
+    pub(super) fn run(&self, link: Link) -> Report {
+        let run = Run {
+            script: self,
+            link: &link,
+            sent: Mutex::new((0, Sending::Open)),
+            received: Mutex::new((Verifier::new(self.expects), Ending::Open)),
+            late: Mutex::new(None),
+        };
+        thread::scope(|scope| {
+            if !self.beside.is_empty() {
+                scope.spawn(|| run.steps(&self.beside, &mut self.seed.derive("beside").rng()));
+            }
+            run.steps(&self.steps, &mut self.seed.rng());
+        });
+        let (sent, sending) = *lock(&run.sent);
+        let (verifier, seen) = lock(&run.received).clone();
+        let late = lock(&run.late).take();
+        Report {
+            local: link.local(),
+            remote: link.remote(),
+            sent,
+            sending,
+            received: verifier.received(),
+            ending: Ending::combine(seen, sending, link.untaken_error()),
+            mismatch: verifier.mismatch(),
+            late,
+            verifier,
+        }
+    }
+}
+
+/// A script under way: what its two lists share.
+struct Run<'a> {
+    script: &'a Script,
+    link: &'a Link,
+    sent: Mutex<(u64, Sending)>,
+    received: Mutex<(Verifier, Ending)>,
+    late: Mutex<Option<Step>>,
+}
+
+impl Run<'_> {
+    fn steps(&self, steps: &[Step], rng: &mut ChaCha8Rng) {
+        for step in steps {
+            match self.step(step, rng) {
+                Ok(()) => {}
+                Err(Stop::Late) => {
+                    lock(&self.late).get_or_insert_with(|| step.clone());
+                    return;
+                }
+                Err(Stop::Over | Stop::Failed(_)) => return,
+            }
+        }
+    }
+
+    fn step(&self, step: &Step, rng: &mut ChaCha8Rng) -> Result<(), Stop> {
+        let patience = self.script.patience;
+        match step {
+            Step::Send(bytes, pace) => self.send(*bytes, pace, rng),
+            Step::Urgent => self.urgent(),
+            Step::Receive(bytes, pace) => self.receive(Some(*bytes), pace, rng, |_| Ok(())),
+            Step::ReceiveAll(pace) => self.receive(None, pace, rng, |_| Ok(())),
+            Step::Echo(pace) => self.receive(None, pace, rng, |bytes| self.send_bytes(bytes)),
+            Step::Readable => self.link.readable(patience),
+            Step::Acknowledged => self.link.acknowledged(patience),
+            Step::Await(gate) => self.link.pass(gate, patience),
+            Step::Pause(pause) => self.link.pause(*pause),
+            Step::Fin => self.finish(),
+            Step::Reset => {
+                self.link.reset_at_close().map_err(|error| Stop::Failed(error.kind()))?;
+                self.link.call_off();
+                Ok(())
+            }
+            Step::Close => {
+                self.link.call_off();
+                Ok(())
+            }
+        }
+    }
+
+    fn send(&self, bytes: u64, pace: &Pace, rng: &mut ChaCha8Rng) -> Result<(), Stop> {
+        let mut buffer = vec![0; pace.largest_chunk()];
+        let mut left = bytes;
+        while left > 0 {
+            let chunk = (pace.next_chunk(rng) as u64).min(left);
+            let chunk = &mut buffer[..chunk as usize];
+            self.script.sends.fill(lock(&self.sent).0, chunk);
+            self.send_bytes(chunk)?;
+            left -= chunk.len() as u64;
+            self.pause_after(chunk.len(), pace, rng)?;
+        }
+        Ok(())
+    }
+
+    fn send_bytes(&self, mut bytes: &[u8]) -> Result<(), Stop> {
+        while !bytes.is_empty() {
+            let count = self.note_sent(self.link.send(bytes, self.script.patience))?;
+            bytes = &bytes[count..];
+        }
+        Ok(())
+    }
+
+    fn urgent(&self) -> Result<(), Stop> {
+        let byte = self.script.sends.bytes(lock(&self.sent).0, 1);
+        self.note_sent(self.link.send_urgent(&byte, self.script.patience)).map(|_| ())
+    }
+
+    fn note_sent(&self, outcome: Result<usize, Stop>) -> Result<usize, Stop> {
+        let mut sent = lock(&self.sent);
+        match outcome {
+            Ok(count) => sent.0 += count as u64,
+            Err(Stop::Failed(error)) => sent.1 = Sending::Broken(error),
+            Err(Stop::Late | Stop::Over) => {}
+        }
+        outcome
+    }
+
+    /// Receives until the end, or `bytes` bytes if that is told, and hands on each chunk.
+    fn receive(
+        &self,
+        bytes: Option<u64>,
+        pace: &Pace,
+        rng: &mut ChaCha8Rng,
+        hand_on: impl Fn(&[u8]) -> Result<(), Stop>,
+    ) -> Result<(), Stop> {
+        let mut buffer = vec![0; pace.largest_chunk()];
+        let mut left = bytes.unwrap_or(u64::MAX);
+        while left > 0 {
+            let chunk = (pace.next_chunk(rng) as u64).min(left);
+            let outcome = self.link.receive(&mut buffer[..chunk as usize], self.script.patience);
+            let count = match outcome {
+                Ok(0) => {
+                    lock(&self.received).1 = Ending::Eof;
+                    // Whoever wanted a number of bytes cannot go on as planned.
+                    return if bytes.is_none() { Ok(()) } else { Err(Stop::Over) };
+                }
+                Ok(count) => count,
+                Err(Stop::Failed(error)) => {
+                    lock(&self.received).1 = match error {
+                        std::io::ErrorKind::ConnectionReset => Ending::Reset,
+                        other => Ending::Failed(other),
+                    };
+                    return Err(Stop::Failed(error));
+                }
+                Err(stop) => return Err(stop),
+            };
+            // The verifier remembers the first mismatch; the rest is read on, so that the sender is not stuck.
+            let _ = lock(&self.received).0.feed(&buffer[..count]);
+            hand_on(&buffer[..count])?;
+            left -= count as u64;
+            self.pause_after(count, pace, rng)?;
+        }
+        Ok(())
+    }
+
+    fn finish(&self) -> Result<(), Stop> {
+        match self.link.finish() {
+            Ok(()) => {
+                lock(&self.sent).1 = Sending::Finished;
+                Ok(())
+            }
+            // ENOTCONN: a reset came first, and who took its error knows more about it.
+            Err(error) => Err(Stop::Failed(error.kind())),
+        }
+    }
+
+    fn pause_after(&self, bytes: usize, pace: &Pace, rng: &mut ChaCha8Rng) -> Result<(), Stop> {
+        let pause = pace.pause_after(bytes, rng);
+        if pause.is_zero() { Ok(()) } else { self.link.pause(pause) }
+    }
+}
+
+/// A lock holds plain values here, whole at every moment: a panic elsewhere spoils nothing.
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}

@@ -1,0 +1,94 @@
+//! Which seeds a test runs, and the line that runs a failed one again.
+
+use std::env;
+use std::io::{self, Write};
+use std::thread;
+
+use crate::seed::Seed;
+
+/// The variable that makes a test run one seed alone.
+const VARIABLE: &str = "TESTKIT_SEED";
+
+/// The seeds to run: those that once failed, then `fresh` new ones. If `TESTKIT_SEED` is set, that one alone.
+///
+/// `once_failed` is the text of a file beside the test, read with `include_str!`: a seed a line, `#` begins a comment.
+///
+/// # Panics
+///
+/// When the variable or a line is no seed, since running anything else would look like success.
+pub fn seeds(once_failed: &str, fresh: usize) -> Vec<Seed> {
+    match env::var(VARIABLE) {
+        Ok(text) => vec![text.parse().unwrap_or_else(|error| panic!("{VARIABLE}: {error}"))],
+        Err(env::VarError::NotPresent) => {
+            parse(once_failed).chain(std::iter::repeat_with(Seed::random).take(fresh)).collect()
+        }
+        Err(error) => panic!("{VARIABLE}: {error}"),
+    }
+}
+
+/// Prints how to run a seed again if the test panics while this value lives.
+///
+/// ```
+/// use testkit::{replay::Replay, seed::Seed};
+///
+/// let seed = Seed::random();
+/// let _replay = Replay::new(seed, "cargo test -p tcpproxy --test stress every_ending -- --nocapture");
+/// // A panic from here on prints `TESTKIT_SEED=… cargo test -p tcpproxy …`.
+/// ```
+#[derive(Debug)]
+pub struct Replay {
+    line: String,
+}
+
+impl Replay {
+    /// A guard of this seed, for a test that `command` runs.
+    pub fn new(seed: Seed, command: &str) -> Self {
+        Self { line: format!("{VARIABLE}={seed} {command}") }
+    }
+
+    /// The line for a shell.
+    pub fn line(&self) -> &str {
+        &self.line
+    }
+}
+
+impl Drop for Replay {
+    fn drop(&mut self) {
+        if thread::panicking() {
+            // A second panic would abort, so a closed standard error is passed over; nor would the captured output
+            // of `eprintln!` be more than a repetition.
+            let _ = writeln!(io::stderr(), "\nrun it again with:\n    {}\n", self.line);
+        }
+    }
+}
+
+fn parse(once_failed: &str) -> impl Iterator<Item = Seed> + '_ {
+    once_failed.lines().filter_map(|line| {
+        let text = line.split('#').next().unwrap_or_default().trim();
+        (!text.is_empty())
+            .then(|| text.parse().unwrap_or_else(|error| panic!("{error}, in the line {line:?}")))
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_line_is_a_seed_and_a_comment() {
+        let text = "# once failed\n\n1a  # lost its last byte\nff\n";
+        assert_eq!(parse(text).collect::<Vec<_>>(), [Seed::new(0x1a), Seed::new(0xff)]);
+    }
+
+    #[test]
+    #[should_panic(expected = "a seed is 1 to 16 hexadecimal digits")]
+    fn other_lines_are_refused() {
+        let _ = parse("nonsense").count();
+    }
+
+    #[test]
+    fn the_line_can_be_pasted() {
+        let replay = Replay::new(Seed::new(0xc0ffee), "cargo test it");
+        assert_eq!(replay.line(), "TESTKIT_SEED=0000000000c0ffee cargo test it");
+    }
+}
