@@ -1,0 +1,292 @@
+//! The command line: what may be said, and what it means.
+
+use std::ffi::OsString;
+use std::net::IpAddr;
+use std::time::Duration;
+
+use bytesize::ByteSize;
+use clap::error::ErrorKind;
+use clap::{ArgAction, Parser, ValueEnum};
+
+use crate::Config;
+
+/// A command line that was understood.
+#[derive(Debug)]
+pub struct Invocation {
+    /// What to do.
+    pub config: Config,
+    /// How the log looks.
+    pub log_format: LogFormat,
+    /// What goes into the log.
+    pub verbosity: Verbosity,
+}
+
+/// A command line that asks for no proxy, and what to say instead.
+#[derive(Debug)]
+pub enum Refusal {
+    /// Help or the version was asked for: this goes to the standard output, and all is well.
+    Information(String),
+    /// It was wrong: this goes to the standard error.
+    Mistake(String),
+}
+
+/// How the log looks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum LogFormat {
+    /// One line for people.
+    Text,
+    /// One JSON object a line.
+    Json,
+}
+
+/// What goes into the log.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Verbosity {
+    /// What somebody should look at.
+    Quiet,
+    /// And one line a session.
+    Normal,
+    /// And what happens on the way.
+    Verbose,
+}
+
+/// The line that is shown when the arguments are wrong, to the letter.
+pub const USAGE: &str = "Usage: tcpproxy remote_host remote_port server_port";
+
+/// Forwards TCP connections: listens on server_port, connects each client to remote_host:remote_port and
+/// carries bytes both ways, as though it were that server.
+#[derive(Debug, Parser)]
+#[command(
+    name = "tcpproxy",
+    version,
+    override_usage = "tcpproxy remote_host remote_port server_port [options]",
+    after_help = "DURATION is a number with a unit, such as 200ms, 10s or 1h; SIZE such as 64KiB or 1MiB.\n\
+        One line is logged for each session when it ends: who ended it, in which phase, and how.\n\
+        Exit status: 0 after a stop, 1 if it cannot serve, 2 if the arguments are wrong."
+)]
+struct Arguments {
+    /// The host to forward to: a name, or an IPv4 or IPv6 address
+    #[arg(value_name = "remote_host", value_parser = clap::builder::NonEmptyStringValueParser::new())]
+    remote_host: String,
+
+    /// The port to forward to
+    #[arg(value_name = "remote_port", value_parser = clap::value_parser!(u16).range(1..))]
+    remote_port: u16,
+
+    /// The port to listen on; 0 lets the system choose one
+    #[arg(value_name = "server_port")]
+    server_port: u16,
+
+    /// The address to listen on [default: every address, IPv6 and IPv4]
+    #[arg(long, value_name = "ADDR")]
+    bind: Option<IpAddr>,
+
+    /// Serve so many clients at once, while others wait; 0 is as many as descriptors allow
+    #[arg(long, value_name = "N", default_value_t = 1)]
+    max_clients: usize,
+
+    /// When all places are taken and someone waits, end a session that has been idle for so long
+    /// [default: off]
+    #[arg(long, value_name = "DURATION", value_parser = duration)]
+    yield_idle: Option<Duration>,
+
+    /// What may wait in each direction of a session
+    #[arg(long, value_name = "SIZE", default_value = "256KiB", value_parser = buffer_size)]
+    buffer_size: usize,
+
+    /// How long the server may take to answer
+    #[arg(long, value_name = "DURATION", default_value = "10s", value_parser = duration)]
+    connect_timeout: Duration,
+
+    /// End a session in which no byte has moved either way for so long [default: off]
+    #[arg(long, value_name = "DURATION", value_parser = duration)]
+    idle_timeout: Option<Duration>,
+
+    /// End a session in which no byte has moved for so long after one side has finished; 0s is off
+    #[arg(long, value_name = "DURATION", default_value = "1h", value_parser = duration_or_off)]
+    half_close_timeout: Duration,
+
+    /// Probe a peer that has been silent for so long, and give it up after as long again; 0s is off
+    #[arg(long, value_name = "DURATION", default_value = "60s", value_parser = duration_or_off)]
+    keepalive: Duration,
+
+    /// How long sessions may go on after the first SIGTERM or SIGINT; a second signal ends them at once
+    #[arg(long, value_name = "DURATION", default_value = "30s", value_parser = duration_or_off)]
+    drain_timeout: Duration,
+
+    /// How the log on the standard error looks
+    #[arg(long, value_name = "FORMAT", value_enum, default_value_t = LogFormat::Text)]
+    log_format: LogFormat,
+
+    /// Log only what somebody should look at
+    #[arg(short, long, conflicts_with = "verbose", action = ArgAction::SetTrue)]
+    quiet: bool,
+
+    /// Log what happens on the way, too
+    #[arg(short, long, action = ArgAction::SetTrue)]
+    verbose: bool,
+}
+
+/// Understands a command line; its first word is the name of the program.
+///
+/// # Errors
+///
+/// What to say to the user instead.
+pub fn parse(words: impl IntoIterator<Item = OsString>) -> Result<Invocation, Refusal> {
+    let arguments = Arguments::try_parse_from(words).map_err(refuse)?;
+    let unless_off = |duration: Duration| (!duration.is_zero()).then_some(duration);
+    Ok(Invocation {
+        log_format: arguments.log_format,
+        verbosity: match (arguments.quiet, arguments.verbose) {
+            (true, _) => Verbosity::Quiet,
+            (_, true) => Verbosity::Verbose,
+            _ => Verbosity::Normal,
+        },
+        config: Config {
+            remote_host: arguments.remote_host,
+            remote_port: arguments.remote_port,
+            server_port: arguments.server_port,
+            bind: arguments.bind,
+            max_clients: (arguments.max_clients > 0).then_some(arguments.max_clients),
+            yield_idle: arguments.yield_idle,
+            buffer_size: arguments.buffer_size,
+            connect_timeout: arguments.connect_timeout,
+            idle_timeout: arguments.idle_timeout,
+            half_close_timeout: unless_off(arguments.half_close_timeout),
+            keepalive: unless_off(arguments.keepalive),
+            drain_timeout: arguments.drain_timeout,
+        },
+    })
+}
+
+/// Puts what clap found wrong on one line, with the usage below it.
+fn refuse(error: clap::Error) -> Refusal {
+    let text = error.render().to_string();
+    if matches!(error.kind(), ErrorKind::DisplayHelp | ErrorKind::DisplayVersion) {
+        return Refusal::Information(text);
+    }
+    let mistake = text.split("\n\nUsage:").next().unwrap_or_default();
+    let words: Vec<&str> = mistake.split_whitespace().collect();
+    Refusal::Mistake(format!("{}\n{USAGE}", words.join(" ")))
+}
+
+fn duration(text: &str) -> Result<Duration, String> {
+    match duration_or_off(text)? {
+        Duration::ZERO => Err("it must be longer than 0".to_owned()),
+        duration => Ok(duration),
+    }
+}
+
+/// A year is for ever, and leaves room for adding to a point in time.
+fn duration_or_off(text: &str) -> Result<Duration, String> {
+    let longest = Duration::from_secs(366 * 24 * 3600);
+    match humantime::parse_duration(text) {
+        Ok(duration) if duration <= longest => Ok(duration),
+        Ok(_) => Err("it must be at most a year".to_owned()),
+        Err(error) => Err(error.to_string()),
+    }
+}
+
+/// A buffer beyond a gigabyte is a slip of the hand.
+fn buffer_size(text: &str) -> Result<usize, String> {
+    let ByteSize(size) = text.parse()?;
+    match usize::try_from(size) {
+        Ok(size @ 1..=0x4000_0000) => Ok(size),
+        _ => Err("it must be from 1 byte to 1GiB".to_owned()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parse_words(words: &[&str]) -> Result<Invocation, Refusal> {
+        parse(["tcpproxy"].iter().chain(words).map(OsString::from))
+    }
+
+    fn config(options: &[&str]) -> Config {
+        parse_words(&[&["host", "80", "8000"], options].concat()).unwrap().config
+    }
+
+    #[track_caller]
+    fn mistake(words: &[&str]) -> String {
+        match parse_words(words) {
+            Err(Refusal::Mistake(text)) => text,
+            other => panic!("{words:?} gave {other:?}"),
+        }
+    }
+
+    #[test]
+    fn the_definition_is_sound() {
+        use clap::CommandFactory;
+        Arguments::command().debug_assert();
+    }
+
+    #[test]
+    fn three_words_are_enough() {
+        let Invocation { config, log_format, verbosity } = parse_words(&["example.org", "80", "0"]).unwrap();
+        assert_eq!(
+            (config.remote_host.as_str(), config.remote_port, config.server_port),
+            ("example.org", 80, 0)
+        );
+        assert_eq!(config.max_clients, Some(1));
+        assert_eq!(config.buffer_size, 256 * 1024);
+        assert_eq!((log_format, verbosity), (LogFormat::Text, Verbosity::Normal));
+    }
+
+    #[test]
+    fn defaults_of_the_command_line_are_those_of_the_library() {
+        let (ours, library) = (config(&[]), Config { server_port: 8000, ..Config::new("host", 80) });
+        assert_eq!(format!("{ours:?}"), format!("{library:?}"));
+    }
+
+    #[test]
+    fn options_mean_what_they_say() {
+        assert_eq!(config(&["--max-clients", "0"]).max_clients, None);
+        assert_eq!(config(&["--max-clients", "64"]).max_clients, Some(64));
+        assert_eq!(config(&["--buffer-size", "1B"]).buffer_size, 1);
+        assert_eq!(config(&["--buffer-size", "7"]).buffer_size, 7);
+        assert_eq!(config(&["--buffer-size", "4KiB"]).buffer_size, 4096);
+        assert_eq!(config(&["--keepalive", "0s"]).keepalive, None);
+        assert_eq!(config(&["--half-close-timeout", "0s"]).half_close_timeout, None);
+        assert_eq!(config(&["--yield-idle", "200ms"]).yield_idle, Some(Duration::from_millis(200)));
+        assert_eq!(config(&["--bind", "::1"]).bind, Some("::1".parse().unwrap()));
+    }
+
+    #[test]
+    fn wrong_words_get_one_line_that_says_why_and_the_usage() {
+        for (words, reason) in [
+            (&[][..], "required arguments were not provided"),
+            (&["host"], "not provided: <remote_port> <server_port>"),
+            (&["host", "80"], "not provided: <server_port>"),
+            (&["host", "80", "8000", "more"], "unexpected argument 'more'"),
+            (&["host", "0", "8000"], "'0' for '<remote_port>'"),
+            (&["host", "65536", "8000"], "'65536' for '<remote_port>'"),
+            (&["host", "abc", "8000"], "'abc' for '<remote_port>'"),
+            (&["host", "80", "65536"], "'65536' for '<server_port>'"),
+            (&["host", "80", "-1"], "'-1'"),
+            (&["host", "80", "8000", "--buffer-size", "0"], "from 1 byte to 1GiB"),
+            (&["host", "80", "8000", "--buffer-size", "9TiB"], "from 1 byte to 1GiB"),
+            (&["host", "80", "8000", "--idle-timeout", "5"], "unit"),
+            (&["host", "80", "8000", "--idle-timeout", "0s"], "longer than 0"),
+            (&["host", "80", "8000", "--connect-timeout", "9999y"], "at most a year"),
+            (&["host", "80", "8000", "-q", "-v"], "cannot be used with"),
+            (&["", "80", "8000"], "remote_host"),
+        ] {
+            let text = mistake(words);
+            let (line, usage) = text.split_once('\n').unwrap();
+            assert!(line.starts_with("error: ") && line.contains(reason), "{words:?}: {line}");
+            assert_eq!(usage, "Usage: tcpproxy remote_host remote_port server_port");
+        }
+    }
+
+    #[test]
+    fn help_and_version_are_no_mistakes() {
+        for (word, part) in [("--help", "--half-close-timeout"), ("--version", env!("CARGO_PKG_VERSION"))] {
+            match parse_words(&[word]) {
+                Err(Refusal::Information(text)) => assert!(text.contains(part), "{text}"),
+                other => panic!("{other:?}"),
+            }
+        }
+    }
+}

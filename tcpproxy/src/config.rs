@@ -1,0 +1,55 @@
+//! What a proxy is to do.
+
+use std::net::IpAddr;
+use std::time::Duration;
+
+/// What a [`Proxy`](crate::Proxy) is to do, in the types of the domain. The command line is one way to
+/// make it.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// The host to forward to: a name, or an IPv4 or IPv6 address.
+    pub remote_host: String,
+    /// The port to forward to.
+    pub remote_port: u16,
+    /// The port to listen on; 0 lets the system choose.
+    pub server_port: u16,
+    /// The address to listen on; `None` is every address, IPv6 and IPv4.
+    pub bind: Option<IpAddr>,
+    /// How many clients are served at once; `None` is as many as descriptors allow.
+    pub max_clients: Option<usize>,
+    /// While others wait, end a session in which no byte has moved for so long and none waits.
+    pub yield_idle: Option<Duration>,
+    /// Bytes that may wait in each direction of a session.
+    pub buffer_size: usize,
+    /// How long the server may take to answer, all its addresses together.
+    pub connect_timeout: Duration,
+    /// End a session in which no byte has moved for so long.
+    pub idle_timeout: Option<Duration>,
+    /// End a session in which no byte has moved for so long after one side has finished.
+    pub half_close_timeout: Option<Duration>,
+    /// Silence after which the kernel probes whether a peer is still there.
+    pub keepalive: Option<Duration>,
+    /// How long sessions may go on after the proxy was asked to stop.
+    pub drain_timeout: Duration,
+}
+
+impl Config {
+    /// The usual settings for forwarding to this host and port, on a port that the system chooses.
+    #[must_use]
+    pub fn new(remote_host: impl Into<String>, remote_port: u16) -> Self {
+        Self {
+            remote_host: remote_host.into(),
+            remote_port,
+            server_port: 0,
+            bind: None,
+            max_clients: Some(1),
+            yield_idle: None,
+            buffer_size: 256 * 1024,
+            connect_timeout: Duration::from_secs(10),
+            idle_timeout: None,
+            half_close_timeout: Some(Duration::from_secs(3600)),
+            keepalive: Some(Duration::from_secs(60)),
+            drain_timeout: Duration::from_secs(30),
+        }
+    }
+}

@@ -1,0 +1,502 @@
+//! One client and its connection to the server: two relays, and how it all ends.
+
+use std::io::{self, ErrorKind, Write};
+use std::net::SocketAddr;
+use std::rc::Rc;
+use std::time::{Duration, Instant};
+
+use eventloop::{
+    Connect, ConnectError, Connected, Connector, Intents, Lookup, Progress, Ready, SocketOptions, Stream,
+};
+use ringbuf::Slot;
+use tracing::info;
+
+use crate::ending::{By, Ending, How, Phase};
+use crate::proxy::Shared;
+use crate::relay::{self, Relay, Sink};
+
+/// A client that is being served.
+///
+/// Invariants:
+/// - A FIN goes out only because a FIN came in. Whatever else ends a session ends it with RST, so that
+///   nobody takes a part for the whole.
+/// - What one side sent before it failed is delivered to the other before that hears of the failure.
+pub(crate) struct Session {
+    shared: Rc<Shared>,
+    client: Side,
+    server: Server,
+    /// Client to server.
+    up: Relay,
+    /// Server to client.
+    down: Relay,
+    began: Instant,
+    connected: Option<Instant>,
+    /// When a byte last moved, or the server was reached.
+    active: Instant,
+    /// What decided how the session ends, as soon as something has.
+    ending: Option<(Ending, Option<String>)>,
+    farewell: Option<Farewell>,
+}
+
+/// One of the two connections.
+struct Side {
+    stream: Stream,
+    address: SocketAddr,
+    /// The connection has failed. What arrived before may still be read.
+    lost: bool,
+}
+
+enum Server {
+    Resolving(Lookup),
+    Connecting(Connector),
+    Connected(Side),
+}
+
+/// The end of a session in which nothing more is read: the kernel sends what it has, then the side is
+/// reset.
+struct Farewell {
+    client: Goodbye,
+    server: Goodbye,
+    deadline: Instant,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Goodbye {
+    /// The side can be reset.
+    Ready,
+    /// The kernel still has bytes to send.
+    Sending,
+    /// The side has got its FIN; the kernel does not tell when that has been sent.
+    Finishing,
+}
+
+/// How long a side may take to accept what is left for it once the session is otherwise over. It may
+/// be slow, but it must not keep its place for ever.
+const LINGER: Duration = Duration::from_secs(30);
+
+/// How long a side that has got its FIN is left alone before it is reset, so that the FIN and what is
+/// before it can be sent.
+const GRACE: Duration = Duration::from_secs(1);
+
+impl Session {
+    /// Begins to serve a client. The connection to the server is started in the first step.
+    pub(crate) fn new(
+        shared: Rc<Shared>,
+        (stream, address): (Stream, SocketAddr),
+        (up, down): (Slot, Slot),
+        now: Instant,
+    ) -> Self {
+        let server = match shared.destination.borrow_mut().addresses(now) {
+            Ok(addresses) => Server::Connecting(connector(&shared, &addresses, now)),
+            Err(lookup) => Server::Resolving(lookup),
+        };
+        shared.session_began();
+        Self {
+            shared,
+            client: Side { stream, address, lost: false },
+            server,
+            up: Relay::new(up),
+            down: Relay::new(down),
+            began: now,
+            connected: None,
+            active: now,
+            ending: None,
+            farewell: None,
+        }
+    }
+
+    /// One step; `true` when the session is over.
+    fn step(&mut self, ready: &Ready) -> bool {
+        let now = ready.now();
+        if self.farewell.is_some() {
+            return self.say_farewell(ready);
+        }
+        if self.shared.stop.get().is_some_and(|stop| stop.is_due(now)) {
+            return self.cut(By::Proxy, How::Stopped);
+        }
+        self.note_readiness(ready);
+        if !matches!(self.server, Server::Connected(_)) && self.establish(ready) {
+            return true;
+        }
+        self.relay(now);
+        if self.client.lost && !matches!(self.server, Server::Connected(_)) {
+            return true; // whoever it was for has gone: dropping the attempt cancels it
+        }
+        if self.up.ending().is_some() && self.down.ending().is_some() {
+            return self.conclude(now);
+        }
+        self.check_time(now)
+    }
+
+    fn note_readiness(&mut self, ready: &Ready) {
+        let now = ready.now();
+        if ready.is_readable(&self.client.stream) {
+            self.up.note_readable();
+        }
+        if ready.is_writable(&self.client.stream) {
+            self.down.note_writable();
+        }
+        if let Some(error) = self.client.hung_up(ready) {
+            self.lose(By::Client, &error, now);
+        }
+        if let Server::Connected(server) = &self.server {
+            if ready.is_readable(&server.stream) {
+                self.down.note_readable();
+            }
+            if ready.is_writable(&server.stream) {
+                self.up.note_writable();
+            }
+            if let Some(error) = server.hung_up(ready) {
+                self.lose(By::Server, &error, now);
+            }
+        }
+    }
+
+    /// Gets on with reaching the server; `true` if that has failed for good.
+    fn establish(&mut self, ready: &Ready) -> bool {
+        let now = ready.now();
+        if let Server::Resolving(lookup) = &mut self.server {
+            let Some(answer) = lookup.advance(ready) else { return false };
+            let answer = self.shared.destination.borrow_mut().learn(answer, now);
+            match answer {
+                Ok(addresses) => self.server = Server::Connecting(connector(&self.shared, &addresses, now)),
+                Err(error) => {
+                    self.decide(By::Server, How::Unresolved, Some(error.to_string()));
+                    return true;
+                }
+            }
+        }
+        let Server::Connecting(connector) = &mut self.server else { return false };
+        match connector.advance(ready) {
+            Connect::Pending => false,
+            Connect::Connected(Connected { stream, address, reset }) => {
+                self.server = Server::Connected(Side { stream, address, lost: false });
+                self.connected = Some(now);
+                self.active = now;
+                self.up.note_writable();
+                if let Some(error) = reset {
+                    self.lose(By::Server, &error, now);
+                }
+                false
+            }
+            Connect::Failed(error) => {
+                self.shared.destination.borrow_mut().doubt(now);
+                self.decide(By::Server, how_it_failed(&error), Some(error.to_string()));
+                true
+            }
+        }
+    }
+
+    /// Moves bytes both ways. A failure met in one direction concerns the other, hence a second round.
+    fn relay(&mut self, now: Instant) {
+        for _ in 0..2 {
+            let (up, down) = match &self.server {
+                Server::Connected(server) => (
+                    self.up.advance(&mut &self.client.stream, &mut Out(&server.stream)),
+                    self.down.advance(&mut &server.stream, &mut Out(&self.client.stream)),
+                ),
+                _ => (self.up.advance(&mut &self.client.stream, &mut NotYet), relay::Step::default()),
+            };
+            if up.moved + down.moved > 0 {
+                self.active = now;
+            }
+            let failures = [
+                (By::Client, up.source_error),
+                (By::Server, up.sink_error),
+                (By::Server, down.source_error),
+                (By::Client, down.sink_error),
+            ];
+            let mut failed = false;
+            for (by, error) in failures {
+                if let Some(error) = error {
+                    self.lose(by, &error, now);
+                    failed = true;
+                }
+            }
+            if !failed {
+                break;
+            }
+        }
+        if self.ending.is_none() {
+            // The first FIN decides who ended the session, unless something worse comes.
+            if self.up.source_is_over() {
+                self.decide(By::Client, How::Fin, None);
+            } else if self.down.source_is_over() {
+                self.decide(By::Server, How::Fin, None);
+            }
+        }
+    }
+
+    /// One side has failed: what it sent before goes on to the other, nothing goes to it any more.
+    fn lose(&mut self, by: By, error: &io::Error, now: Instant) {
+        self.decide(by, How::of_connection(error), Some(error.to_string()));
+        let (side, from, to) = match (by, &mut self.server) {
+            (By::Client, _) => (&mut self.client, &mut self.up, &mut self.down),
+            (_, Server::Connected(server)) => (server, &mut self.down, &mut self.up),
+            _ => return,
+        };
+        side.lost = true;
+        self.active = now; // the other side has its full time to take what is left
+        from.note_source_lost();
+        to.abandon();
+    }
+
+    /// Both directions are over: close if both sides finished properly, else see to it that the side
+    /// that is still there hears of the failure.
+    fn conclude(&mut self, now: Instant) -> bool {
+        let finished = |relay: &Relay| relay.ending() == Some(relay::Ending::Finished);
+        if finished(&self.up) && finished(&self.down) {
+            return true;
+        }
+        self.bid_farewell(now)
+    }
+
+    fn check_time(&mut self, now: Instant) -> bool {
+        let Some((limit, how)) = self.time_limit() else { return false };
+        if now < limit {
+            return false;
+        }
+        if how == How::Yielded {
+            self.decide(By::Timeout, how, None);
+            self.shared.place_is_free();
+            return self.bid_farewell(now);
+        }
+        self.cut(By::Timeout, how)
+    }
+
+    /// When time runs out for the session as it stands, and which time that is.
+    fn time_limit(&self) -> Option<(Instant, How)> {
+        let Server::Connected(server) = &self.server else { return None };
+        let config = &self.shared.config;
+        let after = |quiet: Option<Duration>, how| quiet.map(|quiet| (self.active + quiet, how));
+        let lost = after((self.client.lost || server.lost).then_some(LINGER), How::HalfClosed);
+        let idle = after(config.idle_timeout, How::Idle);
+        let half_closed = self.up.source_is_over() || self.down.source_is_over();
+        let half_close = after(config.half_close_timeout.filter(|_| half_closed), How::HalfClosed);
+        let may_yield = self.shared.somebody_waits.get() && self.up.pending() + self.down.pending() == 0;
+        let yielded = after(config.yield_idle.filter(|_| may_yield), How::Yielded);
+        [lost, idle, half_close, yielded].into_iter().flatten().min_by_key(|&(at, _)| at)
+    }
+
+    /// Ends the session at once, with RST to both sides.
+    fn cut(&mut self, by: By, how: How) -> bool {
+        self.decide(by, how, None);
+        true
+    }
+
+    /// Lets the kernel send what it has, and then resets whoever is still there.
+    fn bid_farewell(&mut self, now: Instant) -> bool {
+        let goodbye = |side: &Side, to: &Relay| match to.ending() {
+            _ if side.lost => Goodbye::Ready,
+            Some(relay::Ending::Finished) => Goodbye::Finishing,
+            _ if side.stream.watch_send_queue().is_ok() => Goodbye::Sending,
+            _ => Goodbye::Finishing,
+        };
+        let client = goodbye(&self.client, &self.down);
+        let server = match &self.server {
+            Server::Connected(server) => goodbye(server, &self.up),
+            _ => Goodbye::Ready,
+        };
+        if [client, server] == [Goodbye::Ready; 2] {
+            return true;
+        }
+        let patience = if [client, server].contains(&Goodbye::Sending) { LINGER } else { GRACE };
+        self.farewell = Some(Farewell { client, server, deadline: now + patience });
+        false
+    }
+
+    fn say_farewell(&mut self, ready: &Ready) -> bool {
+        let Some(farewell) = &mut self.farewell else { return true };
+        let stopped = self.shared.stop.get().is_some_and(|stop| stop.is_due(ready.now()));
+        if stopped || farewell.deadline <= ready.now() {
+            return true;
+        }
+        let look = |side: &Side, goodbye: &mut Goodbye| {
+            let sent = *goodbye == Goodbye::Sending && ready.is_writable(&side.stream);
+            if sent || side.hung_up(ready).is_some() {
+                *goodbye = Goodbye::Ready;
+            }
+        };
+        look(&self.client, &mut farewell.client);
+        if let Server::Connected(server) = &self.server {
+            look(server, &mut farewell.server);
+        }
+        farewell.client == Goodbye::Ready && farewell.server == Goodbye::Ready
+    }
+
+    /// Settles how the session ends. The first decision stands, except that a FIN only says how it
+    /// would end if nothing else came.
+    fn decide(&mut self, by: By, how: How, detail: Option<String>) {
+        if self.ending.as_ref().is_some_and(|(ending, _)| ending.how != How::Fin) {
+            return;
+        }
+        let phase = match &self.server {
+            Server::Resolving(_) | Server::Connecting(_) => Phase::Connect,
+            Server::Connected(_) if self.ending.is_some() => Phase::Drain,
+            Server::Connected(_) => Phase::Data,
+        };
+        self.ending = Some((Ending { by, phase, how }, detail));
+    }
+
+    /// The last act: whoever is not to see a clean end is reset, and the log hears how it was.
+    fn close(&mut self, now: Instant) {
+        let (ending, detail) = self
+            .ending
+            .take()
+            .unwrap_or((Ending { by: By::Proxy, phase: Phase::Data, how: How::Error }, None));
+        if ending.how != How::Fin {
+            // A side that is gone already refuses the option, and needs it no more.
+            let _ = self.client.stream.reset_on_close();
+            if let Server::Connected(server) = &self.server {
+                let _ = server.stream.reset_on_close();
+            }
+        }
+        let server = match &self.server {
+            Server::Connected(server) => server.address.to_string(),
+            _ => "-".to_owned(),
+        };
+        info!(
+            client = %self.client.address,
+            server,
+            up = self.up.delivered(),
+            down = self.down.delivered(),
+            connect_ms = self.connected.map(|at| milliseconds(at - self.began)),
+            duration_ms = milliseconds(now - self.began),
+            by = %ending.by,
+            phase = %ending.phase,
+            how = %ending.how,
+            error = detail,
+            "session ended"
+        );
+    }
+}
+
+impl eventloop::Session for Session {
+    fn intents(&self, want: &mut Intents<'_>) {
+        if let Some(stop) = self.shared.stop.get() {
+            want.deadline(stop.at());
+        }
+        if let Some(farewell) = &self.farewell {
+            let mut watch = |side: &Side, goodbye| match goodbye {
+                Goodbye::Ready => {}
+                Goodbye::Sending => want.write(&side.stream),
+                Goodbye::Finishing => want.hangup(&side.stream),
+            };
+            watch(&self.client, farewell.client);
+            if let Server::Connected(server) = &self.server {
+                watch(server, farewell.server);
+            }
+            return want.deadline(farewell.deadline);
+        }
+        match &self.server {
+            Server::Resolving(lookup) => lookup.intents(want),
+            Server::Connecting(connector) => connector.intents(want),
+            Server::Connected(server) => {
+                server.intents(want, &self.down, Some(&self.up));
+            }
+        }
+        let connected = matches!(self.server, Server::Connected(_));
+        self.client.intents(want, &self.up, connected.then_some(&self.down));
+        if let Some((at, _)) = self.time_limit() {
+            want.deadline(at);
+        }
+    }
+
+    fn advance(&mut self, ready: &Ready) -> Progress {
+        if self.step(ready) {
+            self.close(ready.now());
+            return Progress::Done;
+        }
+        Progress::Continue
+    }
+
+    fn refused(&mut self, error: io::Error) {
+        self.decide(By::Proxy, How::Exhausted, Some(error.to_string()));
+        self.close(Instant::now());
+    }
+}
+
+impl Drop for Session {
+    fn drop(&mut self) {
+        self.shared.session_ended();
+    }
+}
+
+impl Side {
+    fn intents(&self, want: &mut Intents<'_>, from: &Relay, to: Option<&Relay>) {
+        if !self.lost {
+            want.hangup(&self.stream);
+        }
+        if from.wants_read() {
+            want.read(&self.stream);
+        }
+        if to.is_some_and(Relay::wants_write) {
+            want.write(&self.stream);
+        }
+    }
+
+    /// Why the connection failed, if it did so while nothing was wanted of it.
+    fn hung_up(&self, ready: &Ready) -> Option<io::Error> {
+        if self.lost || !ready.is_hung_up(&self.stream) {
+            return None;
+        }
+        self.stream.take_error().unwrap_or_else(Some)
+    }
+}
+
+/// A connection as the sink of a relay.
+struct Out<'a>(&'a Stream);
+
+impl Write for Out<'_> {
+    fn write(&mut self, buf: &[u8]) -> io::Result<usize> {
+        self.0.write(buf)
+    }
+
+    fn write_vectored(&mut self, bufs: &[io::IoSlice<'_>]) -> io::Result<usize> {
+        self.0.write_vectored(bufs)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+impl Sink for Out<'_> {
+    fn finish(&mut self) -> io::Result<()> {
+        self.0.finish()
+    }
+}
+
+/// The sink of the client's bytes while the server is not reached: the ring fills, and then the client
+/// has to wait.
+struct NotYet;
+
+impl Write for NotYet {
+    fn write(&mut self, _: &[u8]) -> io::Result<usize> {
+        Err(ErrorKind::WouldBlock.into())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+impl Sink for NotYet {
+    fn finish(&mut self) -> io::Result<()> {
+        Err(ErrorKind::WouldBlock.into())
+    }
+}
+
+fn connector(shared: &Shared, addresses: &[SocketAddr], now: Instant) -> Connector {
+    let options = SocketOptions { keepalive: shared.config.keepalive };
+    Connector::new(addresses, shared.config.connect_timeout, options, now)
+}
+
+/// The last attempt speaks for all: it is the one that was given the most time.
+fn how_it_failed(error: &ConnectError) -> How {
+    error.attempts.last().map_or(How::Unresolved, |(_, error)| How::of_attempt(error))
+}
+
+fn milliseconds(duration: Duration) -> f64 {
+    duration.as_secs_f64() * 1000.0
+}
