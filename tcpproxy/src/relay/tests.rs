@@ -1,1 +1,256 @@
+//! The relay against scripts: short, blocked, interrupted and failing reads and writes.
 
+use std::io::ErrorKind;
+
+use proptest::prelude::*;
+use ringbuf::Pool;
+use testkit::payload::Payload;
+use testkit::scripted::{
+    ReadStep, ScriptedReader, ScriptedWriter, WriteStep, read_scripts, scripts, write_scripts,
+};
+use testkit::seed::Seed;
+
+use super::*;
+
+impl Sink for ScriptedWriter {
+    fn finish(&mut self) -> io::Result<()> {
+        ScriptedWriter::finish(self);
+        Ok(())
+    }
+}
+
+/// What one run of a relay came to.
+struct Outcome {
+    ending: Ending,
+    source_errors: Vec<ErrorKind>,
+    sink_errors: Vec<ErrorKind>,
+    reader: ScriptedReader,
+    writer: ScriptedWriter,
+}
+
+/// Drives a relay the way the loop does, one readiness report after the other, to its end, and checks
+/// after each step what must always hold. In step `lost_at` the source is found to have failed.
+fn run(
+    capacity: usize,
+    reads: &[ReadStep],
+    writes: &[WriteStep],
+    lost_at: Option<usize>,
+) -> Result<Outcome, TestCaseError> {
+    let payload = Payload::new(Seed::new(7));
+    let mut reader = ScriptedReader::new(payload, reads.iter().copied());
+    let mut writer = ScriptedWriter::new(writes.iter().copied());
+    let pool = Pool::new(capacity, 1);
+    let mut relay = Relay::new(pool.reserve().unwrap());
+    let (mut source_errors, mut sink_errors) = (Vec::new(), Vec::new());
+    let most_bytes: usize = reads.iter().map(|step| if let ReadStep::Give(n) = step { *n } else { 0 }).sum();
+    // Each step of the loop takes at least one step of a script or moves at least one byte.
+    let most_steps = reads.len() + writes.len() + 2 * most_bytes + 4;
+    for at in 0..most_steps {
+        if lost_at == Some(at) {
+            relay.note_source_lost();
+        }
+        let (wants_read, wants_write) = (relay.wants_read(), relay.wants_write());
+        prop_assert!(
+            wants_read || wants_write || relay.ending().is_some(),
+            "nothing to wait for, but not over"
+        );
+        if wants_read {
+            reader.wake();
+            relay.note_readable();
+        }
+        if wants_write {
+            writer.wake();
+            relay.note_writable();
+        }
+        let before = (relay.received(), relay.delivered());
+        let step = relay.advance(&mut reader, &mut writer);
+        source_errors.extend(step.source_error.map(|error| error.kind()));
+        sink_errors.extend(step.sink_error.map(|error| error.kind()));
+
+        let moved = relay.received() - before.0 + relay.delivered() - before.1;
+        prop_assert_eq!(step.moved as u64, moved);
+        prop_assert!(relay.pending() <= capacity);
+        prop_assert!(pool.lent() == usize::from(relay.pending() > 0), "a ring is lent only while bytes wait");
+        prop_assert_eq!(reader.given(), relay.received());
+        prop_assert_eq!(writer.written().len() as u64, relay.delivered());
+        prop_assert_eq!(writer.written(), payload.bytes(0, writer.written().len()), "in order, each once");
+        let abandoned = relay.ending() == Some(Ending::Abandoned);
+        prop_assert!(abandoned || relay.received() - relay.delivered() == relay.pending() as u64);
+        for calls in [reader.calls(), writer.calls()] {
+            prop_assert_eq!((calls.after_blocked, calls.after_end, calls.empty), (0, 0, 0), "needless calls");
+        }
+        if let Some(ending) = relay.ending() {
+            let again = relay.advance(&mut reader, &mut writer);
+            prop_assert!(again.source_error.is_none() && again.sink_error.is_none() && again.moved == 0);
+            return Ok(Outcome { ending, source_errors, sink_errors, reader, writer });
+        }
+    }
+    Err(TestCaseError::fail(format!("not over after {most_steps} steps: {relay:?}")))
+}
+
+/// Checks that a run ended as its scripts demand.
+fn check(
+    capacity: usize,
+    reads: &[ReadStep],
+    writes: &[WriteStep],
+    lost_at: Option<usize>,
+) -> Result<(), TestCaseError> {
+    let Outcome { ending, source_errors, sink_errors, reader, writer } =
+        run(capacity, reads, writes, lost_at)?;
+    let written = writer.written().len() as u64;
+    match ending {
+        Ending::Finished => {
+            prop_assert_eq!(written, reader.given(), "every byte arrives");
+            prop_assert_eq!(writer.finishes(), [writer.written().len()], "one FIN, after the last byte");
+            prop_assert!(source_errors.is_empty() && sink_errors.is_empty());
+        }
+        Ending::Broken => {
+            prop_assert_eq!(written, reader.given(), "what came before the failure arrives");
+            prop_assert!(writer.finishes().is_empty(), "a failure never looks like an end");
+            prop_assert!(sink_errors.is_empty());
+            prop_assert!(source_errors.len() == 1 || (source_errors.is_empty() && lost_at.is_some()));
+        }
+        Ending::Abandoned => {
+            prop_assert!(writer.finishes().is_empty());
+            prop_assert_eq!(sink_errors.len(), 1, "an error is told once");
+            prop_assert!(source_errors.len() <= 1);
+        }
+    }
+    // What happened to the ends of the scripts decides, and nothing else does.
+    let end = reads.iter().find(|step| matches!(step, ReadStep::Fail(_) | ReadStep::Eof));
+    let failed_source = matches!(end, Some(ReadStep::Fail(_)));
+    let failed_sink = writer.has_failed() || sink_errors == [ErrorKind::WriteZero];
+    prop_assert_eq!(ending == Ending::Abandoned, failed_sink);
+    if !failed_sink && lost_at.is_none() {
+        prop_assert_eq!(ending == Ending::Broken, failed_source);
+    }
+    Ok(())
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 2000, ..ProptestConfig::default() })]
+
+    #[test]
+    fn every_byte_arrives_in_order_and_the_end_after_it(
+        capacity in 1..40_usize,
+        reads in read_scripts(40, 60),
+        writes in write_scripts(40, 60),
+        lost_at in proptest::option::weighted(0.2, 0..20_usize),
+    ) {
+        check(capacity, &reads, &writes, lost_at)?;
+    }
+}
+
+#[test]
+fn every_short_script_at_the_smallest_capacities() {
+    use ErrorKind::{BrokenPipe, ConnectionReset};
+    let reads = [
+        ReadStep::Give(1),
+        ReadStep::Give(2),
+        ReadStep::Blocked,
+        ReadStep::Interrupted,
+        ReadStep::Fail(ConnectionReset),
+        ReadStep::Eof,
+    ];
+    let writes = [
+        WriteStep::Accept(1),
+        WriteStep::Accept(2),
+        WriteStep::Blocked,
+        WriteStep::Interrupted,
+        WriteStep::Zero,
+        WriteStep::Fail(BrokenPipe),
+    ];
+    let write_scripts: Vec<_> = scripts(&writes, 3).collect();
+    let mut runs = 0;
+    for read_script in scripts(&reads, 4) {
+        for write_script in &write_scripts {
+            for capacity in [1, 2] {
+                if let Err(error) = check(capacity, &read_script, write_script, None) {
+                    panic!("capacity {capacity}, {read_script:?}, {write_script:?}: {error}");
+                }
+                runs += 1;
+            }
+        }
+    }
+    assert_eq!(runs, 1555 * 259 * 2, "6 steps to a depth of 4 and of 3, at 2 capacities");
+}
+
+#[test]
+fn a_full_ring_asks_for_no_more_bytes() {
+    let pool = Pool::new(4, 1);
+    let mut relay = Relay::new(pool.reserve().unwrap());
+    let mut reader = ScriptedReader::new(Payload::new(Seed::new(1)), [ReadStep::Give(100); 3]);
+    let mut writer = ScriptedWriter::new([]).afterwards(WriteStep::Blocked);
+    relay.note_readable();
+    assert_eq!(relay.advance(&mut reader, &mut writer).moved, 4);
+    assert!(!relay.wants_read() && relay.wants_write());
+    writer.wake();
+    let _ = relay.advance(&mut reader, &mut writer);
+    assert_eq!((reader.calls().total(), reader.given()), (1, 4), "what the peer sends waits with the peer");
+}
+
+#[test]
+fn a_step_is_bounded_however_much_there_is_to_do() {
+    let pool = Pool::new(10, 1);
+    let mut relay = Relay::new(pool.reserve().unwrap());
+    let mut reader = ScriptedReader::new(Payload::new(Seed::new(1)), []).afterwards(ReadStep::Give(100));
+    let mut writer = ScriptedWriter::new([]);
+    relay.note_readable();
+    let step = relay.advance(&mut reader, &mut writer);
+    assert_eq!(step.moved, 2 * 10 * ROUNDS);
+    assert!(relay.wants_read(), "and it goes on in the next turn");
+}
+
+#[test]
+fn no_read_follows_a_short_one_and_no_write_a_short_one() {
+    let pool = Pool::new(10, 1);
+    let mut relay = Relay::new(pool.reserve().unwrap());
+    let mut reader =
+        ScriptedReader::new(Payload::new(Seed::new(1)), [ReadStep::Give(9)]).afterwards(ReadStep::Blocked);
+    let mut writer = ScriptedWriter::new([WriteStep::Accept(5)]).afterwards(WriteStep::Blocked);
+    relay.note_readable();
+    let _ = relay.advance(&mut reader, &mut writer);
+    assert_eq!((reader.calls().total(), writer.calls().total()), (1, 1));
+    assert!(relay.wants_read() && relay.wants_write());
+}
+
+#[test]
+fn an_end_waits_until_the_sink_is_there() {
+    struct Absent(bool);
+    impl Write for Absent {
+        fn write(&mut self, _: &[u8]) -> io::Result<usize> {
+            Err(ErrorKind::WouldBlock.into())
+        }
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+    impl Sink for Absent {
+        fn finish(&mut self) -> io::Result<()> {
+            if self.0 { Ok(()) } else { Err(ErrorKind::WouldBlock.into()) }
+        }
+    }
+    let pool = Pool::new(10, 1);
+    let mut relay = Relay::new(pool.reserve().unwrap());
+    let mut reader = ScriptedReader::new(Payload::new(Seed::new(1)), []);
+    relay.note_readable();
+    let _ = relay.advance(&mut reader, &mut Absent(false));
+    assert!(relay.source_is_over() && relay.ending().is_none() && relay.wants_write());
+    relay.note_writable();
+    let _ = relay.advance(&mut reader, &mut Absent(true));
+    assert_eq!(relay.ending(), Some(Ending::Finished));
+}
+
+#[test]
+fn an_abandoned_relay_gives_its_ring_back_and_asks_for_nothing() {
+    let pool = Pool::new(10, 1);
+    let mut relay = Relay::new(pool.reserve().unwrap());
+    let mut reader = ScriptedReader::new(Payload::new(Seed::new(1)), [ReadStep::Give(9)]);
+    let mut writer = ScriptedWriter::new([]).afterwards(WriteStep::Blocked);
+    relay.note_readable();
+    let _ = relay.advance(&mut reader, &mut writer);
+    assert_eq!(pool.lent(), 1);
+    relay.abandon();
+    assert_eq!((pool.lent(), relay.ending()), (0, Some(Ending::Abandoned)));
+    assert!(!relay.wants_read() && !relay.wants_write());
+}
