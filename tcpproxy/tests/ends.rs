@@ -1,0 +1,259 @@
+//! The end of a session is passed on as it was meant: FIN for FIN, RST for everything else, and both
+//! after the last byte before them.
+
+mod stage;
+
+use std::io::{Read, Write};
+use std::time::Duration;
+
+use stage::{End, Stage, counting, fin, reset};
+use testkit::peer::{BlackHole, Refusing};
+
+#[test]
+fn bytes_go_both_ways_at_once() {
+    let mut stage = Stage::new();
+    let (client, server) = stage.session();
+    let (up, down) = (counting(0, 3_000_000), counting(100, 2_000_000));
+    let mut sent = [0, 0];
+    let mut got: [Vec<u8>; 2] = Default::default();
+    let mut bytes = [0; 50_000];
+    stage.until(|| {
+        for (way, (mut from, mut to, all)) in
+            [(&client, &server, &up), (&server, &client, &down)].into_iter().enumerate()
+        {
+            sent[way] += from.write(&all[sent[way]..]).unwrap_or(0);
+            let n = to.read(&mut bytes).unwrap_or(0);
+            got[way].extend(&bytes[..n]);
+        }
+        (got[0].len() == up.len() && got[1].len() == down.len()).then_some(())
+    });
+    assert!(got == [up, down]);
+}
+
+#[test]
+fn a_client_that_finishes_still_gets_a_late_answer() {
+    let mut stage = Stage::new();
+    let (client, server) = stage.session();
+    stage.send(&client, b"question");
+    fin(&client);
+    assert_eq!(stage.drain(&server), (b"question".to_vec(), End::Fin));
+    stage.assert_quiet();
+    stage.send(&server, b"late answer");
+    fin(&server);
+    assert_eq!(stage.drain(&client), (b"late answer".to_vec(), End::Fin));
+    stage.until_over();
+}
+
+#[test]
+fn a_server_that_finishes_still_gets_what_the_client_sends() {
+    let mut stage = Stage::new();
+    let (client, server) = stage.session();
+    stage.send(&server, b"greeting");
+    fin(&server);
+    assert_eq!(stage.drain(&client), (b"greeting".to_vec(), End::Fin));
+    stage.assert_quiet();
+    stage.send(&client, b"late upload");
+    fin(&client);
+    assert_eq!(stage.drain(&server), (b"late upload".to_vec(), End::Fin));
+    stage.until_over();
+}
+
+#[test]
+fn fin_follows_the_last_byte_out_of_a_full_ring() {
+    let mut stage = Stage::with(|config| tcpproxy::Config { buffer_size: 1000, ..config });
+    let (client, server) = stage.session();
+    let sent = stage.fill(&client);
+    fin(&client);
+    stage.assert_quiet();
+    assert_eq!(stage.drain(&server), (counting(0, sent), End::Fin));
+}
+
+#[test]
+fn a_server_that_resets_resets_the_client_after_the_bytes_before() {
+    let mut stage = Stage::new();
+    let (client, server) = stage.session();
+    stage.send(&server, b"half an ans");
+    reset(server);
+    assert_eq!(stage.drain(&client), (b"half an ans".to_vec(), End::Reset));
+    stage.until_over();
+}
+
+#[test]
+fn a_client_that_resets_resets_the_server_after_the_bytes_before() {
+    let mut stage = Stage::new();
+    let (client, server) = stage.session();
+    stage.send(&client, b"half a quest");
+    reset(client);
+    assert_eq!(stage.drain(&server), (b"half a quest".to_vec(), End::Reset));
+    stage.until_over();
+}
+
+#[test]
+fn what_waits_for_a_slow_client_is_delivered_before_the_servers_reset() {
+    let mut stage = Stage::with(|config| tcpproxy::Config { buffer_size: 4096, ..config });
+    let (client, server) = stage.session();
+    let sent = stage.fill(&server);
+    // The server's own kernel throws away what it has not sent when it resets, so let it send first.
+    let mut got = stage.receive(&client, sent);
+    stage.send(&server, &counting(sent, 60_000));
+    stage.settle();
+    reset(server);
+    stage.assert_quiet();
+    let (rest, end) = stage.drain(&client);
+    got.extend(rest);
+    assert!(got == counting(0, sent + 60_000), "{} of {} bytes", got.len(), sent + 60_000);
+    assert_eq!(end, End::Reset);
+}
+
+#[test]
+fn a_stalled_client_hears_of_the_servers_reset_when_it_reads_again() {
+    let mut stage = Stage::new();
+    let (client, server) = stage.session();
+    let sent = stage.fill(&server);
+    stage.send(&client, b"x");
+    stage.settle();
+    drop(server); // with an unread byte, so the kernel resets
+    stage.assert_quiet();
+    assert_eq!(stage.proxy.active(), 1, "the client is given time");
+    let (got, end) = stage.drain(&client);
+    assert!(got == counting(0, got.len()) && got.len() <= sent);
+    assert_eq!(end, End::Reset);
+    stage.until_over();
+}
+
+#[test]
+fn a_reset_by_a_peer_that_had_finished_reaches_the_other_side() {
+    let mut stage = Stage::new();
+    let (client, server) = stage.session();
+    fin(&client);
+    assert_eq!(stage.drain(&server), (vec![], End::Fin));
+    reset(client);
+    stage.reset_after_fin(&server);
+    stage.until_over();
+}
+
+#[test]
+fn a_reply_before_the_upload_is_read_arrives_and_then_the_reset() {
+    let mut stage = Stage::new();
+    let (client, server) = stage.session();
+    stage.send(&client, b"upload that nobody reads");
+    stage.settle();
+    stage.send(&server, b"413 too large");
+    drop(server); // unread bytes make the kernel reset (RFC 2525, section 2.17)
+    assert_eq!(stage.drain(&client), (b"413 too large".to_vec(), End::Reset));
+    stage.until_over();
+}
+
+#[test]
+fn a_reply_and_close_in_mid_upload_arrives_although_writing_fails() {
+    let mut stage = Stage::with(|config| tcpproxy::Config { buffer_size: 5000, ..config });
+    let (client, server) = stage.session();
+    stage.fill(&client);
+    stage.send(&server, b"stop it");
+    drop(server);
+    let (got, end) = stage.drain(&client);
+    assert_eq!((got.as_slice(), end), (&b"stop it"[..], End::Reset));
+    stage.until_over();
+}
+
+#[test]
+fn an_urgent_byte_travels_in_its_place_both_ways() {
+    let mut stage = Stage::new();
+    let (client, server) = stage.session();
+    for (from, to) in [(&client, &server), (&server, &client)] {
+        stage.send(from, b"ab");
+        rustix::net::send(from, b"!", rustix::net::SendFlags::OOB).unwrap();
+        stage.send(from, b"cd");
+        assert_eq!(stage.receive(to, 5), b"ab!cd");
+        stage.assert_quiet();
+    }
+}
+
+#[test]
+fn a_server_that_refuses_resets_the_client_and_the_next_one_is_served() {
+    let refusing = Refusing::new().unwrap();
+    let mut stage =
+        Stage::with(|config| tcpproxy::Config { remote_port: refusing.address().port(), ..config });
+    let client = stage.client();
+    assert_eq!(stage.drain(&client), (vec![], End::Reset), "a clean end would look like an empty answer");
+    stage.until_over();
+    let port = refusing.address().port();
+    drop(refusing);
+    stage.origin = std::net::TcpListener::bind(("127.0.0.1", port)).unwrap();
+    stage.origin.set_nonblocking(true).unwrap();
+    let (client, server) = stage.session();
+    stage.send(&client, b"again");
+    assert_eq!(stage.receive(&server, 5), b"again");
+}
+
+#[test]
+fn a_server_that_does_not_answer_resets_the_client_at_the_deadline() {
+    let hole = BlackHole::new().unwrap();
+    let mut stage = Stage::with(|config| tcpproxy::Config {
+        remote_port: hole.address().port(),
+        connect_timeout: Duration::from_millis(300),
+        ..config
+    });
+    let client = stage.client();
+    stage.send(&client, b"hello?");
+    stage.assert_quiet();
+    assert_eq!(stage.drain(&client), (vec![], End::Reset));
+    stage.until_over();
+}
+
+#[test]
+fn bytes_and_fin_sent_before_the_server_is_reached_are_kept_for_it() {
+    let hole = BlackHole::new().unwrap();
+    let mut stage = Stage::with(|config| tcpproxy::Config {
+        remote_port: hole.address().port(),
+        buffer_size: 10,
+        ..config
+    });
+    let client = stage.client();
+    stage.send(&client, b"more than fits into the ring");
+    fin(&client);
+    stage.assert_quiet();
+    stage.origin = hole.open().unwrap();
+    let server = stage.accept(); // the kernel sends its next SYN after a second
+    assert_eq!(stage.drain(&server), (b"more than fits into the ring".to_vec(), End::Fin));
+    stage.send(&server, b"answer");
+    fin(&server);
+    assert_eq!(stage.drain(&client), (b"answer".to_vec(), End::Fin));
+}
+
+#[test]
+fn a_client_that_resets_while_the_server_is_being_reached_is_forgotten_at_once() {
+    let hole = BlackHole::new().unwrap();
+    for sent in [&b""[..], b"more than fits into the ring"] {
+        let mut stage = Stage::with(|config| tcpproxy::Config {
+            remote_port: hole.address().port(),
+            buffer_size: 10,
+            ..config
+        });
+        let client = stage.client();
+        stage.send(&client, sent);
+        stage.settle();
+        assert_eq!(stage.proxy.active(), 1);
+        reset(client);
+        stage.until_over();
+    }
+}
+
+#[test]
+fn what_a_server_sent_before_a_reset_that_beats_the_connect_is_delivered() {
+    for sent in [&b"last words"[..], b""] {
+        let hole = BlackHole::new().unwrap();
+        let mut stage =
+            Stage::with(|config| tcpproxy::Config { remote_port: hole.address().port(), ..config });
+        let client = stage.client();
+        stage.settle();
+        // While the proxy is not looking, its next SYN is answered, and all is over before it looks.
+        let origin = hole.open().unwrap();
+        origin.set_nonblocking(false).unwrap();
+        let (mut server, _) = origin.accept().unwrap();
+        server.write_all(sent).unwrap();
+        reset(server);
+        assert_eq!(stage.drain(&client), (sent.to_vec(), End::Reset));
+        stage.until_over();
+    }
+}

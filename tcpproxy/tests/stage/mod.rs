@@ -1,0 +1,186 @@
+//! A stage for the proxy: it, its clients and its server in one thread, stepped by the test.
+
+#![allow(dead_code, unreachable_pub)] // each test file uses a part of this
+
+use std::io::{ErrorKind, Read, Write};
+use std::net::{Shutdown, TcpListener, TcpStream};
+use std::time::{Duration, Instant};
+
+use tcpproxy::{Config, Proxy};
+
+/// Longer than any machine takes; nothing waits for it when all is well.
+pub const PATIENCE: Duration = Duration::from_secs(30);
+/// Long enough to notice what should not happen.
+pub const WHILE: Duration = Duration::from_millis(100);
+
+pub struct Stage {
+    pub proxy: Proxy,
+    pub origin: TcpListener,
+}
+
+/// How a stream ended for its receiver.
+#[derive(Debug, PartialEq, Eq)]
+pub enum End {
+    Fin,
+    Reset,
+}
+
+impl Stage {
+    /// A proxy with one client at a time, in front of a server.
+    pub fn new() -> Self {
+        Self::with(|config| config)
+    }
+
+    pub fn with(change: impl FnOnce(Config) -> Config) -> Self {
+        let origin = TcpListener::bind("127.0.0.1:0").unwrap();
+        origin.set_nonblocking(true).unwrap();
+        let config = Config::new("127.0.0.1", origin.local_addr().unwrap().port());
+        Self { proxy: Proxy::start(change(config)).unwrap(), origin }
+    }
+
+    /// A client that has connected; whether the proxy serves it is another question.
+    pub fn client(&self) -> TcpStream {
+        let client = TcpStream::connect(("127.0.0.1", self.proxy.local_addr().port())).unwrap();
+        client.set_nonblocking(true).unwrap();
+        client
+    }
+
+    /// A client and the server's end of its session.
+    pub fn session(&mut self) -> (TcpStream, TcpStream) {
+        let client = self.client();
+        (client, self.accept())
+    }
+
+    /// The server's end of the next session.
+    pub fn accept(&mut self) -> TcpStream {
+        let origin = self.origin.try_clone().unwrap();
+        self.until(|| {
+            origin.accept().ok().map(|(stream, _)| stream.set_nonblocking(true).map(|()| stream).unwrap())
+        })
+    }
+
+    /// Turns the proxy's loop until `look` finds something.
+    #[track_caller]
+    pub fn until<T>(&mut self, mut look: impl FnMut() -> Option<T>) -> T {
+        let begin = Instant::now();
+        loop {
+            if let Some(found) = look() {
+                return found;
+            }
+            assert!(begin.elapsed() < PATIENCE, "still waiting after {PATIENCE:?}");
+            self.proxy.turn(Some(Duration::from_millis(1))).unwrap();
+        }
+    }
+
+    /// Turns the proxy's loop until nothing happens any more.
+    #[track_caller]
+    pub fn settle(&mut self) {
+        let begin = Instant::now();
+        while self.proxy.turn(Some(Duration::from_millis(20))).unwrap() > 0 {
+            assert!(begin.elapsed() < PATIENCE, "the loop does not come to rest");
+        }
+    }
+
+    /// Checks that the loop sleeps now, and goes on sleeping.
+    #[track_caller]
+    pub fn assert_quiet(&mut self) {
+        self.settle();
+        assert_eq!(self.proxy.turn(Some(WHILE)).unwrap(), 0, "woken though there is nothing to do");
+    }
+
+    #[track_caller]
+    pub fn send(&mut self, mut from: &TcpStream, mut bytes: &[u8]) {
+        self.until(|| {
+            match from.write(bytes) {
+                Ok(n) => bytes = &bytes[n..],
+                Err(error) => assert_eq!(error.kind(), ErrorKind::WouldBlock),
+            }
+            bytes.is_empty().then_some(())
+        });
+    }
+
+    /// Sends until nothing more is taken, and returns how much that was; the bytes count up modulo 251.
+    #[track_caller]
+    pub fn fill(&mut self, mut from: &TcpStream) -> usize {
+        let mut sent = 0;
+        loop {
+            let before = sent;
+            while let Ok(n) = from.write(&counting(sent, 65536)) {
+                sent += n;
+            }
+            self.settle();
+            if sent == before {
+                return sent;
+            }
+        }
+    }
+
+    #[track_caller]
+    pub fn receive(&mut self, mut to: &TcpStream, len: usize) -> Vec<u8> {
+        let mut got = Vec::new();
+        let mut bytes = vec![0; 65536];
+        self.until(|| {
+            let most = bytes.len().min(len - got.len());
+            match to.read(&mut bytes[..most]) {
+                Ok(0) if most > 0 => panic!("it ended after {} of {len} bytes", got.len()),
+                Ok(n) => got.extend(&bytes[..n]),
+                Err(error) => assert_eq!(error.kind(), ErrorKind::WouldBlock),
+            }
+            (got.len() == len).then_some(())
+        });
+        got
+    }
+
+    /// Receives until the stream ends, and how it does.
+    #[track_caller]
+    pub fn drain(&mut self, mut to: &TcpStream) -> (Vec<u8>, End) {
+        let mut got = Vec::new();
+        let mut bytes = vec![0; 65536];
+        let end = self.until(|| match to.read(&mut bytes) {
+            Ok(0) => Some(End::Fin),
+            Ok(n) => {
+                got.extend(&bytes[..n]);
+                None
+            }
+            Err(error) if error.kind() == ErrorKind::WouldBlock => None,
+            Err(error) => {
+                assert_eq!(error.kind(), ErrorKind::ConnectionReset);
+                Some(End::Reset)
+            }
+        });
+        (got, end)
+    }
+
+    /// Waits until a connection fails although it has got its FIN: then no read tells.
+    #[track_caller]
+    pub fn reset_after_fin(&mut self, of: &TcpStream) {
+        let kind = self.until(|| of.take_error().unwrap()).kind();
+        assert!(matches!(kind, ErrorKind::BrokenPipe | ErrorKind::ConnectionReset), "{kind:?}");
+    }
+
+    /// Waits until no session is left.
+    #[track_caller]
+    pub fn until_over(&mut self) {
+        let begin = Instant::now();
+        while self.proxy.active() > 0 {
+            assert!(begin.elapsed() < PATIENCE, "the session does not end");
+            self.proxy.turn(Some(Duration::from_millis(20))).unwrap();
+        }
+    }
+}
+
+pub fn fin(stream: &TcpStream) {
+    stream.shutdown(Shutdown::Write).unwrap();
+}
+
+/// Ends a connection with RST. What the kernel has not sent yet is lost, so send little before.
+pub fn reset(stream: TcpStream) {
+    let stream = eventloop::Stream::from_stream(stream).unwrap();
+    stream.reset_on_close().unwrap();
+}
+
+/// The bytes from `offset` on of a stream that counts up modulo 251, a prime, so that no block of a
+/// round size looks like another.
+pub fn counting(offset: usize, len: usize) -> Vec<u8> {
+    (offset..offset + len).map(|i| (i % 251) as u8).collect()
+}
