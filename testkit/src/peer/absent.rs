@@ -1,5 +1,5 @@
 use std::io;
-use std::net::{SocketAddr, TcpStream};
+use std::net::{SocketAddr, TcpListener, TcpStream};
 
 use socket2::{Domain, Socket, Type};
 
@@ -55,14 +55,15 @@ impl BlackHole {
     }
 
     /// Makes room: attempts to come are answered, and those under way when they send their next SYN, which they do
-    /// after a second, then two, then four.
+    /// after a second, then two, then four. What is returned accepts them.
     ///
     /// # Errors
     ///
     /// Those of listen(2) and accept(2).
-    pub fn end(&self) -> io::Result<()> {
+    pub fn open(self) -> io::Result<TcpListener> {
         self.listener.listen(128)?;
-        self.listener.accept().map(|_| ())
+        self.listener.accept()?;
+        Ok(self.listener.into())
     }
 }
 
@@ -90,9 +91,10 @@ mod tests {
     #[test]
     fn a_black_hole_answers_nobody() {
         let hole = BlackHole::new().unwrap();
-        let attempt = || TcpStream::connect_timeout(&hole.address(), Duration::from_millis(200));
-        assert_eq!(attempt().unwrap_err().kind(), ErrorKind::TimedOut);
-        hole.end().unwrap();
-        TcpStream::connect(hole.address()).unwrap();
+        let address = hole.address();
+        let error = TcpStream::connect_timeout(&address, Duration::from_millis(200)).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::TimedOut);
+        let _listener = hole.open().unwrap();
+        TcpStream::connect(address).unwrap();
     }
 }
