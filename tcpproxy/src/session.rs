@@ -171,7 +171,7 @@ impl Session {
             Connect::Pending => false,
             Connect::Connected(Connected { stream, address, reset }) => {
                 self.server = Server::Connected(Side { stream, address, lost: false });
-                self.connected = Some(now);
+                self.connected = Some(Instant::now());
                 self.active = now;
                 self.up.note_writable();
                 if let Some(error) = reset {
@@ -339,7 +339,7 @@ impl Session {
     }
 
     /// The last act: whoever is not to see a clean end is reset, and the log hears how it was.
-    fn close(&mut self, now: Instant) {
+    fn close(&mut self) {
         let (ending, detail) = self
             .ending
             .take()
@@ -352,12 +352,13 @@ impl Session {
             }
         }
         let server = match &self.server {
-            Server::Connected(server) => server.address.to_string(),
-            _ => "-".to_owned(),
+            Server::Connected(server) => Some(server.address),
+            _ => None,
         };
+        let now = Instant::now();
         info!(
             client = %self.client.address,
-            server,
+            server = server.map(display),
             up = self.up.delivered(),
             down = self.down.delivered(),
             connect_ms = self.connected.map(|at| milliseconds(at - self.began)),
@@ -404,7 +405,7 @@ impl eventloop::Session for Session {
 
     fn advance(&mut self, ready: &Ready) -> Progress {
         if self.step(ready) {
-            self.close(ready.now());
+            self.close();
             return Progress::Done;
         }
         Progress::Continue
@@ -412,7 +413,7 @@ impl eventloop::Session for Session {
 
     fn refused(&mut self, error: io::Error) {
         self.decide(By::Proxy, How::Exhausted, Some(error.to_string()));
-        self.close(Instant::now());
+        self.close();
     }
 }
 
@@ -497,6 +498,7 @@ fn how_it_failed(error: &ConnectError) -> How {
     error.attempts.last().map_or(How::Unresolved, |(_, error)| How::of_attempt(error))
 }
 
+/// Milliseconds, to the microsecond.
 fn milliseconds(duration: Duration) -> f64 {
-    duration.as_secs_f64() * 1000.0
+    (duration.as_secs_f64() * 1e6).round() / 1e3
 }

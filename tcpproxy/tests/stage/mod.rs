@@ -158,6 +158,23 @@ impl Stage {
         assert!(matches!(kind, ErrorKind::BrokenPipe | ErrorKind::ConnectionReset), "{kind:?}");
     }
 
+    /// The server's end of the session whose client has sent exactly this; sessions of clients that
+    /// have gone before it are passed over.
+    pub fn until_served(&mut self, bytes: &[u8]) -> TcpStream {
+        loop {
+            let server = self.accept();
+            let mut got = vec![0; bytes.len()];
+            let n = self.until(|| match (&server).read(&mut got) {
+                Err(error) if error.kind() == ErrorKind::WouldBlock => None,
+                outcome => Some(outcome.unwrap_or(0)),
+            });
+            if &got[..n] == bytes {
+                return server;
+            }
+            assert_eq!(n, 0, "somebody else's bytes");
+        }
+    }
+
     /// Waits until no session is left.
     #[track_caller]
     pub fn until_over(&mut self) {

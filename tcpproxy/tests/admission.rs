@@ -1,0 +1,183 @@
+//! Who is served, and who waits.
+
+mod stage;
+
+use std::net::{Ipv4Addr, Ipv6Addr, TcpListener, TcpStream};
+use std::time::Duration;
+
+use stage::{End, Stage, fin};
+use tcpproxy::{Config, Proxy};
+
+#[test]
+fn one_client_is_served_at_a_time_and_the_next_ones_bytes_wait_for_it() {
+    let mut stage = Stage::new();
+    let (first, server) = stage.session();
+    let second = stage.client();
+    stage.send(&second, b"I can wait");
+    fin(&second);
+    stage.settle();
+    assert!(stage.origin.accept().is_err(), "the second client has no connection to the server yet");
+    stage.send(&first, b"still here");
+    assert_eq!(stage.receive(&server, 10), b"still here");
+    fin(&first);
+    fin(&server);
+    let server = stage.accept();
+    assert_eq!(stage.drain(&server), (b"I can wait".to_vec(), End::Fin));
+}
+
+#[test]
+fn clients_are_served_in_the_order_in_which_they_came() {
+    let mut stage = Stage::new();
+    let clients: Vec<TcpStream> = (0..5).map(|_| stage.client()).collect();
+    for (i, client) in clients.iter().enumerate() {
+        stage.send(client, &[i as u8]);
+        fin(client);
+    }
+    for i in 0..5 {
+        let server = stage.accept();
+        assert_eq!(stage.drain(&server), (vec![i], End::Fin));
+        fin(&server);
+        drop(server);
+    }
+}
+
+#[test]
+fn as_many_are_served_at_once_as_there_are_places() {
+    let mut stage = Stage::with(|config| Config { max_clients: Some(3), ..config });
+    let mut sessions: Vec<_> = (0..3).map(|_| stage.session()).collect();
+    let fourth = stage.client();
+    stage.send(&fourth, b"4");
+    stage.settle();
+    assert_eq!(stage.proxy.active(), 3);
+    assert!(stage.origin.accept().is_err());
+    let (client, server) = sessions.remove(1);
+    fin(&client);
+    fin(&server);
+    let server = stage.accept();
+    assert_eq!(stage.receive(&server, 1), b"4");
+    for (client, server) in &sessions {
+        stage.send(client, b"undisturbed");
+        assert_eq!(stage.receive(server, 11), b"undisturbed");
+    }
+}
+
+#[test]
+fn without_a_limit_hundreds_are_served() {
+    let mut stage = Stage::with(|config| Config { max_clients: None, buffer_size: 1000, ..config });
+    let sessions: Vec<_> = (0..300).map(|_| stage.session()).collect();
+    for (client, server) in &sessions {
+        stage.send(client, b"x");
+        assert_eq!(stage.receive(server, 1), b"x");
+    }
+    assert_eq!(stage.proxy.active(), 300);
+}
+
+#[test]
+fn a_client_that_left_while_it_waited_holds_nobody_up() {
+    let mut stage = Stage::new();
+    let (first, server) = stage.session();
+    for _ in 0..3 {
+        stage::reset(stage.client());
+    }
+    let last = stage.client();
+    stage.send(&last, b"last");
+    fin(&first);
+    fin(&server);
+    let server = stage.until_served(b"last");
+    drop(server);
+}
+
+#[test]
+fn an_idle_session_yields_its_place_to_a_client_that_waits() {
+    let mut stage = Stage::with(|config| Config { yield_idle: Some(Duration::from_millis(50)), ..config });
+    let (first, server) = stage.session();
+    stage.send(&server, b"all of this arrives first");
+    stage.settle();
+    stage.assert_quiet(); // nobody waits: the session may be idle as long as it likes
+    let second = stage.client();
+    stage.send(&second, b"my turn");
+    let new_server = stage.until_served(b"my turn");
+    assert_eq!(stage.drain(&first), (b"all of this arrives first".to_vec(), End::Reset));
+    assert_eq!(stage.drain(&server), (vec![], End::Reset), "a cut is no clean end");
+    drop(new_server);
+}
+
+#[test]
+fn a_session_that_moves_bytes_or_holds_some_does_not_yield() {
+    let mut stage = Stage::with(|config| Config {
+        yield_idle: Some(Duration::from_millis(50)),
+        max_clients: Some(1),
+        ..config
+    });
+    let (first, server) = stage.session();
+    let sent = stage.fill(&first); // more than the ring holds, and the server does not read
+    let _second = stage.client();
+    for _ in 0..3 {
+        stage.assert_quiet();
+    }
+    assert_eq!(stage.proxy.active(), 1);
+    assert!(stage.receive(&server, sent) == stage::counting(0, sent));
+}
+
+#[test]
+fn only_as_many_yield_as_wait() {
+    let mut stage = Stage::with(|config| Config {
+        yield_idle: Some(Duration::from_millis(50)),
+        max_clients: Some(3),
+        ..config
+    });
+    let _sessions: Vec<_> = (0..3).map(|_| stage.session()).collect();
+    stage.assert_quiet();
+    let newcomer = stage.client();
+    stage.send(&newcomer, b"new");
+    let _server = stage.until_served(b"new");
+    stage.assert_quiet();
+    assert_eq!(stage.proxy.active(), 3, "one has yielded, and one was admitted");
+}
+
+#[test]
+fn every_address_is_listened_on_in_ipv6_and_ipv4() {
+    let stage = Stage::new();
+    let port = stage.proxy.local_addr().port();
+    TcpStream::connect((Ipv4Addr::LOCALHOST, port)).unwrap();
+    TcpStream::connect((Ipv6Addr::LOCALHOST, port)).unwrap();
+}
+
+#[test]
+fn one_address_is_listened_on_if_asked_for() {
+    let stage = Stage::with(|config| Config { bind: Some(Ipv4Addr::LOCALHOST.into()), ..config });
+    let port = stage.proxy.local_addr().port();
+    TcpStream::connect((Ipv4Addr::LOCALHOST, port)).unwrap();
+    TcpStream::connect((Ipv6Addr::LOCALHOST, port)).unwrap_err();
+}
+
+#[test]
+fn the_server_is_reached_by_name_and_by_either_kind_of_address() {
+    for (listen, hosts) in [("127.0.0.1:0", &["127.0.0.1", "localhost"][..]), ("[::1]:0", &["::1", "[::1]"])]
+    {
+        let origin = TcpListener::bind(listen).unwrap();
+        origin.set_nonblocking(true).unwrap();
+        for host in hosts {
+            let config = Config::new(*host, origin.local_addr().unwrap().port());
+            let mut stage =
+                Stage { proxy: Proxy::start(config).unwrap(), origin: origin.try_clone().unwrap() };
+            let (client, server) = stage.session();
+            stage.send(&client, host.as_bytes());
+            assert_eq!(stage.receive(&server, host.len()), host.as_bytes());
+        }
+    }
+}
+
+#[test]
+fn a_port_that_is_taken_is_an_error_that_names_it() {
+    let stage = Stage::new();
+    let port = stage.proxy.local_addr().port();
+    let error = Proxy::start(Config { server_port: port, ..Config::new("127.0.0.1", 80) }).unwrap_err();
+    assert!(error.to_string().starts_with(&format!("cannot listen on [::]:{port}: Address")), "{error}");
+}
+
+#[test]
+fn a_name_that_does_not_exist_is_an_error_that_names_it() {
+    let error = Proxy::start(Config::new("no-such-host.invalid", 80)).unwrap_err();
+    assert!(error.to_string().starts_with("cannot resolve no-such-host.invalid: "), "{error}");
+}

@@ -1,0 +1,108 @@
+//! What ends when its time is up, and how.
+
+mod stage;
+
+use std::time::{Duration, Instant};
+
+use stage::{End, Stage, WHILE, fin};
+use tcpproxy::Config;
+
+const SHORT: Duration = Duration::from_millis(200);
+
+#[test]
+fn an_idle_session_is_reset_when_its_time_is_up() {
+    let mut stage = Stage::with(|config| Config { idle_timeout: Some(SHORT), ..config });
+    let (client, server) = stage.session();
+    stage.send(&client, b"bytes");
+    assert_eq!(stage.receive(&server, 5), b"bytes");
+    let quiet_since = Instant::now();
+    stage.until_over();
+    assert!(quiet_since.elapsed() >= SHORT - Duration::from_millis(50), "bytes count");
+    assert_eq!(stage.drain(&client).1, End::Reset);
+    assert_eq!(stage.drain(&server).1, End::Reset);
+}
+
+#[test]
+fn bytes_in_either_direction_keep_a_session_from_being_idle() {
+    let mut stage = Stage::with(|config| Config { idle_timeout: Some(SHORT * 5), ..config });
+    let (client, server) = stage.session();
+    let begin = Instant::now();
+    while begin.elapsed() < SHORT * 8 {
+        stage.send(&server, b"x");
+        assert_eq!(stage.receive(&client, 1), b"x");
+        stage.proxy.turn(Some(WHILE)).unwrap();
+    }
+    assert_eq!(stage.proxy.active(), 1);
+}
+
+#[test]
+fn a_silent_half_closed_session_is_reset_when_its_time_is_up() {
+    for client_finishes in [true, false] {
+        let mut stage = Stage::with(|config| Config { half_close_timeout: Some(SHORT), ..config });
+        let (client, server) = stage.session();
+        stage.proxy.turn(Some(SHORT)).unwrap(); // open in both directions it has all the time there is
+        assert_eq!(stage.proxy.active(), 1);
+        let (finished, live) = if client_finishes { (&client, &server) } else { (&server, &client) };
+        fin(finished);
+        assert_eq!(stage.drain(live), (vec![], End::Fin));
+        assert_eq!(stage.drain(finished), (vec![], End::Reset), "a cut is no clean end");
+        stage.until_over();
+    }
+}
+
+#[test]
+fn bytes_in_the_live_direction_give_a_half_closed_session_more_time() {
+    let mut stage = Stage::with(|config| Config { half_close_timeout: Some(SHORT * 5), ..config });
+    let (client, server) = stage.session();
+    fin(&client);
+    let begin = Instant::now();
+    while begin.elapsed() < SHORT * 8 {
+        stage.send(&server, b"x");
+        assert_eq!(stage.receive(&client, 1), b"x");
+        stage.proxy.turn(Some(WHILE)).unwrap();
+    }
+    fin(&server);
+    assert_eq!(stage.drain(&client), (vec![], End::Fin));
+}
+
+#[test]
+fn a_proxy_that_is_stopped_lets_its_sessions_finish_and_admits_nobody() {
+    let mut stage = Stage::new();
+    let (client, server) = stage.session();
+    let waiting = stage.client();
+    stage.settle();
+    stage.proxy.stop();
+    assert_eq!(stage.drain(&waiting), (vec![], End::Reset), "nobody will serve it");
+    stage.assert_quiet();
+    stage.send(&client, b"last request");
+    assert_eq!(stage.receive(&server, 12), b"last request");
+    stage.send(&server, b"last answer");
+    fin(&server);
+    assert_eq!(stage.drain(&client), (b"last answer".to_vec(), End::Fin));
+    fin(&client);
+    stage.until_over();
+    stage.proxy.run().unwrap(); // returns: nothing is left to do
+}
+
+#[test]
+fn sessions_that_are_left_when_the_drain_time_is_up_are_reset() {
+    let mut stage = Stage::with(|config| Config { drain_timeout: SHORT, ..config });
+    let (client, server) = stage.session();
+    stage.fill(&client);
+    stage.proxy.stop();
+    stage.until_over();
+    assert_eq!(stage.drain(&client).1, End::Reset);
+    assert_eq!(stage.drain(&server).1, End::Reset);
+}
+
+#[test]
+fn a_second_request_to_stop_resets_what_is_left_at_once() {
+    let mut stage = Stage::new();
+    let (client, server) = stage.session();
+    stage.proxy.stop();
+    stage.assert_quiet();
+    stage.proxy.stop();
+    stage.until_over();
+    assert_eq!(stage.drain(&client), (vec![], End::Reset));
+    assert_eq!(stage.drain(&server), (vec![], End::Reset));
+}
