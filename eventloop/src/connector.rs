@@ -10,19 +10,23 @@ use std::time::{Duration, Instant};
 use rustix::io::Errno;
 use socket2::{Domain, Protocol, SockRef, Socket, Type};
 
+use crate::exhaustion::{RETRY, is_exhaustion};
 use crate::{Intents, Ready, SocketOptions, Source, Stream};
 
 /// An attempt to reach one of several addresses of the same host, after RFC 8305 ("happy eyeballs").
 ///
 /// The first address is tried at once, the next one when the attempt before has failed or has been
 /// silent for 250 ms, with the address families taking turns; the first connection that is made wins
-/// and the others are given up. It is a part of a session: the session passes on
+/// and the others are given up. An attempt for which the system lacks a descriptor or memory is made
+/// again every 100 ms. It is a part of a session: the session passes on
 /// [`intents`](Connector::intents) and calls [`advance`](Connector::advance). Dropping it gives up.
 #[derive(Debug)]
 pub struct Connector {
     untried: VecDeque<SocketAddr>,
     attempts: Vec<Attempt>,
     failures: Vec<(SocketAddr, io::Error)>,
+    /// The system lacked what an attempt needs; it is made again.
+    lacking: Option<io::Error>,
     next_attempt: Instant,
     deadline: Instant,
     timeout: Duration,
@@ -78,6 +82,7 @@ impl Connector {
             untried: interleave(addresses),
             attempts: Vec::new(),
             failures: Vec::new(),
+            lacking: None,
             next_attempt: now,
             deadline: now + timeout,
             timeout,
@@ -114,18 +119,22 @@ impl Connector {
                 return Connect::Connected(connected);
             }
         }
-        if self.attempts.is_empty() {
-            return Connect::Failed(ConnectError { attempts: std::mem::take(&mut self.failures) });
-        }
-        if self.deadline <= ready.now() {
-            for attempt in self.attempts.drain(..) {
-                let error =
-                    io::Error::new(ErrorKind::TimedOut, format!("no answer within {:?}", self.timeout));
-                self.failures.push((attempt.address, error));
-            }
-            return Connect::Failed(ConnectError { attempts: std::mem::take(&mut self.failures) });
+        let hopeless = self.attempts.is_empty() && self.untried.is_empty();
+        if hopeless || self.deadline <= ready.now() {
+            return Connect::Failed(self.give_up());
         }
         Connect::Pending
+    }
+
+    fn give_up(&mut self) -> ConnectError {
+        for Attempt { address, .. } in self.attempts.drain(..) {
+            let error = io::Error::new(ErrorKind::TimedOut, format!("no answer within {:?}", self.timeout));
+            self.failures.push((address, error));
+        }
+        if let (Some(error), Some(address)) = (self.lacking.take(), self.untried.pop_front()) {
+            self.failures.push((address, error));
+        }
+        ConnectError { attempts: std::mem::take(&mut self.failures) }
     }
 
     /// Starts one attempt. Over loopback it often succeeds or fails at once, so it is looked at once.
@@ -133,6 +142,7 @@ impl Connector {
         let address = self.untried.pop_front()?;
         match start(address, self.options) {
             Ok(stream) => {
+                self.lacking = None;
                 self.next_attempt = now + STAGGER;
                 let before = self.failures.len();
                 let connected = self.look_at(Attempt { stream, address });
@@ -140,6 +150,12 @@ impl Connector {
                     self.next_attempt = now;
                 }
                 connected
+            }
+            Err(error) if is_exhaustion(&error) => {
+                self.untried.push_front(address);
+                self.lacking = Some(error);
+                self.next_attempt = now + RETRY;
+                None
             }
             Err(error) => {
                 self.failures.push((address, error));
@@ -155,9 +171,9 @@ impl Connector {
     /// peer is connected; otherwise what a read would find decides.
     fn look_at(&mut self, attempt: Attempt) -> Option<Connected> {
         let Attempt { stream, address } = attempt;
-        if stream.peer_addr().is_ok() {
-            if is_own_echo(&stream) {
-                self.failures.push((address, ErrorKind::ConnectionRefused.into()));
+        if let Ok(peer) = stream.peer_addr() {
+            if stream.local_addr().is_ok_and(|local| local == peer) {
+                self.failures.push((address, to_itself()));
                 return None;
             }
             return Some(Connected { stream, address, reset: None });
@@ -205,10 +221,11 @@ fn start(address: SocketAddr, options: SocketOptions) -> io::Result<Stream> {
     }
 }
 
-/// A connection to itself: when nobody listens on a port of the range from which the kernel takes
-/// local ports, a connect over loopback can meet its own (simultaneous open, RFC 9293 section 3.5).
-fn is_own_echo(stream: &TcpStream) -> bool {
-    matches!((stream.local_addr(), stream.peer_addr()), (Ok(local), Ok(peer)) if local == peer)
+/// What a connection to itself comes to: when nobody listens on a port of the range from which the
+/// kernel takes local ports, a connect over loopback can meet its own SYN (simultaneous open, RFC 9293,
+/// section 3.5).
+fn to_itself() -> io::Error {
+    io::Error::new(ErrorKind::ConnectionRefused, "nobody listens there")
 }
 
 /// Lets the address families take turns, beginning with the family that comes first (RFC 8305,

@@ -2,6 +2,7 @@
 mod connector;
 mod deadlines;
 mod event_loop;
+mod exhaustion;
 mod listener;
 mod options;
 mod resolver;
@@ -10,6 +11,7 @@ pub mod signals;
 mod source;
 pub use connector::{Connect, ConnectError, Connected, Connector};
 pub use event_loop::{EventLoop, Handle, SessionId};
+pub use exhaustion::is_exhaustion;
 pub use listener::{Accept, Listener};
 pub use options::SocketOptions;
 pub use resolver::{Addresses, Lookup, Resolver, resolve};

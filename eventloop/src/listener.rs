@@ -2,11 +2,12 @@
 
 use std::io;
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener, TcpStream};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use rustix::io::Errno;
 use socket2::{Domain, Protocol, SockRef, Socket, Type};
 
+use crate::exhaustion::RETRY;
 use crate::source::canonical;
 use crate::{Intents, Ready, SocketOptions, Source, Stream};
 
@@ -37,9 +38,6 @@ pub enum Accept {
 
 /// How many may wait to be accepted; Linux lowers it to `net.core.somaxconn`.
 const BACKLOG: i32 = 4096;
-
-/// How long to leave the listener alone when there is no descriptor to be had.
-const RETRY: Duration = Duration::from_millis(100);
 
 /// How many clients that have gone again one call may skip.
 const MAX_SKIPPED: usize = 64;

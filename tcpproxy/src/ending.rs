@@ -85,7 +85,7 @@ impl How {
             ErrorKind::ConnectionRefused => Self::Refused,
             ErrorKind::TimedOut => Self::Unanswered,
             ErrorKind::HostUnreachable | ErrorKind::NetworkUnreachable => Self::Unreachable,
-            ErrorKind::OutOfMemory => Self::Exhausted,
+            _ if eventloop::is_exhaustion(error) => Self::Exhausted,
             _ => Self::Error,
         }
     }

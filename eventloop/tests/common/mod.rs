@@ -1,6 +1,6 @@
 //! A session that does what the test tells it, and notes what it hears.
 
-#![allow(dead_code, unreachable_pub)] // each test file uses a part of this
+#![allow(dead_code, unreachable_pub, clippy::unwrap_used)] // each test file uses a part of this
 
 use std::cell::RefCell;
 use std::io::Read;

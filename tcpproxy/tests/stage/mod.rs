@@ -1,6 +1,6 @@
 //! A stage for the proxy: it, its clients and its server in one thread, stepped by the test.
 
-#![allow(dead_code, unreachable_pub)] // each test file uses a part of this
+#![allow(dead_code, unreachable_pub, clippy::unwrap_used)] // each test file uses a part of this
 
 use std::io::{ErrorKind, Read, Write};
 use std::net::{Shutdown, TcpListener, TcpStream};

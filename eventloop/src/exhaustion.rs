@@ -1,0 +1,17 @@
+//! What to do when the system has no descriptor or no memory left: wait a little, and try again.
+
+use std::io;
+use std::time::Duration;
+
+use rustix::io::Errno;
+
+/// How long to wait before trying again.
+pub(crate) const RETRY: Duration = Duration::from_millis(100);
+
+/// Whether an error says that the system lacks something just now: descriptors (`EMFILE`, `ENFILE`) or
+/// memory (`ENOBUFS`, `ENOMEM`).
+#[must_use]
+pub fn is_exhaustion(error: &io::Error) -> bool {
+    let errno = error.raw_os_error().map(Errno::from_raw_os_error);
+    matches!(errno, Some(Errno::MFILE | Errno::NFILE | Errno::NOBUFS | Errno::NOMEM))
+}

@@ -1,0 +1,416 @@
+//! The program as its users meet it: arguments, statuses, lines, signals.
+
+#![allow(clippy::unwrap_used)] // a test that cannot go on says so by failing
+
+use std::fs::File;
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
+use std::process::{Child, Command, Output, Stdio};
+use std::time::{Duration, Instant};
+
+use serde_json::Value;
+use testkit::peer::{Refusing, churn};
+use testkit::proxy::Proxy;
+
+const PROGRAM: &str = env!("CARGO_BIN_EXE_tcpproxy");
+/// Longer than any machine takes.
+const PATIENCE: Duration = Duration::from_secs(30);
+
+fn run(arguments: &[&str]) -> Output {
+    Command::new(PROGRAM).args(arguments).stdin(Stdio::null()).output().unwrap()
+}
+
+/// A server that hands its connections to the test.
+fn origin() -> (TcpListener, String) {
+    let origin = TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = origin.local_addr().unwrap().port().to_string();
+    (origin, port)
+}
+
+/// A server that sends back what it gets, until the test program ends.
+fn echo() -> String {
+    let (origin, port) = origin();
+    std::thread::spawn(move || {
+        for stream in origin.incoming().flatten() {
+            std::thread::spawn(move || {
+                let _ = std::io::copy(&mut &stream, &mut &stream);
+                let _ = stream.shutdown(Shutdown::Write);
+            });
+        }
+    });
+    port
+}
+
+fn proxy(port: &str, options: &[&str]) -> Proxy {
+    Proxy::command(PROGRAM).args(["127.0.0.1", port, "0"]).args(options).start().unwrap()
+}
+
+fn connect(address: SocketAddr) -> TcpStream {
+    let stream = TcpStream::connect(address).unwrap();
+    stream.set_read_timeout(Some(PATIENCE)).unwrap();
+    stream
+}
+
+fn reset(stream: TcpStream) {
+    rustix::net::sockopt::set_socket_linger(&stream, Some(Duration::ZERO)).unwrap();
+}
+
+/// Waits for a condition that the kernel or another process brings about.
+#[track_caller]
+fn until(what: &str, mut condition: impl FnMut() -> bool) {
+    let begin = Instant::now();
+    while !condition() {
+        assert!(begin.elapsed() < PATIENCE, "in vain: {what}");
+        std::thread::sleep(Duration::from_millis(5)); // nobody tells, so look again
+    }
+}
+
+#[test]
+fn wrong_arguments_get_the_usage_line_and_status_2() {
+    for arguments in [
+        &[][..],
+        &["localhost"],
+        &["localhost", "80"],
+        &["localhost", "80", "8000", "more"],
+        &["localhost", "80", "65536"],
+        &["localhost", "80", "abc"],
+        &["localhost", "65536", "8000"],
+        &["localhost", "abc", "8000"],
+        &["localhost", "0", "8000"],
+        &["localhost", "80", "8000", "--no-such-option"],
+    ] {
+        let output = run(arguments);
+        assert_eq!(output.status.code(), Some(2), "{arguments:?}");
+        assert!(output.stdout.is_empty());
+        let text = String::from_utf8(output.stderr).unwrap();
+        let lines: Vec<&str> = text.lines().collect();
+        assert_eq!(lines.len(), 2, "{text}");
+        assert!(lines[0].starts_with("error: "), "{text}");
+        assert_eq!(lines[1], "Usage: tcpproxy remote_host remote_port server_port");
+    }
+}
+
+#[test]
+fn help_names_every_option_and_status() {
+    let output = run(&["--help"]);
+    assert_eq!(output.status.code(), Some(0));
+    let text = String::from_utf8(output.stdout).unwrap();
+    for option in [
+        "--bind",
+        "--max-clients",
+        "--yield-idle",
+        "--buffer-size",
+        "--connect-timeout",
+        "--idle-timeout",
+        "--half-close-timeout",
+        "--keepalive",
+        "--drain-timeout",
+        "--log-format",
+        "--quiet",
+        "--verbose",
+        "Exit status",
+    ] {
+        assert!(text.contains(option), "{option} is missing in:\n{text}");
+    }
+}
+
+#[test]
+fn a_proxy_that_cannot_start_says_why_on_one_line_with_status_1() {
+    let (taken, port) = origin();
+    for (arguments, reason) in [
+        (
+            ["127.0.0.1", "80", &port, "--bind=127.0.0.1"],
+            format!("cannot listen on 127.0.0.1:{port}: Address"),
+        ),
+        (["no-such-host.invalid", "80", "0", "--quiet"], "cannot resolve no-such-host.invalid: ".to_owned()),
+        (["127.0.0.1", "80", "0", "--bind=192.0.2.77"], "cannot listen on 192.0.2.77:0: ".to_owned()),
+    ] {
+        let output = run(&arguments);
+        assert_eq!(output.status.code(), Some(1), "{arguments:?}");
+        assert!(output.stdout.is_empty());
+        let text = String::from_utf8(output.stderr).unwrap();
+        assert!(text.starts_with(&format!("tcpproxy: {reason}")) && text.lines().count() == 1, "{text}");
+    }
+    drop(taken);
+}
+
+#[test]
+fn the_first_line_says_where_it_listens_and_where_it_forwards_to() {
+    let (_origin, port) = origin();
+    for (host, remote) in [("127.0.0.1", "127.0.0.1"), ("localhost", "localhost"), ("::1", "[::1]")] {
+        let mut child = Command::new(PROGRAM)
+            .args([host, &port, "0", "--bind", "127.0.0.1"])
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let mut line = String::new();
+        BufReader::new(child.stdout.take().unwrap()).read_line(&mut line).unwrap();
+        child.kill().unwrap();
+        child.wait().unwrap();
+        let (address, rest) = line.strip_prefix("listening on ").unwrap().split_once(", ").unwrap();
+        assert_ne!(address.parse::<SocketAddr>().unwrap().port(), 0);
+        assert_eq!(rest, format!("forwarding to {remote}:{port}\n"));
+    }
+}
+
+/// The JSON line of the next session to end.
+fn session_line(proxy: &Proxy, number: usize) -> Value {
+    let ended = |line: &&String| line.contains("session ended");
+    until("a session's log line", || proxy.log().iter().filter(ended).count() > number);
+    serde_json::from_str(proxy.log().iter().filter(ended).nth(number).unwrap()).unwrap()
+}
+
+#[test]
+fn the_log_tells_for_each_session_who_ended_it_and_how_and_counts_every_byte() {
+    let (origin, port) = origin();
+    let proxy = proxy(&port, &["--log-format", "json"]);
+    let session = || {
+        let client = connect(proxy.address());
+        (client, origin.accept().unwrap().0)
+    };
+    let ending = |number: usize| {
+        let line = session_line(&proxy, number);
+        let word = |name: &str| line[name].as_str().unwrap().to_owned();
+        (format!("{} {} {}", word("by"), word("phase"), word("how")), line)
+    };
+
+    let (mut client, mut server) = session();
+    client.write_all(&[b'u'; 12_345]).unwrap();
+    client.shutdown(Shutdown::Write).unwrap();
+    server.read_to_end(&mut Vec::new()).unwrap();
+    server.write_all(&[b'd'; 54_321]).unwrap();
+    drop(server);
+    client.read_to_end(&mut Vec::new()).unwrap();
+    let (words, line) = ending(0);
+    assert_eq!(words, "client data fin");
+    assert_eq!((line["up"].as_u64(), line["down"].as_u64()), (Some(12_345), Some(54_321)));
+    assert_eq!(line["client"], client.local_addr().unwrap().to_string());
+    assert_eq!(line["server"], origin.local_addr().unwrap().to_string());
+    assert!(line["connect_ms"].as_f64().unwrap() >= 0.0);
+    assert!(line["duration_ms"].as_f64().unwrap() >= line["connect_ms"].as_f64().unwrap());
+
+    let (client, server) = session();
+    drop(server);
+    (&client).read_to_end(&mut Vec::new()).unwrap();
+    drop(client);
+    assert_eq!(ending(1).0, "server data fin");
+
+    let (client, _server) = session();
+    reset(client);
+    assert_eq!(ending(2).0, "client data reset");
+
+    let (_client, server) = session();
+    reset(server);
+    assert_eq!(ending(3).0, "server data reset");
+
+    let (client, mut server) = session();
+    client.shutdown(Shutdown::Write).unwrap();
+    server.read_to_end(&mut Vec::new()).unwrap();
+    reset(server);
+    assert_eq!(ending(4).0, "server drain reset");
+
+    drop(origin);
+    let client = connect(proxy.address());
+    let (words, line) = ending(5);
+    assert_eq!(words, "server connect refused");
+    assert!(line["error"].as_str().unwrap().contains("refused"), "{line}");
+    assert!(line.get("server").is_none(), "no server was reached");
+    drop(client);
+}
+
+#[test]
+fn a_client_that_has_to_wait_is_mentioned_once() {
+    let port = echo();
+    let proxy = proxy(&port, &[]);
+    let _served = connect(proxy.address());
+    let _waiting = [connect(proxy.address()), connect(proxy.address())];
+    proxy.wait_for_line(PATIENCE, |line| line.contains("waiting; --max-clients serves more")).unwrap();
+    let mentions = proxy.log().iter().filter(|line| line.contains("waiting")).count();
+    assert_eq!(mentions, 1, "{:#?}", proxy.log());
+}
+
+#[test]
+fn sigterm_and_sigint_end_an_idle_proxy_with_status_0() {
+    for signal in [Proxy::terminate, Proxy::interrupt] {
+        let mut proxy = proxy("80", &[]);
+        signal(&proxy).unwrap();
+        assert_eq!(proxy.wait(PATIENCE).unwrap().code(), Some(0));
+    }
+}
+
+#[test]
+fn a_transfer_under_way_survives_sigterm_and_a_second_signal_ends_it_with_a_reset() {
+    let port = echo();
+    let mut proxy = proxy(&port, &["--drain-timeout", "1h"]);
+    let mut client = connect(proxy.address());
+    client.write_all(b"before").unwrap();
+    client.read_exact(&mut [0; 6]).unwrap();
+    proxy.terminate().unwrap();
+    proxy.wait_for_line(PATIENCE, |line| line.contains("stopping")).unwrap();
+    client.write_all(b"after").unwrap();
+    client.read_exact(&mut [0; 5]).unwrap();
+    assert!(TcpStream::connect(proxy.address()).is_err(), "nobody is admitted any more");
+    proxy.interrupt().unwrap();
+    assert_eq!(proxy.wait(PATIENCE).unwrap().code(), Some(0));
+    assert_eq!(client.read(&mut [0]).unwrap_err().kind(), std::io::ErrorKind::ConnectionReset);
+    proxy.wait_for_line(PATIENCE, |line| line.contains("how=stopped")).unwrap();
+}
+
+#[test]
+fn a_port_can_be_listened_on_again_at_once() {
+    let port = echo();
+    let first = proxy(&port, &[]);
+    let address = first.address();
+    let mut client = connect(address);
+    client.write_all(b"x").unwrap();
+    client.read_exact(&mut [0]).unwrap();
+    drop(first); // killed: its side closes first, so it keeps TIME_WAIT
+    drop(client);
+    let port_again = address.port().to_string();
+    Proxy::command(PROGRAM).args(["127.0.0.1", &port, &port_again]).start().unwrap();
+}
+
+/// Starts a proxy whose standard error is of the test's making, and says where it listens.
+fn with_stderr(port: &str, stderr: Stdio) -> (Child, SocketAddr) {
+    let mut child = Command::new(PROGRAM)
+        .args(["127.0.0.1", port, "0", "--bind", "127.0.0.1"])
+        .stdout(Stdio::piped())
+        .stderr(stderr)
+        .spawn()
+        .unwrap();
+    let mut line = String::new();
+    BufReader::new(child.stdout.take().unwrap()).read_line(&mut line).unwrap();
+    let address = line.split([' ', ',']).nth(2).unwrap().parse().unwrap();
+    (child, address)
+}
+
+#[test]
+fn a_standard_error_that_nobody_reads_or_that_is_full_or_gone_stops_nothing() {
+    let port = echo();
+    let (unread, pipe) = std::io::pipe().unwrap();
+    let (reader_gone, broken) = std::io::pipe().unwrap();
+    drop(reader_gone);
+    let full = File::options().write(true).open("/dev/full").unwrap();
+    for stderr in [pipe.into(), broken.into(), full.into()] {
+        let (mut child, address) = with_stderr(&port, stderr);
+        churn(address, 1000, 10).unwrap(); // over 150 KB of log, and a pipe holds 64
+        child.kill().unwrap();
+        child.wait().unwrap();
+    }
+    drop(unread);
+}
+
+#[test]
+fn log_lines_that_were_lost_are_counted_when_somebody_reads_again() {
+    let port = echo();
+    let (unread, pipe) = std::io::pipe().unwrap();
+    let (mut child, address) = with_stderr(&port, pipe.into());
+    churn(address, 1000, 10).unwrap();
+    let mut lines = BufReader::new(unread).lines().map(Result::unwrap);
+    for _ in 0..100 {
+        lines.next().unwrap();
+    }
+    churn(address, 1, 10).unwrap();
+    let lost = lines.find(|line| line.ends_with("log lines were lost: nobody read them")).unwrap();
+    assert_ne!(lost.split(' ').next().unwrap().parse::<u32>().unwrap(), 0);
+    child.kill().unwrap();
+    child.wait().unwrap();
+}
+
+#[test]
+fn ten_thousand_sessions_leave_neither_descriptors_nor_memory_behind() {
+    let port = echo();
+    let proxy = proxy(&port, &["-q"]);
+    churn(proxy.address(), 500, 1000).unwrap();
+    let (descriptors, memory) = (proxy.descriptors().unwrap(), proxy.resident().unwrap());
+    churn(proxy.address(), 9_500, 1000).unwrap();
+    until("descriptors return", || proxy.descriptors().unwrap() <= descriptors);
+    let grown = proxy.resident().unwrap().saturating_sub(memory);
+    assert!(grown < 500_000, "{grown} bytes more after 9,500 more sessions");
+}
+
+#[test]
+fn memory_stays_flat_while_a_fast_sender_meets_a_stalled_reader() {
+    let (origin, port) = origin();
+    let proxy = proxy(&port, &[]);
+    let mut client = connect(proxy.address());
+    let (server, _) = origin.accept().unwrap();
+    client.write_all(&[0; 1_000_000]).unwrap(); // the buffers are in use now
+    let before = proxy.resident().unwrap();
+    client.set_nonblocking(true).unwrap();
+    let (mut sent, mut refusals) = (0, 0);
+    while refusals < 20 {
+        match client.write(&[0; 1_000_000]) {
+            Ok(n) => sent += n,
+            Err(_) => {
+                refusals += 1;
+                std::thread::sleep(Duration::from_millis(10)); // give it time to take more, if it wants
+            }
+        }
+    }
+    let grown = proxy.resident().unwrap().saturating_sub(before);
+    assert!(grown < 1_000_000, "{grown} bytes more after another {sent} were sent");
+    drop(server);
+}
+
+#[test]
+fn an_idle_half_closed_or_stalled_proxy_uses_no_processor_time() {
+    let (origin, port) = origin();
+    let proxy = proxy(&port, &["--max-clients", "3"]);
+    let mut sessions = Vec::new();
+    for _ in 0..3 {
+        sessions.push((connect(proxy.address()), origin.accept().unwrap().0));
+    }
+    sessions[0].0.shutdown(Shutdown::Write).unwrap();
+    sessions[1].0.set_nonblocking(true).unwrap();
+    let stall = |stream: &mut TcpStream| while stream.write(&[0; 65536]).is_ok() {};
+    stall(&mut sessions[1].0);
+    let (mut client, server) = sessions.remove(1);
+    until("the proxy takes no more", || client.write(&[0]).is_err());
+    reset(client);
+    let before = proxy.cpu_time().unwrap();
+    std::thread::sleep(Duration::from_secs(1)); // what is measured is this second
+    let used = proxy.cpu_time().unwrap() - before;
+    assert!(used <= Duration::from_millis(20), "{used:?} in a second"); // the kernel counts in steps of 10 ms
+    drop(server);
+}
+
+#[test]
+fn running_out_of_descriptors_neither_spins_nor_ends_the_service() {
+    let port = echo();
+    let proxy = proxy(&port, &["--max-clients", "100"]);
+    let mut first = connect(proxy.address());
+    first.write_all(b"x").unwrap();
+    first.read_exact(&mut [0]).unwrap();
+    let served = proxy.descriptors().unwrap() as u64;
+    proxy.limit_descriptors(served + 2).unwrap();
+    let clients: Vec<TcpStream> = (0..5).map(|_| connect(proxy.address())).collect();
+    proxy.wait_for_line(PATIENCE, |line| line.contains("cannot accept clients for now")).unwrap();
+    let before = proxy.cpu_time().unwrap();
+    std::thread::sleep(Duration::from_secs(1)); // what is measured is this second
+    let used = proxy.cpu_time().unwrap() - before;
+    assert!(used <= Duration::from_millis(50), "{used:?} in a second");
+    first.write_all(b"x").unwrap();
+    first.read_exact(&mut [0]).unwrap();
+    proxy.limit_descriptors(1000).unwrap();
+    for mut client in clients {
+        client.write_all(b"hello").unwrap();
+        client.read_exact(&mut [0; 5]).unwrap();
+    }
+}
+
+#[test]
+fn a_server_that_refuses_is_tried_again_for_the_next_client() {
+    let refusing = Refusing::new().unwrap();
+    let port = refusing.address().port();
+    let proxy = proxy(&port.to_string(), &[]);
+    let refused = connect(proxy.address()).read(&mut [0]).unwrap_err();
+    assert_eq!(refused.kind(), std::io::ErrorKind::ConnectionReset);
+    drop(refusing);
+    let origin = TcpListener::bind(("127.0.0.1", port)).unwrap();
+    let mut client = connect(proxy.address());
+    origin.accept().unwrap().0.write_all(b"back again").unwrap();
+    let mut got = String::new();
+    client.read_to_string(&mut got).unwrap();
+    assert_eq!(got, "back again");
+}
