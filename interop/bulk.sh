@@ -24,22 +24,23 @@ exchange() {
 
 # transfer BYTES [OPTION]...: through a proxy with these options.
 transfer() {
-  local bytes=$1 server_port server from_client from_server start=$SECONDS
+  local bytes=$1 server_port server from_client from_server what start=$SECONDS
   shift
+  what=${*:-the default buffer size}
   server_port=$(free_port)
   start_listening server "$server_port" exchange 2 "$bytes" "TCP-LISTEN:$server_port,bind=127.0.0.1"
   server=$PID
   start_proxy 127.0.0.1 "$server_port" "$@"
-  exchange 1 "$bytes" "TCP:127.0.0.1:$PROXY_PORT" >"$WORK/client.out" || fail "the client failed with $*"
-  wait "$server" || fail "the server failed with $*"
+  exchange 1 "$bytes" "TCP:127.0.0.1:$PROXY_PORT" >"$WORK/client.out" || fail "the client failed with $what"
+  wait "$server" || fail "the server failed with $what"
   stop_proxy
 
   from_client=$(random 1 "$bytes" | hash_of)
   from_server=$(random 2 "$bytes" | hash_of)
   [[ $from_client != "$from_server" ]] || fail "both streams are the same; this would not see them mixed up"
-  same "SHA-256 of what the server got with $*" "$from_client" "$(<"$WORK/server.out")"
-  same "SHA-256 of what the client got with $*" "$from_server" "$(<"$WORK/client.out")"
-  echo "$bytes bytes each way in $((SECONDS - start)) s, hashes equal: ${*:-default buffer size}"
+  same "SHA-256 of what the server got with $what" "$from_client" "$(<"$WORK/server.out")"
+  same "SHA-256 of what the client got with $what" "$from_server" "$(<"$WORK/client.out")"
+  echo "$bytes bytes each way in $((SECONDS - start)) s, hashes equal: $what"
 }
 
 transfer "$BULK_BYTES"

@@ -26,7 +26,7 @@ finish() {
   local status=$? pid file
   trap '' INT TERM
   for pid in ${STARTED[@]+"${STARTED[@]}"}; do stop "$pid"; done
-  if ((status != 0 && status != 130 && status != 143)); then
+  if ((status != 0 && status != 130)); then
     for file in "$WORK"/*.out "$WORK"/*.err; do
       if [[ -s $file ]]; then printf -- '--- %s\n' "$(basename "$file")" && tail -n 20 "$file"; fi
     done >&2

@@ -2,7 +2,7 @@
 # Runs real programs through the proxy: all scripts of this folder, or those named, such as `interop/run.sh curl git`.
 # One line for each says ok or FAILED; the status is not zero if one failed. The release build must exist:
 #     cargo build --release -p tcpproxy -p testkit
-# LOGS (default target/interop) is where the output goes, SCREENSHOTS (default $LOGS/screenshots) the browser's pictures;
+# LOGS (default target/interop) is where the output goes, SCREENSHOTS (default $LOGS/screenshots) the pictures;
 # LIMIT (default 1800) is how many seconds a script may take. Each script tells what sizes may be set for it.
 # Debian packages: apt-get install $(cat interop/packages.txt)
 set -euo pipefail
@@ -25,9 +25,12 @@ for name in "${scripts[@]}"; do
   # In the background, so that Ctrl-C reaches this script at once; timeout passes the signal on.
   timeout --kill-after=20 "${LIMIT:-1800}" "$HERE/$name.sh" >"$log" 2>&1 &
   running=$!
-  if wait "$running"; then
+  status=0
+  wait "$running" || status=$?
+  if ((status == 0)); then
     printf '%-9s ok      %4d s\n' "$name" $((SECONDS - start))
   else
+    ((status != 124)) || echo "run.sh: stopped after ${LIMIT:-1800} seconds" >>"$log"
     printf '%-9s FAILED  %4d s  %s\n' "$name" $((SECONDS - start)) "$log"
     failed=$((failed + 1))
   fi

@@ -58,7 +58,7 @@ addEventListener("load", () => {
   result.dataset.loaded = loaded;
   result.dataset.state = loaded === Number(result.dataset.of) ? "complete" : "broken";
   document.title = loaded + " of " + result.dataset.of + " pictures";
-  result.textContent = document.title + (missing.length ? ", missing: " + missing.join(", ") : ", every byte of them");
+  result.textContent = document.title + (missing.length ? ", not whole: " + missing.join(", ") : ", each of them whole");
 });
 </script>
 </body>
