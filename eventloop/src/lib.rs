@@ -1,4 +1,111 @@
-//! x
+//! Sessions on non-blocking sockets: they declare what to wait for, and the loop arranges it.
+//!
+//! Programs that serve many connections from one thread mostly go wrong in the same place: an interest
+//! that was armed and should not be any more (the program spins), or was not and should be (it hangs).
+//! Here nothing is armed by hand. A [`Session`] *declares* what it intends to do, as a function of its
+//! state, and the [`EventLoop`] makes what the kernel watches agree with that after each step.
+//!
+//! # Vocabulary
+//!
+//! | word | meaning |
+//! |---|---|
+//! | source | an I/O object that can be watched: [`Source`], of which [`Stream`] is the TCP connection |
+//! | session | a state machine over any number of sources and deadlines, which may change over its life |
+//! | intents | what a session waits for now: sources to read or write, failures, a deadline |
+//! | step | one call of [`Session::advance`]: bounded, non-blocking work |
+//! | turn | one sleep of the loop and the steps that follow from it |
+//!
+//! # The picture
+//!
+//! ```text
+//!            ┌────────────────────────── turn ──────────────────────────┐
+//!            │                                                          │
+//!   intents ─┤  reconcile ──▶ kernel ──▶ sleep ──▶ what is ready ──▶    ├─ advance (a step)
+//!      ▲     │  (epoll_ctl only for what has changed)                   │      │
+//!      │     └──────────────────────────────────────────────────────────┘      │
+//!      └──────────────────── the session's new state ◀─────────────────────────┘
+//! ```
+//!
+//! # Parts of sessions
+//!
+//! [`Listener`], [`Connector`], [`Lookup`] and [`Signals`] are not sessions but parts that a session is
+//! composed of: each has an `intents` for the session to pass on, and a method to call in its step.
+//!
+//! # Example
+//!
+//! A server that sends back what it gets, one read at a time:
+//!
+//! ```
+//! use std::io::{Read, Write};
+//! use std::net::TcpStream;
+//!
+//! use eventloop::{Accept, EventLoop, Handle, Intents, Listener, Progress, Ready, Session, SocketOptions, Stream};
+//!
+//! struct Echo { client: Stream, bytes: Vec<u8> }
+//!
+//! impl Session for Echo {
+//!     fn intents(&self, want: &mut Intents<'_>) {
+//!         if self.bytes.is_empty() { want.read(&self.client) } else { want.write(&self.client) }
+//!     }
+//!
+//!     fn advance(&mut self, ready: &Ready) -> Progress {
+//!         let mut client = &self.client;
+//!         if ready.is_readable(client) && self.bytes.is_empty() {
+//!             let mut buffer = [0; 1024];
+//!             match client.read(&mut buffer) {
+//!                 Ok(0) | Err(_) => return Progress::Done,
+//!                 Ok(n) => self.bytes.extend(&buffer[..n]),
+//!             }
+//!         }
+//!         if let Ok(n) = client.write(&self.bytes) {
+//!             self.bytes.drain(..n);
+//!         }
+//!         Progress::Continue
+//!     }
+//! }
+//!
+//! struct Server { listener: Listener, handle: Handle }
+//!
+//! impl Session for Server {
+//!     fn intents(&self, want: &mut Intents<'_>) {
+//!         self.listener.intents(want);
+//!     }
+//!
+//!     fn advance(&mut self, ready: &Ready) -> Progress {
+//!         if self.listener.is_ready(ready) {
+//!             if let Accept::Client(client, _) = self.listener.accept(ready.now()) {
+//!                 self.handle.spawn(Echo { client, bytes: Vec::new() });
+//!             }
+//!         }
+//!         Progress::Continue
+//!     }
+//! }
+//!
+//! # fn main() -> std::io::Result<()> {
+//! let listener = Listener::bind("127.0.0.1:0".parse().unwrap(), SocketOptions::default())?;
+//! let address = listener.local_addr()?;
+//! let mut event_loop = EventLoop::new()?;
+//! event_loop.spawn(Server { listener, handle: event_loop.handle() });
+//!
+//! let mut client = TcpStream::connect(address)?;
+//! client.write_all(b"hello")?;
+//! while event_loop.sessions() < 2 || event_loop.turn(Some(std::time::Duration::from_millis(50)))? > 0 {
+//!     event_loop.turn(Some(std::time::Duration::ZERO))?;
+//! }
+//! let mut echo = [0; 5];
+//! client.read_exact(&mut echo)?;
+//! assert_eq!(&echo, b"hello");
+//! # Ok(()) }
+//! ```
+//!
+//! # Platforms
+//!
+//! Linux is what this is tested on. macOS and the BSDs are meant to work: what only Linux has stands
+//! behind a `cfg` with a plain fallback. The one surprise there: kqueue does not tell of a failure while
+//! nothing is wanted of a source, so a reset shows at the next read or write.
+//!
+//! The poller underneath is calloop, and no type of it shows: exchanging it would not touch a session.
+
 mod connector;
 mod deadlines;
 mod event_loop;
@@ -9,6 +116,7 @@ mod resolver;
 mod session;
 pub mod signals;
 mod source;
+
 pub use connector::{Connect, ConnectError, Connected, Connector};
 pub use event_loop::{EventLoop, Handle, SessionId};
 pub use exhaustion::is_exhaustion;
