@@ -9,7 +9,9 @@
 //! | [`payload`] | bytes that know their place in the stream, and the check that they arrived there |
 //! | [`scripted`] | in-memory readers and writers that are short, blocked, interrupted or failing |
 //! | [`peer`] | real sockets that send in bits, stall, half-close and reset as told, and report what they saw |
+//! | [`scenario`] | random sessions of two such peers through a proxy, judged by what it promises |
 //! | [`proxy`] | a proxy as a process: started on a free port, watched from outside, stopped at the end |
+//! | [`procfs`] | what the kernel tells about a connection |
 //! | [`descriptors`] | a process without a free file descriptor |
 //! | [`watchdog`] | a deadline around a test, so that a hang fails and says where |
 //! | [`web`] | a web page with many pictures, for proxies to stand in front of |
@@ -17,9 +19,10 @@
 pub mod descriptors;
 pub mod payload;
 pub mod peer;
-mod procfs;
+pub mod procfs;
 pub mod proxy;
 pub mod replay;
+pub mod scenario;
 pub mod scripted;
 pub mod seed;
 pub mod watchdog;

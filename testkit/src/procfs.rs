@@ -29,7 +29,7 @@ pub(crate) fn is_listening(port: u16) -> io::Result<bool> {
 /// # Errors
 ///
 /// When the tables cannot be read.
-pub(crate) fn unacknowledged(local: SocketAddr, remote: SocketAddr) -> io::Result<Option<u32>> {
+pub fn unacknowledged(local: SocketAddr, remote: SocketAddr) -> io::Result<Option<u32>> {
     let mut sockets = tcp_sockets()?;
     Ok(sockets.find(|socket| socket.local == local && socket.remote == remote).map(|socket| socket.tx_queue))
 }

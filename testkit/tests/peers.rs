@@ -162,3 +162,13 @@ fn what_arrived_can_be_looked_at_before_it_is_read() {
     assert_eq!(report.verify(10), Ok(()));
     assert_eq!(client.join().unwrap().ending, Ending::Eof);
 }
+
+#[test]
+fn a_reset_that_beats_the_connect_loses_nothing() {
+    for _ in 0..50 {
+        let server = [Step::Send(10, Pace::FAST), Step::Acknowledged, Step::Reset];
+        let (client, _) = meet_plainly([Step::ReceiveAll(Pace::FAST)], server);
+        assert_eq!(client.ending, Ending::Reset);
+        assert_eq!(client.verify(10), Ok(()));
+    }
+}

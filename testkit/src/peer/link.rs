@@ -5,6 +5,7 @@ use std::os::unix::net::UnixStream;
 use std::time::{Duration, Instant};
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::io::Errno;
 use socket2::{Domain, SockRef, Socket, Type};
 
 use crate::peer::{Gate, Report, Script};
@@ -48,25 +49,53 @@ pub struct Link {
     stream: TcpStream,
     local: SocketAddr,
     remote: SocketAddr,
+    /// The error of the connection that connecting has taken from the socket, so that no read reports it any more.
+    taken_early: Option<ErrorKind>,
     over: Waker,
 }
 
 impl Link {
     /// Connects to `address`, waiting at most `patience`.
     ///
+    /// A connection that was made and reset before anybody looked is a connection all the same: what was sent on it
+    /// can still be read, although connect(2) and `SO_ERROR` call it a failure.
+    ///
     /// # Errors
     ///
     /// Those of connect(2): `ConnectionRefused` when nobody listens, `TimedOut` when nobody answers.
     pub fn connect(address: SocketAddr, options: SocketOptions, patience: Duration) -> io::Result<Self> {
         let socket = options.socket(address)?;
-        socket.connect_timeout(&address.into(), patience)?;
-        Self::new(socket.into(), address)
+        socket.set_nonblocking(true)?;
+        match socket.connect(&address.into()) {
+            Err(error) if error.raw_os_error() != Some(Errno::INPROGRESS.raw_os_error()) => {
+                return Err(error);
+            }
+            Ok(()) | Err(_) => {}
+        }
+        let mut link = Self::new(socket.into(), address)?;
+        match link.wait_for(PollFlags::OUT, Instant::now() + patience) {
+            Wait::Ready(_) => {}
+            Wait::Late | Wait::Over => {
+                let message = format!("{address} did not answer within {patience:?}");
+                return Err(io::Error::new(ErrorKind::TimedOut, message));
+            }
+        }
+        match link.stream.take_error()? {
+            // An attempt ends in ECONNREFUSED; these two come after it has succeeded.
+            Some(error) if matches!(error.kind(), ErrorKind::ConnectionReset | ErrorKind::BrokenPipe) => {
+                link.taken_early = Some(error.kind());
+            }
+            Some(error) => return Err(error),
+            None => {}
+        }
+        link.local = link.stream.local_addr()?;
+        Ok(link)
     }
 
     pub(super) fn new(stream: TcpStream, remote: SocketAddr) -> io::Result<Self> {
         stream.set_nonblocking(true)?;
         let local = stream.local_addr()?;
-        Ok(Self { stream, local, remote, over: Waker::new()? })
+        Ok(Self { stream, local, remote, taken_early: None, over: Waker::new()? })
     }
 
     /// The address of this side.
@@ -186,6 +215,11 @@ impl Link {
         self.over.wake();
     }
 
+    /// The error of the connection that was reported while connecting, if any.
+    pub(super) const fn taken_early(&self) -> Option<ErrorKind> {
+        self.taken_early
+    }
+
     /// The error of the socket that no call has reported yet: `SO_ERROR`.
     pub(super) fn untaken_error(&self) -> Option<ErrorKind> {
         self.stream.take_error().ok().flatten().map(|error| error.kind())
@@ -278,7 +312,7 @@ pub(super) fn wait(descriptors: &mut [PollFd<'_>], until: Instant) -> Option<(us
                 let mut ready = descriptors.iter().map(PollFd::revents).enumerate();
                 return ready.find(|(_, flags)| !flags.is_empty());
             }
-            Err(rustix::io::Errno::INTR) => {}
+            Err(Errno::INTR) => {}
             Err(error) => panic!("poll(2) of open descriptors: {error}"),
         }
     }

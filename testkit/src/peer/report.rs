@@ -46,8 +46,8 @@ pub enum Sending {
     Open,
     /// The peer has sent its FIN.
     Finished,
-    /// A write failed: `ConnectionReset` when the reset was news, `BrokenPipe` when it came after a FIN, or was
-    /// reported by a read before.
+    /// A write failed: with `ConnectionReset` when the reset was news, with `BrokenPipe` when it came after a FIN or had
+    /// been reported before. Or the FIN did, with `NotConnected`.
     Broken(ErrorKind),
 }
 
@@ -56,7 +56,8 @@ pub enum Sending {
 /// Linux hands out the bytes in its queue before it reports a reset, and reports it once, to the first call that
 /// asks: if that was a write, a later read finds an end of file. So both halves are put together: an end of file
 /// counts as [`Reset`](Self::Reset) if a write got `ECONNRESET`. A reset that arrives after a FIN is told apart, since
-/// reads then find the end of file and writes get `EPIPE` and never `ECONNRESET` (see `tcp_reset` in the kernel).
+/// reads then find the end of file and writes get `EPIPE` and never `ECONNRESET` (see `tcp_reset` and `tcp_fin` in the
+/// kernel).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[must_use]
 pub enum Ending {
@@ -74,20 +75,18 @@ pub enum Ending {
 }
 
 impl Ending {
-    /// The ending of the whole connection, from that of the reads, the writes, and the error nobody has taken yet.
-    pub(super) fn combine(reads: Self, writes: Sending, untaken: Option<ErrorKind>) -> Self {
-        let aborted = |error| matches!(error, ErrorKind::ConnectionReset | ErrorKind::BrokenPipe);
-        match (reads, writes) {
-            (Self::Open | Self::Eof, Sending::Broken(ErrorKind::ConnectionReset)) => Self::Reset,
-            (Self::Open | Self::Eof, Sending::Broken(ErrorKind::BrokenPipe)) => Self::EofThenReset,
-            (Self::Eof, _) if untaken.is_some_and(aborted) => Self::EofThenReset,
-            (Self::Open, _) => match untaken {
-                Some(ErrorKind::ConnectionReset) => Self::Reset,
-                Some(ErrorKind::BrokenPipe) => Self::EofThenReset,
-                Some(other) => Self::Failed(other),
-                None => Self::Open,
-            },
-            (seen, _) => seen,
+    /// The ending of the whole connection: from what the reads saw, the first error that connecting or a write has
+    /// taken, and the error nobody has taken yet.
+    pub(super) fn combine(reads: Self, taken: Option<ErrorKind>, untaken: Option<ErrorKind>) -> Self {
+        match (reads, taken, untaken) {
+            (Self::Open | Self::Eof, Some(ErrorKind::ConnectionReset), _) => Self::Reset,
+            (Self::Open | Self::Eof, Some(ErrorKind::BrokenPipe), _) => Self::EofThenReset,
+            // The read would have reported the reset, had it come before the FIN.
+            (Self::Eof, _, Some(ErrorKind::ConnectionReset | ErrorKind::BrokenPipe)) => Self::EofThenReset,
+            (Self::Open, _, Some(ErrorKind::ConnectionReset)) => Self::Reset,
+            (Self::Open, _, Some(ErrorKind::BrokenPipe)) => Self::EofThenReset,
+            (Self::Open, _, Some(other)) => Self::Failed(other),
+            (seen, _, _) => seen,
         }
     }
 }
@@ -96,31 +95,31 @@ impl Ending {
 mod tests {
     use super::*;
 
+    const RESET: Option<ErrorKind> = Some(ErrorKind::ConnectionReset);
+    const BROKEN: Option<ErrorKind> = Some(ErrorKind::BrokenPipe);
+
     #[test]
     fn a_reset_taken_by_a_write_is_a_reset() {
-        let taken = Sending::Broken(ErrorKind::ConnectionReset);
-        assert_eq!(Ending::combine(Ending::Eof, taken, None), Ending::Reset);
-        assert_eq!(Ending::combine(Ending::Open, taken, None), Ending::Reset);
+        assert_eq!(Ending::combine(Ending::Eof, RESET, None), Ending::Reset);
+        assert_eq!(Ending::combine(Ending::Open, RESET, None), Ending::Reset);
     }
 
     #[test]
     fn a_reset_after_a_fin_is_told_apart() {
-        let broken = Sending::Broken(ErrorKind::BrokenPipe);
-        assert_eq!(Ending::combine(Ending::Eof, broken, None), Ending::EofThenReset);
+        assert_eq!(Ending::combine(Ending::Eof, BROKEN, None), Ending::EofThenReset);
+        assert_eq!(Ending::combine(Ending::Eof, None, RESET), Ending::EofThenReset);
         assert_eq!(
-            Ending::combine(Ending::Reset, broken, None),
+            Ending::combine(Ending::Reset, BROKEN, None),
             Ending::Reset,
             "the read had taken the error"
         );
-        let untaken = Some(ErrorKind::ConnectionReset);
-        assert_eq!(Ending::combine(Ending::Eof, Sending::Finished, untaken), Ending::EofThenReset);
     }
 
     #[test]
     fn an_error_nobody_took_counts() {
-        let untaken = Some(ErrorKind::ConnectionReset);
-        assert_eq!(Ending::combine(Ending::Open, Sending::Open, untaken), Ending::Reset);
-        assert_eq!(Ending::combine(Ending::Open, Sending::Open, None), Ending::Open);
-        assert_eq!(Ending::combine(Ending::Eof, Sending::Finished, None), Ending::Eof);
+        assert_eq!(Ending::combine(Ending::Open, None, RESET), Ending::Reset);
+        assert_eq!(Ending::combine(Ending::Open, None, BROKEN), Ending::EofThenReset);
+        assert_eq!(Ending::combine(Ending::Open, None, None), Ending::Open);
+        assert_eq!(Ending::combine(Ending::Eof, None, None), Ending::Eof);
     }
 }

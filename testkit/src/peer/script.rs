@@ -127,13 +127,17 @@ impl Script {
         let (sent, sending) = *lock(&run.sent);
         let (verifier, seen) = lock(&run.received).clone();
         let late = lock(&run.late).take();
+        let taken = link.taken_early().or(match sending {
+            Sending::Broken(error) => Some(error),
+            Sending::Open | Sending::Finished => None,
+        });
         Report {
             local: link.local(),
             remote: link.remote(),
             sent,
             sending,
             received: verifier.received(),
-            ending: Ending::combine(seen, sending, link.untaken_error()),
+            ending: Ending::combine(seen, taken, link.untaken_error()),
             mismatch: verifier.mismatch(),
             late,
             verifier,
@@ -265,14 +269,9 @@ impl Run<'_> {
     }
 
     fn finish(&self) -> Result<(), Stop> {
-        match self.link.finish() {
-            Ok(()) => {
-                lock(&self.sent).1 = Sending::Finished;
-                Ok(())
-            }
-            // ENOTCONN: a reset came first, and who took its error knows more about it.
-            Err(error) => Err(Stop::Failed(error.kind())),
-        }
+        let outcome = self.link.finish().map_err(|error| error.kind());
+        lock(&self.sent).1 = outcome.map_or_else(Sending::Broken, |()| Sending::Finished);
+        outcome.map_err(Stop::Failed)
     }
 
     fn pause_after(&self, bytes: usize, pace: &Pace, rng: &mut ChaCha8Rng) -> Result<(), Stop> {

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use rustix::event::{PollFd, PollFlags};
 
 use crate::peer::link::{Waker, wait};
-use crate::peer::{Link, Report, SocketOptions};
+use crate::peer::{Link, SocketOptions};
 
 /// How many connections wait to be accepted, unless the system allows fewer.
 const BACKLOG: i32 = 1024;
@@ -81,31 +81,32 @@ impl Listener {
 
 /// A server of many connections, each on a thread of its own.
 #[derive(Debug)]
-pub struct Server {
+pub struct Server<T> {
     address: SocketAddr,
     stop: Arc<Waker>,
     accepting: Option<JoinHandle<()>>,
-    reports: Receiver<Report>,
+    results: Receiver<T>,
 }
 
-impl Server {
-    /// Accepts at `listener` until finished or dropped, and lets `serve` run each connection.
+impl<T: Send + 'static> Server<T> {
+    /// Accepts at `listener` until finished or dropped, and lets `serve` run each connection. What it returns, such as
+    /// a [`Report`](super::Report), is kept.
     ///
     /// # Errors
     ///
     /// When there is no descriptor left.
     pub fn start<S>(listener: Listener, serve: S) -> io::Result<Self>
     where
-        S: Fn(Link) -> Report + Send + Sync + 'static,
+        S: Fn(Link) -> T + Send + Sync + 'static,
     {
         let address = listener.address();
         let stop = Arc::new(Waker::new()?);
-        let (sender, reports) = channel();
+        let (sender, results) = channel();
         let accepting = thread::spawn({
             let stop = stop.clone();
             move || accept_until(&stop, &listener, &Arc::new(serve), &sender)
         });
-        Ok(Self { address, stop, accepting: Some(accepting), reports })
+        Ok(Self { address, stop, accepting: Some(accepting), results })
     }
 
     /// Where it listens.
@@ -113,45 +114,50 @@ impl Server {
         self.address
     }
 
-    /// The report of the next connection that ends, waiting for it at most `patience`; `None` if none ends.
-    pub fn next_report(&self, patience: Duration) -> Option<Report> {
-        self.reports.recv_timeout(patience).ok()
+    /// The result of the next connection that ends, waiting for it at most `patience`; `None` if none ends.
+    pub fn next_result(&self, patience: Duration) -> Option<T> {
+        self.results.recv_timeout(patience).ok()
     }
 
-    /// Stops accepting, waits for the connections that were accepted, and returns the reports nobody has taken.
-    pub fn finish(mut self) -> Vec<Report> {
+    /// Stops accepting, waits for the connections that were accepted, and returns the results nobody has taken.
+    ///
+    /// A connection whose thread panicked has none; its panic is printed.
+    pub fn finish(mut self) -> Vec<T> {
         self.stop_accepting();
         // Every thread holds a sender: the list ends when the last of them has.
-        self.reports.iter().collect()
+        self.results.iter().collect()
     }
+}
 
+impl<T> Server<T> {
     fn stop_accepting(&mut self) {
         self.stop.wake();
         if let Some(accepting) = self.accepting.take() {
-            // A panic in there was printed, and a missing report fails the test.
+            // A panic in there was printed, and a missing result fails the test.
             let _ = accepting.join();
         }
     }
 }
 
-impl Drop for Server {
+impl<T> Drop for Server<T> {
     fn drop(&mut self) {
         self.stop_accepting();
     }
 }
 
-fn accept_until<S>(stop: &Waker, listener: &Listener, serve: &Arc<S>, reports: &Sender<Report>)
+fn accept_until<T, S>(stop: &Waker, listener: &Listener, serve: &Arc<S>, results: &Sender<T>)
 where
-    S: Fn(Link) -> Report + Send + Sync + 'static,
+    T: Send + 'static,
+    S: Fn(Link) -> T + Send + Sync + 'static,
 {
     let forever = Duration::from_secs(24 * 3600);
     while let Some((1, _)) = wait(&mut [stop.poll_fd(), listener.poll_fd()], Instant::now() + forever) {
         match listener.accept(Duration::ZERO) {
             Ok(link) => {
-                let (serve, reports) = (serve.clone(), reports.clone());
+                let (serve, results) = (serve.clone(), results.clone());
                 thread::spawn(move || {
-                    // Nobody listens for reports of a server that was dropped.
-                    let _ = reports.send(serve(link));
+                    // Nobody listens for results of a server that was dropped.
+                    let _ = results.send(serve(link));
                 });
             }
             // The client has gone again.

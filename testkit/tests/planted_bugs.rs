@@ -1,0 +1,100 @@
+//! The test of the test kit: a relay with a bug must fail, and a correct one must pass.
+
+mod relay;
+
+use std::time::Duration;
+
+use relay::Bug;
+use testkit::peer::{Ending, Listener, Pace, Peer, Refusing, Script, SocketOptions, Step};
+use testkit::replay::{Replay, seeds};
+use testkit::scenario::{Kind, Scenario, play};
+use testkit::seed::Seed;
+use testkit::watchdog::within;
+
+/// The size of the relay's buffers, for the amounts that are drawn.
+const BUFFER: u64 = 512;
+
+fn run(bug: Option<Bug>, scenarios: Vec<Scenario>) -> Result<(), String> {
+    within(Duration::from_secs(120), move |status| {
+        status.set(format!("{bug:?} in {scenarios:#?}"));
+        let listener = Listener::bind(SocketOptions::default()).expect("the loopback address has free ports");
+        let relay = relay::start(listener.address(), bug).expect("the loopback address has free ports");
+        play(relay, listener, scenarios)
+    })
+}
+
+/// In one of a few sessions of this kind the bug is seen, and called by its name.
+fn must_be_found(bug: Bug, kind: Kind, name: &str) {
+    let mut failures = (1..=20).filter_map(|number| {
+        run(Some(bug), vec![Scenario::draw_kind(kind, Seed::new(number), BUFFER, false)]).err()
+    });
+    let found = failures.find(|why| why.contains(name));
+    assert!(found.is_some(), "{bug:?} was not found, or not as {name:?}, in twenty sessions of {kind:?}");
+}
+
+#[test]
+fn a_correct_relay_passes_alone() {
+    for seed in seeds("", 20) {
+        let _replay = Replay::new(seed, "cargo test -p testkit --test planted_bugs alone -- --nocapture");
+        let verdict = run(None, vec![Scenario::draw(seed, BUFFER, false)]);
+        assert!(verdict.is_ok(), "{}", verdict.unwrap_err());
+    }
+}
+
+#[test]
+fn a_correct_relay_passes_in_a_crowd() {
+    for seed in seeds("", 3) {
+        let _replay = Replay::new(seed, "cargo test -p testkit --test planted_bugs crowd -- --nocapture");
+        let crowd = (0..12).map(|number| Scenario::draw(seed.derive(&number.to_string()), BUFFER, true));
+        let verdict = run(None, crowd.collect());
+        assert!(verdict.is_ok(), "{}", verdict.unwrap_err());
+    }
+}
+
+#[test]
+fn a_lost_last_byte_is_found() {
+    must_be_found(Bug::DropsLastByte, Kind::Independent, "truncated");
+}
+
+#[test]
+fn swapped_blocks_are_found() {
+    must_be_found(Bug::SwapsBlocks, Kind::Independent, "lost or overtaken");
+}
+
+#[test]
+fn a_repeated_block_is_found() {
+    must_be_found(Bug::RepeatsBlock, Kind::Independent, "repeated or late");
+}
+
+#[test]
+fn an_ignored_half_close_is_found() {
+    must_be_found(Bug::IgnoresHalfClose, Kind::AnswerAfterFin, "the client received wrong bytes: truncated");
+    must_be_found(Bug::IgnoresHalfClose, Kind::RequestAfterFin, "the client saw EofThenReset");
+}
+
+#[test]
+fn a_reset_turned_into_a_fin_is_found() {
+    for kind in [Kind::ClientReset, Kind::ClientUnread] {
+        must_be_found(Bug::ResetBecomesFin, kind, "the server saw Eof instead of [Reset]");
+    }
+    for kind in [Kind::ServerReset, Kind::ServerUnread] {
+        must_be_found(Bug::ResetBecomesFin, kind, "the client saw Eof instead of [Reset]");
+    }
+}
+
+#[test]
+fn bytes_lost_before_a_reset_are_found() {
+    must_be_found(Bug::DropsTailAtReset, Kind::ClientReset, "truncated");
+    must_be_found(Bug::DropsTailAtReset, Kind::ServerReset, "truncated");
+}
+
+#[test]
+fn a_refusal_turned_into_a_fin_is_found() {
+    let refusing = Refusing::new().unwrap();
+    for (bug, ending) in [(None, Ending::Reset), (Some(Bug::RefusalBecomesFin), Ending::Eof)] {
+        let relay = relay::start(refusing.address(), bug).unwrap();
+        let script = Script::new([Step::ReceiveAll(Pace::FAST)]);
+        let report = Peer::client(relay, SocketOptions::default(), script).join().unwrap();
+        assert_eq!(report.ending, ending, "{bug:?}");
+    }
+}
