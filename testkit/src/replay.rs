@@ -1,7 +1,10 @@
 //! Which seeds a test runs, and the line that runs a failed one again.
 
 use std::env;
+use std::fmt::Display;
 use std::io::{self, Write};
+use std::iter;
+use std::str::FromStr;
 use std::thread;
 
 use crate::seed::Seed;
@@ -9,21 +12,23 @@ use crate::seed::Seed;
 /// The variable that makes a test run one seed alone.
 const VARIABLE: &str = "TESTKIT_SEED";
 
-/// The seeds to run: those that once failed, then `fresh` new ones. If `TESTKIT_SEED` is set, that one alone.
+/// The variable that says how many fresh seeds to run, in place of a test's own number.
+const ROUNDS: &str = "TESTKIT_ROUNDS";
+
+/// The seeds to run: those that once failed, then `fresh` new ones, or as many as `TESTKIT_ROUNDS` says. If
+/// `TESTKIT_SEED` is set, that one alone.
 ///
 /// `once_failed` is the text of a file beside the test, read with `include_str!`: a seed a line, `#` begins a comment.
 ///
 /// # Panics
 ///
-/// When the variable or a line is no seed, since running anything else would look like success.
+/// When a variable or a line says something else, since running anything then would look like success.
 pub fn seeds(once_failed: &str, fresh: usize) -> Vec<Seed> {
-    match env::var(VARIABLE) {
-        Ok(text) => vec![text.parse().unwrap_or_else(|error| panic!("{VARIABLE}: {error}"))],
-        Err(env::VarError::NotPresent) => {
-            parse(once_failed).chain(std::iter::repeat_with(Seed::random).take(fresh)).collect()
-        }
-        Err(error) => panic!("{VARIABLE}: {error}"),
+    if let Some(seed) = variable(VARIABLE) {
+        return vec![seed];
     }
+    let fresh = variable(ROUNDS).unwrap_or(fresh);
+    parse(once_failed).chain(iter::repeat_with(Seed::random).take(fresh)).collect()
 }
 
 /// Prints how to run a seed again if the test panics while this value lives.
@@ -59,6 +64,15 @@ impl Drop for Replay {
             // of `eprintln!` be more than a repetition.
             let _ = writeln!(io::stderr(), "\nrun it again with:\n    {}\n", self.line);
         }
+    }
+}
+
+/// The value of an environment variable, if it is set.
+fn variable<T: FromStr<Err: Display>>(name: &str) -> Option<T> {
+    match env::var(name) {
+        Ok(text) => Some(text.parse().unwrap_or_else(|error| panic!("{name}={text}: {error}"))),
+        Err(env::VarError::NotPresent) => None,
+        Err(error) => panic!("{name}: {error}"),
     }
 }
 

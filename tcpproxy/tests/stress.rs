@@ -1,0 +1,166 @@
+//! Random pairs of flaky and slow peers around the real program; every byte and every ending is judged.
+//!
+//! What is promised about each session stands in `testkit::scenario`. A failure prints the line that runs it again;
+//! `TESTKIT_ROUNDS=1000` runs more of them, see `make stress`.
+
+use std::io::{self, Read, Write};
+use std::net::TcpStream;
+use std::time::Duration;
+
+use rand::RngExt;
+use rand::seq::IndexedRandom;
+use testkit::peer::{
+    Ending, Link, Listener, Pace, Peer, Refusing, Script, Server, SocketOptions, Step, churn,
+};
+use testkit::proxy::Proxy;
+use testkit::replay::{Replay, seeds};
+use testkit::scenario::{Scenario, play};
+use testkit::seed::Seed;
+use testkit::watchdog::within;
+
+const ONCE_FAILED: &str = include_str!("stress.seeds");
+
+/// A round takes a second or two. A machine that is busy with other things may need some more.
+const LIMIT: Duration = Duration::from_secs(240);
+
+/// A proxy without sessions ends at once when asked to; one that has kept a session waits for its drain timeout.
+const SOON: Duration = Duration::from_secs(20);
+
+#[test]
+fn one_session_of_any_kind() {
+    for seed in seeds(ONCE_FAILED, 25) {
+        round("one_session_of_any_kind", seed, 1, &[]);
+    }
+}
+
+#[test]
+fn many_sessions_at_once() {
+    for seed in seeds(ONCE_FAILED, 4) {
+        round("many_sessions_at_once", seed, 16, &["--max-clients", "16"]);
+    }
+}
+
+#[test]
+fn more_sessions_than_places() {
+    for seed in seeds(ONCE_FAILED, 4) {
+        round("more_sessions_than_places", seed, 12, &["--max-clients", "3"]);
+    }
+}
+
+#[test]
+fn a_queue_for_the_only_place() {
+    for seed in seeds(ONCE_FAILED, 4) {
+        round("a_queue_for_the_only_place", seed, 6, &[]);
+    }
+}
+
+#[test]
+fn a_server_that_refuses() {
+    for seed in seeds(ONCE_FAILED, 10) {
+        let _replay = Replay::new(seed, &command("a_server_that_refuses"));
+        let mut rng = seed.rng();
+        let refusing = Refusing::new().expect("the loopback address has free ports");
+        let proxy = Proxy::command(env!("CARGO_BIN_EXE_tcpproxy"))
+            .args(["127.0.0.1", &refusing.address().port().to_string(), "0", "--bind", "127.0.0.1"])
+            .start()
+            .expect("the proxy starts");
+        for _ in 0..3 {
+            let mut steps = vec![Step::Send(rng.random_range(0..100_000), Pace::chunks(1..=10_000))];
+            steps.extend(rng.random::<bool>().then_some(Step::Fin));
+            let script = Script::new(steps).beside([Step::ReceiveAll(Pace::FAST)]).seed(seed);
+            let client = Peer::client(proxy.address(), SocketOptions::default(), script);
+            let report = client.join().expect("the proxy accepts");
+            assert_eq!(
+                (report.ending, report.received),
+                (Ending::Reset, 0),
+                "{report:#?}\n{:#?}",
+                proxy.log()
+            );
+        }
+        stop(proxy);
+    }
+}
+
+#[test]
+fn thousands_of_sessions_leave_nothing_behind() {
+    let listener = Listener::bind(SocketOptions::default()).expect("the loopback address has free ports");
+    let proxy = start(&listener, "256KiB", &[]);
+    let echo = |link: Link| drop(link.run(&Script::new([Step::Echo(Pace::FAST)])));
+    let server = Server::start(listener, echo).expect("there are descriptors left");
+    let address = proxy.address();
+    let sessions = |count| within(LIMIT, move |_| churn(address, count, 100));
+    sessions(200).expect("every byte comes back");
+    let before = with_one_session(&proxy).expect("the echo comes back");
+    sessions(2000).expect("every byte comes back");
+    let after = with_one_session(&proxy).expect("the echo comes back");
+    assert_eq!(after.0, before.0, "descriptors");
+    // The allocator and the page size may round up, a leak of one buffer a session would be 500 MB.
+    assert!(after.1 < before.1 + 1_000_000, "resident bytes: {} before, {} after", before.1, after.1);
+    drop(server.finish());
+    stop(proxy);
+}
+
+/// Plays sessions drawn from this seed through a proxy of their own.
+fn round(test: &str, seed: Seed, sessions: usize, options: &[&str]) {
+    let replay = Replay::new(seed, &command(test));
+    let (buffer, buffer_size) = buffer_size(seed);
+    let scenarios: Vec<_> = (0..sessions)
+        .map(|number| Scenario::draw(seed.derive(&format!("session {number}")), buffer, sessions > 1))
+        .collect();
+    let listener = Listener::bind(SocketOptions::default()).expect("the loopback address has free ports");
+    let proxy = start(&listener, &buffer_size, options);
+    let address = proxy.address();
+    let line = replay.line().to_owned();
+    let verdict = within(LIMIT, move |status| {
+        status.set(format!("{line}, a round of {scenarios:#?}"));
+        play(address, listener, scenarios)
+    });
+    if let Err(why) = verdict {
+        panic!("with --buffer-size {buffer_size}: {why}\nthe proxy said: {:#?}", proxy.log());
+    }
+    stop(proxy);
+}
+
+/// A buffer size in bytes, and as it is written on the command line.
+fn buffer_size(seed: Seed) -> (u64, String) {
+    let mut rng = seed.derive("buffer size").rng();
+    let usual = [(1, "1B"), (7, "7B"), (4096, "4KiB"), (65_536, "64KiB"), (262_144, "256KiB")];
+    if rng.random() {
+        let (bytes, text) = usual.choose(&mut rng).expect("there are usual sizes");
+        return (*bytes, (*text).to_owned());
+    }
+    // The same chance for each order of magnitude.
+    let bytes = 262_144 >> rng.random_range(0..18);
+    let bytes = rng.random_range(bytes / 2 + 1..=bytes);
+    (bytes, format!("{bytes}B"))
+}
+
+fn start(listener: &Listener, buffer_size: &str, options: &[&str]) -> Proxy {
+    let port = listener.address().port().to_string();
+    Proxy::command(env!("CARGO_BIN_EXE_tcpproxy"))
+        .args(["127.0.0.1", &port, "0", "--bind", "127.0.0.1", "--buffer-size", buffer_size])
+        .args(options)
+        .start()
+        .expect("the proxy starts")
+}
+
+/// Asks the proxy to end, which it does at once if no session is left.
+fn stop(mut proxy: Proxy) {
+    proxy.terminate().expect("the proxy still runs");
+    let status = proxy.wait(SOON).expect("no session is left");
+    assert!(status.success(), "{status}: {:#?}", proxy.log());
+}
+
+/// The descriptors and the resident bytes of a proxy of one place while it serves one session: the earlier ones are
+/// over then, since otherwise it would not.
+fn with_one_session(proxy: &Proxy) -> io::Result<(usize, u64)> {
+    let mut client = TcpStream::connect(proxy.address())?;
+    client.set_read_timeout(Some(SOON))?;
+    client.write_all(b"?")?;
+    client.read_exact(&mut [0])?;
+    Ok((proxy.descriptors()?, proxy.resident()?))
+}
+
+fn command(test: &str) -> String {
+    format!("cargo test -p tcpproxy --test stress {test} -- --nocapture")
+}
