@@ -108,6 +108,21 @@ fn what_waits_for_a_slow_client_is_delivered_before_the_servers_reset() {
 }
 
 #[test]
+fn what_the_kernel_has_not_sent_yet_is_delivered_before_a_reset() {
+    let mut stage = Stage::new();
+    let (client, server) = stage.session();
+    rustix::net::sockopt::set_socket_recv_buffer_size(&client, 4096).unwrap();
+    stage.send(&server, &counting(0, 300_000));
+    stage.settle(); // most of it lies in the send queue of the proxy's kernel now
+    reset(server);
+    stage.assert_quiet();
+    let (got, end) = stage.drain(&client);
+    assert!(got == counting(0, 300_000), "{} of 300000 bytes", got.len());
+    assert_eq!(end, End::Reset);
+    stage.until_over();
+}
+
+#[test]
 fn a_stalled_client_hears_of_the_servers_reset_when_it_reads_again() {
     let mut stage = Stage::new();
     let (client, server) = stage.session();
