@@ -134,6 +134,7 @@ struct Arguments {
 /// What to say to the user instead.
 pub fn parse(words: impl IntoIterator<Item = OsString>) -> Result<Invocation, Refusal> {
     let arguments = Arguments::try_parse_from(words).map_err(refuse)?;
+    let defaults = Config::new(arguments.remote_host, arguments.remote_port);
     let unless_off = |duration: Duration| (!duration.is_zero()).then_some(duration);
     Ok(Invocation {
         log_format: arguments.log_format,
@@ -143,8 +144,6 @@ pub fn parse(words: impl IntoIterator<Item = OsString>) -> Result<Invocation, Re
             _ => Verbosity::Normal,
         },
         config: Config {
-            remote_host: arguments.remote_host,
-            remote_port: arguments.remote_port,
             server_port: arguments.server_port,
             bind: arguments.bind,
             max_clients: (arguments.max_clients > 0).then_some(arguments.max_clients),
@@ -155,6 +154,7 @@ pub fn parse(words: impl IntoIterator<Item = OsString>) -> Result<Invocation, Re
             half_close_timeout: unless_off(arguments.half_close_timeout),
             keepalive: unless_off(arguments.keepalive),
             drain_timeout: arguments.drain_timeout,
+            ..defaults
         },
     })
 }

@@ -29,6 +29,9 @@ pub struct Config {
     pub half_close_timeout: Option<Duration>,
     /// Silence after which the kernel probes whether a peer is still there.
     pub keepalive: Option<Duration>,
+    /// How long a side may go on taking what is left for it, without taking anything, once the other
+    /// side has failed. It may be slow, but it must not keep its place for ever.
+    pub linger_timeout: Duration,
     /// How long sessions may go on after the proxy was asked to stop.
     pub drain_timeout: Duration,
 }
@@ -49,6 +52,7 @@ impl Config {
             idle_timeout: None,
             half_close_timeout: Some(Duration::from_secs(3600)),
             keepalive: Some(Duration::from_secs(60)),
+            linger_timeout: Duration::from_secs(30),
             drain_timeout: Duration::from_secs(30),
         }
     }

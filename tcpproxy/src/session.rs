@@ -70,10 +70,6 @@ enum Goodbye {
     Finishing,
 }
 
-/// How long a side may take to accept what is left for it once the session is otherwise over. It may
-/// be slow, but it must not keep its place for ever.
-const LINGER: Duration = Duration::from_secs(30);
-
 /// How long a side that has got its FIN is left alone before it is reset, so that the FIN and what is
 /// before it can be sent.
 const GRACE: Duration = Duration::from_secs(1);
@@ -269,7 +265,7 @@ impl Session {
         let Server::Connected(server) = &self.server else { return None };
         let config = &self.shared.config;
         let after = |quiet: Option<Duration>, how| quiet.map(|quiet| (self.active + quiet, how));
-        let lost = after((self.client.lost || server.lost).then_some(LINGER), How::HalfClosed);
+        let lost = after((self.client.lost || server.lost).then_some(config.linger_timeout), How::HalfClosed);
         let idle = after(config.idle_timeout, How::Idle);
         let half_closed = self.up.source_is_over() || self.down.source_is_over();
         let half_close = after(config.half_close_timeout.filter(|_| half_closed), How::HalfClosed);
@@ -300,7 +296,8 @@ impl Session {
         if [client, server] == [Goodbye::Ready; 2] {
             return true;
         }
-        let patience = if [client, server].contains(&Goodbye::Sending) { LINGER } else { GRACE };
+        let sending = [client, server].contains(&Goodbye::Sending);
+        let patience = if sending { self.shared.config.linger_timeout } else { GRACE };
         self.farewell = Some(Farewell { client, server, deadline: now + patience });
         false
     }

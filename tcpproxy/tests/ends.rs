@@ -123,6 +123,23 @@ fn what_the_kernel_has_not_sent_yet_is_delivered_before_a_reset() {
 }
 
 #[test]
+fn what_the_kernel_has_not_sent_yet_is_delivered_before_a_reset_that_follows_a_fin() {
+    let mut stage = Stage::new();
+    let (client, server) = stage.session();
+    stage.send(&client, &counting(0, 300_000));
+    fin(&client);
+    stage.settle();
+    reset(client);
+    stage.proxy.turn(None).unwrap(); // the proxy hears of the reset, and is not asked again until all is read
+    server.set_nonblocking(false).unwrap();
+    let mut got = Vec::new();
+    (&server).read_to_end(&mut got).unwrap();
+    assert!(got == counting(0, 300_000), "{} of 300000 bytes", got.len());
+    stage.reset_after_fin(&server);
+    stage.until_over();
+}
+
+#[test]
 fn a_stalled_client_hears_of_the_servers_reset_when_it_reads_again() {
     let mut stage = Stage::new();
     let (client, server) = stage.session();

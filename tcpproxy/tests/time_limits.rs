@@ -6,7 +6,7 @@ mod stage;
 
 use std::time::{Duration, Instant};
 
-use stage::{End, Stage, WHILE, fin};
+use stage::{End, Stage, WHILE, counting, fin, reset};
 use tcpproxy::Config;
 
 const SHORT: Duration = Duration::from_millis(200);
@@ -65,6 +65,35 @@ fn bytes_in_the_live_direction_give_a_half_closed_session_more_time() {
     }
     fin(&server);
     assert_eq!(stage.drain(&client), (vec![], End::Fin));
+}
+
+#[test]
+fn a_stalled_side_does_not_keep_its_place_for_ever_when_the_other_has_failed() {
+    let mut stage = Stage::with(|config| Config { linger_timeout: SHORT, ..config });
+    for ring_is_empty in [true, false] {
+        let (client, server) = stage.session();
+        if ring_is_empty {
+            stage.send(&server, &counting(0, 300_000)); // it lies in the kernel's send queue
+            stage.settle();
+        } else {
+            stage.fill(&server);
+        }
+        reset(server);
+        stage.until_over();
+        assert_eq!(stage.drain(&client).1, End::Reset);
+    }
+}
+
+#[test]
+fn a_slow_side_has_its_full_time_from_the_moment_the_other_fails() {
+    let mut stage = Stage::with(|config| Config { linger_timeout: SHORT, ..config });
+    let (client, server) = stage.session();
+    stage.fill(&client);
+    stage.proxy.turn(Some(SHORT * 2)).unwrap(); // nothing has moved for longer than that
+    reset(client);
+    stage.proxy.turn(None).unwrap();
+    assert_eq!(stage.proxy.active(), 1, "it is not cut at once");
+    assert_eq!(stage.drain(&server).1, End::Reset);
 }
 
 #[test]
