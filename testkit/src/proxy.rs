@@ -119,6 +119,24 @@ impl Proxy {
         Ok(kill_process(self.process()?, Signal::INT)?)
     }
 
+    /// Stops the process in its tracks until [`thaw`](Self::thaw): what its peers do meanwhile, it meets all at once.
+    ///
+    /// # Errors
+    ///
+    /// When the process is gone.
+    pub fn freeze(&self) -> io::Result<()> {
+        Ok(kill_process(self.process()?, Signal::STOP)?)
+    }
+
+    /// Lets a frozen process go on.
+    ///
+    /// # Errors
+    ///
+    /// When the process is gone.
+    pub fn thaw(&self) -> io::Result<()> {
+        Ok(kill_process(self.process()?, Signal::CONT)?)
+    }
+
     /// Waits until the process ends by itself.
     ///
     /// # Errors

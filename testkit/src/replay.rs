@@ -15,8 +15,10 @@ const VARIABLE: &str = "TESTKIT_SEED";
 /// The variable that says how many fresh seeds to run, in place of a test's own number.
 const ROUNDS: &str = "TESTKIT_ROUNDS";
 
-/// The seeds to run: those that once failed, then `fresh` new ones, or as many as `TESTKIT_ROUNDS` says. If
-/// `TESTKIT_SEED` is set, that one alone.
+/// The seeds to run: those that once failed, then `fresh` new ones, or as many as `TESTKIT_ROUNDS` says.
+///
+/// If `TESTKIT_SEED` is set, that one alone, once or as often as `TESTKIT_ROUNDS` says: a seed repeats what is drawn,
+/// but not the moments at which the kernel runs each thread.
 ///
 /// `once_failed` is the text of a file beside the test, read with `include_str!`: a seed a line, `#` begins a comment.
 ///
@@ -24,11 +26,14 @@ const ROUNDS: &str = "TESTKIT_ROUNDS";
 ///
 /// When a variable or a line says something else, since running anything then would look like success.
 pub fn seeds(once_failed: &str, fresh: usize) -> Vec<Seed> {
-    if let Some(seed) = variable(VARIABLE) {
-        return vec![seed];
+    let rounds = variable(ROUNDS);
+    match variable(VARIABLE) {
+        Some(seed) => vec![seed; rounds.unwrap_or(1)],
+        None => {
+            let fresh = iter::repeat_with(Seed::random).take(rounds.unwrap_or(fresh));
+            parse(once_failed).chain(fresh).collect()
+        }
     }
-    let fresh = variable(ROUNDS).unwrap_or(fresh);
-    parse(once_failed).chain(iter::repeat_with(Seed::random).take(fresh)).collect()
 }
 
 /// Prints how to run a seed again if the test panics while this value lives.

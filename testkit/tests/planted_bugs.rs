@@ -83,6 +83,12 @@ fn a_reset_turned_into_a_fin_is_found() {
 }
 
 #[test]
+fn a_believed_end_of_file_after_a_reset_is_found() {
+    must_be_found(Bug::BelievesEndOfFile, Kind::ServerReset, "the client saw Eof");
+    must_be_found(Bug::BelievesEndOfFile, Kind::ClientReset, "the server saw Eof");
+}
+
+#[test]
 fn bytes_lost_before_a_reset_are_found() {
     must_be_found(Bug::DropsTailAtReset, Kind::ClientReset, "truncated");
     must_be_found(Bug::DropsTailAtReset, Kind::ServerReset, "truncated");

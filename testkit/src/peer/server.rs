@@ -114,12 +114,7 @@ impl<T: Send + 'static> Server<T> {
         self.address
     }
 
-    /// The result of the next connection that ends, waiting for it at most `patience`; `None` if none ends.
-    pub fn next_result(&self, patience: Duration) -> Option<T> {
-        self.results.recv_timeout(patience).ok()
-    }
-
-    /// Stops accepting, waits for the connections that were accepted, and returns the results nobody has taken.
+    /// Stops accepting, waits for the connections that were accepted, and returns their results in the order of their ends.
     ///
     /// A connection whose thread panicked has none; its panic is printed.
     pub fn finish(mut self) -> Vec<T> {
