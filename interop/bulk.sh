@@ -40,6 +40,7 @@ transfer() {
   [[ $from_client != "$from_server" ]] || fail "both streams are the same; this would not see them mixed up"
   same "SHA-256 of what the server got with $what" "$from_client" "$(<"$WORK/server.out")"
   same "SHA-256 of what the client got with $what" "$from_server" "$(<"$WORK/client.out")"
+  grep -qw "up=$bytes down=$bytes" "$WORK/proxy.err" || fail "the proxy's log counts other than $bytes bytes with $what"
   echo "$bytes bytes each way in $((SECONDS - start)) s, hashes equal: $what"
 }
 
