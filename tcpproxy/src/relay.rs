@@ -8,11 +8,12 @@
 //!     └──────────────── error of the sink: what waits is lost ────────────────▲
 //! ```
 //!
-//! A relay knows no sockets and no loop: what it reads from and writes to is anything that is
-//! [`Read`] and [`Sink`], so it is tested in memory.
+//! A relay knows no loop, and works with anything that is [`Read`] and [`Sink`], so it is tested in
+//! memory.
 
 use std::io::{self, ErrorKind, Read, Write};
 
+use eventloop::Stream;
 use ringbuf::{Drain, Fill, Slot};
 
 /// Where a relay delivers: a writer that can be told that nothing more comes.
@@ -24,6 +25,12 @@ pub trait Sink: Write {
     /// [`ErrorKind::WouldBlock`] to be asked again when the sink has become writable; anything else
     /// counts as a failure of the sink.
     fn finish(&mut self) -> io::Result<()>;
+}
+
+impl Sink for &Stream {
+    fn finish(&mut self) -> io::Result<()> {
+        Stream::finish(self)
+    }
 }
 
 /// One direction of a session.

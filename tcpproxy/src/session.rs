@@ -188,8 +188,8 @@ impl Session {
         for _ in 0..2 {
             let (up, down) = match &self.server {
                 Server::Connected(server) => (
-                    self.up.advance(&mut &self.client.stream, &mut Out(&server.stream)),
-                    self.down.advance(&mut &server.stream, &mut Out(&self.client.stream)),
+                    self.up.advance(&mut &self.client.stream, &mut &server.stream),
+                    self.down.advance(&mut &server.stream, &mut &self.client.stream),
                 ),
                 _ => (self.up.advance(&mut &self.client.stream, &mut NotYet), relay::Step::default()),
             };
@@ -439,29 +439,6 @@ impl Side {
             return None;
         }
         self.stream.take_error().unwrap_or_else(Some)
-    }
-}
-
-/// A connection as the sink of a relay.
-struct Out<'a>(&'a Stream);
-
-impl Write for Out<'_> {
-    fn write(&mut self, buf: &[u8]) -> io::Result<usize> {
-        self.0.write(buf)
-    }
-
-    fn write_vectored(&mut self, bufs: &[io::IoSlice<'_>]) -> io::Result<usize> {
-        self.0.write_vectored(bufs)
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        Ok(())
-    }
-}
-
-impl Sink for Out<'_> {
-    fn finish(&mut self) -> io::Result<()> {
-        self.0.finish()
     }
 }
 
