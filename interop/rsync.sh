@@ -19,19 +19,19 @@ make_tree() {
 
 same_tree() { diff -r --no-dereference "$1" "$2" >&2 || fail "$1 and $2 differ"; }
 
+# As root, rsync would else serve as nobody, who may not read the scratch folder; others may not name an owner.
+owner=
+((EUID != 0)) || owner=$'uid = root\ngid = root'
 mkdir "$WORK/served" "$WORK/copy" "$WORK/back"
 make_tree "$WORK/served"
 cat >"$WORK/rsyncd.conf" <<END
 use chroot = no
 munge symlinks = no
+$owner
 [tree]
 path = $WORK/served
-uid = $(id -u)
-gid = $(id -g)
 [back]
 path = $WORK/back
-uid = $(id -u)
-gid = $(id -g)
 read only = no
 END
 
