@@ -102,7 +102,7 @@ impl Connector {
     }
 
     /// Looks after the attempts under way and starts the next one if it is time.
-    pub fn advance(&mut self, ready: &Ready) -> Connect {
+    pub fn advance(&mut self, ready: &Ready<'_>) -> Connect {
         let under_way = self.attempts.len();
         for attempt in std::mem::take(&mut self.attempts) {
             if !ready.is_writable(&attempt.stream) {

@@ -6,7 +6,7 @@ use std::time::Instant;
 
 use slotmap::SecondaryMap;
 
-use crate::SessionId;
+use crate::event_loop::SessionId;
 
 /// The instants at which sessions have to be looked at.
 ///

@@ -4,7 +4,7 @@ use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
 use std::fmt;
 use std::io;
-use std::rc::Rc;
+use std::rc::{Rc, Weak};
 use std::time::{Duration, Instant};
 
 use calloop::generic::Generic;
@@ -17,7 +17,7 @@ use crate::source::{AnySource, Readiness, Want};
 
 slotmap::new_key_type! {
     /// Names a session of one loop. A name is never used twice.
-    pub struct SessionId;
+    pub(crate) struct SessionId;
 }
 
 /// A single-threaded loop that drives any number of [`Session`]s.
@@ -34,25 +34,34 @@ pub struct EventLoop {
     turns: u64,
 }
 
-/// A way to reach the loop from within its sessions: start another one, or wake one up.
+/// A way to reach the loop from anywhere on its thread, such as another part of the program.
 ///
-/// Handles are cheap to clone. One that has outlived its loop does nothing.
+/// Handles are cheap to clone and do not keep the loop alive; one that has outlived it does nothing.
 #[derive(Clone)]
 pub struct Handle {
-    core: Rc<Core>,
+    core: Weak<Core>,
+}
+
+/// Wakes one session: gives it a step because something it depends on has changed that is not a source
+/// of its own, such as a message from another session.
+///
+/// Wakers are cheap to clone and do not keep anything alive; waking a session that is over does nothing.
+#[derive(Clone)]
+pub struct Waker {
+    core: Weak<Core>,
+    id: SessionId,
 }
 
 /// What the loop, its handles and the poller's callbacks share.
 ///
 /// No borrow of these cells lasts while a session's code runs, so sessions may use handles freely.
 #[derive(Default)]
-struct Core {
+pub(crate) struct Core {
     sessions: RefCell<SlotMap<SessionId, Entry>>,
     /// Sessions to step, each at most once: `Entry::queued` says that it is in here.
     queue: RefCell<VecDeque<SessionId>>,
     /// System calls that changed what the kernel watches.
     registrations: Cell<u64>,
-    closed: Cell<bool>,
 }
 
 struct Entry {
@@ -91,12 +100,12 @@ impl EventLoop {
     /// A handle to this loop.
     #[must_use]
     pub fn handle(&self) -> Handle {
-        Handle { core: self.core.clone() }
+        Handle { core: Rc::downgrade(&self.core) }
     }
 
     /// Adds a session; its first step comes in the next turn.
-    pub fn spawn(&mut self, session: impl Session + 'static) -> SessionId {
-        self.handle().spawn(session)
+    pub fn spawn(&mut self, session: impl Session + 'static) -> Waker {
+        self.core.spawn(Box::new(session))
     }
 
     /// Turns until no session is left.
@@ -166,7 +175,7 @@ impl EventLoop {
     /// One step of one session, and what follows from it.
     fn step(&mut self, id: SessionId, now: Instant) {
         let Some((mut session, mut registered)) = self.core.check_out(id) else { return };
-        let progress = session.advance(&Ready::at(now));
+        let progress = session.advance(&Ready::new(now, &self.core, id));
         for known in &registered {
             known.source.ready.take();
         }
@@ -266,32 +275,44 @@ impl EventLoop {
 
 impl Handle {
     /// Adds a session; its first step comes in this turn if the loop is in one, else in the next.
-    pub fn spawn(&self, session: impl Session + 'static) -> SessionId {
-        let entry = Entry { session: Some(Box::new(session)), queued: false, registered: Vec::new() };
-        if self.core.closed.get() {
-            return SessionId::default(); // `entry` ends here, with nothing borrowed
+    pub fn spawn(&self, session: impl Session + 'static) {
+        if let Some(core) = self.core.upgrade() {
+            core.spawn(Box::new(session));
         }
-        let id = self.core.sessions.borrow_mut().insert(entry);
-        self.core.enqueue(id);
-        id
-    }
-
-    /// Gives a session a step, because something it depends on other than its sources has changed.
-    /// Does nothing if it is over.
-    pub fn wake(&self, id: SessionId) {
-        self.core.enqueue(id);
     }
 
     /// Gives every session a step: for rare events that concern all, such as the wish to stop.
     pub fn wake_all(&self) {
-        let all: Vec<SessionId> = self.core.sessions.borrow().keys().collect();
-        for id in all {
-            self.core.enqueue(id);
+        if let Some(core) = self.core.upgrade() {
+            let all: Vec<SessionId> = core.sessions.borrow().keys().collect();
+            for id in all {
+                core.enqueue(id);
+            }
+        }
+    }
+}
+
+impl Waker {
+    /// Gives the session a step: in this turn if the loop is in one, else in the next.
+    pub fn wake(&self) {
+        if let Some(core) = self.core.upgrade() {
+            core.enqueue(self.id);
         }
     }
 }
 
 impl Core {
+    pub(crate) fn spawn(self: &Rc<Self>, session: Box<dyn Session>) -> Waker {
+        let entry = Entry { session: Some(session), queued: false, registered: Vec::new() };
+        let id = self.sessions.borrow_mut().insert(entry);
+        self.enqueue(id);
+        self.waker(id)
+    }
+
+    pub(crate) fn waker(self: &Rc<Self>, id: SessionId) -> Waker {
+        Waker { core: Rc::downgrade(self), id }
+    }
+
     fn enqueue(&self, id: SessionId) {
         if let Some(entry) = self.sessions.borrow_mut().get_mut(id)
             && !std::mem::replace(&mut entry.queued, true)
@@ -344,20 +365,6 @@ fn registration(want: Want) -> (Interest, Mode) {
     (interest, if level { Mode::Level } else { Mode::Edge })
 }
 
-/// Sessions hold handles and handles hold the core: this is where the circle is broken.
-impl Drop for EventLoop {
-    fn drop(&mut self) {
-        self.core.closed.set(true);
-        let sessions = std::mem::take(&mut *self.core.sessions.borrow_mut());
-        for (_, entry) in sessions {
-            for known in &entry.registered {
-                self.unregister(known);
-            }
-            drop(entry);
-        }
-    }
-}
-
 impl fmt::Debug for EventLoop {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("EventLoop").field("sessions", &self.sessions()).field("turns", &self.turns).finish()
@@ -366,6 +373,12 @@ impl fmt::Debug for EventLoop {
 
 impl fmt::Debug for Handle {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Handle").field("sessions", &self.core.sessions.borrow().len()).finish()
+        f.debug_struct("Handle").finish_non_exhaustive()
+    }
+}
+
+impl fmt::Debug for Waker {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Waker").field(&self.id).finish()
     }
 }

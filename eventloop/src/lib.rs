@@ -30,6 +30,7 @@
 //!
 //! [`Listener`], [`Connector`], [`Lookup`] and [`Signals`] are not sessions but parts that a session is
 //! composed of: each has an `intents` for the session to pass on, and a method to call in its step.
+//! Sessions that depend on each other keep each other's [`Waker`]s.
 //!
 //! # Example
 //!
@@ -39,16 +40,18 @@
 //! use std::io::{Read, Write};
 //! use std::net::TcpStream;
 //!
-//! use eventloop::{Accept, EventLoop, Handle, Intents, Listener, Progress, Ready, Session, SocketOptions, Stream};
+//! use eventloop::{
+//!     Accept, EventLoop, Intents, Listener, Place, Progress, Ready, Session, SocketOptions, Stream,
+//! };
 //!
-//! struct Echo { client: Stream, bytes: Vec<u8> }
+//! struct Echo { client: Stream, bytes: Vec<u8>, _place: Place }
 //!
 //! impl Session for Echo {
 //!     fn intents(&self, want: &mut Intents<'_>) {
 //!         if self.bytes.is_empty() { want.read(&self.client) } else { want.write(&self.client) }
 //!     }
 //!
-//!     fn advance(&mut self, ready: &Ready) -> Progress {
+//!     fn advance(&mut self, ready: &Ready<'_>) -> Progress {
 //!         let mut client = &self.client;
 //!         if ready.is_readable(client) && self.bytes.is_empty() {
 //!             let mut buffer = [0; 1024];
@@ -64,18 +67,16 @@
 //!     }
 //! }
 //!
-//! struct Server { listener: Listener, handle: Handle }
+//! struct Server { listener: Listener }
 //!
 //! impl Session for Server {
 //!     fn intents(&self, want: &mut Intents<'_>) {
 //!         self.listener.intents(want);
 //!     }
 //!
-//!     fn advance(&mut self, ready: &Ready) -> Progress {
-//!         if self.listener.is_ready(ready) {
-//!             if let Accept::Client(client, _) = self.listener.accept(ready.now()) {
-//!                 self.handle.spawn(Echo { client, bytes: Vec::new() });
-//!             }
+//!     fn advance(&mut self, ready: &Ready<'_>) -> Progress {
+//!         while let Accept::Client { stream, place, .. } = self.listener.accept(ready) {
+//!             ready.spawn(Echo { client: stream, bytes: Vec::new(), _place: place });
 //!         }
 //!         Progress::Continue
 //!     }
@@ -85,7 +86,7 @@
 //! let listener = Listener::bind("127.0.0.1:0".parse().unwrap(), SocketOptions::default())?;
 //! let address = listener.local_addr()?;
 //! let mut event_loop = EventLoop::new()?;
-//! event_loop.spawn(Server { listener, handle: event_loop.handle() });
+//! event_loop.spawn(Server { listener: listener.with_places(1000) });
 //!
 //! let mut client = TcpStream::connect(address)?;
 //! client.write_all(b"hello")?;
@@ -118,9 +119,9 @@ pub mod signals;
 mod source;
 
 pub use connector::{Connect, ConnectError, Connected, Connector};
-pub use event_loop::{EventLoop, Handle, SessionId};
+pub use event_loop::{EventLoop, Handle, Waker};
 pub use exhaustion::is_exhaustion;
-pub use listener::{Accept, Listener};
+pub use listener::{Accept, Listener, Place};
 pub use options::SocketOptions;
 pub use resolver::{Addresses, Lookup, Resolver, resolve};
 pub use session::{Intents, Progress, Ready, Session};

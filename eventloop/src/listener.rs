@@ -1,7 +1,9 @@
 //! Accepting clients, without a spin when descriptors run out.
 
+use std::cell::{Cell, RefCell};
 use std::io;
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener, TcpStream};
+use std::rc::Rc;
 use std::time::Instant;
 
 use rustix::io::Errno;
@@ -9,41 +11,74 @@ use socket2::{Domain, Protocol, SockRef, Socket, Type};
 
 use crate::exhaustion::RETRY;
 use crate::source::canonical;
-use crate::{Intents, Ready, SocketOptions, Source, Stream};
+use crate::{Intents, Ready, SocketOptions, Source, Stream, Waker};
 
-/// A listening TCP socket. It is a part of a session: the session passes on
-/// [`intents`](Listener::intents) and calls [`accept`](Listener::accept) when it is ready.
+/// A listening TCP socket with a number of places for clients. It is a part of a session: the session
+/// passes on [`intents`](Listener::intents) and calls [`accept`](Listener::accept) in its step.
+///
+/// While all places are taken nobody is accepted; clients wait in the kernel's queue, with what they
+/// have sent. When a [`Place`] is dropped, the session that has the listener is woken.
 #[derive(Debug)]
 pub struct Listener {
     socket: Source<TcpListener>,
     options: SocketOptions,
     /// Whether accepted connections have the options already.
     inherited: bool,
+    places: Rc<Places>,
     /// When to try again after descriptors ran out.
     retry_at: Option<Instant>,
+    /// The turn in which somebody was accepted last, and how many it were.
+    batch: (Option<Instant>, usize),
 }
 
 /// What [`Listener::accept`] found.
 #[must_use]
 #[derive(Debug)]
 pub enum Accept {
-    /// A client, and the address it came from; an IPv4 client of an IPv6 socket has an IPv4 address.
-    Client(Stream, SocketAddr),
-    /// Nobody is waiting now.
+    /// A client.
+    Client {
+        /// The connection to it.
+        stream: Stream,
+        /// Where it came from; an IPv4 client of an IPv6 socket has an IPv4 address.
+        address: SocketAddr,
+        /// The place it takes, to be kept as long as it is served.
+        place: Place,
+    },
+    /// Nobody is to be accepted now.
     Blocked,
+    /// Somebody waits, but all places are taken. It is said when a client arrives and when one that has
+    /// waited must go on waiting, not all the time.
+    Full,
     /// Somebody may be waiting, but the system lacks what a connection needs: descriptors (`EMFILE`,
     /// `ENFILE`) or memory (`ENOBUFS`, `ENOMEM`). The listener pauses and tries again in 100 ms.
     Exhausted(io::Error),
 }
 
+/// The right to be served, one of a [`Listener`]'s places. Dropping it gives the place to the next
+/// client.
+#[derive(Debug)]
+pub struct Place {
+    places: Rc<Places>,
+}
+
+#[derive(Debug)]
+struct Places {
+    free: Cell<usize>,
+    /// The session to wake when a place becomes free after all were taken.
+    waker: RefCell<Option<Waker>>,
+}
+
 /// How many may wait to be accepted; Linux lowers it to `net.core.somaxconn`.
 const BACKLOG: i32 = 4096;
+
+/// Clients accepted in one turn, so that those who are served already get their steps.
+const BATCH: usize = 32;
 
 /// How many clients that have gone again one call may skip.
 const MAX_SKIPPED: usize = 64;
 
 impl Listener {
-    /// Listens on `address`; port 0 lets the system choose one. The address can be taken over from
+    /// Listens on `address`, with places for any number of clients; port 0 lets the system choose one. The address can be taken over from
     /// connections in `TIME_WAIT` (`SO_REUSEADDR`). An unspecified IPv6 address takes IPv4 clients too.
     ///
     /// # Errors
@@ -60,7 +95,9 @@ impl Listener {
         let inherited = options.apply(&SockRef::from(&socket)).is_ok() && cfg!(target_os = "linux");
         socket.bind(&address.into())?;
         socket.listen(BACKLOG)?;
-        Ok(Self { socket: Source::new(socket.into()), options, inherited, retry_at: None })
+        let places = Rc::new(Places { free: Cell::new(usize::MAX), waker: RefCell::default() });
+        let socket = Source::new(socket.into());
+        Ok(Self { socket, options, inherited, places, retry_at: None, batch: (None, 0) })
     }
 
     /// Listens on `port` of every address, IPv6 and IPv4; IPv4 alone where there is no IPv6.
@@ -84,46 +121,61 @@ impl Listener {
         self.socket.local_addr()
     }
 
-    /// Declares that clients are welcome now.
+    /// The same with places for so many clients at once.
+    #[must_use]
+    pub fn with_places(self, places: usize) -> Self {
+        self.places.free.set(places);
+        self
+    }
+
+    /// Declares that clients are welcome, or, while all places are taken, that an arrival is of interest.
     pub fn intents(&self, want: &mut Intents<'_>) {
         match self.retry_at {
             Some(at) => {
                 want.hangup(&self.socket);
                 want.deadline(at);
             }
+            None if self.places.free.get() == 0 => want.arrival(&self.socket),
             None => want.read(&self.socket),
         }
     }
 
-    /// Declares that nobody is to be accepted now, but that an arrival is of interest; see
-    /// [`has_arrival`](Self::has_arrival).
-    pub fn intents_when_full(&self, want: &mut Intents<'_>) {
-        want.arrival(&self.socket);
-    }
-
-    /// Whether there is somebody to accept, or a pause is over.
-    #[must_use]
-    pub fn is_ready(&self, ready: &Ready) -> bool {
-        match self.retry_at {
+    /// Accepts one client, if somebody waits and there is a place; call it until it returns no client. It
+    /// returns a bounded number of them in a turn. Clients that have gone again while they waited, and
+    /// network errors that accept(2) passes on for them, are skipped.
+    pub fn accept(&mut self, ready: &Ready<'_>) -> Accept {
+        let due = match self.retry_at {
             Some(at) => at <= ready.now(),
             None => ready.is_readable(&self.socket),
+        };
+        if !due {
+            return Accept::Blocked;
         }
-    }
-
-    /// Whether somebody has come, or still waits, since [`intents_when_full`](Self::intents_when_full)
-    /// was declared.
-    #[must_use]
-    pub fn has_arrival(&self, ready: &Ready) -> bool {
-        ready.is_readable(&self.socket)
-    }
-
-    /// Accepts one client, if somebody is waiting. Clients that have gone again while they waited, and
-    /// network errors that accept(2) passes on for them, are skipped.
-    pub fn accept(&mut self, now: Instant) -> Accept {
+        if self.batch.0 != Some(ready.now()) {
+            if self.places.free.get() == 0 {
+                return Accept::Full;
+            }
+            self.batch = (Some(ready.now()), 0);
+        }
+        if self.batch.1 == BATCH || self.places.free.get() == 0 {
+            return Accept::Blocked;
+        }
+        self.batch.1 += 1;
         self.retry_at = None;
+        let outcome = self.accept_next(ready.now());
+        if self.places.free.get() == 0 {
+            *self.places.waker.borrow_mut() = Some(ready.waker());
+        }
+        outcome
+    }
+
+    fn accept_next(&mut self, now: Instant) -> Accept {
         for _ in 0..MAX_SKIPPED {
             let error = match self.accept_one() {
-                Ok((stream, address)) => return Accept::Client(stream, canonical(address)),
+                Ok((stream, address)) => {
+                    let place = Place::take(&self.places);
+                    return Accept::Client { stream, address: canonical(address), place };
+                }
                 Err(error) => error,
             };
             match error.raw_os_error().map(Errno::from_raw_os_error) {
@@ -156,6 +208,22 @@ impl Listener {
             let _ = self.options.apply(&SockRef::from(&stream));
         }
         Ok((Source::new(stream), address))
+    }
+}
+
+impl Place {
+    fn take(places: &Rc<Places>) -> Self {
+        places.free.set(places.free.get() - 1);
+        Self { places: places.clone() }
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        self.places.free.set(self.places.free.get() + 1);
+        if let Some(waker) = self.places.waker.take() {
+            waker.wake();
+        }
     }
 }
 

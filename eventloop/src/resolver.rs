@@ -105,7 +105,7 @@ impl Lookup {
     }
 
     /// The answer, once it is there.
-    pub fn advance(&mut self, ready: &Ready) -> Option<Addresses> {
+    pub fn advance(&mut self, ready: &Ready<'_>) -> Option<Addresses> {
         match &mut self.state {
             State::Known(answer) => answer.take(),
             State::Asked { answer, done } if ready.is_readable(done) => {

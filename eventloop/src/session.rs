@@ -7,6 +7,7 @@ use std::ptr;
 use std::rc::Rc;
 use std::time::Instant;
 
+use crate::event_loop::{Core, SessionId, Waker};
 use crate::source::{AnySource, Source, Want};
 
 /// A state machine driven by readiness: one connection, a pair of them, a listener, anything that
@@ -30,8 +31,8 @@ pub trait Session {
     /// sessions are waiting. What is left over is reported again in the next turn.
     ///
     /// The first call comes right after the session was spawned, with nothing ready; a call may also
-    /// come because another session [woke](crate::Handle::wake) this one.
-    fn advance(&mut self, ready: &Ready) -> Progress;
+    /// come because this one was [woken](crate::Waker::wake).
+    fn advance(&mut self, ready: &Ready<'_>) -> Progress;
 
     /// Hears that the kernel refused to watch a source that was declared (epoll_ctl(2): out of memory
     /// or of watches). The session is dropped after this call; others are not touched.
@@ -56,10 +57,11 @@ pub struct Intents<'a> {
     deadline: Option<Instant>,
 }
 
-/// What a session hears in a step.
-#[derive(Debug)]
-pub struct Ready {
+/// What a session hears in a step, and what it can ask of the loop in return.
+pub struct Ready<'a> {
     now: Instant,
+    core: &'a Rc<Core>,
+    id: SessionId,
 }
 
 impl<'a> Intents<'a> {
@@ -113,9 +115,20 @@ impl<'a> Intents<'a> {
     }
 }
 
-impl Ready {
-    pub(crate) fn at(now: Instant) -> Self {
-        Self { now }
+impl<'a> Ready<'a> {
+    pub(crate) fn new(now: Instant, core: &'a Rc<Core>, id: SessionId) -> Self {
+        Self { now, core, id }
+    }
+
+    /// Adds another session to the loop; its first step comes in this turn.
+    pub fn spawn(&self, session: impl Session + 'static) -> Waker {
+        self.core.spawn(Box::new(session))
+    }
+
+    /// What wakes this session, to be given to whoever may have a reason to.
+    #[must_use]
+    pub fn waker(&self) -> Waker {
+        self.core.waker(self.id)
     }
 
     /// The time at which this turn of the loop began its work; read once for all sessions.
@@ -142,6 +155,12 @@ impl Ready {
     #[must_use]
     pub fn is_hung_up<T: AsFd + 'static>(&self, source: &Source<T>) -> bool {
         source.readiness().hung_up
+    }
+}
+
+impl fmt::Debug for Ready<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Ready").field("now", &self.now).field("session", &self.id).finish()
     }
 }
 

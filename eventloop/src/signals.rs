@@ -46,7 +46,7 @@ impl Signals {
 
     /// The number of a signal that has come, if one has; call it until it returns `None`. Signals of
     /// one kind that come before the loop looks may be told as one, as the kernel itself does.
-    pub fn advance(&mut self, ready: &Ready) -> Option<i32> {
+    pub fn advance(&mut self, ready: &Ready<'_>) -> Option<i32> {
         self.caught.iter().filter(|(_, source, _)| ready.is_readable(source)).find_map(
             |(signal, source, _)| {
                 let mut reader = source;

@@ -24,7 +24,7 @@ impl Session for Connecting {
         self.0.intents(want);
     }
 
-    fn advance(&mut self, ready: &Ready) -> Progress {
+    fn advance(&mut self, ready: &Ready<'_>) -> Progress {
         let outcome = match self.0.advance(ready) {
             Connect::Pending => return Progress::Continue,
             Connect::Connected(connected) => Ok(connected),

@@ -52,7 +52,7 @@ fn both_sides_closed_with_unread_bytes() {
         assert!(probe.stream.as_ref().unwrap().take_error().unwrap().is_none(), "shut down is no failure");
         (probe.read, probe.take) = (true, 100);
     }
-    event_loop.handle().wake(id);
+    id.wake();
     until(&mut event_loop, || probe.borrow().ended);
     assert_eq!(probe.borrow().got, b"unread");
     event_loop.turn(Some(WHILE)).unwrap(); // what is declared has changed, so it is told once more
@@ -110,7 +110,7 @@ fn a_stalled_reader_behind_a_full_send_queue() {
         while stream.write(&[0; 65536]).is_ok() {}
     }
     probe.borrow_mut().write = true;
-    event_loop.handle().wake(id);
+    id.wake();
     event_loop.turn(Some(Duration::ZERO)).unwrap();
     assert_quiet(&mut event_loop);
     assert_eq!(probe.borrow().writable, 0);

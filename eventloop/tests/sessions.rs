@@ -11,7 +11,7 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use common::{Probe, WHILE, assert_quiet, pair, probe, reset, until};
-use eventloop::{EventLoop, Handle, Intents, Progress, Ready, Session, SessionId, Source, Stream};
+use eventloop::{EventLoop, Handle, Intents, Progress, Ready, Session, Source, Stream, Waker};
 
 #[test]
 fn nothing_is_registered_again_that_has_not_changed() {
@@ -35,7 +35,7 @@ fn a_source_can_be_exchanged_for_another() {
     let (mut event_loop, probe, id, mut old_far) = probe(Probe { read: true, take: 10, ..Probe::default() });
     let (near, mut far) = pair();
     probe.borrow_mut().stream = Some(Stream::from_stream(near).unwrap());
-    event_loop.handle().wake(id);
+    id.wake();
     event_loop.turn(Some(Duration::ZERO)).unwrap();
     assert_eq!(old_far.read(&mut [0]).unwrap(), 0, "the source that was dropped is closed after the step");
     far.write_all(b"new").unwrap();
@@ -50,7 +50,7 @@ fn two_ready_sources_make_one_step() {
             want.read(&self.0);
             want.read(&self.1);
         }
-        fn advance(&mut self, ready: &Ready) -> Progress {
+        fn advance(&mut self, ready: &Ready<'_>) -> Progress {
             self.2.borrow_mut().push((ready.is_readable(&self.0), ready.is_readable(&self.1)));
             Progress::Continue
         }
@@ -72,10 +72,10 @@ fn readiness_does_not_outlive_its_turn() {
     far.write_all(b"x").unwrap();
     until(&mut event_loop, || probe.borrow().readable == 1);
     probe.borrow_mut().read = false;
-    event_loop.handle().wake(id);
+    id.wake();
     event_loop.turn(Some(Duration::ZERO)).unwrap();
     let seen = probe.borrow().readable;
-    event_loop.handle().wake(id);
+    id.wake();
     event_loop.turn(Some(Duration::ZERO)).unwrap();
     assert_eq!(probe.borrow().readable, seen);
 }
@@ -97,7 +97,7 @@ fn an_arrival_declared_late_is_told_all_the_same() {
     far.write_all(b"x").unwrap();
     assert_quiet(&mut event_loop);
     probe.borrow_mut().arrival = true;
-    event_loop.handle().wake(id);
+    id.wake();
     until(&mut event_loop, || probe.borrow().readable == 1);
 }
 
@@ -108,7 +108,7 @@ fn bytes_before_a_reset_can_be_read_after_it() {
     reset(far);
     until(&mut event_loop, || probe.borrow().hung_up == 1);
     (probe.borrow_mut().read, probe.borrow_mut().take) = (true, 100);
-    event_loop.handle().wake(id);
+    id.wake();
     until(&mut event_loop, || probe.borrow().got == b"last words");
 }
 
@@ -125,10 +125,10 @@ fn writable_under_watch_means_that_the_kernel_has_sent_everything() {
         stream.watch_send_queue().unwrap();
     }
     probe.borrow_mut().write = true;
-    event_loop.handle().wake(id);
+    id.wake();
     event_loop.turn(Some(Duration::ZERO)).unwrap();
     let mut received = 0;
-    let mut bytes = vec![0; 65536];
+    let mut bytes = vec![0; 4 << 20];
     until(&mut event_loop, || {
         if probe.borrow().writable == 0 {
             received += far.read(&mut bytes).unwrap();
@@ -138,7 +138,7 @@ fn writable_under_watch_means_that_the_kernel_has_sent_everything() {
     // Nothing is left to send, so a reset now takes nothing away.
     probe.borrow().stream.as_ref().unwrap().reset_on_close().unwrap();
     probe.borrow_mut().stream = None;
-    event_loop.handle().wake(id);
+    id.wake();
     event_loop.turn(Some(Duration::ZERO)).unwrap();
     let end = loop {
         match far.read(&mut bytes) {
@@ -153,12 +153,21 @@ fn writable_under_watch_means_that_the_kernel_has_sent_everything() {
 #[test]
 fn sessions_start_and_wake_each_other_within_a_turn() {
     struct Parent(Rc<Cell<u32>>, bool);
-    struct Child(Handle, SessionId, Rc<Cell<u32>>);
+    struct Child(Waker, Handle, Rc<Cell<u32>>);
+    struct Last(Rc<Cell<u32>>);
+    impl Session for Last {
+        fn intents(&self, _: &mut Intents<'_>) {}
+        fn advance(&mut self, _: &Ready<'_>) -> Progress {
+            self.0.set(self.0.get() + 1000);
+            Progress::Done
+        }
+    }
     impl Session for Parent {
         fn intents(&self, _: &mut Intents<'_>) {}
-        fn advance(&mut self, _: &Ready) -> Progress {
+        fn advance(&mut self, ready: &Ready<'_>) -> Progress {
             self.0.set(self.0.get() + 1);
             if std::mem::replace(&mut self.1, true) {
+                ready.spawn(Last(self.0.clone()));
                 return Progress::Done;
             }
             Progress::Continue
@@ -166,41 +175,42 @@ fn sessions_start_and_wake_each_other_within_a_turn() {
     }
     impl Session for Child {
         fn intents(&self, _: &mut Intents<'_>) {}
-        fn advance(&mut self, _: &Ready) -> Progress {
-            self.0.wake(self.1);
+        fn advance(&mut self, _: &Ready<'_>) -> Progress {
+            self.0.wake();
             Progress::Done
         }
     }
     impl Drop for Child {
         fn drop(&mut self) {
-            self.0.wake_all(); // an end may tell others
+            self.1.wake_all(); // an end may tell others
             self.2.set(self.2.get() + 100);
         }
     }
     let mut event_loop = EventLoop::new().unwrap();
     let count = Rc::new(Cell::new(0));
     let parent = event_loop.spawn(Parent(count.clone(), false));
-    event_loop.spawn(Child(event_loop.handle(), parent, count.clone()));
+    event_loop.spawn(Child(parent, event_loop.handle(), count.clone()));
     event_loop.turn(Some(Duration::ZERO)).unwrap();
     assert_eq!(count.get(), 102, "the parent was stepped, the child ended and woke it in the same turn");
-    assert_eq!(event_loop.sessions(), 0);
-    event_loop.run().unwrap(); // returns, for nobody is left
+    assert_eq!(event_loop.sessions(), 1, "the one that it left behind");
+    event_loop.run().unwrap(); // returns when that has ended, too
+    assert_eq!(count.get(), 1102);
 }
 
 #[test]
 fn a_session_that_keeps_waking_itself_does_not_keep_the_turn() {
-    struct Restless(Handle, Rc<Cell<SessionId>>, Rc<Cell<u32>>);
+    struct Restless(Rc<Cell<u32>>);
     impl Session for Restless {
         fn intents(&self, _: &mut Intents<'_>) {}
-        fn advance(&mut self, _: &Ready) -> Progress {
-            self.2.set(self.2.get() + 1);
-            self.0.wake(self.1.get());
+        fn advance(&mut self, ready: &Ready<'_>) -> Progress {
+            self.0.set(self.0.get() + 1);
+            ready.waker().wake();
             Progress::Continue
         }
     }
     let mut event_loop = EventLoop::new().unwrap();
-    let (id, count) = (Rc::new(Cell::default()), Rc::new(Cell::new(0)));
-    id.set(event_loop.spawn(Restless(event_loop.handle(), id.clone(), count.clone())));
+    let count = Rc::new(Cell::new(0));
+    event_loop.spawn(Restless(count.clone()));
     assert_eq!(event_loop.turn(None).unwrap(), 2);
     assert_eq!(event_loop.turn(None).unwrap(), 2, "and the next turn does not sleep");
     assert_eq!(count.get(), 4);
@@ -213,7 +223,7 @@ fn a_source_the_kernel_will_not_watch_ends_its_session_alone() {
         fn intents(&self, want: &mut Intents<'_>) {
             want.read(&self.0);
         }
-        fn advance(&mut self, _: &Ready) -> Progress {
+        fn advance(&mut self, _: &Ready<'_>) -> Progress {
             Progress::Continue
         }
         fn refused(&mut self, error: std::io::Error) {
@@ -232,24 +242,26 @@ fn a_source_the_kernel_will_not_watch_ends_its_session_alone() {
 }
 
 #[test]
-fn a_loop_that_is_dropped_closes_its_sessions_though_they_hold_handles() {
+fn a_loop_that_is_dropped_closes_its_sessions_and_what_outlives_it_does_nothing() {
     struct Holder(#[allow(dead_code)] Handle, Stream);
     impl Session for Holder {
         fn intents(&self, want: &mut Intents<'_>) {
             want.read(&self.1);
         }
-        fn advance(&mut self, _: &Ready) -> Progress {
+        fn advance(&mut self, _: &Ready<'_>) -> Progress {
             Progress::Continue
         }
     }
     let (near, mut far) = pair();
     let mut event_loop = EventLoop::new().unwrap();
     let handle = event_loop.handle();
-    event_loop.spawn(Holder(event_loop.handle(), Stream::from_stream(near).unwrap()));
+    let waker = event_loop.spawn(Holder(event_loop.handle(), Stream::from_stream(near).unwrap()));
     event_loop.turn(Some(Duration::ZERO)).unwrap();
     drop(event_loop);
     assert_eq!(far.read(&mut [0]).unwrap(), 0);
     let (near, mut far) = pair();
     handle.spawn(Holder(handle.clone(), Stream::from_stream(near).unwrap()));
-    assert_eq!(far.read(&mut [0]).unwrap(), 0, "a handle that outlived its loop starts nothing");
+    assert_eq!(far.read(&mut [0]).unwrap(), 0, "nothing is started");
+    handle.wake_all();
+    waker.wake();
 }

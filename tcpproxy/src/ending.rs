@@ -72,8 +72,8 @@ impl How {
     #[must_use]
     pub fn of_connection(error: &io::Error) -> Self {
         match error.kind() {
-            // A reset that follows a FIN shows as EPIPE.
-            ErrorKind::ConnectionReset | ErrorKind::BrokenPipe | ErrorKind::ConnectionAborted => Self::Reset,
+            // A reset that follows a FIN shows as EPIPE, and one that a FIN of ours meets as ENOTCONN.
+            ErrorKind::ConnectionReset | ErrorKind::BrokenPipe | ErrorKind::NotConnected => Self::Reset,
             _ => Self::Error,
         }
     }

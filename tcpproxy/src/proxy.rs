@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 
 use eventloop::signals::{SIGINT, SIGTERM};
 use eventloop::{
-    Accept, EventLoop, Handle, Intents, Listener, Progress, Ready, SessionId, Signals, SocketOptions, resolve,
+    Accept, EventLoop, Handle, Intents, Listener, Progress, Ready, Signals, SocketOptions, resolve,
 };
 use ringbuf::Pool;
 use tracing::{info, warn};
@@ -18,7 +18,7 @@ use tracing::{info, warn};
 use crate::Config;
 use crate::descriptors;
 use crate::destination::Destination;
-use crate::session::Session;
+use crate::session::{Client, Session};
 
 /// A proxy that listens. [`run`](Proxy::run) serves until it is stopped.
 ///
@@ -53,9 +53,7 @@ pub(crate) struct Shared {
     pub(crate) somebody_waits: Cell<bool>,
     pool: Pool,
     handle: Handle,
-    reception: Cell<SessionId>,
     active: Cell<usize>,
-    limit: usize,
 }
 
 /// The proxy was asked to stop, and this is when it stops waiting for sessions to end.
@@ -76,9 +74,6 @@ struct StopOnSignal {
     shared: Rc<Shared>,
     signals: Signals,
 }
-
-/// Clients admitted in one step, so that those who are served already get their turn.
-const BATCH: usize = 32;
 
 impl Proxy {
     /// Looks up the server's name, and listens.
@@ -108,18 +103,16 @@ impl Proxy {
             somebody_waits: Cell::default(),
             pool: Pool::new(config.buffer_size, limit.saturating_mul(2)),
             handle: event_loop.handle(),
-            reception: Cell::default(),
             active: Cell::default(),
-            limit,
             config,
         });
         let reception = Reception {
             shared: shared.clone(),
-            listener,
+            listener: listener.with_places(limit),
             told_that_somebody_waits: false,
             told_that_resources_ran_out: false,
         };
-        shared.reception.set(event_loop.spawn(reception));
+        event_loop.spawn(reception);
         Ok(Self { event_loop, local_addr, shared })
     }
 
@@ -180,20 +173,14 @@ impl Shared {
 
     pub(crate) fn session_ended(&self) {
         self.active.set(self.active.get() - 1);
-        if self.stop.get().is_some() {
-            self.handle.wake_all();
-        } else {
-            self.handle.wake(self.reception.get());
+        if self.active.get() == 0 && self.stop.get().is_some() {
+            self.handle.wake_all(); // whoever waits for the end of the last session
         }
     }
 
     /// A session gives up its place for whoever waits. One does; the others may keep theirs.
     pub(crate) fn place_is_free(&self) {
         self.somebody_waits.set(false);
-    }
-
-    fn is_full(&self) -> bool {
-        self.active.get() >= self.limit
     }
 
     fn stop(&self) {
@@ -218,34 +205,23 @@ impl Stop {
 
 impl Reception {
     /// Admits clients as long as there are places, and takes note when somebody has to wait.
-    fn receive(&mut self, ready: &Ready) {
-        if self.shared.is_full() {
-            if self.listener.has_arrival(ready) {
-                self.note_that_somebody_waits();
-            }
-            return;
-        }
-        self.shared.somebody_waits.set(false);
-        if !self.listener.is_ready(ready) {
-            return;
-        }
-        for _ in 0..BATCH {
-            let (Some(up), Some(down)) = (self.shared.pool.reserve(), self.shared.pool.reserve()) else {
-                break;
-            };
-            match self.listener.accept(ready.now()) {
-                Accept::Client(stream, address) => {
+    fn receive(&mut self, ready: &Ready<'_>) {
+        loop {
+            match self.listener.accept(ready) {
+                Accept::Client { stream, address, place } => {
                     self.told_that_resources_ran_out = false;
-                    let session =
-                        Session::new(self.shared.clone(), (stream, address), (up, down), ready.now());
-                    self.shared.handle.spawn(session);
+                    self.shared.somebody_waits.set(false);
+                    let slot = || self.shared.pool.reserve().expect("the pool has two slots for each place");
+                    let client = Client { stream, address, place };
+                    ready.spawn(Session::new(self.shared.clone(), client, (slot(), slot()), ready.now()));
                 }
-                Accept::Blocked => break,
+                Accept::Blocked => return,
+                Accept::Full => return self.note_that_somebody_waits(),
                 Accept::Exhausted(error) => {
                     if !std::mem::replace(&mut self.told_that_resources_ran_out, true) {
                         warn!(%error, "cannot accept clients for now; they wait");
                     }
-                    break;
+                    return;
                 }
             }
         }
@@ -266,14 +242,10 @@ impl Reception {
 
 impl eventloop::Session for Reception {
     fn intents(&self, want: &mut Intents<'_>) {
-        if self.shared.is_full() {
-            self.listener.intents_when_full(want);
-        } else {
-            self.listener.intents(want);
-        }
+        self.listener.intents(want);
     }
 
-    fn advance(&mut self, ready: &Ready) -> Progress {
+    fn advance(&mut self, ready: &Ready<'_>) -> Progress {
         if self.shared.stop.get().is_some() {
             return Progress::Done;
         }
@@ -287,7 +259,7 @@ impl eventloop::Session for StopOnSignal {
         self.signals.intents(want);
     }
 
-    fn advance(&mut self, ready: &Ready) -> Progress {
+    fn advance(&mut self, ready: &Ready<'_>) -> Progress {
         while self.signals.advance(ready).is_some() {
             self.shared.stop();
         }

@@ -6,7 +6,8 @@ use std::rc::Rc;
 use std::time::{Duration, Instant};
 
 use eventloop::{
-    Connect, ConnectError, Connected, Connector, Intents, Lookup, Progress, Ready, SocketOptions, Stream,
+    Connect, ConnectError, Connected, Connector, Intents, Lookup, Place, Progress, Ready, SocketOptions,
+    Stream,
 };
 use ringbuf::Slot;
 use tracing::info;
@@ -36,6 +37,14 @@ pub(crate) struct Session {
     /// What decided how the session ends, as soon as something has.
     ending: Option<(Ending, Option<String>)>,
     farewell: Option<Farewell>,
+    _place: Place,
+}
+
+/// A client that was admitted.
+pub(crate) struct Client {
+    pub(crate) stream: Stream,
+    pub(crate) address: SocketAddr,
+    pub(crate) place: Place,
 }
 
 /// One of the two connections.
@@ -76,12 +85,7 @@ const GRACE: Duration = Duration::from_secs(1);
 
 impl Session {
     /// Begins to serve a client. The connection to the server is started in the first step.
-    pub(crate) fn new(
-        shared: Rc<Shared>,
-        (stream, address): (Stream, SocketAddr),
-        (up, down): (Slot, Slot),
-        now: Instant,
-    ) -> Self {
+    pub(crate) fn new(shared: Rc<Shared>, client: Client, (up, down): (Slot, Slot), now: Instant) -> Self {
         let server = match shared.destination.borrow_mut().addresses(now) {
             Ok(addresses) => Server::Connecting(connector(&shared, &addresses, now)),
             Err(lookup) => Server::Resolving(lookup),
@@ -89,8 +93,9 @@ impl Session {
         shared.session_began();
         Self {
             shared,
-            client: Side { stream, address, lost: false },
+            client: Side { stream: client.stream, address: client.address, lost: false },
             server,
+            _place: client.place,
             up: Relay::new(up),
             down: Relay::new(down),
             began: now,
@@ -102,7 +107,7 @@ impl Session {
     }
 
     /// One step; `true` when the session is over.
-    fn step(&mut self, ready: &Ready) -> bool {
+    fn step(&mut self, ready: &Ready<'_>) -> bool {
         let now = ready.now();
         if self.farewell.is_some() {
             return self.say_farewell(ready);
@@ -124,7 +129,7 @@ impl Session {
         self.check_time(now)
     }
 
-    fn note_readiness(&mut self, ready: &Ready) {
+    fn note_readiness(&mut self, ready: &Ready<'_>) {
         let now = ready.now();
         if ready.is_readable(&self.client.stream) {
             self.up.note_readable();
@@ -149,7 +154,7 @@ impl Session {
     }
 
     /// Gets on with reaching the server; `true` if that has failed for good.
-    fn establish(&mut self, ready: &Ready) -> bool {
+    fn establish(&mut self, ready: &Ready<'_>) -> bool {
         let now = ready.now();
         if let Server::Resolving(lookup) = &mut self.server {
             let Some(answer) = lookup.advance(ready) else { return false };
@@ -183,33 +188,21 @@ impl Session {
         }
     }
 
-    /// Moves bytes both ways. A failure met in one direction concerns the other, hence a second round.
+    /// Moves bytes both ways.
+    ///
+    /// What one direction meets is taken note of before the other moves: a write to a connection that was
+    /// reset takes the error away, and a read would then find a clean end. A failure met on the way down
+    /// concerns the way up, hence a second round.
     fn relay(&mut self, now: Instant) {
         for _ in 0..2 {
-            let (up, down) = match &self.server {
-                Server::Connected(server) => (
-                    self.up.advance(&mut &self.client.stream, &mut &server.stream),
-                    self.down.advance(&mut &server.stream, &mut &self.client.stream),
-                ),
-                _ => (self.up.advance(&mut &self.client.stream, &mut NotYet), relay::Step::default()),
+            let step = match &self.server {
+                Server::Connected(server) => self.up.advance(&mut &self.client.stream, &mut &server.stream),
+                _ => self.up.advance(&mut &self.client.stream, &mut NotYet),
             };
-            if up.moved + down.moved > 0 {
-                self.active = now;
-            }
-            let failures = [
-                (By::Client, up.source_error),
-                (By::Server, up.sink_error),
-                (By::Server, down.source_error),
-                (By::Client, down.sink_error),
-            ];
-            let mut failed = false;
-            for (by, error) in failures {
-                if let Some(error) = error {
-                    self.lose(by, &error, now);
-                    failed = true;
-                }
-            }
-            if !failed {
+            self.take_note(By::Client, By::Server, step, now);
+            let Server::Connected(server) = &self.server else { break };
+            let step = self.down.advance(&mut &server.stream, &mut &self.client.stream);
+            if !self.take_note(By::Server, By::Client, step, now) {
                 break;
             }
         }
@@ -221,6 +214,20 @@ impl Session {
                 self.decide(By::Server, How::Fin, None);
             }
         }
+    }
+
+    /// Takes note of a step of the relay between these sides; `true` if one of them has failed.
+    fn take_note(&mut self, source: By, sink: By, step: relay::Step, now: Instant) -> bool {
+        if step.moved > 0 {
+            self.active = now;
+        }
+        let failures = [(source, step.source_error), (sink, step.sink_error)];
+        let mut failed = false;
+        for (by, error) in failures.into_iter().filter_map(|(by, error)| Some((by, error?))) {
+            self.lose(by, &error, now);
+            failed = true;
+        }
+        failed
     }
 
     /// One side has failed: what it sent before goes on to the other, nothing goes to it any more.
@@ -302,7 +309,7 @@ impl Session {
         false
     }
 
-    fn say_farewell(&mut self, ready: &Ready) -> bool {
+    fn say_farewell(&mut self, ready: &Ready<'_>) -> bool {
         let Some(farewell) = &mut self.farewell else { return true };
         let stopped = self.shared.stop.get().is_some_and(|stop| stop.is_due(ready.now()));
         if stopped || farewell.deadline <= ready.now() {
@@ -400,7 +407,7 @@ impl eventloop::Session for Session {
         }
     }
 
-    fn advance(&mut self, ready: &Ready) -> Progress {
+    fn advance(&mut self, ready: &Ready<'_>) -> Progress {
         if self.step(ready) {
             self.close();
             return Progress::Done;
@@ -434,7 +441,7 @@ impl Side {
     }
 
     /// Why the connection failed, if it did so while nothing was wanted of it.
-    fn hung_up(&self, ready: &Ready) -> Option<io::Error> {
+    fn hung_up(&self, ready: &Ready<'_>) -> Option<io::Error> {
         if self.lost || !ready.is_hung_up(&self.stream) {
             return None;
         }

@@ -155,6 +155,39 @@ fn a_stalled_client_hears_of_the_servers_reset_when_it_reads_again() {
     stage.until_over();
 }
 
+/// Whoever writes to a connection that was reset takes the error away, and the next read finds a clean
+/// end: if both happen in one step, that must not be believed.
+#[test]
+fn a_reset_that_a_write_meets_first_is_no_end_for_the_other_side() {
+    for client_resets in [false, true] {
+        let mut stage = Stage::new();
+        let (client, server) = stage.session();
+        stage.send(&client, b"ping");
+        assert_eq!(stage.receive(&server, 4), b"ping");
+        stage.settle();
+        let (resetting, other) = if client_resets { (client, server) } else { (server, client) };
+        (&other).write_all(b"x").unwrap();
+        reset(resetting);
+        assert_eq!(stage.drain(&other), (vec![], End::Reset));
+        stage.until_over();
+    }
+}
+
+/// The same when it is the FIN to be passed on that meets the reset.
+#[test]
+fn a_reset_that_a_fin_meets_first_is_no_end_for_the_other_side() {
+    for client_resets in [false, true] {
+        let mut stage = Stage::new();
+        let (client, server) = stage.session();
+        stage.settle();
+        let (resetting, other) = if client_resets { (client, server) } else { (server, client) };
+        fin(&other);
+        reset(resetting);
+        assert_eq!(stage.drain(&other), (vec![], End::Reset));
+        stage.until_over();
+    }
+}
+
 #[test]
 fn a_reset_by_a_peer_that_had_finished_reaches_the_other_side() {
     let mut stage = Stage::new();

@@ -8,7 +8,7 @@ use std::net::{TcpListener, TcpStream};
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
-use eventloop::{EventLoop, Intents, Progress, Ready, Session, SessionId, Stream};
+use eventloop::{EventLoop, Intents, Progress, Ready, Session, Stream, Waker};
 
 /// Long enough to notice a spin or a late event; nothing waits for it when all is well.
 pub const WHILE: Duration = Duration::from_millis(100);
@@ -55,7 +55,7 @@ impl Session for Shared {
         }
     }
 
-    fn advance(&mut self, ready: &Ready) -> Progress {
+    fn advance(&mut self, ready: &Ready<'_>) -> Progress {
         let probe = &mut *self.0.borrow_mut();
         probe.steps += 1;
         if probe.deadline.is_some_and(|at| at <= ready.now()) {
@@ -86,7 +86,7 @@ pub fn pair() -> (TcpStream, TcpStream) {
 }
 
 /// A loop with one probe on one end of a connection; the other end is the test's.
-pub fn probe(setting: Probe) -> (EventLoop, Rc<RefCell<Probe>>, SessionId, TcpStream) {
+pub fn probe(setting: Probe) -> (EventLoop, Rc<RefCell<Probe>>, Waker, TcpStream) {
     let (near, far) = pair();
     let probe = Rc::new(RefCell::new(Probe { stream: Some(Stream::from_stream(near).unwrap()), ..setting }));
     let mut event_loop = EventLoop::new().unwrap();

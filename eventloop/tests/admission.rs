@@ -1,0 +1,102 @@
+//! The listener's places: nobody beyond them is accepted, and nobody is forgotten.
+
+mod common;
+
+use std::cell::RefCell;
+use std::net::TcpStream;
+use std::rc::Rc;
+use std::time::Duration;
+
+use common::{assert_quiet, until};
+use eventloop::{
+    Accept, EventLoop, Intents, Listener, Place, Progress, Ready, Session, SocketOptions, Stream,
+};
+
+#[derive(Default)]
+struct Seen {
+    served: Vec<(Stream, Place)>,
+    full: usize,
+}
+
+struct Server(Listener, Rc<RefCell<Seen>>);
+
+impl Session for Server {
+    fn intents(&self, want: &mut Intents<'_>) {
+        self.0.intents(want);
+    }
+
+    fn advance(&mut self, ready: &Ready<'_>) -> Progress {
+        let seen = &mut *self.1.borrow_mut();
+        loop {
+            match self.0.accept(ready) {
+                Accept::Client { stream, place, .. } => seen.served.push((stream, place)),
+                Accept::Full => {
+                    seen.full += 1;
+                    return Progress::Continue;
+                }
+                Accept::Blocked | Accept::Exhausted(_) => return Progress::Continue,
+            }
+        }
+    }
+}
+
+fn serve(places: usize) -> (EventLoop, Rc<RefCell<Seen>>, impl Fn() -> TcpStream) {
+    let listener = Listener::bind("127.0.0.1:0".parse().unwrap(), SocketOptions::default()).unwrap();
+    let address = listener.local_addr().unwrap();
+    let seen = Rc::new(RefCell::new(Seen::default()));
+    let mut event_loop = EventLoop::new().unwrap();
+    event_loop.spawn(Server(listener.with_places(places), seen.clone()));
+    event_loop.turn(Some(Duration::ZERO)).unwrap();
+    (event_loop, seen, move || TcpStream::connect(address).unwrap())
+}
+
+#[test]
+fn a_place_that_becomes_free_goes_to_the_next_client() {
+    let (mut event_loop, seen, client) = serve(2);
+    let _clients: Vec<TcpStream> = (0..5).map(|_| client()).collect();
+    until(&mut event_loop, || seen.borrow().served.len() == 2);
+    for _ in 0..3 {
+        until(&mut event_loop, || seen.borrow().full > 0);
+        assert_quiet(&mut event_loop);
+        assert_eq!(seen.borrow().served.len(), 2);
+        seen.borrow_mut().full = 0;
+        let left = seen.borrow_mut().served.remove(0);
+        drop(left);
+        until(&mut event_loop, || seen.borrow().served.len() == 2);
+    }
+    assert_quiet(&mut event_loop);
+    assert_eq!(seen.borrow().full, 0, "nobody waits any more");
+}
+
+#[test]
+fn nobody_waits_when_the_last_place_is_taken() {
+    let (mut event_loop, seen, client) = serve(1);
+    let _client = client();
+    until(&mut event_loop, || seen.borrow().served.len() == 1);
+    assert_quiet(&mut event_loop);
+    assert_eq!(seen.borrow().full, 0);
+    let _late = client();
+    until(&mut event_loop, || seen.borrow().full == 1);
+    assert_quiet(&mut event_loop);
+}
+
+#[test]
+fn a_crowd_is_accepted_in_bounded_batches() {
+    let (mut event_loop, seen, client) = serve(1000);
+    let _clients: Vec<TcpStream> = (0..100).map(|_| client()).collect();
+    event_loop.turn(None).unwrap();
+    let first = seen.borrow().served.len();
+    assert!((1..100).contains(&first), "{first} in one turn");
+    until(&mut event_loop, || seen.borrow().served.len() == 100);
+}
+
+#[test]
+fn accepted_connections_have_the_options_of_the_listener() {
+    let (mut event_loop, seen, client) = serve(1);
+    let _client = client();
+    until(&mut event_loop, || seen.borrow().served.len() == 1);
+    let seen = seen.borrow();
+    let (stream, _) = &seen.served[0];
+    assert!(stream.nodelay().unwrap());
+    assert!(rustix::net::sockopt::socket_oobinline(&**stream).unwrap(), "an urgent byte stays in band");
+}
