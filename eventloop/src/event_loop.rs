@@ -303,8 +303,17 @@ impl Waker {
 
 impl Core {
     pub(crate) fn spawn(self: &Rc<Self>, session: Box<dyn Session>) -> Waker {
-        let entry = Entry { session: Some(session), queued: false, registered: Vec::new() };
+        self.spawn_with(|_| session)
+    }
+
+    /// The name is given first, as an empty entry, because `make` may use handles.
+    pub(crate) fn spawn_with(self: &Rc<Self>, make: impl FnOnce(Waker) -> Box<dyn Session>) -> Waker {
+        let entry = Entry { session: None, queued: false, registered: Vec::new() };
         let id = self.sessions.borrow_mut().insert(entry);
+        let session = make(self.waker(id));
+        if let Some(entry) = self.sessions.borrow_mut().get_mut(id) {
+            entry.session = Some(session);
+        }
         self.enqueue(id);
         self.waker(id)
     }

@@ -125,6 +125,11 @@ impl<'a> Ready<'a> {
         self.core.spawn(Box::new(session))
     }
 
+    /// The same for a session that has to be known to others: `make` gets what will wake it.
+    pub fn spawn_with<S: Session + 'static>(&self, make: impl FnOnce(Waker) -> S) {
+        self.core.spawn_with(|waker| Box::new(make(waker)));
+    }
+
     /// What wakes this session, to be given to whoever may have a reason to.
     #[must_use]
     pub fn waker(&self) -> Waker {

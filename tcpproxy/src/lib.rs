@@ -71,4 +71,4 @@ pub mod relay;
 mod session;
 
 pub use config::Config;
-pub use proxy::{Proxy, StartError};
+pub use proxy::{Proxy, StartError, Statistics};

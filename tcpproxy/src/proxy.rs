@@ -18,6 +18,7 @@ use tracing::{info, warn};
 use crate::Config;
 use crate::descriptors;
 use crate::destination::Destination;
+use crate::ending::By;
 use crate::session::{Client, Session};
 
 /// A proxy that listens. [`run`](Proxy::run) serves until it is stopped.
@@ -37,6 +38,20 @@ pub struct Proxy {
     shared: Rc<Shared>,
 }
 
+/// What a [`Proxy`] has done so far.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Statistics {
+    /// Sessions there are now.
+    pub active: usize,
+    /// Sessions that are over, however they ended.
+    pub ended: u64,
+    /// Bytes that servers have been given, in all sessions.
+    pub up: u64,
+    /// Bytes that clients have been given, in all sessions.
+    pub down: u64,
+}
+
 /// Why a proxy could not start: what was tried, and what the system said.
 #[derive(Debug)]
 pub struct StartError {
@@ -53,7 +68,7 @@ pub(crate) struct Shared {
     pub(crate) somebody_waits: Cell<bool>,
     pool: Pool,
     handle: Handle,
-    active: Cell<usize>,
+    statistics: Cell<Statistics>,
 }
 
 /// The proxy was asked to stop, and this is when it stops waiting for sessions to end.
@@ -103,7 +118,7 @@ impl Proxy {
             somebody_waits: Cell::default(),
             pool: Pool::new(config.buffer_size, limit.saturating_mul(2)),
             handle: event_loop.handle(),
-            active: Cell::default(),
+            statistics: Cell::default(),
             config,
         });
         let reception = Reception {
@@ -153,10 +168,17 @@ impl Proxy {
         self.event_loop.turn(timeout)
     }
 
-    /// How many sessions there are.
+    /// What the proxy has done so far.
     #[must_use]
-    pub fn active(&self) -> usize {
-        self.shared.active.get()
+    pub fn statistics(&self) -> Statistics {
+        self.shared.statistics.get()
+    }
+
+    /// Whether the proxy serves or may serve anybody: not any more when it has been stopped and the last
+    /// session is over.
+    #[must_use]
+    pub fn is_running(&self) -> bool {
+        self.event_loop.sessions() > 0
     }
 
     /// Admits nobody any more, lets the sessions go on for the drain timeout, and then resets those
@@ -168,14 +190,31 @@ impl Proxy {
 
 impl Shared {
     pub(crate) fn session_began(&self) {
-        self.active.set(self.active.get() + 1);
+        self.change_statistics(|statistics| statistics.active += 1);
     }
 
     pub(crate) fn session_ended(&self) {
-        self.active.set(self.active.get() - 1);
-        if self.active.get() == 0 && self.stop.get().is_some() {
+        self.change_statistics(|statistics| {
+            statistics.active -= 1;
+            statistics.ended += 1;
+        });
+        if self.statistics.get().active == 0 && self.stop.get().is_some() {
             self.handle.wake_all(); // whoever waits for the end of the last session
         }
+    }
+
+    /// So many bytes from this side were delivered.
+    pub(crate) fn count(&self, from: By, bytes: usize) {
+        self.change_statistics(|statistics| match from {
+            By::Client => statistics.up += bytes as u64,
+            _ => statistics.down += bytes as u64,
+        });
+    }
+
+    fn change_statistics(&self, change: impl FnOnce(&mut Statistics)) {
+        let mut statistics = self.statistics.get();
+        change(&mut statistics);
+        self.statistics.set(statistics);
     }
 
     /// A session gives up its place for whoever waits. One does; the others may keep theirs.
@@ -186,7 +225,7 @@ impl Shared {
     fn stop(&self) {
         let now = Instant::now();
         let at = if self.stop.get().is_some() { now } else { now + self.config.drain_timeout };
-        info!(sessions = self.active.get(), "stopping");
+        info!(sessions = self.statistics.get().active, "stopping");
         self.stop.set(Some(Stop(at)));
         self.handle.wake_all();
     }
@@ -233,7 +272,7 @@ impl Reception {
         }
         if !std::mem::replace(&mut self.told_that_somebody_waits, true) {
             warn!(
-                serving = self.shared.active.get(),
+                serving = self.shared.statistics.get().active,
                 "all places are taken and a client is waiting; --max-clients serves more"
             );
         }
@@ -263,14 +302,17 @@ impl eventloop::Session for StopOnSignal {
         while self.signals.advance(ready).is_some() {
             self.shared.stop();
         }
-        let over = self.shared.stop.get().is_some() && self.shared.active.get() == 0;
+        let over = self.shared.stop.get().is_some() && self.shared.statistics.get().active == 0;
         if over { Progress::Done } else { Progress::Continue }
     }
 }
 
 impl fmt::Debug for Proxy {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Proxy").field("local_addr", &self.local_addr).field("active", &self.active()).finish()
+        f.debug_struct("Proxy")
+            .field("local_addr", &self.local_addr)
+            .field("statistics", &self.statistics())
+            .finish()
     }
 }
 

@@ -78,8 +78,10 @@ pub enum Ending {
 #[must_use = "a failure is told only once"]
 #[derive(Debug, Default)]
 pub struct Step {
-    /// Bytes that came in or went out.
-    pub moved: usize,
+    /// Bytes that came in.
+    pub received: usize,
+    /// Bytes that went out.
+    pub delivered: usize,
     /// The source failed with this.
     pub source_error: Option<io::Error>,
     /// The sink failed with this.
@@ -214,7 +216,7 @@ impl Relay {
             Ok(Fill::Read(n)) => {
                 self.readable = n == room;
                 self.received += n as u64;
-                step.moved += n;
+                step.received += n;
             }
             Ok(Fill::Blocked) => self.readable = false,
             Ok(Fill::Full) => {}
@@ -236,7 +238,7 @@ impl Relay {
             Ok(Drain::Wrote(n)) => {
                 self.writable = self.slot.is_empty();
                 self.delivered += n as u64;
-                step.moved += n;
+                step.delivered += n;
             }
             Ok(Drain::Blocked) => self.writable = false,
             Ok(Drain::Empty) => {}

@@ -218,8 +218,9 @@ impl Session {
 
     /// Takes note of a step of the relay between these sides; `true` if one of them has failed.
     fn take_note(&mut self, source: By, sink: By, step: relay::Step, now: Instant) -> bool {
-        if step.moved > 0 {
+        if step.received + step.delivered > 0 {
             self.active = now;
+            self.shared.count(source, step.delivered);
         }
         let failures = [(source, step.source_error), (sink, step.sink_error)];
         let mut failed = false;

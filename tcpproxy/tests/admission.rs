@@ -50,7 +50,7 @@ fn as_many_are_served_at_once_as_there_are_places() {
     let fourth = stage.client();
     stage.send(&fourth, b"4");
     stage.settle();
-    assert_eq!(stage.proxy.active(), 3);
+    assert_eq!(stage.proxy.statistics().active, 3);
     assert!(stage.origin.accept().is_err());
     let (client, server) = sessions.remove(1);
     fin(&client);
@@ -71,7 +71,7 @@ fn without_a_limit_hundreds_are_served() {
         stage.send(client, b"x");
         assert_eq!(stage.receive(server, 1), b"x");
     }
-    assert_eq!(stage.proxy.active(), 300);
+    assert_eq!(stage.proxy.statistics().active, 300);
 }
 
 #[test]
@@ -117,7 +117,7 @@ fn a_session_that_moves_bytes_or_holds_some_does_not_yield() {
     for _ in 0..3 {
         stage.assert_quiet();
     }
-    assert_eq!(stage.proxy.active(), 1);
+    assert_eq!(stage.proxy.statistics().active, 1);
     assert!(stage.receive(&server, sent) == stage::counting(0, sent));
 }
 
@@ -134,7 +134,7 @@ fn only_as_many_yield_as_wait() {
     stage.send(&newcomer, b"new");
     let _server = stage.until_served(b"new");
     stage.assert_quiet();
-    assert_eq!(stage.proxy.active(), 3, "one has yielded, and one was admitted");
+    assert_eq!(stage.proxy.statistics().active, 3, "one has yielded, and one was admitted");
 }
 
 #[test]

@@ -148,7 +148,7 @@ fn a_stalled_client_hears_of_the_servers_reset_when_it_reads_again() {
     stage.settle();
     drop(server); // with an unread byte, so the kernel resets
     stage.assert_quiet();
-    assert_eq!(stage.proxy.active(), 1, "the client is given time");
+    assert_eq!(stage.proxy.statistics().active, 1, "the client is given time");
     let (got, end) = stage.drain(&client);
     assert!(got == counting(0, got.len()) && got.len() <= sent);
     assert_eq!(end, End::Reset);
@@ -300,7 +300,7 @@ fn a_client_that_resets_while_the_server_is_being_reached_is_forgotten_at_once()
         let client = stage.client();
         stage.send(&client, sent);
         stage.settle();
-        assert_eq!(stage.proxy.active(), 1);
+        assert_eq!(stage.proxy.statistics().active, 1);
         reset(client);
         stage.until_over();
     }

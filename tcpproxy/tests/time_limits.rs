@@ -34,7 +34,7 @@ fn bytes_in_either_direction_keep_a_session_from_being_idle() {
         assert_eq!(stage.receive(&client, 1), b"x");
         stage.proxy.turn(Some(WHILE)).unwrap();
     }
-    assert_eq!(stage.proxy.active(), 1);
+    assert_eq!(stage.proxy.statistics().active, 1);
 }
 
 #[test]
@@ -43,7 +43,7 @@ fn a_silent_half_closed_session_is_reset_when_its_time_is_up() {
         let mut stage = Stage::with(|config| Config { half_close_timeout: Some(SHORT), ..config });
         let (client, server) = stage.session();
         stage.proxy.turn(Some(SHORT)).unwrap(); // open in both directions it has all the time there is
-        assert_eq!(stage.proxy.active(), 1);
+        assert_eq!(stage.proxy.statistics().active, 1);
         let (finished, live) = if client_finishes { (&client, &server) } else { (&server, &client) };
         fin(finished);
         assert_eq!(stage.drain(live), (vec![], End::Fin));
@@ -92,7 +92,7 @@ fn a_slow_side_has_its_full_time_from_the_moment_the_other_fails() {
     stage.proxy.turn(Some(SHORT * 2)).unwrap(); // nothing has moved for longer than that
     reset(client);
     stage.proxy.turn(None).unwrap();
-    assert_eq!(stage.proxy.active(), 1, "it is not cut at once");
+    assert_eq!(stage.proxy.statistics().active, 1, "it is not cut at once");
     assert_eq!(stage.drain(&server).1, End::Reset);
 }
 

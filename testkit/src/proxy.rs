@@ -40,6 +40,20 @@ impl Proxy {
         ProxyCommand { program: program.as_ref().to_owned(), arguments: Vec::new() }
     }
 
+    /// An example program of the package whose test is running: cargo puts it beside the tests.
+    ///
+    /// # Panics
+    ///
+    /// When it is not there: `cargo test` builds examples, but `cargo test --test NAME` does not.
+    pub fn example(name: &str) -> ProxyCommand {
+        let test = std::env::current_exe().expect("a running program has a path");
+        let directory =
+            test.parent().and_then(|deps| deps.parent()).expect("tests are built in PROFILE/deps");
+        let program = directory.join("examples").join(name);
+        assert!(program.exists(), "{} is missing: cargo build --example {name}", program.display());
+        Self::command(program)
+    }
+
     /// Where to connect: the address it listens on, or the loopback address if it listens on all.
     pub const fn address(&self) -> SocketAddr {
         self.address
@@ -186,7 +200,7 @@ impl ProxyCommand {
     }
 
     /// Starts a proxy that announces itself: its first line on standard output is
-    /// `listening on ADDR:PORT, forwarding to HOST:PORT`.
+    /// `listening on ADDR:PORT`, and maybe a comma and more.
     ///
     /// # Errors
     ///
@@ -312,7 +326,7 @@ impl Log {
 
 /// The address in `listening on ADDR:PORT, forwarding to …`.
 fn announced_address(line: &str) -> Option<SocketAddr> {
-    line.strip_prefix("listening on ")?.split_once(", forwarding to ")?.0.parse().ok()
+    line.strip_prefix("listening on ")?.split(", ").next()?.parse().ok()
 }
 
 /// A listener on every address is reached at the loopback one.

@@ -179,7 +179,7 @@ impl Stage {
     #[track_caller]
     pub fn until_over(&mut self) {
         let begin = Instant::now();
-        while self.proxy.active() > 0 {
+        while self.proxy.statistics().active > 0 {
             assert!(begin.elapsed() < PATIENCE, "the session does not end");
             self.proxy.turn(Some(Duration::from_millis(20))).unwrap();
         }

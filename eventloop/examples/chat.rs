@@ -1,0 +1,120 @@
+//! A room: what one guest says, all others hear, line by line. Try it with several telnets:
+//! `cargo run --release --example chat -- 7000`.
+
+use std::cell::RefCell;
+use std::io;
+use std::rc::Rc;
+
+use eventloop::{
+    Accept, EventLoop, Intents, Listener, Place, Progress, Ready, Session, SocketOptions, Stream, Waker,
+};
+use ringbuf::{Fill, Pool, Slot};
+
+const GUESTS: usize = 1000;
+/// What may wait of a line that is not complete, or of what a guest has not read yet: 64 KiB.
+const CAPACITY: usize = 64 * 1024;
+
+/// Everybody who is here.
+type Room = Rc<RefCell<Vec<Rc<Seat>>>>;
+
+/// Where others leave what a guest is to hear. A line that does not fit is not left: nobody waits for a
+/// guest who does not read, and memory does not grow.
+struct Seat {
+    heard: RefCell<Slot>,
+    waker: Waker,
+}
+
+struct Door {
+    listener: Listener,
+    pool: Pool,
+    room: Room,
+}
+
+impl Session for Door {
+    fn intents(&self, want: &mut Intents<'_>) {
+        self.listener.intents(want);
+    }
+
+    fn advance(&mut self, ready: &Ready<'_>) -> Progress {
+        while let Accept::Client { stream, place, .. } = self.listener.accept(ready) {
+            let slot = || self.pool.reserve().expect("there are two slots for each place");
+            ready.spawn_with(|waker| {
+                let seat = Rc::new(Seat { heard: RefCell::new(slot()), waker });
+                self.room.borrow_mut().push(seat.clone());
+                Guest { stream, said: slot(), seat, room: self.room.clone(), _place: place }
+            });
+        }
+        Progress::Continue
+    }
+}
+
+struct Guest {
+    stream: Stream,
+    /// What the guest has said of a line that is not complete.
+    said: Slot,
+    seat: Rc<Seat>,
+    room: Room,
+    _place: Place,
+}
+
+impl Session for Guest {
+    fn intents(&self, want: &mut Intents<'_>) {
+        want.read(&self.stream);
+        if !self.seat.heard.borrow().is_empty() {
+            want.write(&self.stream);
+        }
+    }
+
+    fn advance(&mut self, ready: &Ready<'_>) -> Progress {
+        self.converse(ready).unwrap_or(Progress::Done)
+    }
+}
+
+impl Guest {
+    fn converse(&mut self, ready: &Ready<'_>) -> io::Result<Progress> {
+        if ready.is_readable(&self.stream) {
+            let mut searched = self.said.len();
+            if self.said.ring().fill_from(&mut &self.stream)? == Fill::Eof {
+                return Ok(Progress::Done);
+            }
+            while let Some(end) = self.said.ring().find(b"\n", searched) {
+                self.tell_others(end + 1);
+                searched = 0;
+            }
+            if self.said.is_full() {
+                self.tell_others(CAPACITY); // a line without end is passed on in pieces
+            }
+            self.said.settle();
+        }
+        let mut heard = self.seat.heard.borrow_mut();
+        let _ = heard.ring().drain_to(&mut &self.stream)?; // what is not taken now waits
+        heard.settle();
+        Ok(Progress::Continue)
+    }
+
+    fn tell_others(&mut self, len: usize) {
+        let line = &self.said.ring().make_contiguous()[..len];
+        for seat in self.room.borrow().iter().filter(|seat| !Rc::ptr_eq(seat, &self.seat)) {
+            let mut heard = seat.heard.borrow_mut();
+            if heard.free() >= len && heard.ring().push_slice(line) == len {
+                seat.waker.wake();
+            }
+        }
+        self.said.ring().consume(len);
+    }
+}
+
+impl Drop for Guest {
+    fn drop(&mut self) {
+        self.room.borrow_mut().retain(|seat| !Rc::ptr_eq(seat, &self.seat));
+    }
+}
+
+fn main() -> Result<(), Box<dyn std::error::Error>> {
+    let port = std::env::args().nth(1).ok_or("usage: chat PORT")?.parse()?;
+    let listener = Listener::bind_all(port, SocketOptions::default())?.with_places(GUESTS);
+    println!("listening on {}", listener.local_addr()?);
+    let mut event_loop = EventLoop::new()?;
+    event_loop.spawn(Door { listener, pool: Pool::new(CAPACITY, 2 * GUESTS), room: Room::default() });
+    Ok(event_loop.run()?)
+}

@@ -1,0 +1,60 @@
+//! Sends back what it gets, to thousands of clients at once: `cargo run --release --example echo -- 7000`.
+
+use eventloop::{
+    Accept, EventLoop, Intents, Listener, Place, Progress, Ready, Session, SocketOptions, Stream,
+};
+use ringbuf::{Fill, Pool, Slot};
+
+const CLIENTS: usize = 10_000;
+
+struct Server(Listener, Pool);
+
+impl Session for Server {
+    fn intents(&self, want: &mut Intents<'_>) {
+        self.0.intents(want);
+    }
+
+    fn advance(&mut self, ready: &Ready<'_>) -> Progress {
+        while let Accept::Client { stream, place, .. } = self.0.accept(ready) {
+            let slot = self.1.reserve().expect("there are as many slots as places");
+            ready.spawn(Echo { client: stream, slot, finished: false, _place: place });
+        }
+        Progress::Continue
+    }
+}
+
+/// One client. Its ring is lent from the pool only while bytes wait in it.
+struct Echo {
+    client: Stream,
+    slot: Slot,
+    finished: bool,
+    _place: Place,
+}
+
+impl Session for Echo {
+    fn intents(&self, want: &mut Intents<'_>) {
+        if !self.finished && !self.slot.is_full() {
+            want.read(&self.client);
+        }
+        if !self.slot.is_empty() {
+            want.write(&self.client);
+        }
+    }
+
+    fn advance(&mut self, ready: &Ready<'_>) -> Progress {
+        let filled = ready.is_readable(&self.client).then(|| self.slot.ring().fill_from(&mut &self.client));
+        self.finished |= matches!(filled, Some(Ok(Fill::Eof) | Err(_)));
+        let failed = self.slot.ring().drain_to(&mut &self.client).is_err(); // what is not taken now waits
+        self.slot.settle();
+        if failed || self.finished && self.slot.is_empty() { Progress::Done } else { Progress::Continue }
+    }
+}
+
+fn main() -> Result<(), Box<dyn std::error::Error>> {
+    let port = std::env::args().nth(1).ok_or("usage: echo PORT")?.parse()?;
+    let listener = Listener::bind_all(port, SocketOptions::default())?.with_places(CLIENTS);
+    println!("listening on {}", listener.local_addr()?);
+    let mut event_loop = EventLoop::new()?;
+    event_loop.spawn(Server(listener, Pool::new(16 * 1024, CLIENTS)));
+    Ok(event_loop.run()?)
+}

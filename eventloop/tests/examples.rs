@@ -1,0 +1,83 @@
+//! The example programs do what their first lines say.
+
+#![allow(clippy::unwrap_used)] // a test that cannot go on says so by failing
+
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::{Shutdown, TcpStream};
+use std::time::{Duration, Instant};
+
+use testkit::peer::churn;
+use testkit::proxy::Proxy;
+
+/// Longer than any machine takes.
+const PATIENCE: Duration = Duration::from_secs(30);
+
+fn connect(server: &Proxy) -> TcpStream {
+    let stream = TcpStream::connect(server.address()).unwrap();
+    stream.set_read_timeout(Some(PATIENCE)).unwrap();
+    stream
+}
+
+#[test]
+fn echo_sends_back_what_it_gets_to_a_thousand_clients_at_once() {
+    let server = Proxy::example("echo").arg("0").start().unwrap();
+    let mut clients: Vec<TcpStream> = (0..1000).map(|_| connect(&server)).collect();
+    for (number, client) in clients.iter_mut().enumerate() {
+        client.write_all(format!("I am {number}").as_bytes()).unwrap();
+        client.shutdown(Shutdown::Write).unwrap();
+    }
+    for (number, client) in clients.iter_mut().enumerate() {
+        let mut got = String::new();
+        client.read_to_string(&mut got).unwrap();
+        assert_eq!(got, format!("I am {number}"));
+    }
+    churn(server.address(), 20, 1_000_000).unwrap();
+}
+
+/// A guest who has a seat in the chat room: the server has a descriptor for it.
+fn join(server: &Proxy) -> BufReader<TcpStream> {
+    let (before, begin) = (server.descriptors().unwrap(), Instant::now());
+    let guest = connect(server);
+    while server.descriptors().unwrap() == before {
+        assert!(begin.elapsed() < PATIENCE, "the guest is not let in");
+        std::thread::sleep(Duration::from_millis(1)); // nobody tells, so look again
+    }
+    BufReader::new(guest)
+}
+
+fn hear(guest: &mut BufReader<TcpStream>) -> String {
+    let mut line = String::new();
+    guest.read_line(&mut line).unwrap();
+    line
+}
+
+#[test]
+fn chat_passes_on_whole_lines_to_everybody_else() {
+    let server = Proxy::example("chat").arg("0").start().unwrap();
+    let mut guests: Vec<_> = (0..4).map(|_| join(&server)).collect();
+    guests[0].get_ref().write_all(b"first line\nsecond li").unwrap();
+    guests[0].get_ref().write_all(b"ne\n").unwrap();
+    for guest in &mut guests[1..] {
+        assert_eq!(hear(guest), "first line\n");
+        assert_eq!(hear(guest), "second line\n");
+    }
+    drop(guests.remove(1));
+    guests[1].get_ref().write_all(b"who is left?\n").unwrap();
+    assert_eq!(hear(&mut guests[0]), "who is left?\n", "and nothing of what it said itself");
+    assert_eq!(hear(&mut guests[2]), "who is left?\n");
+}
+
+#[test]
+fn chat_does_not_wait_for_a_guest_who_does_not_read() {
+    let server = Proxy::example("chat").arg("0").start().unwrap();
+    let (speaker, deaf, mut listener) = (join(&server), join(&server), join(&server));
+    let before = server.resident().unwrap();
+    let line = "x".repeat(999) + "\n";
+    for _ in 0..20_000 {
+        speaker.get_ref().write_all(line.as_bytes()).unwrap();
+        assert_eq!(hear(&mut listener), line);
+    }
+    let grown = server.resident().unwrap().saturating_sub(before);
+    assert!(grown < 2_000_000, "{grown} bytes more after 20 MB that somebody did not read");
+    drop(deaf);
+}
