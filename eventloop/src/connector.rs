@@ -11,7 +11,7 @@ use rustix::io::Errno;
 use socket2::{Domain, Protocol, SockRef, Socket, Type};
 
 use crate::exhaustion::{RETRY, is_exhaustion};
-use crate::{Intents, Ready, SocketOptions, Source, Stream};
+use crate::{Intents, Lookup, Ready, SocketOptions, Source, Stream};
 
 /// An attempt to reach one of several addresses of the same host, after RFC 8305 ("happy eyeballs").
 ///
@@ -22,6 +22,8 @@ use crate::{Intents, Ready, SocketOptions, Source, Stream};
 /// [`intents`](Connector::intents) and calls [`advance`](Connector::advance). Dropping it gives up.
 #[derive(Debug)]
 pub struct Connector {
+    /// Until the addresses are known.
+    lookup: Option<Lookup>,
     untried: VecDeque<SocketAddr>,
     attempts: Vec<Attempt>,
     failures: Vec<(SocketAddr, io::Error)>,
@@ -60,6 +62,8 @@ pub struct Connected {
 /// Why no address could be reached: every attempt with its error.
 #[derive(Debug)]
 pub struct ConnectError {
+    /// Why the addresses are not known, if that was the matter.
+    pub unresolved: Option<io::Error>,
     /// The addresses in the order in which they failed, and why.
     pub attempts: Vec<(SocketAddr, io::Error)>,
 }
@@ -79,6 +83,7 @@ impl Connector {
     #[must_use]
     pub fn new(addresses: &[SocketAddr], timeout: Duration, options: SocketOptions, now: Instant) -> Self {
         Self {
+            lookup: None,
             untried: interleave(addresses),
             attempts: Vec::new(),
             failures: Vec::new(),
@@ -90,8 +95,18 @@ impl Connector {
         }
     }
 
-    /// Declares what the attempts under way wait for.
+    /// Prepares to connect to one of the addresses that `lookup` brings, within `timeout` of `now`, the
+    /// lookup included.
+    #[must_use]
+    pub fn by_name(lookup: Lookup, timeout: Duration, options: SocketOptions, now: Instant) -> Self {
+        Self { lookup: Some(lookup), ..Self::new(&[], timeout, options, now) }
+    }
+
+    /// Declares what the lookup or the attempts under way wait for.
     pub fn intents(&self, want: &mut Intents<'_>) {
+        if let Some(lookup) = &self.lookup {
+            lookup.intents(want);
+        }
         for attempt in &self.attempts {
             want.write(&attempt.stream);
         }
@@ -101,8 +116,22 @@ impl Connector {
         }
     }
 
-    /// Looks after the attempts under way and starts the next one if it is time.
+    /// Looks after the lookup or the attempts under way and starts the next one if it is time.
     pub fn advance(&mut self, ready: &Ready<'_>) -> Connect {
+        if let Some(lookup) = &mut self.lookup {
+            let late =
+                || Err(io::Error::new(ErrorKind::TimedOut, format!("no answer within {:?}", self.timeout)));
+            match lookup.advance(ready).or_else(|| (self.deadline <= ready.now()).then(late)) {
+                None => return Connect::Pending,
+                Some(Err(error)) => {
+                    return Connect::Failed(ConnectError { unresolved: Some(error), attempts: Vec::new() });
+                }
+                Some(Ok(addresses)) => {
+                    self.untried = interleave(&addresses);
+                    self.lookup = None;
+                }
+            }
+        }
         let under_way = self.attempts.len();
         for attempt in std::mem::take(&mut self.attempts) {
             if !ready.is_writable(&attempt.stream) {
@@ -134,7 +163,7 @@ impl Connector {
         if let (Some(error), Some(address)) = (self.lacking.take(), self.untried.pop_front()) {
             self.failures.push((address, error));
         }
-        ConnectError { attempts: std::mem::take(&mut self.failures) }
+        ConnectError { unresolved: None, attempts: std::mem::take(&mut self.failures) }
     }
 
     /// Starts one attempt. Over loopback it often succeeds or fails at once, so it is looked at once.
@@ -195,8 +224,21 @@ impl Connector {
     }
 }
 
+impl ConnectError {
+    /// Whether nobody has answered, rather than refused.
+    #[must_use]
+    pub fn is_timeout(&self) -> bool {
+        let mut errors =
+            self.unresolved.iter().chain(self.attempts.iter().map(|(_, error)| error)).peekable();
+        errors.peek().is_some() && errors.all(|error| error.kind() == ErrorKind::TimedOut)
+    }
+}
+
 impl fmt::Display for ConnectError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if let Some(error) = &self.unresolved {
+            return write!(f, "the name cannot be resolved: {error}");
+        }
         if self.attempts.is_empty() {
             return f.write_str("the host has no address");
         }

@@ -12,7 +12,8 @@ use std::time::{Duration, Instant};
 
 use common::{PATIENCE, assert_quiet, reset, until};
 use eventloop::{
-    Connect, ConnectError, Connected, Connector, EventLoop, Intents, Progress, Ready, Session, SocketOptions,
+    Connect, ConnectError, Connected, Connector, EventLoop, Intents, Progress, Ready, Resolver, Session,
+    SocketOptions,
 };
 
 type Outcome = Rc<RefCell<Option<Result<Connected, ConnectError>>>>;
@@ -164,4 +165,22 @@ fn read_to_end_or_reset(connected: &Connected, got: &mut Vec<u8>) -> Option<Erro
             Err(error) => return Some(error.kind()),
         }
     }
+}
+
+#[test]
+fn a_name_is_looked_up_first_within_the_same_deadline() {
+    let by_name = |host, port| {
+        let lookup = Resolver::new().lookup(host, port);
+        let connector = Connector::by_name(lookup, PATIENCE, SocketOptions::default(), Instant::now());
+        let (mut event_loop, outcome) = (EventLoop::new().unwrap(), Outcome::default());
+        event_loop.spawn(Connecting(connector, outcome.clone()));
+        until(&mut event_loop, || outcome.borrow().is_some());
+        outcome.take().unwrap()
+    };
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap();
+    assert_eq!(by_name("127.0.0.1", address.port()).unwrap().address, address);
+    assert_eq!(by_name("localhost", address.port()).unwrap().address, address);
+    let error = by_name("a.name.that.does.not.exist.invalid", 80).unwrap_err();
+    assert!(error.unresolved.is_some() && error.attempts.is_empty() && !error.is_timeout(), "{error}");
 }
