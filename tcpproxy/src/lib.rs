@@ -69,6 +69,8 @@ pub mod log;
 mod proxy;
 pub mod relay;
 mod session;
+pub mod tunnel;
+pub mod wire;
 
 pub use config::Config;
 pub use proxy::{Proxy, StartError, Statistics};

@@ -1,0 +1,168 @@
+//! One connection with a ring in each direction, for programs that understand what they carry.
+//!
+//! ```text
+//!            fill                               flush
+//!   peer ───────────▶ input ──▶ the program ──▶ output ───────────▶ peer
+//! ```
+//!
+//! A [`Relay`](crate::relay::Relay) carries bytes from one connection to another as they are. Whoever
+//! parses them on the way, or answers them, has a wire to each peer, and moves bytes from one's input
+//! to another's output.
+
+use std::time::Instant;
+
+use eventloop::{Intents, Ready, Stream};
+use ringbuf::{Drain, Fill, Slot};
+
+/// A connection, what its peer has sent that nobody has used yet, and what the peer is to get.
+///
+/// Its session passes on [`intents`](Self::intents), and in each step calls [`fill`](Self::fill), does its
+/// work, and calls [`flush`](Self::flush). Where a step has changed something there may be more to do
+/// without any news from the kernel: the session then wakes itself for another one.
+///
+/// Invariants:
+/// - Nothing is read that was not found readable, and after the stream has refused bytes nothing is
+///   written until it is found writable.
+/// - Between steps there are rings only for bytes that wait.
+#[derive(Debug)]
+pub struct Wire {
+    /// What the peer has sent.
+    pub input: Slot,
+    /// What the peer is to get.
+    pub output: Slot,
+    stream: Stream,
+    /// What the peer sends has ended.
+    ended: Option<End>,
+    /// A write has failed: the peer gets nothing any more, but what it sent before can be read.
+    deaf: bool,
+    /// The stream has refused bytes since it was found writable.
+    blocked: bool,
+    farewell: Option<Farewell>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum End {
+    Finished,
+    Failed,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Farewell {
+    reset: bool,
+    until: Instant,
+    /// The kernel has all bytes, and was told what is to come after them.
+    told: bool,
+}
+
+impl Wire {
+    /// A wire to the peer of a new connection, with the rights to two rings.
+    #[must_use]
+    pub fn new(stream: Stream, input: Slot, output: Slot) -> Self {
+        Self { input, output, stream, ended: None, deaf: false, blocked: false, farewell: None }
+    }
+
+    /// The connection.
+    #[must_use]
+    pub fn stream(&self) -> &Stream {
+        &self.stream
+    }
+
+    /// Declares that what fits is to be read and what waits is to be written.
+    pub fn intents(&self, want: &mut Intents<'_>) {
+        if !self.has_failed() {
+            want.hangup(&self.stream);
+        }
+        if self.ended.is_none() && !self.input.is_full() {
+            want.read(&self.stream);
+        }
+        let resetting = self.farewell.is_some_and(|farewell| farewell.reset && farewell.told);
+        if resetting || !self.output.is_empty() {
+            want.write(&self.stream);
+        }
+        if let Some(farewell) = self.farewell {
+            want.deadline(farewell.until);
+        }
+    }
+
+    /// Reads once, if there is something and room for it. Returns whether that changed anything.
+    pub fn fill(&mut self, ready: &Ready<'_>) -> bool {
+        let due = ready.is_readable(&self.stream) || ready.is_hung_up(&self.stream);
+        if !due || self.ended.is_some() || self.input.is_full() {
+            return false;
+        }
+        match self.input.ring().fill_from(&mut &self.stream) {
+            Ok(Fill::Read(_)) => {}
+            // The error that would tell the end from a reset has been used up by the write that met it.
+            Ok(Fill::Eof) if self.deaf => self.ended = Some(End::Failed),
+            Ok(Fill::Eof) => self.ended = Some(End::Finished),
+            Ok(Fill::Blocked | Fill::Full) => return false,
+            Err(_) => self.ended = Some(End::Failed),
+        }
+        true
+    }
+
+    /// Writes once, if something waits and the stream takes it, and gives back the rings that hold
+    /// nothing. Returns whether that changed anything. After a failure what waits is lost.
+    pub fn flush(&mut self, ready: &Ready<'_>) -> bool {
+        self.blocked &= !ready.is_writable(&self.stream);
+        let mut changed = false;
+        if !self.blocked && !self.output.is_empty() {
+            match self.output.ring().drain_to(&mut &self.stream) {
+                Ok(Drain::Wrote(_)) => changed = true,
+                Ok(Drain::Blocked | Drain::Empty) => {}
+                Err(_) => {
+                    self.output.discard();
+                    changed = !std::mem::replace(&mut self.deaf, true);
+                }
+            }
+            self.blocked = !self.output.is_empty();
+        }
+        self.input.settle();
+        self.output.settle();
+        changed
+    }
+
+    /// Whether the peer has ended what it sends, properly or not; what came before may still wait.
+    #[must_use]
+    pub fn has_ended(&self) -> bool {
+        self.ended.is_some()
+    }
+
+    /// Whether the connection has failed, so that the peer gets nothing any more.
+    #[must_use]
+    pub fn has_failed(&self) -> bool {
+        self.deaf || self.ended == Some(End::Failed)
+    }
+
+    /// From now on the wire only takes leave: what waits goes out, then FIN. What the peer still sends is
+    /// forgotten until it has finished too, or until `until`: a close with unread bytes would reset, and
+    /// could overtake what the peer has yet to receive (RFC 9112, section 9.6).
+    pub fn finish(&mut self, until: Instant) {
+        self.farewell = Some(Farewell { reset: false, until, told: false });
+    }
+
+    /// From now on the wire only takes leave: what waits goes out, then RST as soon as the kernel has
+    /// sent it, at `until` at the latest. So the peer cannot take a part for the whole.
+    pub fn reset(&mut self, until: Instant) {
+        self.farewell = Some(Farewell { reset: true, until, told: false });
+    }
+
+    /// Gets on with taking leave, after [`flush`](Self::flush). Returns whether the wire can be dropped.
+    pub fn has_left(&mut self, ready: &Ready<'_>) -> bool {
+        let Some(farewell) = &mut self.farewell else { return false };
+        let sent = farewell.told && ready.is_writable(&self.stream);
+        if !farewell.told && self.output.is_empty() {
+            farewell.told = true;
+            // Who is gone already does not hear it, and shows as failed or late.
+            let _ = if farewell.reset { self.stream.watch_send_queue() } else { self.stream.finish() };
+        }
+        self.input.discard();
+        let left = if farewell.reset { sent } else { farewell.told && self.ended.is_some() };
+        let reset = farewell.reset;
+        let over = left || farewell.until <= ready.now() || self.has_failed();
+        if over && reset {
+            let _ = self.stream.reset_on_close();
+        }
+        over
+    }
+}
