@@ -1,0 +1,226 @@
+//! The heads of messages: from bytes to requests and responses, what a proxy changes in them, and back.
+
+use std::io::Write as _;
+
+use http::header::{CONNECTION, CONTENT_LENGTH, COOKIE, HOST, SET_COOKIE, TRANSFER_ENCODING, VIA};
+use http::header::{HeaderMap, HeaderName, HeaderValue};
+use http::{Request, Response, StatusCode, Version};
+use httparse::Status;
+use ringbuf::Slot;
+
+use crate::body::Framing;
+
+/// Takes the heads of messages out of a ring, one after the other.
+///
+/// It remembers how far it has looked for the end of a head, so that one which comes byte by byte costs linear time.
+#[derive(Debug)]
+pub struct HeadReader {
+    longest: usize,
+    searched: usize,
+}
+
+/// Why there is no head.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum HeadError {
+    /// It does not end within the longest length.
+    TooLong,
+    /// It is not the head of an HTTP/1 message.
+    Malformed,
+}
+
+/// The most fields that are accepted.
+const MOST_FIELDS: usize = 128;
+/// Fields that concern one connection only (RFC 9110, section 7.6.1).
+const HOP_BY_HOP: &str = "connection keep-alive proxy-authenticate proxy-authorization proxy-connection te trailer \
+                          transfer-encoding upgrade";
+
+impl HeadReader {
+    /// A reader of heads of at most `longest` bytes.
+    #[must_use]
+    pub fn new(longest: usize) -> Self {
+        Self { longest, searched: 0 }
+    }
+
+    /// The next request, if its head has come to the end.
+    ///
+    /// # Errors
+    ///
+    /// Why there will never be one.
+    pub fn request(&mut self, from: &mut Slot) -> Result<Option<Request<()>>, HeadError> {
+        self.take(from, request)
+    }
+
+    /// The next response, if its head has come to the end.
+    ///
+    /// # Errors
+    ///
+    /// Why there will never be one.
+    pub fn response(&mut self, from: &mut Slot) -> Result<Option<Response<()>>, HeadError> {
+        self.take(from, response)
+    }
+
+    fn take<T>(
+        &mut self,
+        from: &mut Slot,
+        parse: fn(&[u8]) -> Result<(usize, T), HeadError>,
+    ) -> Result<Option<T>, HeadError> {
+        if from.is_empty() {
+            return Ok(None);
+        }
+        let ring = from.ring();
+        match ring.find(b"\r\n\r\n", self.searched) {
+            Some(end) if end + 4 <= self.longest => {
+                let (length, head) = parse(&ring.make_contiguous()[..end + 4])?;
+                ring.consume(length);
+                self.searched = 0;
+                Ok(Some(head))
+            }
+            None if ring.len() < self.longest => {
+                self.searched = ring.len().saturating_sub(3);
+                Ok(None)
+            }
+            _ => Err(HeadError::TooLong),
+        }
+    }
+}
+
+fn request(bytes: &[u8]) -> Result<(usize, Request<()>), HeadError> {
+    let mut fields = [httparse::EMPTY_HEADER; MOST_FIELDS];
+    let mut parsed = httparse::Request::new(&mut fields);
+    let length = complete(parsed.parse(bytes))?;
+    let mut request = Request::new(());
+    *request.method_mut() = parsed.method.and_then(|name| name.parse().ok()).ok_or(HeadError::Malformed)?;
+    *request.uri_mut() = parsed.path.and_then(|target| target.parse().ok()).ok_or(HeadError::Malformed)?;
+    *request.version_mut() = version(parsed.version);
+    *request.headers_mut() = header_map(parsed.headers).ok_or(HeadError::Malformed)?;
+    Ok((length, request))
+}
+
+fn response(bytes: &[u8]) -> Result<(usize, Response<()>), HeadError> {
+    let mut fields = [httparse::EMPTY_HEADER; MOST_FIELDS];
+    let mut parsed = httparse::Response::new(&mut fields);
+    let length = complete(parsed.parse(bytes))?;
+    let mut response = Response::new(());
+    *response.status_mut() =
+        parsed.code.and_then(|code| StatusCode::from_u16(code).ok()).ok_or(HeadError::Malformed)?;
+    *response.version_mut() = version(parsed.version);
+    *response.headers_mut() = header_map(parsed.headers).ok_or(HeadError::Malformed)?;
+    Ok((length, response))
+}
+
+fn complete(parsed: httparse::Result<usize>) -> Result<usize, HeadError> {
+    match parsed {
+        Ok(Status::Complete(length)) => Ok(length),
+        Err(httparse::Error::TooManyHeaders) => Err(HeadError::TooLong),
+        _ => Err(HeadError::Malformed),
+    }
+}
+
+fn version(minor: Option<u8>) -> Version {
+    if minor == Some(0) { Version::HTTP_10 } else { Version::HTTP_11 }
+}
+
+/// One line for each name but `Set-Cookie`: several mean the same (RFC 9110, section 5.3), and are easily overlooked.
+fn header_map(fields: &[httparse::Header<'_>]) -> Option<HeaderMap> {
+    let mut map = HeaderMap::with_capacity(fields.len());
+    for field in fields {
+        let name: HeaderName = field.name.parse().ok()?;
+        let value = HeaderValue::from_bytes(field.value).ok()?;
+        match map.get(&name).filter(|_| name != SET_COOKIE).map(HeaderValue::as_bytes) {
+            Some(before) => {
+                let separator: &[u8] = if name == COOKIE { b"; " } else { b", " };
+                let joined = HeaderValue::from_bytes(&[before, field.value].join(separator)).ok()?;
+                map.insert(name, joined);
+            }
+            None => drop(map.append(name, value)),
+        }
+    }
+    Some(map)
+}
+
+/// Whether the comma-separated members of a list-valued field include this one.
+#[must_use]
+pub fn has_member(fields: &HeaderMap, name: HeaderName, member: &str) -> bool {
+    members(fields, name).any(|one| one.eq_ignore_ascii_case(member))
+}
+
+fn members(fields: &HeaderMap, name: HeaderName) -> impl Iterator<Item = &str> {
+    fields.get(name).and_then(|value| value.to_str().ok()).unwrap_or_default().split(',').map(str::trim)
+}
+
+/// Whether the sender of a message keeps the connection after it.
+#[must_use]
+pub fn keeps(version: Version, fields: &HeaderMap) -> bool {
+    version == Version::HTTP_11 && !has_member(fields, CONNECTION, "close")
+}
+
+/// How the end of the body is found (RFC 9112, section 6.3); `unstated` if the head does not say. `None` if it
+/// contradicts itself: that is how requests are smuggled past those who read them differently.
+#[must_use]
+pub fn framing(version: Version, fields: &HeaderMap, unstated: Framing) -> Option<Framing> {
+    let number = |digits: &str| {
+        digits.bytes().all(|byte| byte.is_ascii_digit()).then(|| digits.parse().ok()).flatten()
+    };
+    match (fields.get(TRANSFER_ENCODING), fields.get(CONTENT_LENGTH)) {
+        (None, None) => Some(unstated),
+        (Some(coding), None) => {
+            let understood =
+                version == Version::HTTP_11 && coding.as_bytes().eq_ignore_ascii_case(b"chunked");
+            understood.then_some(Framing::Chunked)
+        }
+        (None, Some(_)) => {
+            let mut lengths = members(fields, CONTENT_LENGTH).map(number);
+            let length = lengths.next()??;
+            lengths.all(|other| other == Some(length)).then_some(Framing::Length(length))
+        }
+        (Some(_), Some(_)) => None,
+    }
+}
+
+/// Makes fields that have come fit for the next hop: without those that were for this one, with the framing in which
+/// the body goes on, and with a `Via` that names this hop (RFC 9110, section 7.6.3). `Host` stays in any case.
+pub fn pass_on(version: Version, fields: &mut HeaderMap, framing: Framing, name: &str) {
+    let named: Vec<HeaderName> = members(fields, CONNECTION).filter_map(|name| name.parse().ok()).collect();
+    for name in named.into_iter().filter(|name| name != HOST) {
+        fields.remove(name);
+    }
+    for name in HOP_BY_HOP.split_whitespace() {
+        fields.remove(name);
+    }
+    match framing {
+        Framing::Length(length) => drop(fields.insert(CONTENT_LENGTH, length.into())),
+        Framing::Chunked => {
+            fields.remove(CONTENT_LENGTH);
+            fields.insert(TRANSFER_ENCODING, HeaderValue::from_static("chunked"));
+        }
+        Framing::None | Framing::Close => {}
+    }
+    let via = format!("{} {name}", if version == Version::HTTP_10 { "1.0" } else { "1.1" });
+    fields.extend(HeaderValue::try_from(via).ok().map(|via| (VIA, via)));
+}
+
+/// The head of a request to the origin of its URI.
+#[must_use]
+pub fn encode_request(request: &Request<()>) -> Vec<u8> {
+    let target = request.uri().path_and_query().map_or("/", |target| target.as_str());
+    encode(&format!("{} {target} HTTP/1.1", request.method()), request.headers())
+}
+
+/// The head of a response.
+#[must_use]
+pub fn encode_response(response: &Response<()>) -> Vec<u8> {
+    let status = response.status();
+    let reason = status.canonical_reason().unwrap_or_default();
+    encode(&format!("HTTP/1.1 {} {reason}", status.as_str()), response.headers())
+}
+
+fn encode(first_line: &str, fields: &HeaderMap) -> Vec<u8> {
+    let mut head = format!("{first_line}\r\n").into_bytes();
+    for (name, value) in fields {
+        let _ = write!(head, "{name}: "); // writing into memory cannot fail
+        head.extend_from_slice(value.as_bytes());
+        head.extend_from_slice(b"\r\n");
+    }
+    head.extend_from_slice(b"\r\n");
+    head
+}

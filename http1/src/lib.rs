@@ -1,0 +1,42 @@
+//! The heads and bodies of HTTP/1.1 messages, on rings of fixed size (RFC 9110 and RFC 9112).
+//!
+//! A message is a head, which fits into a ring, and a body, which need not: it is passed on piece by piece while it
+//! comes. What is passed on was understood and is said anew, and what contradicts itself is not passed on: so nobody
+//! behind can be made to read it differently, which is how requests are smuggled.
+//!
+//! # Vocabulary
+//!
+//! | word | meaning |
+//! |---|---|
+//! | head | the request or status line and the fields, to the empty line: [`HeadReader`], [`encode_request`], [`encode_response`] |
+//! | body | what comes after it: [`Body`] |
+//! | framing | how the end of the body is found: [`Framing`] |
+//! | hop | one connection; some fields are for the next hop only: [`pass_on`] |
+//!
+//! # Example
+//!
+//! ```
+//! use http1::{Body, Framing, HeadReader, Stop, framing};
+//! use ringbuf::Pool;
+//!
+//! let pool = Pool::new(1024, 2);
+//! let (mut from, mut to) = (pool.reserve().unwrap(), pool.reserve().unwrap());
+//! let _ = from.ring().push_slice(b"POST http://a/ HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\n\r\nhello, and the next");
+//!
+//! let request = HeadReader::new(512).request(&mut from).unwrap().expect("it is complete");
+//! assert_eq!((request.method().as_str(), request.uri().path()), ("POST", "/"));
+//!
+//! let framing = framing(request.version(), request.headers(), Framing::None).expect("it is consistent");
+//! let mut body = Body::new(framing, Framing::Chunked); // as it comes, and as it goes
+//! assert_eq!(body.advance(&mut from, false, &mut to), Stop::Over);
+//! assert_eq!(to.ring().make_contiguous(), b"5\r\nhello\r\n0\r\n\r\n");
+//! assert_eq!(from.ring().make_contiguous(), b", and the next");
+//! ```
+//!
+//! The crate knows no sockets and no loop.
+
+mod body;
+mod head;
+
+pub use body::{Body, Framing, Stop};
+pub use head::{HeadError, HeadReader, encode_request, encode_response, framing, has_member, keeps, pass_on};

@@ -1,0 +1,218 @@
+//! One request and its answer: the body up, the head and the body down.
+
+use std::rc::Rc;
+
+use http::header::{CONNECTION, CONTENT_LENGTH, EXPECT, HOST, HeaderValue};
+use http::{Method, Request, Response, StatusCode, Version};
+use http1::{Body, Framing, HeadError, HeadReader, Stop};
+use tcpproxy::wire::Wire;
+use tracing::info;
+
+use crate::LONGEST_HEAD;
+use crate::cache::{Cache, Entry};
+
+/// A request that was accepted, and how far its answer has come. It knows a client and an origin, but no loop.
+pub(crate) struct Exchange {
+    pub(crate) request: Request<()>,
+    /// What the origin is to confirm, and how it is asked to.
+    pub(crate) stale: Option<(Request<()>, Rc<Entry>)>,
+    /// It goes over a connection that was used before, and that the origin may just be closing.
+    pub(crate) second_hand: bool,
+    /// Whether the client, and the origin, can go on to another request.
+    pub(crate) client_keeps: bool,
+    pub(crate) origin_keeps: bool,
+    pub(crate) upload: Body,
+    reader: HeadReader,
+    /// The body of the answer, whose head has gone out.
+    pub(crate) download: Option<Body>,
+    /// What becomes of it in the cache when it is complete.
+    candidate: Option<Entry>,
+}
+
+/// Why there is no answer but one of the proxy's own.
+pub(crate) struct Refusal(pub(crate) StatusCode, pub(crate) &'static str);
+
+/// What an exchange has come to.
+pub(crate) enum Outcome {
+    Pending,
+    Complete,
+    /// The cache has the answer.
+    Confirmed(Response<()>, Rc<Vec<u8>>),
+    /// The origin has closed a second-hand connection, and not heard of the request.
+    Unheard,
+    /// The answer cannot be completed.
+    Broken,
+}
+
+/// How the proxy is called in `Via`.
+const NAME: &str = "webproxy";
+/// The largest body that is kept.
+const LARGEST_BODY: usize = 2 << 20;
+
+impl Exchange {
+    pub(crate) fn new(mut request: Request<()>) -> Result<Self, Refusal> {
+        let refuse = |reason| Err(Refusal(StatusCode::BAD_REQUEST, reason));
+        let (uri, version) = (request.uri().clone(), request.version());
+        let connect = request.method() == Method::CONNECT;
+        let asked = if connect { uri.port().is_some() } else { uri.scheme_str() == Some("http") };
+        let Some(authority) = uri.authority().filter(|who| asked && !who.as_str().contains('@')) else {
+            return refuse("a proxy is asked for http://HOST/ or to CONNECT HOST:PORT");
+        };
+        let fields = request.headers_mut();
+        // What the URI names counts (RFC 9112, section 3.2.2).
+        let told = fields.insert(HOST, HeaderValue::from_str(authority.as_str()).expect("a URI is ASCII"));
+        if told.map_or(version == Version::HTTP_11, |told| told.as_bytes().contains(&b',')) {
+            return refuse("there must be one Host");
+        }
+        let Some(framing) = http1::framing(version, fields, Framing::None) else {
+            return refuse("the length of the body is not clear");
+        };
+        let client_keeps = http1::keeps(version, fields);
+        http1::pass_on(version, fields, framing, NAME);
+        Ok(Self {
+            request,
+            stale: None,
+            second_hand: false,
+            client_keeps,
+            origin_keeps: true,
+            upload: Body::new(framing, framing),
+            reader: HeadReader::new(LONGEST_HEAD),
+            download: None,
+            candidate: None,
+        })
+    }
+
+    /// Sends the head of the request. An origin that is old would never tell a client that waits for that to send
+    /// the body (RFC 9110, section 10.1.1), so the proxy does.
+    pub(crate) fn send(&mut self, client: &mut Wire, origin: &mut Wire) -> bool {
+        if self.request.headers_mut().remove(EXPECT).is_some() && !self.upload.is_over() {
+            let _ = client.output.ring().push_slice(b"HTTP/1.1 100 Continue\r\n\r\n");
+        }
+        let head = http1::encode_request(self.stale.as_ref().map_or(&self.request, |(request, _)| request));
+        origin.output.ring().push_slice(&head) == head.len()
+    }
+
+    /// Whether nothing is done twice if it is sent again (RFC 9112, section 9.3.1).
+    pub(crate) fn is_repeatable(&self) -> bool {
+        self.upload.is_over() && self.request.method().is_idempotent()
+    }
+
+    /// Moves what can be moved.
+    pub(crate) fn advance(
+        &mut self,
+        client: &mut Wire,
+        origin: &mut Wire,
+        cache: &mut Cache,
+    ) -> Result<Outcome, Refusal> {
+        if !origin.has_failed() {
+            match self.upload.advance(&mut client.input, false, &mut origin.output) {
+                Stop::Starved if !client.has_ended() => {}
+                Stop::Over | Stop::Clogged => {}
+                _ if self.download.is_some() => return Ok(Outcome::Broken),
+                _ => return Err(Refusal(StatusCode::BAD_REQUEST, "the body is malformed")),
+            }
+        }
+        if self.download.is_none()
+            && let Some(outcome) = self.hear(client, origin, cache)?
+        {
+            return Ok(outcome);
+        }
+        let Some(body) = &mut self.download else { return Ok(Outcome::Pending) };
+        let finished = origin.has_ended() && !origin.has_failed();
+        let stop = body.advance(&mut origin.input, finished, &mut client.output);
+        match stop {
+            Stop::Over => {
+                let record = self.download.take().and_then(Body::into_record);
+                if let (Some(entry), Some(record)) = (self.candidate.take(), record) {
+                    cache.keep(entry.with_body(record));
+                }
+                Ok(Outcome::Complete)
+            }
+            Stop::Malformed => Ok(Outcome::Broken),
+            Stop::Starved if origin.has_ended() => Ok(Outcome::Broken),
+            Stop::Starved | Stop::Clogged => Ok(Outcome::Pending),
+        }
+    }
+
+    /// Takes the next head of the answer. `None`: the body is next.
+    fn hear(
+        &mut self,
+        client: &mut Wire,
+        origin: &mut Wire,
+        cache: &mut Cache,
+    ) -> Result<Option<Outcome>, Refusal> {
+        let bad = |reason| Refusal(StatusCode::BAD_GATEWAY, reason);
+        if !client.output.is_empty() {
+            return Ok(Some(Outcome::Pending)); // what the client was told before has to go out first
+        }
+        let head = self.reader.response(&mut origin.input);
+        let Some(mut answer) = head.map_err(|_| bad("the head of the answer is malformed"))? else {
+            return match origin.has_ended() {
+                true if self.second_hand && origin.input.is_empty() => Ok(Some(Outcome::Unheard)),
+                true => Err(bad("the origin has ended the connection without an answer")),
+                false => Ok(Some(Outcome::Pending)),
+            };
+        };
+        let (status, version, fields) = (answer.status(), answer.version(), answer.headers_mut());
+        let old_client = self.request.version() == Version::HTTP_10;
+        if status == StatusCode::SWITCHING_PROTOCOLS {
+            return Err(bad("the origin switches to a protocol that nobody has asked for"));
+        }
+        if status.is_informational() {
+            http1::pass_on(version, fields, Framing::None, NAME);
+            let head = if old_client { Vec::new() } else { http1::encode_response(&answer) };
+            let _ = client.output.ring().push_slice(&head);
+            return Ok(Some(Outcome::Pending));
+        }
+        let incoming = http1::framing(version, fields, Framing::Close);
+        let bodiless = self.request.method() == Method::HEAD
+            || matches!(status, StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED);
+        let (incoming, outgoing) = match incoming.ok_or(bad("the length of the answer is not clear"))? {
+            _ if bodiless => (Framing::None, Framing::None),
+            Framing::Close if !old_client => (Framing::Close, Framing::Chunked),
+            Framing::Chunked if old_client => (Framing::Chunked, Framing::Close),
+            same => (same, same),
+        };
+        self.origin_keeps = incoming != Framing::Close && http1::keeps(version, fields);
+        http1::pass_on(version, fields, outgoing, NAME);
+        if status == StatusCode::NO_CONTENT {
+            fields.remove(CONTENT_LENGTH);
+        }
+        if let Some((request, entry)) = self.stale.take_if(|_| status == StatusCode::NOT_MODIFIED)
+            && let Some((answer, body)) = cache.confirm(&entry, &request, &answer)
+        {
+            return Ok(Some(Outcome::Confirmed(answer, body)));
+        }
+        if !self.request.method().is_safe() && (status.is_success() || status.is_redirection()) {
+            cache.forget(&self.request); // RFC 9111, section 4.4
+        }
+        let body = Body::new(incoming, outgoing);
+        self.candidate = Entry::new(&self.request, &answer);
+        self.download = Some(if self.candidate.is_some() { body.recorded(LARGEST_BODY) } else { body });
+        self.client_keeps &= outgoing != Framing::Close && self.upload.is_over();
+        self.begin_answer(client, answer, "MISS");
+        Ok(None)
+    }
+
+    /// Sends the head of the answer, for which the client's ring must be empty.
+    pub(crate) fn begin_answer(&self, client: &mut Wire, mut answer: Response<()>, cache: &'static str) {
+        let (request, status) = (&self.request, answer.status().as_u16());
+        info!(method = %request.method(), uri = %request.uri(), status, cache);
+        answer.headers_mut().insert("x-cache", HeaderValue::from_static(cache));
+        if !self.client_keeps {
+            answer.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+        }
+        let _ = client.output.ring().push_slice(&http1::encode_response(&answer));
+    }
+}
+
+impl From<HeadError> for Refusal {
+    fn from(error: HeadError) -> Self {
+        match error {
+            HeadError::TooLong => {
+                Refusal(StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE, "the head is too long")
+            }
+            HeadError::Malformed => Refusal(StatusCode::BAD_REQUEST, "the head is malformed"),
+        }
+    }
+}
