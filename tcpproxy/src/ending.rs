@@ -49,8 +49,6 @@ pub enum How {
     Error,
     /// The server refused the connection.
     Refused,
-    /// The server's name could not be resolved.
-    Unresolved,
     /// The server could not be reached.
     Unreachable,
     /// Nobody answered in time.
@@ -108,7 +106,6 @@ words!(How {
     Reset => "reset",
     Error => "error",
     Refused => "refused",
-    Unresolved => "unresolved",
     Unreachable => "unreachable",
     Unanswered => "unanswered",
     Idle => "idle",

@@ -6,12 +6,12 @@ use std::rc::Rc;
 use std::time::{Duration, Instant};
 
 use eventloop::{
-    Connect, ConnectError, Connected, Connector, Intents, Lookup, Place, Progress, Ready, SocketOptions,
-    Stream,
+    Connect, ConnectError, Connected, Connector, Intents, Place, Progress, Ready, SocketOptions, Stream,
 };
 use ringbuf::Slot;
 use tracing::info;
 
+use crate::destination::{Directions, Inquiry};
 use crate::ending::{By, Ending, How, Phase};
 use crate::proxy::Shared;
 use crate::relay::{self, Relay, Sink};
@@ -56,7 +56,7 @@ struct Side {
 }
 
 enum Server {
-    Resolving(Lookup),
+    Resolving(Inquiry),
     Connecting(Connector),
     Connected(Side),
 }
@@ -86,9 +86,9 @@ const GRACE: Duration = Duration::from_secs(1);
 impl Session {
     /// Begins to serve a client. The connection to the server is started in the first step.
     pub(crate) fn new(shared: Rc<Shared>, client: Client, (up, down): (Slot, Slot), now: Instant) -> Self {
-        let server = match shared.destination.borrow_mut().addresses(now) {
-            Ok(addresses) => Server::Connecting(connector(&shared, &addresses, now)),
-            Err(lookup) => Server::Resolving(lookup),
+        let server = match shared.destination.borrow_mut().directions(now) {
+            Directions::Known(addresses) => Server::Connecting(connector(&shared, &addresses, now)),
+            Directions::Ask(inquiry) => Server::Resolving(inquiry),
         };
         shared.session_began();
         Self {
@@ -156,16 +156,10 @@ impl Session {
     /// Gets on with reaching the server; `true` if that has failed for good.
     fn establish(&mut self, ready: &Ready<'_>) -> bool {
         let now = ready.now();
-        if let Server::Resolving(lookup) = &mut self.server {
-            let Some(answer) = lookup.advance(ready) else { return false };
-            let answer = self.shared.destination.borrow_mut().learn(answer, now);
-            match answer {
-                Ok(addresses) => self.server = Server::Connecting(connector(&self.shared, &addresses, now)),
-                Err(error) => {
-                    self.decide(By::Server, How::Unresolved, Some(error.to_string()));
-                    return true;
-                }
-            }
+        if let Server::Resolving(inquiry) = &mut self.server {
+            let Some(answer) = inquiry.lookup.advance(ready) else { return false };
+            let addresses = self.shared.destination.borrow_mut().learn(answer, now);
+            self.server = Server::Connecting(connector(&self.shared, &addresses, now));
         }
         let Server::Connecting(connector) = &mut self.server else { return false };
         match connector.advance(ready) {
@@ -395,7 +389,7 @@ impl eventloop::Session for Session {
             return want.deadline(farewell.deadline);
         }
         match &self.server {
-            Server::Resolving(lookup) => lookup.intents(want),
+            Server::Resolving(inquiry) => inquiry.lookup.intents(want),
             Server::Connecting(connector) => connector.intents(want),
             Server::Connected(server) => {
                 server.intents(want, &self.down, Some(&self.up));
@@ -477,7 +471,7 @@ fn connector(shared: &Shared, addresses: &[SocketAddr], now: Instant) -> Connect
 
 /// The last attempt speaks for all: it is the one that was given the most time.
 fn how_it_failed(error: &ConnectError) -> How {
-    error.attempts.last().map_or(How::Unresolved, |(_, error)| How::of_attempt(error))
+    error.attempts.last().map_or(How::Unreachable, |(_, error)| How::of_attempt(error))
 }
 
 /// Milliseconds, to the microsecond.
