@@ -91,6 +91,6 @@ fn main() -> Result<(), Box<dyn Error>> {
     let mut event_loop = EventLoop::new()?;
     event_loop.spawn(Reception { listener: listener.with_places(MOST_CLIENTS), shared: Rc::new(shared) });
     // Whoever does not read this line does not need it.
-    let _ = writeln!(std::io::stdout(), "listening on {address}, forwarding to whom each request names");
+    let _ = writeln!(std::io::stdout(), "listening on {address}");
     Ok(event_loop.run()?)
 }
