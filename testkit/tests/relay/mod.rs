@@ -24,7 +24,7 @@ pub(crate) enum Bug {
     IgnoresHalfClose,
     /// The reset of one side is a clean end for the other.
     ResetBecomesFin,
-    /// A reset whose error a write has taken is an end of file for the next read, and is believed.
+    /// A reset whose error has been taken, as a write does, is an end of file for the next read, and is believed.
     BelievesEndOfFile,
     /// What is still unread when a reset comes is not sent.
     DropsTailAtReset,
@@ -96,8 +96,8 @@ fn copy(from: &Half<'_>, to: &Half<'_>, bug: Option<Bug>, reset_already: bool, r
             }
         }
         if bug == Some(Bug::BelievesEndOfFile) && readiness(from.stream, FOREVER).contains(PollFlags::ERR) {
-            // As in a relay of one thread, which writes before it reads.
-            thread::sleep(Duration::from_millis(50));
+            // As a write would in a relay that writes before it reads.
+            let _ = from.stream.take_error();
         }
         let count = match (&*from.stream).read(&mut buffer) {
             Ok(0) => break,
