@@ -69,6 +69,7 @@ pub mod log;
 mod proxy;
 pub mod relay;
 mod session;
+mod side;
 pub mod tunnel;
 pub mod wire;
 

@@ -15,6 +15,7 @@ use crate::destination::{Directions, Inquiry};
 use crate::ending::{By, Ending, How, Phase};
 use crate::proxy::Shared;
 use crate::relay::{self, Relay, Sink};
+use crate::side::{Goodbye, Side};
 
 /// A client that is being served.
 ///
@@ -47,41 +48,18 @@ pub(crate) struct Client {
     pub(crate) place: Place,
 }
 
-/// One of the two connections.
-struct Side {
-    stream: Stream,
-    address: SocketAddr,
-    /// The connection has failed. What arrived before may still be read.
-    lost: bool,
-}
-
 enum Server {
     Resolving(Inquiry),
     Connecting(Connector),
     Connected(Side),
 }
 
-/// The end of a session in which nothing more is read: the kernel sends what it has, then the side is
-/// reset.
+/// The end of a session in which nothing more is read: each side is reset as soon as the kernel has sent
+/// it what it has.
 struct Farewell {
     client: Goodbye,
     server: Goodbye,
-    deadline: Instant,
 }
-
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Goodbye {
-    /// The side can be reset.
-    Ready,
-    /// The kernel still has bytes to send.
-    Sending,
-    /// The side has got its FIN; the kernel does not tell when that has been sent.
-    Finishing,
-}
-
-/// How long a side that has got its FIN is left alone before it is reset, so that the FIN and what is
-/// before it can be sent.
-const GRACE: Duration = Duration::from_secs(1);
 
 impl Session {
     /// Begins to serve a client. The connection to the server is started in the first step.
@@ -93,7 +71,7 @@ impl Session {
         shared.session_began();
         Self {
             shared,
-            client: Side { stream: client.stream, address: client.address, lost: false },
+            client: Side::new(client.stream, client.address),
             server,
             _place: client.place,
             up: Relay::new(up),
@@ -165,7 +143,7 @@ impl Session {
         match connector.advance(ready) {
             Connect::Pending => false,
             Connect::Connected(Connected { stream, address, reset }) => {
-                self.server = Server::Connected(Side { stream, address, lost: false });
+                self.server = Server::Connected(Side::new(stream, address));
                 self.connected = Some(Instant::now());
                 self.active = now;
                 self.up.note_writable();
@@ -284,43 +262,24 @@ impl Session {
 
     /// Lets the kernel send what it has, and then resets whoever is still there.
     fn bid_farewell(&mut self, now: Instant) -> bool {
-        let goodbye = |side: &Side, to: &Relay| match to.ending() {
-            _ if side.lost => Goodbye::Ready,
-            Some(relay::Ending::Finished) => Goodbye::Finishing,
-            _ if side.stream.watch_send_queue().is_ok() => Goodbye::Sending,
-            _ => Goodbye::Finishing,
-        };
-        let client = goodbye(&self.client, &self.down);
+        let linger = self.shared.config.linger_timeout;
+        let client = Goodbye::begin(&self.client, &self.down, linger, now);
         let server = match &self.server {
-            Server::Connected(server) => goodbye(server, &self.up),
-            _ => Goodbye::Ready,
+            Server::Connected(server) => Goodbye::begin(server, &self.up, linger, now),
+            _ => Goodbye::Said,
         };
-        if [client, server] == [Goodbye::Ready; 2] {
-            return true;
-        }
-        let sending = [client, server].contains(&Goodbye::Sending);
-        let patience = if sending { self.shared.config.linger_timeout } else { GRACE };
-        self.farewell = Some(Farewell { client, server, deadline: now + patience });
-        false
+        self.farewell = Some(Farewell { client, server });
+        [client, server] == [Goodbye::Said; 2]
     }
 
     fn say_farewell(&mut self, ready: &Ready<'_>) -> bool {
         let Some(farewell) = &mut self.farewell else { return true };
+        farewell.client.advance(&mut self.client, ready);
+        if let Server::Connected(server) = &mut self.server {
+            farewell.server.advance(server, ready);
+        }
         let stopped = self.shared.stop.get().is_some_and(|stop| stop.is_due(ready.now()));
-        if stopped || farewell.deadline <= ready.now() {
-            return true;
-        }
-        let look = |side: &Side, goodbye: &mut Goodbye| {
-            let sent = *goodbye == Goodbye::Sending && ready.is_writable(&side.stream);
-            if sent || side.hung_up(ready).is_some() {
-                *goodbye = Goodbye::Ready;
-            }
-        };
-        look(&self.client, &mut farewell.client);
-        if let Server::Connected(server) = &self.server {
-            look(server, &mut farewell.server);
-        }
-        farewell.client == Goodbye::Ready && farewell.server == Goodbye::Ready
+        stopped || [farewell.client, farewell.server] == [Goodbye::Said; 2]
     }
 
     /// Settles how the session ends. The first decision stands, except that a FIN only says how it
@@ -344,10 +303,9 @@ impl Session {
             .take()
             .unwrap_or((Ending { by: By::Proxy, phase: Phase::Data, how: How::Error }, None));
         if ending.how != How::Fin {
-            // A side that is gone already refuses the option, and needs it no more.
-            let _ = self.client.stream.reset_on_close();
+            self.client.reset();
             if let Server::Connected(server) = &self.server {
-                let _ = server.stream.reset_on_close();
+                server.reset();
             }
         }
         let server = match &self.server {
@@ -377,16 +335,11 @@ impl eventloop::Session for Session {
             want.deadline(stop.at());
         }
         if let Some(farewell) = &self.farewell {
-            let mut watch = |side: &Side, goodbye| match goodbye {
-                Goodbye::Ready => {}
-                Goodbye::Sending => want.write(&side.stream),
-                Goodbye::Finishing => want.hangup(&side.stream),
-            };
-            watch(&self.client, farewell.client);
+            farewell.client.intents(&self.client, want);
             if let Server::Connected(server) = &self.server {
-                watch(server, farewell.server);
+                farewell.server.intents(server, want);
             }
-            return want.deadline(farewell.deadline);
+            return;
         }
         match &self.server {
             Server::Resolving(inquiry) => inquiry.lookup.intents(want),
@@ -419,28 +372,6 @@ impl eventloop::Session for Session {
 impl Drop for Session {
     fn drop(&mut self) {
         self.shared.session_ended();
-    }
-}
-
-impl Side {
-    fn intents(&self, want: &mut Intents<'_>, from: &Relay, to: Option<&Relay>) {
-        if !self.lost {
-            want.hangup(&self.stream);
-        }
-        if from.wants_read() {
-            want.read(&self.stream);
-        }
-        if to.is_some_and(Relay::wants_write) {
-            want.write(&self.stream);
-        }
-    }
-
-    /// Why the connection failed, if it did so while nothing was wanted of it.
-    fn hung_up(&self, ready: &Ready<'_>) -> Option<io::Error> {
-        if self.lost || !ready.is_hung_up(&self.stream) {
-            return None;
-        }
-        self.stream.take_error().unwrap_or_else(Some)
     }
 }
 

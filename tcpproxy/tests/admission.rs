@@ -122,6 +122,27 @@ fn a_session_that_moves_bytes_or_holds_some_does_not_yield() {
 }
 
 #[test]
+fn a_half_closed_session_yields_without_waiting_for_a_client_that_has_everything() {
+    for client_closes in [true, false] {
+        let mut stage = Stage::with(|config| Config {
+            yield_idle: Some(Duration::from_millis(50)),
+            linger_timeout: Duration::from_secs(3600),
+            ..config
+        });
+        let (first, server) = stage.session();
+        stage.send(&server, b"answer");
+        fin(&server);
+        assert_eq!(stage.drain(&first), (b"answer".to_vec(), End::Fin));
+        let second = stage.client();
+        stage.send(&second, b"my turn");
+        stage.proxy.turn(Some(Duration::from_millis(100))).unwrap(); // it has begun to yield
+        let first = (!client_closes).then_some(first);
+        stage.until_served(b"my turn");
+        drop(first);
+    }
+}
+
+#[test]
 fn only_as_many_yield_as_wait() {
     let mut stage = Stage::with(|config| Config {
         yield_idle: Some(Duration::from_millis(50)),

@@ -199,6 +199,20 @@ fn a_reset_by_a_peer_that_had_finished_reaches_the_other_side() {
     stage.until_over();
 }
 
+/// Its place is wanted by others, and there is nothing left to send to anybody.
+#[test]
+fn a_session_is_over_when_one_side_has_failed_and_the_other_has_finished_both_ways() {
+    let mut stage = Stage::new();
+    let (client, server) = stage.session();
+    fin(&client);
+    assert_eq!(stage.drain(&server), (vec![], End::Fin));
+    drop(client); // its kernel answers the bytes to come with a reset
+    stage.send(&server, b"an answer that nobody wants");
+    fin(&server);
+    stage.settle();
+    assert_eq!(stage.proxy.statistics().active, 0, "it waits for nothing");
+}
+
 #[test]
 fn a_reply_before_the_upload_is_read_arrives_and_then_the_reset() {
     let mut stage = Stage::new();
