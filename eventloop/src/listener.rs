@@ -11,7 +11,7 @@ use socket2::{Domain, Protocol, SockRef, Socket, Type};
 
 use crate::exhaustion::RETRY;
 use crate::source::canonical;
-use crate::{Intents, Ready, SocketOptions, Source, Stream, Waker};
+use crate::{Intents, Progress, Ready, Session, SocketOptions, Source, Stream, Waker};
 
 /// A listening TCP socket with a number of places for clients. It is a part of a session: the session
 /// passes on [`intents`](Listener::intents) and calls [`accept`](Listener::accept) in its step.
@@ -59,6 +59,12 @@ pub enum Accept {
 #[derive(Debug)]
 pub struct Place {
     places: Rc<Places>,
+}
+
+/// A listener as a session.
+struct Reception<F> {
+    listener: Listener,
+    welcome: F,
 }
 
 #[derive(Debug)]
@@ -126,6 +132,13 @@ impl Listener {
     pub fn with_places(self, places: usize) -> Self {
         self.places.free.set(places);
         self
+    }
+
+    /// A session that accepts clients, as long as there are places, and gives each to `welcome`, which
+    /// spawns a session for it. For a server that has nothing else to do about its clients.
+    #[must_use]
+    pub fn into_session(self, welcome: impl FnMut(Stream, Place, &Ready<'_>)) -> impl Session {
+        Reception { listener: self, welcome }
     }
 
     /// Declares that clients are welcome, or, while all places are taken, that an arrival is of interest.
@@ -208,6 +221,19 @@ impl Listener {
             let _ = self.options.apply(&SockRef::from(&stream));
         }
         Ok((Source::new(stream), address))
+    }
+}
+
+impl<F: FnMut(Stream, Place, &Ready<'_>)> Session for Reception<F> {
+    fn intents(&self, want: &mut Intents<'_>) {
+        self.listener.intents(want);
+    }
+
+    fn advance(&mut self, ready: &Ready<'_>) -> Progress {
+        while let Accept::Client { stream, place, .. } = self.listener.accept(ready) {
+            (self.welcome)(stream, place, ready);
+        }
+        Progress::Continue
     }
 }
 

@@ -9,7 +9,7 @@ use std::net::TcpStream;
 use std::rc::Rc;
 use std::time::Duration;
 
-use common::{assert_quiet, until};
+use common::{WHILE, assert_quiet, until};
 use eventloop::{
     Accept, EventLoop, Intents, Listener, Place, Progress, Ready, Session, SocketOptions, Stream,
 };
@@ -101,4 +101,29 @@ fn accepted_connections_have_the_options_of_the_listener() {
     let (stream, _) = &seen.served[0];
     assert!(stream.nodelay().unwrap());
     assert!(rustix::net::sockopt::socket_oobinline(&**stream).unwrap(), "an urgent byte stays in band");
+}
+
+#[test]
+fn a_listener_can_be_a_session_of_its_own() {
+    struct Guest(Stream, #[allow(dead_code)] Place);
+    impl Session for Guest {
+        fn intents(&self, want: &mut Intents<'_>) {
+            want.read(&self.0);
+        }
+        fn advance(&mut self, ready: &Ready<'_>) -> Progress {
+            if ready.is_readable(&self.0) { Progress::Done } else { Progress::Continue }
+        }
+    }
+    let listener = Listener::bind("127.0.0.1:0".parse().unwrap(), SocketOptions::default()).unwrap();
+    let address = listener.local_addr().unwrap();
+    let mut event_loop = EventLoop::new().unwrap();
+    event_loop.spawn(listener.with_places(2).into_session(|stream, place, ready| {
+        ready.spawn(Guest(stream, place));
+    }));
+    let mut clients: Vec<TcpStream> = (0..3).map(|_| TcpStream::connect(address).unwrap()).collect();
+    while event_loop.turn(Some(WHILE)).unwrap() > 0 {}
+    assert_eq!(event_loop.sessions(), 1 + 2, "there is no place for the third");
+    drop(clients.remove(0));
+    while event_loop.turn(Some(WHILE)).unwrap() > 0 {}
+    assert_eq!(event_loop.sessions(), 1 + 2, "the third has got the place of the first");
 }
