@@ -4,7 +4,7 @@ use std::io::Write as _;
 
 use http::header::{CONNECTION, CONTENT_LENGTH, COOKIE, HOST, SET_COOKIE, TRANSFER_ENCODING, VIA};
 use http::header::{HeaderMap, HeaderName, HeaderValue};
-use http::{Request, Response, StatusCode, Version};
+use http::{Method, Request, Response, StatusCode, Version};
 use httparse::Status;
 use ringbuf::Slot;
 
@@ -138,12 +138,7 @@ fn header_map(fields: &[httparse::Header<'_>]) -> Option<HeaderMap> {
     Some(map)
 }
 
-/// Whether the comma-separated members of a list-valued field include this one.
-#[must_use]
-pub fn has_member(fields: &HeaderMap, name: HeaderName, member: &str) -> bool {
-    members(fields, name).any(|one| one.eq_ignore_ascii_case(member))
-}
-
+/// The comma-separated members of a list-valued field.
 fn members(fields: &HeaderMap, name: HeaderName) -> impl Iterator<Item = &str> {
     fields.get(name).and_then(|value| value.to_str().ok()).unwrap_or_default().split(',').map(str::trim)
 }
@@ -151,13 +146,28 @@ fn members(fields: &HeaderMap, name: HeaderName) -> impl Iterator<Item = &str> {
 /// Whether the sender of a message keeps the connection after it.
 #[must_use]
 pub fn keeps(version: Version, fields: &HeaderMap) -> bool {
-    version == Version::HTTP_11 && !has_member(fields, CONNECTION, "close")
+    let closes = members(fields, CONNECTION).any(|option| option.eq_ignore_ascii_case("close"));
+    version == Version::HTTP_11 && !closes
 }
 
-/// How the end of the body is found (RFC 9112, section 6.3); `unstated` if the head does not say. `None` if it
-/// contradicts itself: that is how requests are smuggled past those who read them differently.
+/// How the end of a request's body is found (RFC 9112, section 6.3). `None` if its head contradicts itself: that is how
+/// requests are smuggled past those who read them differently.
 #[must_use]
-pub fn framing(version: Version, fields: &HeaderMap, unstated: Framing) -> Option<Framing> {
+pub fn request_framing(request: &Request<()>) -> Option<Framing> {
+    framing(request.version(), request.headers(), Framing::None)
+}
+
+/// How the end of the body is found of a response to a request with this method. `None` if its head contradicts itself.
+#[must_use]
+pub fn response_framing(method: &Method, response: &Response<()>) -> Option<Framing> {
+    let bodiless = response.status().is_informational()
+        || matches!(response.status(), StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED)
+        || method == Method::HEAD;
+    let framing = framing(response.version(), response.headers(), Framing::Close)?;
+    Some(if bodiless { Framing::None } else { framing })
+}
+
+fn framing(version: Version, fields: &HeaderMap, unstated: Framing) -> Option<Framing> {
     let number = |digits: &str| {
         digits.bytes().all(|byte| byte.is_ascii_digit()).then(|| digits.parse().ok()).flatten()
     };

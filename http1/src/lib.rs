@@ -16,7 +16,7 @@
 //! # Example
 //!
 //! ```
-//! use http1::{Body, Framing, HeadReader, Stop, framing};
+//! use http1::{Body, Framing, HeadReader, Stop, request_framing};
 //! use ringbuf::Pool;
 //!
 //! let pool = Pool::new(1024, 2);
@@ -26,7 +26,7 @@
 //! let request = HeadReader::new(512).request(&mut from).unwrap().expect("it is complete");
 //! assert_eq!((request.method().as_str(), request.uri().path()), ("POST", "/"));
 //!
-//! let framing = framing(request.version(), request.headers(), Framing::None).expect("it is consistent");
+//! let framing = request_framing(&request).expect("it is consistent");
 //! let mut body = Body::new(framing, Framing::Chunked); // as it comes, and as it goes
 //! assert_eq!(body.advance(&mut from, false, &mut to), Stop::Over);
 //! assert_eq!(to.ring().make_contiguous(), b"5\r\nhello\r\n0\r\n\r\n");
@@ -39,4 +39,5 @@ mod body;
 mod head;
 
 pub use body::{Body, Framing, Stop};
-pub use head::{HeadError, HeadReader, encode_request, encode_response, framing, has_member, keeps, pass_on};
+pub use head::{HeadError, HeadReader, encode_request, encode_response, keeps, pass_on};
+pub use head::{request_framing, response_framing};

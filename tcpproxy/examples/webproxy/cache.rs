@@ -6,7 +6,6 @@ use std::rc::Rc;
 use std::time::SystemTime;
 
 use http::header::{AGE, CACHE_CONTROL, CONTENT_LENGTH, DATE, HeaderValue, RANGE, SET_COOKIE};
-use http::response::Parts;
 use http::{HeaderMap, Method, Request, Response};
 use http_cache_semantics::{AfterResponse, BeforeRequest, CachePolicy};
 
@@ -29,10 +28,15 @@ pub(crate) struct Entry {
     body: Rc<Vec<u8>>,
 }
 
+/// The head and the body of an answer.
+pub(crate) type Answer = (Response<()>, Rc<Vec<u8>>);
+
+/// What an origin has to confirm, and how it is asked to.
+pub(crate) type Stale = (Request<()>, Rc<Entry>);
+
 pub(crate) enum Found {
-    Fresh(Response<()>, Rc<Vec<u8>>),
-    /// The origin has to confirm it, being asked in this way.
-    Stale(Request<()>, Rc<Entry>),
+    Fresh(Answer),
+    Stale(Stale),
     Nothing,
 }
 
@@ -44,14 +48,16 @@ impl Cache {
         if !(get || request.method() == Method::HEAD) || asked.headers().contains_key(RANGE) {
             return Found::Nothing;
         }
+        // Who has a condition of their own gets the origin's word on that.
+        let conditional = asked.headers().keys().any(|name| name.as_str().starts_with("if-"));
         let now = SystemTime::now();
         for entry in self.entries.iter().filter(|entry| entry.asked.uri() == asked.uri()) {
             match entry.policy.before_request(&asked, now) {
                 BeforeRequest::Fresh(head) if !entry.policy.is_stale(now) => {
-                    return Found::Fresh(entry.answer(head), entry.body.clone());
+                    return Found::Fresh(entry.answer(head));
                 }
-                BeforeRequest::Stale { request, matches: true } if get => {
-                    return Found::Stale(Request::from_parts(request, ()), entry.clone());
+                BeforeRequest::Stale { request, matches: true } if get && !conditional => {
+                    return Found::Stale((Request::from_parts(request, ()), entry.clone()));
                 }
                 _ => {}
             }
@@ -74,24 +80,16 @@ impl Cache {
         }
     }
 
-    /// Takes note that the origin confirms an entry, and what it says about it. `None` if it means another one.
-    pub(crate) fn confirm(
-        &mut self,
-        entry: &Entry,
-        request: &Request<()>,
-        answer: &Response<()>,
-    ) -> Option<(Response<()>, Rc<Vec<u8>>)> {
-        let outcome = entry.policy.after_response(
-            request,
-            &plain(answer.clone(), Response::headers_mut),
-            SystemTime::now(),
-        );
+    /// Takes note that the origin confirms an entry. `None` if it means another one.
+    pub(crate) fn confirm(&mut self, (request, entry): &Stale, told: &Response<()>) -> Option<Answer> {
+        let told = plain(told.clone(), Response::headers_mut);
+        let outcome = entry.policy.after_response(request, &told, SystemTime::now());
         let AfterResponse::NotModified(policy, head) = outcome else { return None };
-        let (body, date) = (entry.body.clone(), answer.headers().get(DATE).cloned());
-        let entry = Entry { asked: entry.asked.clone(), policy, date, body: body.clone() };
+        let date = told.headers().get(DATE).cloned();
+        let entry = Entry { asked: entry.asked.clone(), policy, date, body: entry.body.clone() };
         let answer = entry.answer(head);
         self.keep(entry);
-        Some((answer, body))
+        Some(answer)
     }
 
     /// Forgets what a request has changed.
@@ -121,12 +119,12 @@ impl Entry {
         Self { body: Rc::new(body), ..self }
     }
 
-    /// The head of an answer with this body. The policy's own `Date` is in the format of mail.
-    fn answer(&self, mut head: Parts) -> Response<()> {
+    /// The answer, with the head that the policy gives. Its `Date` is not that of the origin, nor in HTTP's format.
+    fn answer(&self, mut head: http::response::Parts) -> Answer {
         head.headers.remove(DATE);
         head.headers.extend(self.date.clone().map(|date| (DATE, date)));
         head.headers.insert(CONTENT_LENGTH, self.body.len().into());
-        Response::from_parts(head, ())
+        (Response::from_parts(head, ()), self.body.clone())
     }
 }
 

@@ -1,7 +1,5 @@
 //! One request and its answer: the body up, the head and the body down.
 
-use std::rc::Rc;
-
 use http::header::{CONNECTION, CONTENT_LENGTH, EXPECT, HOST, HeaderValue};
 use http::{Method, Request, Response, StatusCode, Version};
 use http1::{Body, Framing, HeadError, HeadReader, Stop};
@@ -9,13 +7,12 @@ use tcpproxy::wire::Wire;
 use tracing::info;
 
 use crate::LONGEST_HEAD;
-use crate::cache::{Cache, Entry};
+use crate::cache::{Answer, Cache, Entry, Stale};
 
 /// A request that was accepted, and how far its answer has come. It knows a client and an origin, but no loop.
 pub(crate) struct Exchange {
     pub(crate) request: Request<()>,
-    /// What the origin is to confirm, and how it is asked to.
-    pub(crate) stale: Option<(Request<()>, Rc<Entry>)>,
+    pub(crate) stale: Option<Stale>,
     /// It goes over a connection that was used before, and that the origin may just be closing.
     pub(crate) second_hand: bool,
     /// Whether the client, and the origin, can go on to another request.
@@ -37,12 +34,14 @@ pub(crate) enum Outcome {
     Pending,
     Complete,
     /// The cache has the answer.
-    Confirmed(Response<()>, Rc<Vec<u8>>),
+    Confirmed(Answer),
     /// The origin has closed a second-hand connection, and not heard of the request.
     Unheard,
     /// The answer cannot be completed.
     Broken,
 }
+
+type Step = Result<Outcome, Refusal>;
 
 /// How the proxy is called in `Via`.
 const NAME: &str = "webproxy";
@@ -58,17 +57,18 @@ impl Exchange {
         let Some(authority) = uri.authority().filter(|who| asked && !who.as_str().contains('@')) else {
             return refuse("a proxy is asked for http://HOST/ or to CONNECT HOST:PORT");
         };
-        let fields = request.headers_mut();
         // What the URI names counts (RFC 9112, section 3.2.2).
-        let told = fields.insert(HOST, HeaderValue::from_str(authority.as_str()).expect("a URI is ASCII"));
+        let told = request
+            .headers_mut()
+            .insert(HOST, HeaderValue::from_str(authority.as_str()).expect("a URI is ASCII"));
         if told.map_or(version == Version::HTTP_11, |told| told.as_bytes().contains(&b',')) {
             return refuse("there must be one Host");
         }
-        let Some(framing) = http1::framing(version, fields, Framing::None) else {
+        let Some(framing) = http1::request_framing(&request) else {
             return refuse("the length of the body is not clear");
         };
-        let client_keeps = http1::keeps(version, fields);
-        http1::pass_on(version, fields, framing, NAME);
+        let client_keeps = http1::keeps(version, request.headers());
+        http1::pass_on(version, request.headers_mut(), framing, NAME);
         Ok(Self {
             request,
             stale: None,
@@ -82,14 +82,16 @@ impl Exchange {
         })
     }
 
-    /// Sends the head of the request. An origin that is old would never tell a client that waits for that to send
-    /// the body (RFC 9110, section 10.1.1), so the proxy does.
-    pub(crate) fn send(&mut self, client: &mut Wire, origin: &mut Wire) -> bool {
-        if self.request.headers_mut().remove(EXPECT).is_some() && !self.upload.is_over() {
+    /// Sends the head of the request. An origin that is old would never tell a client that waits for it to send the
+    /// body (RFC 9110, section 10.1.1), so the proxy does.
+    pub(crate) fn send(&mut self, client: &mut Wire, origin: &mut Wire) -> Result<(), Refusal> {
+        let waits = self.request.headers_mut().remove(EXPECT).is_some() && !self.upload.is_over();
+        if waits && self.request.version() == Version::HTTP_11 {
             let _ = client.output.ring().push_slice(b"HTTP/1.1 100 Continue\r\n\r\n");
         }
         let head = http1::encode_request(self.stale.as_ref().map_or(&self.request, |(request, _)| request));
-        origin.output.ring().push_slice(&head) == head.len()
+        let sent = origin.output.ring().push_slice(&head);
+        if sent < head.len() { Err(HeadError::TooLong.into()) } else { Ok(()) }
     }
 
     /// Whether nothing is done twice if it is sent again (RFC 9112, section 9.3.1).
@@ -98,12 +100,7 @@ impl Exchange {
     }
 
     /// Moves what can be moved.
-    pub(crate) fn advance(
-        &mut self,
-        client: &mut Wire,
-        origin: &mut Wire,
-        cache: &mut Cache,
-    ) -> Result<Outcome, Refusal> {
+    pub(crate) fn advance(&mut self, client: &mut Wire, origin: &mut Wire, cache: &mut Cache) -> Step {
         if !origin.has_failed() {
             match self.upload.advance(&mut client.input, false, &mut origin.output) {
                 Stop::Starved if !client.has_ended() => {}
@@ -112,15 +109,10 @@ impl Exchange {
                 _ => return Err(Refusal(StatusCode::BAD_REQUEST, "the body is malformed")),
             }
         }
-        if self.download.is_none()
-            && let Some(outcome) = self.hear(client, origin, cache)?
-        {
-            return Ok(outcome);
-        }
-        let Some(body) = &mut self.download else { return Ok(Outcome::Pending) };
+        let said = if self.download.is_none() { self.hear(client, origin, cache)? } else { Outcome::Pending };
+        let Some(body) = &mut self.download else { return Ok(said) };
         let finished = origin.has_ended() && !origin.has_failed();
-        let stop = body.advance(&mut origin.input, finished, &mut client.output);
-        match stop {
+        match body.advance(&mut origin.input, finished, &mut client.output) {
             Stop::Over => {
                 let record = self.download.take().and_then(Body::into_record);
                 if let (Some(entry), Some(record)) = (self.candidate.take(), record) {
@@ -128,60 +120,57 @@ impl Exchange {
                 }
                 Ok(Outcome::Complete)
             }
-            Stop::Malformed => Ok(Outcome::Broken),
-            Stop::Starved if origin.has_ended() => Ok(Outcome::Broken),
-            Stop::Starved | Stop::Clogged => Ok(Outcome::Pending),
+            Stop::Clogged => Ok(Outcome::Pending),
+            Stop::Starved if !origin.has_ended() => Ok(Outcome::Pending),
+            Stop::Starved | Stop::Malformed => Ok(Outcome::Broken),
         }
     }
 
-    /// Takes the next head of the answer. `None`: the body is next.
-    fn hear(
-        &mut self,
-        client: &mut Wire,
-        origin: &mut Wire,
-        cache: &mut Cache,
-    ) -> Result<Option<Outcome>, Refusal> {
+    /// Takes the next head of the answer. When that is the last one, the body comes next.
+    fn hear(&mut self, client: &mut Wire, origin: &mut Wire, cache: &mut Cache) -> Step {
         let bad = |reason| Refusal(StatusCode::BAD_GATEWAY, reason);
         if !client.output.is_empty() {
-            return Ok(Some(Outcome::Pending)); // what the client was told before has to go out first
+            return Ok(Outcome::Pending); // what the client was told before has to go out first
         }
         let head = self.reader.response(&mut origin.input);
         let Some(mut answer) = head.map_err(|_| bad("the head of the answer is malformed"))? else {
             return match origin.has_ended() {
-                true if self.second_hand && origin.input.is_empty() => Ok(Some(Outcome::Unheard)),
+                true if self.second_hand && origin.input.is_empty() => Ok(Outcome::Unheard),
                 true => Err(bad("the origin has ended the connection without an answer")),
-                false => Ok(Some(Outcome::Pending)),
+                false => Ok(Outcome::Pending),
             };
         };
-        let (status, version, fields) = (answer.status(), answer.version(), answer.headers_mut());
+        let (status, version) = (answer.status(), answer.version());
         let old_client = self.request.version() == Version::HTTP_10;
         if status == StatusCode::SWITCHING_PROTOCOLS {
             return Err(bad("the origin switches to a protocol that nobody has asked for"));
         }
         if status.is_informational() {
-            http1::pass_on(version, fields, Framing::None, NAME);
-            let head = if old_client { Vec::new() } else { http1::encode_response(&answer) };
-            let _ = client.output.ring().push_slice(&head);
-            return Ok(Some(Outcome::Pending));
+            http1::pass_on(version, answer.headers_mut(), Framing::None, NAME);
+            if !old_client {
+                let _ = client.output.ring().push_slice(&http1::encode_response(&answer));
+            }
+            return Ok(Outcome::Pending);
         }
-        let incoming = http1::framing(version, fields, Framing::Close);
-        let bodiless = self.request.method() == Method::HEAD
-            || matches!(status, StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED);
-        let (incoming, outgoing) = match incoming.ok_or(bad("the length of the answer is not clear"))? {
-            _ if bodiless => (Framing::None, Framing::None),
-            Framing::Close if !old_client => (Framing::Close, Framing::Chunked),
-            Framing::Chunked if old_client => (Framing::Chunked, Framing::Close),
-            same => (same, same),
+        let incoming = http1::response_framing(self.request.method(), &answer)
+            .ok_or(bad("the length of the answer is not clear"))?;
+        let outgoing = match incoming {
+            Framing::Close if !old_client => Framing::Chunked,
+            Framing::Chunked if old_client => Framing::Close,
+            same => same,
         };
+        let fields = answer.headers_mut();
         self.origin_keeps = incoming != Framing::Close && http1::keeps(version, fields);
         http1::pass_on(version, fields, outgoing, NAME);
         if status == StatusCode::NO_CONTENT {
             fields.remove(CONTENT_LENGTH);
         }
-        if let Some((request, entry)) = self.stale.take_if(|_| status == StatusCode::NOT_MODIFIED)
-            && let Some((answer, body)) = cache.confirm(&entry, &request, &answer)
-        {
-            return Ok(Some(Outcome::Confirmed(answer, body)));
+        if let Some(stale) = self.stale.take_if(|_| status == StatusCode::NOT_MODIFIED) {
+            if let Some(answer) = cache.confirm(&stale, &answer) {
+                return Ok(Outcome::Confirmed(answer));
+            }
+            cache.forget(&self.request);
+            return Err(bad("the origin confirms what it has not given"));
         }
         if !self.request.method().is_safe() && (status.is_success() || status.is_redirection()) {
             cache.forget(&self.request); // RFC 9111, section 4.4
@@ -191,7 +180,7 @@ impl Exchange {
         self.download = Some(if self.candidate.is_some() { body.recorded(LARGEST_BODY) } else { body });
         self.client_keeps &= outgoing != Framing::Close && self.upload.is_over();
         self.begin_answer(client, answer, "MISS");
-        Ok(None)
+        Ok(Outcome::Pending)
     }
 
     /// Sends the head of the answer, for which the client's ring must be empty.
@@ -209,9 +198,7 @@ impl Exchange {
 impl From<HeadError> for Refusal {
     fn from(error: HeadError) -> Self {
         match error {
-            HeadError::TooLong => {
-                Refusal(StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE, "the head is too long")
-            }
+            HeadError::TooLong => Refusal(StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE, "too long a head"),
             HeadError::Malformed => Refusal(StatusCode::BAD_REQUEST, "the head is malformed"),
         }
     }

@@ -9,23 +9,17 @@
 //! waits for anything: a request, an answer, a connection.
 //!
 //! ```text
-//!           requests   ┌──────────── session ────────────┐
+//!           requests   ┌──────────── client ─────────────┐
 //!   client ───────────▶│ ring ─▶ head, body ─▶ ring ────────▶ origin
 //!          ◀───────────│ ring ◀─ head, body ◀─ ring ◀────────
 //!           answers    │   ▲          │ recording        │
 //!                      └───┼──────────▼─────────────────┘
 //!                          └─────── cache
 //! ```
-//!
-//! | module | its idea |
-//! |---|---|
-//! | [`session`] | a client: request after request, each answered by the cache or by an origin |
-//! | [`exchange`] | one request at its origin |
-//! | [`cache`] | answers kept |
 
 mod cache;
+mod client;
 mod exchange;
-mod session;
 
 use std::cell::RefCell;
 use std::error::Error;
@@ -34,9 +28,12 @@ use std::net::Ipv4Addr;
 use std::rc::Rc;
 use std::time::Duration;
 
-use eventloop::{Accept, EventLoop, Intents, Listener, Progress, Ready, Resolver, Session, SocketOptions};
+use eventloop::{EventLoop, Listener, Resolver, SocketOptions};
 use ringbuf::Pool;
 use tcpproxy::cli::{LogFormat, Verbosity};
+
+use cache::Cache;
+use client::Client;
 
 /// How many bytes wait in one direction of one connection.
 const RING: usize = 32 * 1024;
@@ -50,29 +47,7 @@ struct Shared {
     patience: Duration,
     pool: Pool,
     resolver: RefCell<Resolver>,
-    cache: RefCell<cache::Cache>,
-}
-
-/// Accepts clients.
-struct Reception {
-    listener: Listener,
-    shared: Rc<Shared>,
-}
-
-impl Session for Reception {
-    fn intents(&self, want: &mut Intents<'_>) {
-        self.listener.intents(want);
-    }
-
-    fn advance(&mut self, ready: &Ready<'_>) -> Progress {
-        while let Accept::Client { stream, place, .. } = self.listener.accept(ready) {
-            let client = session::Session::new(self.shared.clone(), stream, place, ready.now());
-            if let Some(client) = client {
-                ready.spawn(client);
-            }
-        }
-        Progress::Continue
-    }
+    cache: RefCell<Cache>,
 }
 
 fn main() -> Result<(), Box<dyn Error>> {
@@ -81,15 +56,19 @@ fn main() -> Result<(), Box<dyn Error>> {
     let patience = arguments.next().map_or(Ok(30), |seconds| seconds.parse())?;
     let listener = Listener::bind((Ipv4Addr::LOCALHOST, port).into(), SocketOptions::default())?;
     let address = listener.local_addr()?;
-    let shared = Shared {
+    let shared = Rc::new(Shared {
         patience: Duration::from_secs(patience),
         pool: Pool::new(RING, 4 * MOST_CLIENTS),
         resolver: RefCell::default(),
         cache: RefCell::default(),
-    };
+    });
     tcpproxy::log::start(LogFormat::Text, Verbosity::Normal);
     let mut event_loop = EventLoop::new()?;
-    event_loop.spawn(Reception { listener: listener.with_places(MOST_CLIENTS), shared: Rc::new(shared) });
+    event_loop.spawn(listener.with_places(MOST_CLIENTS).into_session(move |stream, place, ready| {
+        if let Some(client) = Client::new(shared.clone(), stream, place, ready.now()) {
+            ready.spawn(client);
+        }
+    }));
     // Whoever does not read this line does not need it.
     let _ = writeln!(std::io::stdout(), "listening on {address}");
     Ok(event_loop.run()?)

@@ -4,15 +4,16 @@ use std::mem;
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
-use eventloop::{Connect, Connected, Connector, Intents, Place, Progress, Ready, SocketOptions, Stream};
+use eventloop::{Connect, Connected, Connector, Intents, Place, Progress};
+use eventloop::{Ready, Session, SocketOptions, Stream};
 use http::uri::Authority;
-use http::{Method, Response, StatusCode};
-use http1::{HeadError, HeadReader};
+use http::{Method, StatusCode};
+use http1::HeadReader;
 use tcpproxy::tunnel::{Passage, Tunnel};
 use tcpproxy::wire::Wire;
 use tracing::info;
 
-use crate::cache::Found;
+use crate::cache::{Answer, Found};
 use crate::exchange::{Exchange, Outcome, Refusal};
 use crate::{LONGEST_HEAD, Shared};
 
@@ -20,9 +21,9 @@ use crate::{LONGEST_HEAD, Shared};
 ///
 /// Invariants: an answer is begun only when the one before has gone out. One that cannot be completed ends with
 /// RST, so that nobody takes the part for the whole.
-pub(crate) struct Session {
+pub(crate) struct Client {
     shared: Rc<Shared>,
-    client: Wire,
+    wire: Wire,
     /// The connection that brings the present answer, or has brought the last one and may bring the next.
     origin: Option<(Authority, Wire)>,
     state: State,
@@ -36,12 +37,8 @@ enum State {
     Request(HeadReader),
     Connecting(Connector, Box<Exchange>),
     Exchange(Box<Exchange>),
-    /// The rest of a body comes from the cache.
-    Cached {
-        body: Rc<Vec<u8>>,
-        at: usize,
-        keep: bool,
-    },
+    /// The rest of the body, from here on, comes from the cache.
+    Cached(Box<Exchange>, Rc<Vec<u8>>, usize),
     Tunnel(Stream, Box<Tunnel>),
     /// The client gets the rest, and is left.
     Farewell,
@@ -55,11 +52,11 @@ const FAREWELL: Duration = Duration::from_secs(5);
 const TUNNEL: u32 = 20;
 const ESTABLISHED: &[u8] = b"HTTP/1.1 200 Connection established\r\n\r\n";
 
-impl Session {
+impl Client {
     pub(crate) fn new(shared: Rc<Shared>, stream: Stream, place: Place, now: Instant) -> Option<Self> {
-        let client = Wire::new(stream, shared.pool.reserve()?, shared.pool.reserve()?);
+        let wire = Wire::new(stream, shared.pool.reserve()?, shared.pool.reserve()?);
         let state = State::Request(HeadReader::new(LONGEST_HEAD));
-        Some(Self { shared, client, origin: None, state, active: now, _place: place })
+        Some(Self { shared, wire, origin: None, state, active: now, _place: place })
     }
 
     /// Does what can be done in this state, and returns the one it leads to.
@@ -75,55 +72,47 @@ impl Session {
                 _ => Err(Refusal(StatusCode::BAD_GATEWAY, "the origin cannot be reached")),
             },
             State::Exchange(exchange) => self.exchange(exchange, ready),
-            State::Cached { body, at, keep } if at == body.len() => Ok(self.next_request(keep, ready)),
-            State::Cached { body, mut at, keep } => {
-                at += self.client.output.ring().push_slice(&body[at..]);
-                Ok(State::Cached { body, at, keep })
+            State::Cached(exchange, body, at) if at == body.len() => {
+                Ok(self.next_request(exchange.client_keeps, ready))
             }
-            State::Tunnel(origin, mut tunnel) => match tunnel.advance(self.client.stream(), &origin, ready) {
-                Passage::Moved => {
-                    self.active = ready.now();
-                    Ok(State::Tunnel(origin, tunnel))
-                }
-                Passage::Blocked => Ok(State::Tunnel(origin, tunnel)),
+            State::Cached(exchange, body, at) => {
+                let sent = self.wire.output.ring().push_slice(&body[at..]);
+                Ok(State::Cached(exchange, body, at + sent))
+            }
+            State::Tunnel(origin, mut tunnel) => match tunnel.advance(self.wire.stream(), &origin, ready) {
                 Passage::Finished => Ok(State::Over),
                 Passage::Broken => Ok(self.cut(ready)),
+                Passage::Moved => Ok(State::Tunnel(origin, tunnel)).inspect(|_| self.active = ready.now()),
+                Passage::Blocked => Ok(State::Tunnel(origin, tunnel)),
             },
-            State::Farewell if self.client.has_left(ready) => Ok(State::Over),
-            State::Farewell => Ok(State::Farewell),
-            State::Over => Ok(State::Over),
+            State::Farewell if !self.wire.has_left(ready) => Ok(State::Farewell),
+            State::Farewell | State::Over => Ok(State::Over),
         }
     }
 
     fn await_request(&mut self, mut reader: HeadReader, ready: &Ready<'_>) -> Result<State, Refusal> {
         // An origin that ends the connection, or says what nobody has asked, is not asked again.
         self.origin.take_if(|(_, wire)| wire.has_ended() || !wire.input.is_empty());
-        if !self.client.output.is_empty() {
+        if !self.wire.output.is_empty() {
             return Ok(State::Request(reader));
         }
-        let Some(request) = reader.request(&mut self.client.input)? else {
-            return Ok(if self.client.has_ended() { State::Over } else { State::Request(reader) });
+        let Some(request) = reader.request(&mut self.wire.input)? else {
+            return Ok(if self.wire.has_ended() { State::Over } else { State::Request(reader) });
         };
         let mut exchange = Box::new(Exchange::new(request)?);
         let found = self.shared.cache.borrow().find(&exchange.request);
         match found {
-            Found::Fresh(answer, body) => return Ok(self.answer_cached(&exchange, answer, body, "HIT")),
-            Found::Stale(conditional, entry) => exchange.stale = Some((conditional, entry)),
+            Found::Fresh(answer) => return Ok(self.answer_cached(exchange, answer, "HIT")),
+            Found::Stale(stale) => exchange.stale = Some(stale),
             Found::Nothing => {}
         }
         self.reach_origin(exchange, ready)
     }
 
-    fn answer_cached(
-        &mut self,
-        exchange: &Exchange,
-        answer: Response<()>,
-        body: Rc<Vec<u8>>,
-        how: &'static str,
-    ) -> State {
-        exchange.begin_answer(&mut self.client, answer, how);
+    fn answer_cached(&mut self, exchange: Box<Exchange>, (head, body): Answer, how: &'static str) -> State {
+        exchange.begin_answer(&mut self.wire, head, how);
         let at = if exchange.request.method() == Method::HEAD { body.len() } else { 0 };
-        State::Cached { body, at, keep: exchange.client_keeps }
+        State::Cached(exchange, body, at)
     }
 
     /// Sends the request over the connection that is there, or sets out for another.
@@ -134,50 +123,50 @@ impl Session {
             && exchange.is_repeatable()
         {
             exchange.second_hand = true;
-            return send(exchange, &mut self.client, wire);
+            exchange.send(&mut self.wire, wire)?;
+            return Ok(State::Exchange(exchange));
         }
         self.origin = None;
         let (host, port) = (uri.host().unwrap_or_default(), uri.port_u16().unwrap_or(80));
         let lookup = self.shared.resolver.borrow_mut().lookup(host, port);
-        let options = SocketOptions::default();
-        let connector = Connector::by_name(lookup, self.shared.patience, options, ready.now());
+        let (patience, options) = (self.shared.patience, SocketOptions::default());
         exchange.second_hand = false;
+        let connector = Connector::by_name(lookup, patience, options, ready.now());
         Ok(State::Connecting(connector, exchange))
     }
 
-    fn connected(&mut self, stream: Stream, exchange: Box<Exchange>) -> Result<State, Refusal> {
-        let pool = &self.shared.pool;
-        let (Some(mut up), Some(mut down)) = (pool.reserve(), pool.reserve()) else {
+    fn connected(&mut self, stream: Stream, mut exchange: Box<Exchange>) -> Result<State, Refusal> {
+        let (pool, uri) = (&self.shared.pool, exchange.request.uri());
+        let (Some(authority), Some(mut up), Some(mut down)) =
+            (uri.authority().cloned(), pool.reserve(), pool.reserve())
+        else {
             return Err(Refusal(StatusCode::SERVICE_UNAVAILABLE, "there are too many connections"));
         };
-        let Some(authority) = exchange.request.uri().authority().cloned() else { return Ok(State::Over) };
         if exchange.request.method() == Method::CONNECT {
             info!(method = "CONNECT", %authority, "tunnel");
-            let _ = up.ring().push_slice(self.client.input.ring().make_contiguous());
+            let _ = up.ring().push_slice(self.wire.input.ring().make_contiguous());
             let _ = down.ring().push_slice(ESTABLISHED);
-            self.client.input.discard();
+            self.wire.input.discard();
             return Ok(State::Tunnel(stream, Box::new(Tunnel::new(up, down))));
         }
         let (_, wire) = self.origin.insert((authority, Wire::new(stream, down, up)));
-        send(exchange, &mut self.client, wire)
+        exchange.send(&mut self.wire, wire)?;
+        Ok(State::Exchange(exchange))
     }
 
     fn exchange(&mut self, mut exchange: Box<Exchange>, ready: &Ready<'_>) -> Result<State, Refusal> {
         let Some((_, origin)) = &mut self.origin else { return Ok(State::Over) };
-        let outcome = exchange.advance(&mut self.client, origin, &mut self.shared.cache.borrow_mut())?;
-        let used_up = !exchange.origin_keeps || !exchange.upload.is_over();
-        self.origin.take_if(|_| match outcome {
-            Outcome::Pending => false,
-            Outcome::Complete | Outcome::Confirmed(..) => used_up,
-            Outcome::Unheard | Outcome::Broken => true,
-        });
+        let outcome = exchange.advance(&mut self.wire, origin, &mut self.shared.cache.borrow_mut())?;
+        let done = !matches!(outcome, Outcome::Pending);
+        self.origin.take_if(|_| done && !(exchange.origin_keeps && exchange.upload.is_over()));
         match outcome {
             Outcome::Pending => Ok(State::Exchange(exchange)),
             Outcome::Complete => Ok(self.next_request(exchange.client_keeps, ready)),
-            Outcome::Confirmed(answer, body) => {
-                Ok(self.answer_cached(&exchange, answer, body, "REVALIDATED"))
+            Outcome::Confirmed(answer) => Ok(self.answer_cached(exchange, answer, "REVALIDATED")),
+            Outcome::Unheard => {
+                self.origin = None;
+                self.reach_origin(exchange, ready)
             }
-            Outcome::Unheard => self.reach_origin(exchange, ready),
             Outcome::Broken => Ok(self.cut(ready)),
         }
     }
@@ -188,7 +177,7 @@ impl Session {
             return State::Request(HeadReader::new(LONGEST_HEAD));
         }
         self.origin = None;
-        self.client.finish(ready.now() + FAREWELL);
+        self.wire.finish(ready.now() + FAREWELL);
         State::Farewell
     }
 
@@ -196,17 +185,16 @@ impl Session {
     fn cut(&mut self, ready: &Ready<'_>) -> State {
         info!("cut");
         self.origin = None;
-        self.client.reset(ready.now() + FAREWELL);
+        self.wire.reset(ready.now() + FAREWELL);
         State::Farewell
     }
 
-    /// Says why there is no answer, in an answer of the proxy's own.
+    /// Says why there is no answer.
     fn refuse(&mut self, Refusal(status, reason): Refusal, ready: &Ready<'_>) -> State {
         info!(status = status.as_u16(), reason, "refused");
-        let text = format!("{status}: {reason}\n");
-        let length = text.len();
-        let head = format!("HTTP/1.1 {status}\r\nConnection: close\r\nContent-Length: {length}\r\n\r\n");
-        let _ = self.client.output.ring().push_slice((head + &text).as_bytes());
+        let why = format!("Proxy-Status: webproxy; details=\"{reason}\""); // RFC 9209
+        let answer = format!("HTTP/1.1 {status}\r\n{why}\r\nConnection: close\r\nContent-Length: 0\r\n\r\n");
+        let _ = self.wire.output.ring().push_slice(answer.as_bytes());
         self.next_request(false, ready)
     }
 
@@ -214,16 +202,16 @@ impl Session {
     fn deadline(&self) -> Option<Instant> {
         match self.state {
             State::Tunnel(..) => Some(self.active + TUNNEL * self.shared.patience),
-            State::Farewell | State::Over => None, // the wire has its own
+            State::Connecting(..) | State::Farewell | State::Over => None, // these have their own
             _ => Some(self.active + self.shared.patience),
         }
     }
 
     fn run_out_of_time(&mut self, ready: &Ready<'_>) -> State {
         let (status, reason) = match &self.state {
-            State::Request(_) if self.client.input.is_empty() => return State::Over,
+            State::Request(_) if !self.wire.output.is_empty() => return self.cut(ready),
+            State::Request(_) if self.wire.input.is_empty() => return State::Over,
             State::Request(_) => (StatusCode::REQUEST_TIMEOUT, "the request took too long"),
-            State::Connecting(..) => (StatusCode::GATEWAY_TIMEOUT, "the origin cannot be reached in time"),
             State::Exchange(exchange) if exchange.download.is_some() => return self.cut(ready),
             State::Exchange(exchange) if exchange.upload.is_over() => {
                 (StatusCode::GATEWAY_TIMEOUT, "the origin does not answer")
@@ -234,25 +222,23 @@ impl Session {
         self.refuse(Refusal(status, reason), ready)
     }
 
+    /// Whether the last answer has gone out and the next request has not come.
+    fn awaits_request(&self) -> bool {
+        matches!(self.state, State::Request(_)) && self.wire.output.is_empty()
+    }
+
     /// The connections whose bytes the session itself reads and writes.
     fn wires(&mut self) -> impl Iterator<Item = &mut Wire> {
-        let client = (!matches!(self.state, State::Tunnel(..))).then_some(&mut self.client);
-        client.into_iter().chain(self.origin.as_mut().map(|(_, wire)| wire))
+        let own = (!matches!(self.state, State::Tunnel(..))).then_some(&mut self.wire);
+        own.into_iter().chain(self.origin.as_mut().map(|(_, wire)| wire))
     }
 }
 
-fn send(mut exchange: Box<Exchange>, client: &mut Wire, origin: &mut Wire) -> Result<State, Refusal> {
-    match exchange.send(client, origin) {
-        true => Ok(State::Exchange(exchange)),
-        false => Err(HeadError::TooLong.into()),
-    }
-}
-
-impl eventloop::Session for Session {
+impl Session for Client {
     fn intents(&self, want: &mut Intents<'_>) {
         match &self.state {
-            State::Tunnel(origin, tunnel) => tunnel.intents(self.client.stream(), origin, want),
-            _ => self.client.intents(want),
+            State::Tunnel(origin, tunnel) => tunnel.intents(self.wire.stream(), origin, want),
+            _ => self.wire.intents(want),
         }
         if let State::Connecting(connector, _) = &self.state {
             connector.intents(want);
@@ -268,22 +254,22 @@ impl eventloop::Session for Session {
     fn advance(&mut self, ready: &Ready<'_>) -> Progress {
         let before = mem::discriminant(&self.state);
         let mut changed = self.wires().fold(false, |changed, wire| wire.fill(ready) || changed);
+        let unused: usize = self.wires().map(|wire| wire.input.len()).sum();
         let state = mem::take(&mut self.state);
         self.state = self.step(state, ready).unwrap_or_else(|refusal| self.refuse(refusal, ready));
+        changed |= unused != self.wires().map(|wire| wire.input.len()).sum::<usize>();
         changed |= self.wires().fold(false, |changed, wire| wire.flush(ready) || changed);
-        changed |= before != mem::discriminant(&self.state);
-        if !changed && self.deadline().is_some_and(|deadline| deadline <= ready.now()) {
+        let late = self.deadline().is_some_and(|deadline| deadline <= ready.now());
+        if late && (!changed || self.awaits_request()) {
             self.state = self.run_out_of_time(ready);
-            changed = true;
         }
-        if matches!(self.state, State::Over) || self.client.has_failed() {
+        let moved_on = before != mem::discriminant(&self.state);
+        if matches!(self.state, State::Over) || self.wire.has_failed() {
             return Progress::Done;
         }
-        if changed {
-            // However slowly the bytes of a request drip in, they are awaited no longer.
-            let dripping =
-                matches!(self.state, State::Request(_)) && before == mem::discriminant(&self.state);
-            self.active = if dripping { self.active } else { ready.now() };
+        if moved_on || changed {
+            // However many bytes of a request drip in, they are awaited no longer.
+            self.active = if moved_on || !self.awaits_request() { ready.now() } else { self.active };
             ready.waker().wake(); // there may be more to do, after a turn of the others
         }
         Progress::Continue
