@@ -26,7 +26,7 @@ pub(crate) enum Bug {
     ResetBecomesFin,
     /// A reset whose error has been taken, as a write does, is an end of file for the next read, and is believed.
     BelievesEndOfFile,
-    /// What is still unread when a reset comes is not sent.
+    /// What has been read but not sent when a reset comes is not sent.
     DropsTailAtReset,
     /// If the server cannot be reached, the client gets a clean end.
     RefusalBecomesFin,
@@ -87,14 +87,6 @@ fn copy(from: &Half<'_>, to: &Half<'_>, bug: Option<Bug>, reset_already: bool, r
     let mut held = Vec::new();
     let mut buffer = [0; 512];
     for number in 1.. {
-        if bug == Some(Bug::DropsTailAtReset) {
-            // It begins slowly too, or there would be little left unread.
-            thread::sleep(Duration::from_millis(if number < 10 { 50 } else { 0 }));
-            if readiness(from.stream, AT_ONCE).contains(PollFlags::ERR) {
-                reset_seen = true;
-                break;
-            }
-        }
         if bug == Some(Bug::BelievesEndOfFile) && readiness(from.stream, FOREVER).contains(PollFlags::ERR) {
             // As a write would in a relay that writes before it reads.
             let _ = from.stream.take_error();
@@ -107,6 +99,10 @@ fn copy(from: &Half<'_>, to: &Half<'_>, bug: Option<Bug>, reset_already: bool, r
                 break;
             }
         };
+        if bug == Some(Bug::DropsTailAtReset) && readiness(from.stream, A_MOMENT).contains(PollFlags::ERR) {
+            reset_seen = true;
+            break;
+        }
         let block = buffer[..count].to_vec();
         let sent = match bug {
             Some(Bug::DropsLastByte) => {
@@ -155,6 +151,7 @@ fn was_reset(half: &Half<'_>) -> bool {
 }
 
 const AT_ONCE: Timespec = Timespec { tv_sec: 0, tv_nsec: 0 };
+const A_MOMENT: Timespec = Timespec { tv_sec: 0, tv_nsec: 300_000_000 };
 const FOREVER: Timespec = Timespec { tv_sec: 3600, tv_nsec: 0 };
 
 /// Whether there is something to read, an error or a hang-up, once there is or the time is over.
