@@ -188,3 +188,142 @@ fn chunk_size(line: &[u8]) -> Option<u64> {
         _ => None,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+    use ringbuf::Pool;
+
+    /// Passes `bytes` through rings of this capacity, in pieces of this size, and takes out pieces of that size. Returns
+    /// what has come out, why it has stopped, and what is left.
+    fn through(mut body: Body, bytes: &[u8], capacity: usize, piece: usize) -> (Vec<u8>, Stop, usize, Body) {
+        let pool = Pool::new(capacity, 2);
+        let (mut from, mut to) = (pool.reserve().unwrap(), pool.reserve().unwrap());
+        let (mut out, mut sent) = (Vec::new(), 0);
+        loop {
+            let end = bytes.len().min(sent + piece);
+            sent += from.ring().push_slice(&bytes[sent..end]);
+            let stop = body.advance(&mut from, sent == bytes.len(), &mut to);
+            let mut taken = vec![0; piece];
+            let n = to.ring().pop_slice(&mut taken);
+            out.extend(&taken[..n]);
+            let stuck = stop == Stop::Starved && sent == bytes.len();
+            if n == 0 && (stuck || matches!(stop, Stop::Over | Stop::Malformed)) {
+                return (out, stop, from.len() + bytes.len() - sent, body);
+            }
+        }
+    }
+
+    /// Takes chunks apart the simple way.
+    fn data_of(mut chunks: &[u8]) -> Vec<u8> {
+        let mut data = Vec::new();
+        loop {
+            let end = chunks.windows(2).position(|two| two == b"\r\n").unwrap();
+            let size = usize::from_str_radix(std::str::from_utf8(&chunks[..end]).unwrap(), 16).unwrap();
+            data.extend(&chunks[end + 2..end + 2 + size]);
+            chunks = &chunks[end + 2 + size..];
+            assert_eq!(&chunks[..2], b"\r\n");
+            chunks = &chunks[2..];
+            if size == 0 {
+                assert_eq!(chunks, b"");
+                return data;
+            }
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn every_body_passes_in_every_framing(
+            pieces in prop::collection::vec(prop::collection::vec(any::<u8>(), 1..50), 0..10),
+            capacity in 16_usize..100,
+            piece in 1_usize..50,
+            behind in 0_usize..20,
+        ) {
+            let data = pieces.concat();
+            let mut chunks = Vec::new();
+            for piece in &pieces {
+                chunks.extend(format!("{:X};e=1\r\n", piece.len()).bytes());
+                chunks.extend(piece);
+                chunks.extend(b"\r\n");
+            }
+            chunks.extend(b"000\r\nA: b\r\n\r\n");
+            for (framing, mut bytes) in [
+                (Framing::Length(data.len() as u64), data.clone()),
+                (Framing::Chunked, chunks),
+                (Framing::Close, data.clone()),
+            ] {
+                if framing != Framing::Close {
+                    bytes.extend(vec![b'!'; behind]);
+                }
+                for out in [Framing::Close, Framing::Chunked] {
+                    let body = Body::new(framing, out).recorded(data.len());
+                    let (passed, stop, left, body) = through(body, &bytes, capacity, piece);
+                    prop_assert_eq!(stop, Stop::Over);
+                    prop_assert_eq!(left, if framing == Framing::Close { 0 } else { behind });
+                    let passed = if out == Framing::Chunked { data_of(&passed) } else { passed };
+                    prop_assert_eq!(&passed, &data);
+                    prop_assert_eq!(body.into_record().unwrap(), &data[..]);
+                }
+            }
+        }
+
+        #[test]
+        fn no_bytes_bring_it_down(bytes in prop::collection::vec(any::<u8>(), 0..200), piece in 1_usize..50) {
+            let _ = through(Body::new(Framing::Chunked, Framing::Chunked), &bytes, 64, piece);
+        }
+    }
+
+    #[test]
+    fn what_is_not_a_chunk_is_malformed() {
+        for chunks in [
+            "\r\n",
+            ";a\r\n",
+            "g\r\n",
+            " 1\r\na\r\n",
+            "-1\r\n",
+            "+1\r\na\r\n",
+            "0x1\r\na\r\n",
+            "1\r\nab\r\n",
+            "1;a\nb\r\na\r\n",
+            "1 2\r\na\r\n",
+            "11111111111111111\r\n",
+            "1\na\r\n",
+        ] {
+            let body = Body::new(Framing::Chunked, Framing::Close);
+            assert_eq!(through(body, chunks.as_bytes(), 64, 64).1, Stop::Malformed, "{chunks:?}");
+        }
+        for (line, what) in [
+            ("1;".to_owned() + &"a".repeat(5000), "a size"),
+            ("0\r\n".to_owned() + &"A: b\r\n".repeat(1000), "a trailer"),
+        ] {
+            let body = Body::new(Framing::Chunked, Framing::Close);
+            assert_eq!(
+                through(body, line.as_bytes(), 8192, 8192).1,
+                Stop::Malformed,
+                "{what} without an end"
+            );
+        }
+    }
+
+    #[test]
+    fn a_body_that_is_cut_short_is_never_over() {
+        for (framing, bytes) in
+            [(Framing::Length(5), "abcd"), (Framing::Chunked, "4\r\nabcd\r\n"), (Framing::Chunked, "0\r\n")]
+        {
+            for end in 0..=bytes.len() {
+                let (_, stop, _, body) =
+                    through(Body::new(framing, Framing::Chunked), &bytes.as_bytes()[..end], 64, 64);
+                assert_eq!((stop, body.is_over()), (Stop::Starved, false));
+            }
+        }
+    }
+
+    #[test]
+    fn a_record_has_a_limit() {
+        for (limit, record) in [(3, None), (4, Some(b"abcd".to_vec()))] {
+            let body = Body::new(Framing::Length(4), Framing::Close).recorded(limit);
+            assert_eq!(through(body, b"abcd", 16, 1).3.into_record(), record);
+        }
+    }
+}

@@ -59,11 +59,7 @@ impl HeadReader {
         self.take(from, response)
     }
 
-    fn take<T>(
-        &mut self,
-        from: &mut Slot,
-        parse: fn(&[u8]) -> Result<(usize, T), HeadError>,
-    ) -> Result<Option<T>, HeadError> {
+    fn take<T>(&mut self, from: &mut Slot, parse: Parse<T>) -> Result<Option<T>, HeadError> {
         if from.is_empty() {
             return Ok(None);
         }
@@ -83,6 +79,9 @@ impl HeadReader {
         }
     }
 }
+
+/// Reads a head: its length, and what it says.
+type Parse<T> = fn(&[u8]) -> Result<(usize, T), HeadError>;
 
 fn request(bytes: &[u8]) -> Result<(usize, Request<()>), HeadError> {
     let mut fields = [httparse::EMPTY_HEADER; MOST_FIELDS];
@@ -233,4 +232,117 @@ fn encode(first_line: &str, fields: &HeaderMap) -> Vec<u8> {
     }
     head.extend_from_slice(b"\r\n");
     head
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use ringbuf::Pool;
+
+    fn ring(bytes: &[u8]) -> Slot {
+        let mut slot = Pool::new(1024, 1).reserve().unwrap();
+        assert_eq!(slot.ring().push_slice(bytes), bytes.len());
+        slot
+    }
+
+    fn response_with(fields: &str) -> Response<()> {
+        let mut from = ring(format!("HTTP/1.1 200 OK\r\n{fields}\r\n").as_bytes());
+        HeadReader::new(1024).response(&mut from).unwrap().unwrap()
+    }
+
+    #[test]
+    fn a_head_may_come_byte_by_byte_and_leaves_what_is_behind_it() {
+        let head = b"GET http://a/b?c HTTP/1.1\r\nHost: a\r\n\r\n";
+        let mut from = ring(b"");
+        let mut reader = HeadReader::new(head.len());
+        for &byte in &head[..head.len() - 1] {
+            let _ = from.ring().push_slice(&[byte]);
+            assert_eq!(reader.request(&mut from).unwrap().map(|_| ()), None);
+        }
+        let _ = from.ring().push_slice(b"\nbehind");
+        let request = reader.request(&mut from).unwrap().unwrap();
+        assert_eq!(encode_request(&request), b"GET /b?c HTTP/1.1\r\nhost: a\r\n\r\n");
+        assert_eq!(from.ring().make_contiguous(), b"behind");
+    }
+
+    #[test]
+    fn a_head_is_found_across_the_wrap_of_the_ring() {
+        for offset in 0..64 {
+            let mut slot = Pool::new(64, 1).reserve().unwrap();
+            let _ = slot.ring().push_slice(&[0; 64][..offset]);
+            let _ = slot.ring().push_slice(b"x");
+            slot.ring().consume(offset);
+            let _ = slot.ring().push_slice(b" / HTTP/1.1\r\nA: b\r\n\r\n");
+            let request = HeadReader::new(64).request(&mut slot).unwrap().unwrap();
+            assert_eq!((request.method().as_str(), request.uri().path()), ("x", "/"));
+        }
+    }
+
+    #[test]
+    fn a_head_that_is_too_long_is_refused_at_its_limit() {
+        let head = b"GET / HTTP/1.1\r\nHost: a\r\n\r\n";
+        assert!(HeadReader::new(head.len()).request(&mut ring(head)).unwrap().is_some());
+        for there in [head.len() - 1, head.len()] {
+            let error = HeadReader::new(head.len() - 1).request(&mut ring(&head[..there])).unwrap_err();
+            assert_eq!(error, HeadError::TooLong);
+        }
+        let fields = "A: b\r\n".repeat(129);
+        let many = format!("GET / HTTP/1.1\r\n{fields}\r\n");
+        assert_eq!(
+            HeadReader::new(1024).request(&mut ring(many.as_bytes())).unwrap_err(),
+            HeadError::TooLong
+        );
+    }
+
+    #[test]
+    fn several_lines_of_a_name_become_one_but_for_cookies_that_are_set() {
+        let response = response_with("A: 1\r\nSet-Cookie: x\r\na: 2\r\nSet-Cookie: y\r\n");
+        assert_eq!(response.headers()["a"], "1, 2");
+        assert_eq!(response.headers().get_all("set-cookie").iter().count(), 2);
+        let mut from = ring(b"GET / HTTP/1.1\r\nCookie: a\r\nCookie: b\r\n\r\n");
+        assert_eq!(HeadReader::new(99).request(&mut from).unwrap().unwrap().headers()["cookie"], "a; b");
+    }
+
+    #[test]
+    fn framing_follows_the_head_and_refuses_contradictions() {
+        let framing = |fields| response_framing(&Method::GET, &response_with(fields));
+        assert_eq!(framing(""), Some(Framing::Close));
+        assert_eq!(framing("Content-Length: 5\r\n"), Some(Framing::Length(5)));
+        assert_eq!(framing("Content-Length: 5, 5\r\nContent-Length: 5\r\n"), Some(Framing::Length(5)));
+        assert_eq!(framing("Content-Length: 18446744073709551615\r\n"), Some(Framing::Length(u64::MAX)));
+        assert_eq!(framing("Transfer-Encoding: Chunked\r\n"), Some(Framing::Chunked));
+        for fields in [
+            "Content-Length: 5\r\nContent-Length: 6\r\n",
+            "Content-Length: 5,\r\n",
+            "Content-Length: \r\n",
+            "Content-Length: -5\r\n",
+            "Content-Length: +5\r\n",
+            "Content-Length: 0x5\r\n",
+            "Content-Length: 18446744073709551616\r\n",
+            "Content-Length: 5\r\nTransfer-Encoding: chunked\r\n",
+            "Transfer-Encoding: identity\r\n",
+            "Transfer-Encoding: gzip, chunked\r\n",
+            "Transfer-Encoding: chunked\r\nTransfer-Encoding: chunked\r\n",
+        ] {
+            assert_eq!(framing(fields), None, "{fields}");
+        }
+        let head = response_framing(&Method::HEAD, &response_with("Content-Length: 5\r\n"));
+        assert_eq!(head, Some(Framing::None));
+    }
+
+    #[test]
+    fn what_is_for_one_hop_is_not_passed_on() {
+        let mut fields = response_with(
+            "Connection: mine, Host, Content-Length\r\nMine: 1\r\nHost: a\r\nKeep-Alive: 5\r\nContent-Length: 5\r\nTE: x\r\n\
+             Ours: 1\r\n",
+        )
+        .into_parts()
+        .0
+        .headers;
+        pass_on(Version::HTTP_10, &mut fields, Framing::Length(5), "here");
+        let mut left: Vec<&str> = fields.keys().map(HeaderName::as_str).collect();
+        left.sort_unstable();
+        assert_eq!(left, ["content-length", "host", "ours", "via"]);
+        assert_eq!(fields["via"], "1.0 here");
+    }
 }
