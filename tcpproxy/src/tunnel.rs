@@ -52,17 +52,24 @@ impl Tunnel {
 
     /// Moves what can be moved, a bounded amount.
     pub fn advance(&mut self, client: &Stream, server: &Stream, ready: &Ready<'_>) -> Passage {
-        let mut moved = 0;
-        for (mut from, mut to, relay) in [(client, server, &mut self.up), (server, client, &mut self.down)] {
+        for (from, to, relay) in [(client, server, &mut self.up), (server, client, &mut self.down)] {
             if ready.is_readable(from) {
                 relay.note_readable();
             }
             if ready.is_writable(to) {
                 relay.note_writable();
             }
-            let step = relay.advance(&mut from, &mut to);
-            moved += step.received + step.delivered;
         }
+        // A write to a connection that was reset takes the error away, and a read would then find a clean end.
+        let up = self.up.advance(&mut &*client, &mut &*server);
+        if up.sink_error.is_some() {
+            self.down.note_source_lost();
+        }
+        let down = self.down.advance(&mut &*server, &mut &*client);
+        if down.sink_error.is_some() {
+            self.up.note_source_lost();
+        }
+        let moved = up.received + up.delivered + down.received + down.delivered;
         let passage = if moved > 0 { Passage::Moved } else { Passage::Blocked };
         match (self.up.ending(), self.down.ending()) {
             (Some(Ending::Finished), Some(Ending::Finished)) => Passage::Finished,
