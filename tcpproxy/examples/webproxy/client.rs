@@ -253,12 +253,12 @@ impl Session for Client {
 
     fn advance(&mut self, ready: &Ready<'_>) -> Progress {
         let before = mem::discriminant(&self.state);
-        let mut changed = self.wires().fold(false, |changed, wire| wire.fill(ready) || changed);
+        let mut changed = self.wires().fold(false, |changed, wire| wire.fill(ready) | changed);
         let unused: usize = self.wires().map(|wire| wire.input.len()).sum();
         let state = mem::take(&mut self.state);
         self.state = self.step(state, ready).unwrap_or_else(|refusal| self.refuse(refusal, ready));
         changed |= unused != self.wires().map(|wire| wire.input.len()).sum::<usize>();
-        changed |= self.wires().fold(false, |changed, wire| wire.flush(ready) || changed);
+        changed |= self.wires().fold(false, |changed, wire| wire.flush(ready) | changed);
         let late = self.deadline().is_some_and(|deadline| deadline <= ready.now());
         if late && (!changed || self.awaits_request()) {
             self.state = self.run_out_of_time(ready);
