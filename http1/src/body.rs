@@ -47,6 +47,8 @@ enum Next {
     /// Everything has come; the reader has yet to be told.
     End,
     Over,
+    /// It was malformed, and stays so.
+    Broken,
 }
 
 /// Why a body does not move on.
@@ -106,7 +108,12 @@ impl Body {
         loop {
             match self.step(from, ended, to) {
                 Ok(next) => self.next = next,
-                Err(stop) => return stop,
+                Err(stop) => {
+                    if stop == Stop::Malformed {
+                        self.next = Next::Broken;
+                    }
+                    return stop;
+                }
             }
         }
     }
@@ -114,6 +121,7 @@ impl Body {
     fn step(&mut self, from: &mut Slot, ended: bool, to: &mut Slot) -> Result<Next, Stop> {
         Ok(match self.next {
             Next::Over => return Err(Stop::Over),
+            Next::Broken => return Err(Stop::Malformed),
             Next::End if !self.chunked => Next::Over,
             Next::End if to.free() < LAST_CHUNK.len() => return Err(Stop::Clogged),
             Next::End => {
@@ -166,14 +174,14 @@ impl Body {
     }
 }
 
-/// Takes a line out of the ring, and lets `parse` see it with its end.
+/// Takes a line out of the ring, and lets `parse` see it with its end. One that has no end within a ring, or within
+/// the longest length, is none.
 fn take_line<T>(from: &mut Slot, parse: impl FnOnce(&[u8]) -> T) -> Result<T, Stop> {
     let ring = from.ring();
-    let end = ring.find(b"\r\n", 0).ok_or(if ring.len() < LONGEST_LINE {
-        Stop::Starved
-    } else {
-        Stop::Malformed
-    })?;
+    let Some(end) = ring.find(b"\r\n", 0).filter(|&end| end < LONGEST_LINE) else {
+        let hopeless = ring.is_full() || ring.len() > LONGEST_LINE;
+        return Err(if hopeless { Stop::Malformed } else { Stop::Starved });
+    };
     let parsed = parse(&ring.make_contiguous()[..end + 2]);
     ring.consume(end + 2);
     Ok(parsed)
