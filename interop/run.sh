@@ -14,7 +14,7 @@ LOGS=$(cd "$LOGS" && pwd)
 export SCREENSHOTS=${SCREENSHOTS:-$LOGS/screenshots}
 
 scripts=("$@")
-((${#scripts[@]} > 0)) || scripts=(curl telnet browser bulk redis postgres git rsync iperf3)
+((${#scripts[@]} > 0)) || scripts=(curl telnet browser bulk redis postgres git rsync iperf3 webproxy)
 
 failed=0
 running=

@@ -3,6 +3,7 @@
 use std::io::{self, Write};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::process::ExitCode;
+use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use testkit::seed::Seed;
@@ -36,6 +37,9 @@ struct OriginArgs {
     /// What the pictures and the large files are made from
     #[arg(long, value_name = "HEX", default_value_t = Seed::new(1))]
     seed: Seed,
+    /// Let caches keep the answers for so many seconds
+    #[arg(long, value_name = "SECONDS")]
+    max_age: Option<u64>,
 }
 
 #[derive(Clone, Copy, Debug, ValueEnum)]
@@ -67,8 +71,11 @@ fn origin(args: &OriginArgs) -> Result<(), String> {
         Version::V1_0 => web::Http::V1_0,
         Version::V1_1 => web::Http::V1_1,
     };
-    let origin = web::Origin::bind(address, http, args.seed)
+    let mut origin = web::Origin::bind(address, http, args.seed)
         .map_err(|error| format!("cannot listen on {address}: {error}"))?;
+    if let Some(seconds) = args.max_age {
+        origin = origin.cacheable_for(Duration::from_secs(seconds));
+    }
     writeln!(io::stdout(), "listening on {}", origin.address())
         .map_err(|error| format!("cannot say where it listens: {error}"))?;
     origin.serve().map_err(|error| format!("cannot accept: {error}"))

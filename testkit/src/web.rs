@@ -71,8 +71,18 @@ impl Origin {
         let listener = TcpListener::bind(address)?;
         let pictures = gallery(seed)?;
         let page = page::html(&pictures);
-        let site = Site { http, page, pictures, large: Payload::new(seed.derive("large")) };
+        let large = Payload::new(seed.derive("large"));
+        let site = Site { http, page, pictures, large, cache: "no-store".to_owned() };
         Ok(Self { address: listener.local_addr()?, listener, site: Arc::new(site) })
+    }
+
+    /// Lets caches keep its answers for so long. By default they may not: the point is that an answer comes through the
+    /// proxy.
+    #[must_use]
+    pub fn cacheable_for(mut self, lifetime: Duration) -> Self {
+        let site = Arc::get_mut(&mut self.site).expect("nobody is served yet");
+        site.cache = format!("max-age={}", lifetime.as_secs());
+        self
     }
 
     /// Where it listens.
@@ -105,6 +115,8 @@ struct Site {
     page: String,
     pictures: Vec<Picture>,
     large: Payload,
+    /// What it says about caching.
+    cache: String,
 }
 
 impl Site {
@@ -163,9 +175,9 @@ impl Site {
     fn answer(&self, client: &mut TcpStream, request: &Request, answer: &Answer<'_>) -> io::Result<()> {
         let Answer { status, kind, body } = answer;
         let version = if self.http == Http::V1_0 { "1.0" } else { "1.1" };
-        // Nothing may come out of a cache: the point is that it comes through the proxy.
+        let cache = &self.cache;
         let mut head =
-            format!("HTTP/{version} {status}\r\nContent-Type: {kind}\r\nCache-Control: no-store\r\n");
+            format!("HTTP/{version} {status}\r\nContent-Type: {kind}\r\nCache-Control: {cache}\r\n");
         if *status == "405 Method Not Allowed" {
             head += "Allow: GET, HEAD\r\n";
         }
