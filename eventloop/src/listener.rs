@@ -22,8 +22,8 @@ use crate::{Intents, Progress, Ready, Session, SocketOptions, Source, Stream, Wa
 pub struct Listener {
     socket: Source<TcpListener>,
     options: SocketOptions,
-    /// Whether accepted connections have the options already.
-    inherited: bool,
+    /// Whether accepted connections have the options, and are non-blocking, without further calls.
+    native: bool,
     places: Rc<Places>,
     /// When to try again after descriptors ran out.
     retry_at: Option<Instant>,
@@ -98,12 +98,12 @@ impl Listener {
             socket.set_only_v6(false)?;
         }
         // Linux hands these options down to accepted connections, which saves calls for each client.
-        let inherited = options.apply(&SockRef::from(&socket)).is_ok() && cfg!(target_os = "linux");
+        let native = NATIVE && options.apply(&SockRef::from(&socket)).is_ok();
         socket.bind(&address.into())?;
         socket.listen(BACKLOG)?;
         let places = Rc::new(Places { free: Cell::new(usize::MAX), waker: RefCell::default() });
         let socket = Source::new(socket.into());
-        Ok(Self { socket, options, inherited, places, retry_at: None, batch: (None, 0) })
+        Ok(Self { socket, options, native, places, retry_at: None, batch: (None, 0) })
     }
 
     /// Listens on `port` of every address, IPv6 and IPv4; IPv4 alone where there is no IPv6.
@@ -215,11 +215,13 @@ impl Listener {
     }
 
     fn accept_one(&self) -> io::Result<(Stream, SocketAddr)> {
-        let (stream, address) = accept_nonblocking(&self.socket)?;
-        if !self.inherited {
-            // A client that is gone already refuses options; reading from it will tell why.
-            let _ = self.options.apply(&SockRef::from(&stream));
+        if self.native {
+            return accept_native(&self.socket).map(|(stream, address)| (Source::new(stream), address));
         }
+        let (stream, address) = self.socket.accept()?;
+        stream.set_nonblocking(true)?;
+        // A client that is gone already refuses options; reading from it will tell why.
+        let _ = self.options.apply(&SockRef::from(&stream));
         Ok((Source::new(stream), address))
     }
 }
@@ -253,9 +255,13 @@ impl Drop for Place {
     }
 }
 
-/// One system call where there is accept4(2).
-#[cfg(any(target_os = "linux", target_os = "freebsd", target_os = "netbsd", target_os = "openbsd"))]
-fn accept_nonblocking(listener: &TcpListener) -> io::Result<(TcpStream, SocketAddr)> {
+/// Whether this system has accept4(2) and lets connections inherit options. The plain way is tested where
+/// it has, too.
+const NATIVE: bool = cfg!(target_os = "linux");
+
+/// One system call, with accept4(2).
+#[cfg(target_os = "linux")]
+fn accept_native(listener: &TcpListener) -> io::Result<(TcpStream, SocketAddr)> {
     use rustix::net::{SocketFlags, acceptfrom_with};
     let (fd, address) = acceptfrom_with(listener, SocketFlags::NONBLOCK | SocketFlags::CLOEXEC)?;
     let address = address.and_then(|any| SocketAddr::try_from(any).ok());
@@ -265,15 +271,43 @@ fn accept_nonblocking(listener: &TcpListener) -> io::Result<(TcpStream, SocketAd
     }
 }
 
-#[cfg(not(any(target_os = "linux", target_os = "freebsd", target_os = "netbsd", target_os = "openbsd")))]
-fn accept_nonblocking(listener: &TcpListener) -> io::Result<(TcpStream, SocketAddr)> {
-    let (stream, address) = listener.accept()?;
-    stream.set_nonblocking(true)?;
-    Ok((stream, address))
+#[cfg(not(target_os = "linux"))]
+fn accept_native(listener: &TcpListener) -> io::Result<(TcpStream, SocketAddr)> {
+    listener.accept()
 }
 
 /// Whether binding failed because this machine has no IPv6, rather than because of the port.
 fn no_ipv6(error: &io::Error) -> bool {
     let errno = error.raw_os_error().map(Errno::from_raw_os_error);
     matches!(errno, Some(Errno::AFNOSUPPORT | Errno::ADDRNOTAVAIL | Errno::PROTONOSUPPORT | Errno::INVAL))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::io::{ErrorKind, Read};
+    use std::time::Duration;
+
+    #[test]
+    fn accepted_connections_are_alike_with_and_without_what_only_linux_has() {
+        let options = SocketOptions { keepalive: Some(Duration::from_secs(42)) };
+        for native in [NATIVE, false] {
+            let mut listener = Listener::bind("127.0.0.1:0".parse().unwrap(), options).unwrap();
+            if !native {
+                // As on a system where nothing is inherited.
+                let plain = TcpListener::bind("127.0.0.1:0").unwrap();
+                plain.set_nonblocking(true).unwrap();
+                (listener.socket, listener.native) = (Source::new(plain), false);
+            }
+            let client = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+            let (stream, address) = listener.accept_one().unwrap();
+            assert_eq!(address, client.local_addr().unwrap());
+            assert_eq!((&stream).read(&mut [0]).unwrap_err().kind(), ErrorKind::WouldBlock);
+            assert!(stream.nodelay().unwrap());
+            let socket = SockRef::from(&*stream);
+            assert!(socket.keepalive().unwrap() && socket.out_of_band_inline().unwrap());
+            assert_eq!(socket.tcp_keepalive_time().unwrap(), Duration::from_secs(42));
+            assert_eq!(listener.accept_one().unwrap_err().kind(), ErrorKind::WouldBlock);
+        }
+    }
 }
