@@ -1,0 +1,141 @@
+//! A wire by itself: what it reads and writes, when it sleeps, and how it takes leave.
+
+#![allow(clippy::unwrap_used)] // a test that cannot go on says so by failing
+
+use std::cell::RefCell;
+use std::io::{ErrorKind, Read, Write};
+use std::net::{Shutdown, TcpListener, TcpStream};
+use std::rc::Rc;
+use std::time::{Duration, Instant};
+
+use eventloop::{EventLoop, Intents, Progress, Ready, Session, Stream, Waker};
+use ringbuf::Pool;
+use tcpproxy::wire::Wire;
+
+/// Longer than any machine takes; nothing waits for it when all is well.
+const PATIENCE: Duration = Duration::from_secs(30);
+/// Long enough to notice what should not happen.
+const WHILE: Duration = Duration::from_millis(100);
+const RING: usize = 4096;
+
+/// A session that does with its wire what the test tells it.
+#[derive(Clone)]
+struct Stage {
+    wire: Rc<RefCell<Wire>>,
+    pool: Pool,
+}
+
+impl Session for Stage {
+    fn intents(&self, want: &mut Intents<'_>) {
+        self.wire.borrow().intents(want);
+    }
+
+    fn advance(&mut self, ready: &Ready<'_>) -> Progress {
+        let mut wire = self.wire.borrow_mut();
+        let filled = wire.fill(ready);
+        let over = wire.has_left(ready);
+        if wire.flush(ready) | filled {
+            ready.waker().wake();
+        }
+        if over { Progress::Done } else { Progress::Continue }
+    }
+}
+
+/// A wire in a loop, and its peer.
+fn stage() -> (EventLoop, Stage, Waker, TcpStream) {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let peer = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+    peer.set_read_timeout(Some(PATIENCE)).unwrap();
+    let stream = Stream::from_stream(listener.accept().unwrap().0).unwrap();
+    let pool = Pool::new(RING, 2);
+    let wire = Wire::new(stream, pool.reserve().unwrap(), pool.reserve().unwrap());
+    let stage = Stage { wire: Rc::new(RefCell::new(wire)), pool };
+    let mut event_loop = EventLoop::new().unwrap();
+    let waker = event_loop.spawn(stage.clone());
+    (event_loop, stage, waker, peer)
+}
+
+/// Turns until nothing happens any more.
+fn settle(event_loop: &mut EventLoop) {
+    let begin = Instant::now();
+    while event_loop.turn(Some(WHILE)).unwrap() > 0 {
+        assert!(begin.elapsed() < PATIENCE, "the loop does not come to rest");
+    }
+}
+
+#[test]
+fn what_fits_is_read_and_the_rest_waits_without_a_spin() {
+    let (mut event_loop, stage, waker, mut peer) = stage();
+    settle(&mut event_loop);
+    assert_eq!(stage.pool.lent(), 0, "who is idle has no ring");
+    peer.write_all(&[7; 3 * RING]).unwrap();
+    for _ in 0..3 {
+        settle(&mut event_loop);
+        assert_eq!(stage.wire.borrow().input.len(), RING);
+        stage.wire.borrow_mut().input.ring().clear();
+        waker.wake();
+    }
+    peer.shutdown(Shutdown::Write).unwrap();
+    settle(&mut event_loop);
+    assert!(stage.wire.borrow().has_ended() && !stage.wire.borrow().has_failed());
+    assert_eq!(stage.pool.lent(), 0);
+}
+
+#[test]
+fn a_failure_is_noticed_after_what_came_before_it_was_read() {
+    let (mut event_loop, stage, waker, mut peer) = stage();
+    peer.write_all(&[7; RING + 1]).unwrap();
+    settle(&mut event_loop);
+    Stream::from_stream(peer).unwrap().reset_on_close().unwrap();
+    settle(&mut event_loop);
+    assert!(!stage.wire.borrow().has_ended());
+    stage.wire.borrow_mut().input.ring().clear();
+    waker.wake();
+    settle(&mut event_loop);
+    assert_eq!(stage.wire.borrow().input.len(), 1);
+    assert!(stage.wire.borrow().has_ended() && stage.wire.borrow().has_failed());
+}
+
+#[test]
+fn taking_leave_properly_delivers_all_though_the_peer_still_sends() {
+    let (mut event_loop, stage, waker, mut peer) = stage();
+    peer.write_all(&[7; 3 * RING]).unwrap();
+    settle(&mut event_loop);
+    let _ = stage.wire.borrow_mut().output.ring().push_slice(b"goodbye");
+    stage.wire.borrow_mut().finish(Instant::now() + PATIENCE);
+    waker.wake();
+    settle(&mut event_loop);
+    let mut got = String::new();
+    peer.read_to_string(&mut got).unwrap();
+    assert_eq!((got.as_str(), event_loop.sessions()), ("goodbye", 1));
+    peer.write_all(&[7; 3 * RING]).unwrap();
+    peer.shutdown(Shutdown::Write).unwrap();
+    settle(&mut event_loop);
+    assert_eq!(event_loop.sessions(), 0, "the peer has finished too");
+}
+
+#[test]
+fn a_peer_that_does_not_finish_is_left_when_its_time_is_up() {
+    let (mut event_loop, stage, waker, _peer) = stage();
+    stage.wire.borrow_mut().finish(Instant::now() + WHILE);
+    waker.wake();
+    let begin = Instant::now();
+    while event_loop.sessions() > 0 {
+        assert!(begin.elapsed() < PATIENCE);
+        event_loop.turn(Some(PATIENCE)).unwrap();
+    }
+    assert!(begin.elapsed() >= WHILE);
+}
+
+#[test]
+fn taking_leave_by_reset_delivers_all_before_it() {
+    let (mut event_loop, stage, waker, mut peer) = stage();
+    let _ = stage.wire.borrow_mut().output.ring().push_slice(&[7; RING]);
+    stage.wire.borrow_mut().reset(Instant::now() + PATIENCE);
+    waker.wake();
+    settle(&mut event_loop);
+    assert_eq!(event_loop.sessions(), 0);
+    drop(stage); // and the connection with it
+    peer.read_exact(&mut [0; RING]).unwrap();
+    assert_eq!(peer.read(&mut [0]).unwrap_err().kind(), ErrorKind::ConnectionReset);
+}
