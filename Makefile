@@ -27,6 +27,7 @@ stress: toolchain ## random misbehaving peers around the release build, for long
 
 interop: tcpproxy ## real programs through the proxy: see interop/packages.txt
 	$(CARGO) build --release --locked -p testkit
+	$(CARGO) build --release --locked -p tcpproxy --example webproxy
 	interop/run.sh
 
 demo: tcpproxy ## a page with pictures through the proxy; HOST=… PORT=… LISTEN=… for a real site
