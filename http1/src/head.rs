@@ -237,6 +237,7 @@ fn encode(first_line: &str, fields: &HeaderMap) -> Vec<u8> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use proptest::prelude::*;
     use ringbuf::Pool;
 
     fn ring(bytes: &[u8]) -> Slot {
@@ -328,6 +329,38 @@ mod tests {
         }
         let head = response_framing(&Method::HEAD, &response_with("Content-Length: 5\r\n"));
         assert_eq!(head, Some(Framing::None));
+    }
+
+    proptest! {
+        #[test]
+        fn no_bytes_bring_it_down(
+            pieces in prop::collection::vec(
+                prop_oneof![
+                    prop::sample::select(vec![
+                        "GET ", "http://a/", " HTTP/1.1", "HTTP/1.1 200 OK", "\r\n", "\n", ": ", "Connection", "close", "5", ",",
+                        "Content-Length: ", "Transfer-Encoding: chunked\r\n", "Host: a\r\n", "\r\n\r\n",
+                    ]).prop_map(|text| text.as_bytes().to_vec()),
+                    prop::collection::vec(any::<u8>(), 0..5),
+                ],
+                0..40,
+            ),
+        ) {
+            let bytes = pieces.concat();
+            let bytes = &bytes[..bytes.len().min(1024)];
+            if let Ok(Some(mut request)) = HeadReader::new(512).request(&mut ring(bytes)) {
+                let framing = request_framing(&request).unwrap_or(Framing::None);
+                pass_on(request.version(), request.headers_mut(), framing, "here");
+                let head = encode_request(&request);
+                let again = HeadReader::new(1024).request(&mut ring(&head)).unwrap().unwrap();
+                prop_assert_eq!(again.headers().keys_len(), request.headers().keys_len());
+            }
+            if let Ok(Some(mut response)) = HeadReader::new(512).response(&mut ring(bytes)) {
+                let framing = response_framing(&Method::GET, &response).unwrap_or(Framing::None);
+                pass_on(response.version(), response.headers_mut(), framing, "here");
+                let head = encode_response(&response);
+                prop_assert!(HeadReader::new(1024).response(&mut ring(&head)).unwrap().is_some());
+            }
+        }
     }
 
     #[test]

@@ -814,3 +814,38 @@ fn many_clients_come_and_go_and_nothing_is_left() {
         thread::sleep(Duration::from_millis(10)); // nobody tells, so look again
     }
 }
+
+#[test]
+fn who_waits_costs_no_processor_time() {
+    let silent = origin(|mut peer| drop(peer.rest()));
+    let (answers, _) = answering(|_| ok("", "x"));
+    let endless = origin(|mut peer| {
+        peer.head();
+        peer.say("HTTP/1.1 200 OK\r\n\r\n");
+        while peer.0.get_mut().write(&[0; 65536]).is_ok() {}
+    });
+    let proxy = proxy();
+    let mut clients: Vec<Peer> = (0..7).map(|_| Peer::connect(&proxy)).collect();
+    clients[1].say("GET http://");
+    clients[2].ask("GET", silent, "/", "");
+    clients[3].ask("GET", silent, "/", "").0.get_ref().shutdown(Shutdown::Write).unwrap();
+    clients[4].ask("GET", endless, "/", "");
+    clients[5].ask("GET", answers, "/", "").answer();
+    clients[6].say(format!("CONNECT {silent} HTTP/1.1\r\nHost: a\r\n\r\n")).head();
+    clients[6].0.get_ref().shutdown(Shutdown::Write).unwrap();
+    let mut before = proxy.cpu_time().unwrap();
+    let begin = std::time::Instant::now();
+    loop {
+        thread::sleep(Duration::from_millis(500)); // what it is about: that nothing happens
+        let now = proxy.cpu_time().unwrap();
+        if now - before <= Duration::from_millis(20) {
+            break;
+        }
+        assert!(
+            begin.elapsed() < Duration::from_secs(20),
+            "{:?} within half a second of waiting",
+            now - before
+        );
+        before = now;
+    }
+}

@@ -54,13 +54,12 @@ impl Exchange {
         let (uri, version) = (request.uri().clone(), request.version());
         let connect = request.method() == Method::CONNECT;
         let asked = if connect { uri.port().is_some() } else { uri.scheme_str() == Some("http") };
-        let Some(authority) = uri.authority().filter(|who| asked && !who.as_str().contains('@')) else {
+        let named = uri.authority().filter(|who| asked && !who.as_str().contains('@'));
+        let Some(host) = named.and_then(|who| HeaderValue::from_str(who.as_str()).ok()) else {
             return refuse("a proxy is asked for http://HOST/ or to CONNECT HOST:PORT");
         };
         // What the URI names counts (RFC 9112, section 3.2.2).
-        let told = request
-            .headers_mut()
-            .insert(HOST, HeaderValue::from_str(authority.as_str()).expect("a URI is ASCII"));
+        let told = request.headers_mut().insert(HOST, host);
         if told.map_or(version == Version::HTTP_11, |told| told.as_bytes().contains(&b',')) {
             return refuse("there must be one Host");
         }
