@@ -343,6 +343,30 @@ fn a_tunnel_carries_bytes_and_ends_both_ways() {
     assert_eq!(client.rest().unwrap(), b"0123456789".repeat(1000));
 }
 
+/// The write takes the error away, and the next read finds a clean end, which must not be believed.
+#[test]
+fn a_reset_that_a_write_into_a_tunnel_meets_first_is_no_end() {
+    let ((go, wait), (done, is_reset)) = (channel(), channel());
+    let (wait, done) = (Mutex::new(wait), Mutex::new(done));
+    let broken = origin(move |mut peer| {
+        peer.say("part");
+        wait.lock().unwrap().recv_timeout(PATIENCE).unwrap();
+        peer.reset();
+        done.lock().unwrap().send(()).unwrap();
+    });
+    let proxy = proxy();
+    let mut client = Peer::connect(&proxy);
+    client.say(format!("CONNECT {broken} HTTP/1.1\r\nHost: {broken}\r\n\r\n"));
+    assert_eq!(client.head().unwrap().status(), 200);
+    assert_eq!(client.bytes(4), b"part");
+    proxy.freeze().unwrap(); // so that it meets both at once
+    client.say("x");
+    go.send(()).unwrap();
+    is_reset.recv_timeout(PATIENCE).unwrap();
+    proxy.thaw().unwrap();
+    client.expect_reset();
+}
+
 #[test]
 fn a_tunnel_passes_a_reset_on() {
     let broken = origin(|mut peer| {
