@@ -111,16 +111,6 @@ impl Stream {
         #[cfg(not(target_os = "linux"))]
         return Err(io::ErrorKind::Unsupported.into());
     }
-
-    /// The address of the other end, or of the end it had, as far as the kernel still knows it; an
-    /// IPv4 address that came over an IPv6 socket is shown as IPv4.
-    ///
-    /// # Errors
-    ///
-    /// [`io::ErrorKind::NotConnected`] after a reset.
-    pub fn peer(&self) -> io::Result<SocketAddr> {
-        self.peer_addr().map(canonical)
-    }
 }
 
 /// An IPv4 address that is mapped into IPv6 (`::ffff:192.0.2.1`, RFC 4291 section 2.5.5.2) as IPv4.

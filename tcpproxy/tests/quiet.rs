@@ -92,7 +92,7 @@ fn with_an_urgent_byte_that_cannot_be_delivered() {
 }
 
 #[test]
-fn a_round_trip_costs_two_turns_and_changes_nothing_that_is_watched() {
+fn one_step_carries_bytes_from_the_read_to_the_write() {
     let mut stage = Stage::new();
     let (client, server) = stage.session();
     let round_trip = |stage: &mut Stage| {
