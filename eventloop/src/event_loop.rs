@@ -31,6 +31,8 @@ pub struct EventLoop {
     core: Rc<Core>,
     deadlines: Deadlines,
     wanted: Vec<(AnySource, Want)>,
+    /// Sessions that have said in this turn that they could go on.
+    again: Vec<SessionId>,
     turns: u64,
 }
 
@@ -68,6 +70,8 @@ struct Entry {
     /// Absent while it is being stepped.
     session: Option<Box<dyn Session>>,
     queued: bool,
+    /// What it has said last: that it could go on.
+    again: bool,
     registered: Vec<Registered>,
 }
 
@@ -93,6 +97,7 @@ impl EventLoop {
             core: Rc::default(),
             deadlines: Deadlines::default(),
             wanted: Vec::new(),
+            again: Vec::new(),
             turns: 0,
         })
     }
@@ -123,7 +128,8 @@ impl EventLoop {
     /// Sleeps until something happens or `timeout` has passed (`None`: as long as it takes), then steps
     /// every session concerned. Returns how many steps that were: 0 says that nothing had happened.
     ///
-    /// A session that is woken during the turn is stepped in it as well, but none more than twice.
+    /// A session that is woken during the turn is stepped in it as well, but none more than twice. One that
+    /// asks for it with [`Progress::Again`] is stepped in the next turn, which does not sleep.
     ///
     /// # Errors
     ///
@@ -150,6 +156,9 @@ impl EventLoop {
                     steps += 1;
                 }
             }
+        }
+        for id in self.again.drain(..) {
+            self.core.enqueue_again(id);
         }
         Ok(steps)
     }
@@ -192,7 +201,11 @@ impl EventLoop {
         match outcome {
             Ok(()) => {
                 self.deadlines.declare(id, deadline);
-                self.core.check_in(id, session, registered);
+                let again = progress == Progress::Again;
+                self.core.check_in(id, session, registered, again);
+                if again {
+                    self.again.push(id);
+                }
             }
             Err(error) => {
                 session.refused(error);
@@ -308,7 +321,7 @@ impl Core {
 
     /// The name is given first, as an empty entry, because `make` may use handles.
     pub(crate) fn spawn_with(self: &Rc<Self>, make: impl FnOnce(Waker) -> Box<dyn Session>) -> Waker {
-        let entry = Entry { session: None, queued: false, registered: Vec::new() };
+        let entry = Entry { session: None, queued: false, again: false, registered: Vec::new() };
         let id = self.sessions.borrow_mut().insert(entry);
         let session = make(self.waker(id));
         if let Some(entry) = self.sessions.borrow_mut().get_mut(id) {
@@ -330,6 +343,13 @@ impl Core {
         }
     }
 
+    /// Enqueues a session, unless it has changed its mind in a second step.
+    fn enqueue_again(&self, id: SessionId) {
+        if self.sessions.borrow().get(id).is_some_and(|entry| entry.again) {
+            self.enqueue(id);
+        }
+    }
+
     fn check_out(&self, id: SessionId) -> Option<(Box<dyn Session>, Vec<Registered>)> {
         let mut sessions = self.sessions.borrow_mut();
         let entry = sessions.get_mut(id)?;
@@ -337,9 +357,10 @@ impl Core {
         Some((entry.session.take()?, std::mem::take(&mut entry.registered)))
     }
 
-    fn check_in(&self, id: SessionId, session: Box<dyn Session>, registered: Vec<Registered>) {
+    fn check_in(&self, id: SessionId, session: Box<dyn Session>, registered: Vec<Registered>, again: bool) {
         if let Some(entry) = self.sessions.borrow_mut().get_mut(id) {
             entry.session = Some(session);
+            entry.again = again;
             entry.registered = registered;
         }
     }

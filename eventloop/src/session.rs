@@ -28,7 +28,8 @@ pub trait Session {
     fn intents(&self, want: &mut Intents<'_>);
 
     /// Does the non-blocking work that has become possible, and a bounded amount of it: other
-    /// sessions are waiting. What is left over is reported again in the next turn.
+    /// sessions are waiting. What is left over in a source is reported again in the next turn; who has
+    /// other work left says [`Progress::Again`].
     ///
     /// The first call comes right after the session was spawned, with nothing ready; a call may also
     /// come because this one was [woken](crate::Waker::wake).
@@ -45,8 +46,11 @@ pub trait Session {
 #[must_use]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Progress {
-    /// It has more to do: the loop asks for its intents and waits.
+    /// It waits for what it intends: the loop asks for that, and steps it when some of it happens.
     Continue,
+    /// It could go on right now, but has done what a step may do: the loop lets the others have their
+    /// turn, looks for news from the kernel without sleeping, and then steps it again.
+    Again,
     /// It is over: the loop drops it, which closes its sources.
     Done,
 }

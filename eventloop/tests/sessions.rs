@@ -216,6 +216,76 @@ fn a_session_that_keeps_waking_itself_does_not_keep_the_turn() {
     assert_eq!(count.get(), 4);
 }
 
+/// Says what the test tells it to say, once for each step.
+struct Scripted(Rc<RefCell<Vec<Progress>>>, Rc<Cell<usize>>);
+
+impl Session for Scripted {
+    fn intents(&self, _: &mut Intents<'_>) {}
+    fn advance(&mut self, _: &Ready<'_>) -> Progress {
+        self.1.set(self.1.get() + 1);
+        self.0.borrow_mut().pop().unwrap_or(Progress::Continue)
+    }
+}
+
+#[test]
+fn a_session_that_asks_again_is_stepped_in_the_next_turn_and_not_twice_in_this_one() {
+    let (progress, steps) = (Rc::new(RefCell::new(vec![Progress::Again; 3])), Rc::new(Cell::new(0)));
+    let mut event_loop = EventLoop::new().unwrap();
+    let waker = event_loop.spawn(Scripted(progress.clone(), steps.clone()));
+    for step in 1..=4 {
+        assert_eq!(event_loop.turn(None).unwrap(), 1, "neither does the turn sleep");
+        assert_eq!(steps.get(), step);
+    }
+    assert_quiet(&mut event_loop);
+    progress.borrow_mut().push(Progress::Again);
+    waker.wake();
+    assert_eq!(event_loop.turn(None).unwrap(), 1);
+    waker.wake(); // for two reasons at once there is one step
+    assert_eq!(event_loop.turn(None).unwrap(), 1);
+    assert_quiet(&mut event_loop);
+    progress.borrow_mut().extend([Progress::Done, Progress::Again]);
+    waker.wake();
+    event_loop.run().unwrap(); // returns when it has said that it is done
+}
+
+#[test]
+fn a_session_that_has_changed_its_mind_within_a_turn_is_not_stepped_again() {
+    struct Waking(Waker);
+    impl Session for Waking {
+        fn intents(&self, _: &mut Intents<'_>) {}
+        fn advance(&mut self, _: &Ready<'_>) -> Progress {
+            self.0.wake();
+            Progress::Done
+        }
+    }
+    let (progress, steps) = (Rc::new(RefCell::new(vec![Progress::Again])), Rc::new(Cell::new(0)));
+    let mut event_loop = EventLoop::new().unwrap();
+    let waker = event_loop.spawn(Scripted(progress, steps.clone()));
+    event_loop.spawn(Waking(waker));
+    assert_eq!(event_loop.turn(None).unwrap(), 3);
+    assert_eq!(steps.get(), 2, "it asked again, was woken in the same turn, and had nothing more to do");
+    assert_quiet(&mut event_loop);
+}
+
+#[test]
+fn a_session_that_always_asks_again_keeps_nobody_from_the_kernel() {
+    struct Restless;
+    impl Session for Restless {
+        fn intents(&self, _: &mut Intents<'_>) {}
+        fn advance(&mut self, _: &Ready<'_>) -> Progress {
+            Progress::Again
+        }
+    }
+    let (mut event_loop, probe, _, mut far) = probe(Probe { read: true, take: 1, ..Probe::default() });
+    event_loop.spawn(Restless);
+    event_loop.turn(None).unwrap();
+    far.write_all(b"abc").unwrap();
+    until(&mut event_loop, || probe.borrow().got == b"a");
+    assert_eq!(event_loop.turn(None).unwrap(), 2, "one step for each of the two");
+    assert_eq!(event_loop.turn(None).unwrap(), 2);
+    assert_eq!(probe.borrow().got, b"abc");
+}
+
 #[test]
 fn a_source_the_kernel_will_not_watch_ends_its_session_alone() {
     struct Unwatchable(Source<File>, Rc<RefCell<Option<std::io::Error>>>);

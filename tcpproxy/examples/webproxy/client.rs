@@ -270,7 +270,7 @@ impl Session for Client {
         if moved_on || changed {
             // However many bytes of a request drip in, they are awaited no longer.
             self.active = if moved_on || !self.awaits_request() { ready.now() } else { self.active };
-            ready.waker().wake(); // there may be more to do, after a turn of the others
+            return Progress::Again; // there may be more to do
         }
         Progress::Continue
     }
