@@ -1,46 +1,72 @@
 //! Names to addresses, without stopping the loop.
 
+use std::fmt;
 use std::io::{self, ErrorKind};
 use std::net::{IpAddr, SocketAddr, ToSocketAddrs};
 use std::os::unix::net::UnixStream;
-use std::sync::mpsc;
+use std::sync::{Arc, Mutex, MutexGuard, Weak};
 use std::thread;
 
 use crate::{Intents, Ready, Source};
 
-/// Resolves names with the system's resolver, getaddrinfo(3), on one helper thread, because that call
-/// blocks. The thread starts with the first name; literal addresses never need it.
-#[derive(Debug, Default)]
+/// Resolves names with the system's resolver, getaddrinfo(3), on helper threads, because that call blocks.
+///
+/// A name that takes long delays no other: up to 8 are asked for at the same time, each on a thread of its
+/// own that starts when it is needed and ends when nothing is left to ask. Who asks for what is being asked
+/// for already gets the same answer. Literal addresses need no thread.
+#[derive(Default)]
 pub struct Resolver {
-    requests: Option<mpsc::Sender<Request>>,
+    desk: Arc<Desk>,
 }
 
 /// An answer that is awaited. It is a part of a session: the session passes on
-/// [`intents`](Lookup::intents) and calls [`advance`](Lookup::advance).
+/// [`intents`](Lookup::intents) and calls [`advance`](Lookup::advance). Dropping it withdraws the question.
 #[derive(Debug)]
 pub struct Lookup {
-    state: State,
+    answer: Answer,
+    /// Readable when the answer is there. A literal address needs no waiting.
+    done: Option<Source<UnixStream>>,
 }
 
 /// The addresses of a host, in the order in which they should be tried (RFC 6724).
 pub type Addresses = io::Result<Vec<SocketAddr>>;
 
-#[derive(Debug)]
-enum State {
-    Known(Option<Addresses>),
-    /// The far end of `done` is closed when the answer has been sent.
-    Asked {
-        answer: mpsc::Receiver<Addresses>,
-        done: Source<UnixStream>,
-    },
+/// What a thread calls; another one in tests.
+type Find = dyn Fn(&str, u16) -> Addresses + Send + Sync;
+
+type Answer = Arc<Mutex<Option<Addresses>>>;
+
+/// Where questions are left for the threads.
+struct Desk {
+    find: Box<Find>,
+    questions: Mutex<Questions>,
 }
 
-struct Request {
+/// Invariants: no two questions are equal; there is a thread for each one that is taken, and, unless there
+/// are as many as there may be, for each one that is not.
+#[derive(Default)]
+struct Questions {
+    open: Vec<Question>,
+    threads: usize,
+}
+
+struct Question {
     host: String,
     port: u16,
-    answer: mpsc::Sender<Addresses>,
+    /// A thread is at it.
+    taken: bool,
+    askers: Vec<Asker>,
+}
+
+struct Asker {
+    /// Gone when nobody waits any more.
+    answer: Weak<Mutex<Option<Addresses>>>,
+    /// Closed when the answer is there.
     done: UnixStream,
 }
+
+/// How many names are asked for at the same time.
+const MOST_THREADS: usize = 8;
 
 /// Resolves a name now, and blocks until the answer is there: for the time before the loop runs.
 ///
@@ -61,66 +87,153 @@ pub fn resolve(host: &str, port: u16) -> Addresses {
 }
 
 impl Resolver {
-    /// A resolver whose thread is not started yet.
+    /// A resolver without threads yet.
     #[must_use]
     pub fn new() -> Self {
         Self::default()
     }
 
     /// Asks for the addresses of `host`, with `port` in each. Failures come as the answer.
-    pub fn lookup(&mut self, host: &str, port: u16) -> Lookup {
-        let state = match literal(host, port) {
-            Some(address) => State::Known(Some(Ok(vec![address]))),
-            None => self.ask(host, port).unwrap_or_else(|error| State::Known(Some(Err(error)))),
-        };
-        Lookup { state }
+    #[must_use]
+    pub fn lookup(&self, host: &str, port: u16) -> Lookup {
+        let now = |answer| Lookup { answer: Arc::new(Mutex::new(Some(answer))), done: None };
+        match literal(host, port) {
+            Some(address) => now(Ok(vec![address])),
+            None => self.ask(host, port).unwrap_or_else(|error| now(Err(error))),
+        }
     }
 
-    fn ask(&mut self, host: &str, port: u16) -> io::Result<State> {
+    fn ask(&self, host: &str, port: u16) -> io::Result<Lookup> {
         let (done, far_end) = UnixStream::pair()?;
         done.set_nonblocking(true)?;
-        let (sender, answer) = mpsc::channel();
-        let mut request = Request { host: host.to_owned(), port, answer: sender, done: far_end };
-        // The thread may have died with a request that panicked; then there is a new one.
-        if let Some(requests) = &self.requests {
-            match requests.send(request) {
-                Ok(()) => return Ok(State::Asked { answer, done: Source::new(done) }),
-                Err(mpsc::SendError(unsent)) => request = unsent,
+        let answer = Answer::default();
+        let asker = Asker { answer: Arc::downgrade(&answer), done: far_end };
+        if self.desk.questions().put(host, port, asker) {
+            let desk = self.desk.clone();
+            let started = thread::Builder::new().name("resolver".to_owned()).spawn(move || desk.serve());
+            if let Err(error) = started {
+                let mut questions = self.desk.questions();
+                questions.threads -= 1;
+                if questions.threads == 0 && !questions.open.is_empty() {
+                    questions.open.clear(); // it is this one alone; else one of the others gets to it
+                    return Err(error);
+                }
             }
         }
-        let (requests, inbox) = mpsc::channel();
-        thread::Builder::new().name("resolver".to_owned()).spawn(move || serve(&inbox))?;
-        let _ = requests.send(request);
-        self.requests = Some(requests);
-        Ok(State::Asked { answer, done: Source::new(done) })
+        Ok(Lookup { answer, done: Some(Source::new(done)) })
     }
 }
 
 impl Lookup {
     /// Declares that the answer is awaited.
     pub fn intents(&self, want: &mut Intents<'_>) {
-        if let State::Asked { done, .. } = &self.state {
+        if let Some(done) = &self.done {
             want.read(done);
         }
     }
 
     /// The answer, once it is there.
     pub fn advance(&mut self, ready: &Ready<'_>) -> Option<Addresses> {
-        match &mut self.state {
-            State::Known(answer) => answer.take(),
-            State::Asked { answer, done } if ready.is_readable(done) => {
-                Some(answer.try_recv().unwrap_or_else(|_| Err(io::Error::other("the resolver thread died"))))
+        if self.done.as_ref().is_some_and(|done| !ready.is_readable(done)) {
+            return None;
+        }
+        self.answer.lock().expect("nothing panics that has the lock").take()
+    }
+}
+
+impl Desk {
+    fn questions(&self) -> MutexGuard<'_, Questions> {
+        self.questions.lock().expect("nothing panics that has the lock")
+    }
+
+    /// A helper thread: one question after the other, until there is none.
+    fn serve(&self) {
+        loop {
+            let Some((host, port)) = self.questions().take() else { return };
+            let answer = (self.find)(&host, port);
+            for asker in self.questions().put_away(&host, port) {
+                asker.tell(&answer);
             }
-            State::Asked { .. } => None,
         }
     }
 }
 
-/// The helper thread: one name after the other, until the resolver is dropped.
-fn serve(inbox: &mpsc::Receiver<Request>) {
-    for Request { host, port, answer, done } in inbox {
-        let _ = answer.send(resolve(&host, port)); // whoever asked may have gone
-        drop(done);
+impl Questions {
+    /// Leaves a question. Returns whether another thread is to be started, which counts as started.
+    fn put(&mut self, host: &str, port: u16, asker: Asker) -> bool {
+        self.forget_withdrawn();
+        match self.open.iter_mut().find(|question| question.is(host, port)) {
+            Some(question) => question.askers.push(asker),
+            None => {
+                self.open.push(Question { host: host.to_owned(), port, taken: false, askers: vec![asker] })
+            }
+        }
+        let start = self.threads < self.open.len().min(MOST_THREADS);
+        self.threads += usize::from(start);
+        start
+    }
+
+    /// So that those who ask and leave cannot make the list longer than there are lookups.
+    fn forget_withdrawn(&mut self) {
+        self.open.retain_mut(|question| {
+            question.askers.retain(|asker| asker.answer.strong_count() > 0);
+            question.taken || !question.askers.is_empty()
+        });
+    }
+
+    /// Takes the oldest question that nobody is at. If there is none the thread is to end, and counts as ended.
+    fn take(&mut self) -> Option<(String, u16)> {
+        self.forget_withdrawn();
+        let Some(question) = self.open.iter_mut().find(|question| !question.taken) else {
+            self.threads -= 1;
+            return None;
+        };
+        question.taken = true;
+        Some((question.host.clone(), question.port))
+    }
+
+    /// The answer is there. Returns those who wait for it.
+    fn put_away(&mut self, host: &str, port: u16) -> Vec<Asker> {
+        let at = self.open.iter().position(|question| question.is(host, port));
+        at.map(|at| self.open.remove(at).askers).unwrap_or_default()
+    }
+}
+
+impl Question {
+    fn is(&self, host: &str, port: u16) -> bool {
+        self.host == host && self.port == port
+    }
+}
+
+impl Asker {
+    fn tell(self, answer: &Addresses) {
+        let copy = match answer {
+            Ok(addresses) => Ok(addresses.clone()),
+            Err(error) => Err(error.raw_os_error().map_or_else(
+                || io::Error::new(error.kind(), error.to_string()),
+                io::Error::from_raw_os_error,
+            )),
+        };
+        if let Some(answer) = self.answer.upgrade() {
+            *answer.lock().expect("nothing panics that has the lock") = Some(copy);
+        }
+        drop(self.done);
+    }
+}
+
+impl Default for Desk {
+    fn default() -> Self {
+        Self { find: Box::new(resolve), questions: Mutex::default() }
+    }
+}
+
+impl fmt::Debug for Resolver {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let questions = self.desk.questions();
+        f.debug_struct("Resolver")
+            .field("questions", &questions.open.len())
+            .field("threads", &questions.threads)
+            .finish()
     }
 }
 
@@ -128,3 +241,6 @@ fn literal(host: &str, port: u16) -> Option<SocketAddr> {
     let bare = host.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')).unwrap_or(host);
     Some(SocketAddr::new(bare.parse::<IpAddr>().ok()?, port))
 }
+
+#[cfg(test)]
+mod tests;

@@ -128,7 +128,7 @@ impl Client {
         }
         self.origin = None;
         let (host, port) = (uri.host().unwrap_or_default(), uri.port_u16().unwrap_or(80));
-        let lookup = self.shared.resolver.borrow_mut().lookup(host, port);
+        let lookup = self.shared.resolver.lookup(host, port);
         let (patience, options) = (self.shared.patience, SocketOptions::default());
         exchange.second_hand = false;
         let connector = Connector::by_name(lookup, patience, options, ready.now());

@@ -46,7 +46,7 @@ const MOST_CLIENTS: usize = 256;
 struct Shared {
     patience: Duration,
     pool: Pool,
-    resolver: RefCell<Resolver>,
+    resolver: Resolver,
     cache: RefCell<Cache>,
 }
 
@@ -59,7 +59,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     let shared = Rc::new(Shared {
         patience: Duration::from_secs(patience),
         pool: Pool::new(RING, 4 * MOST_CLIENTS),
-        resolver: RefCell::default(),
+        resolver: Resolver::new(),
         cache: RefCell::default(),
     });
     tcpproxy::log::start(LogFormat::Text, Verbosity::Normal);

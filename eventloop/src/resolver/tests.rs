@@ -1,0 +1,203 @@
+//! The resolver against a system that answers when the test lets it.
+
+use super::*;
+use std::cell::RefCell;
+use std::collections::VecDeque;
+use std::rc::Rc;
+use std::sync::Condvar;
+use std::time::{Duration, Instant};
+
+use crate::{EventLoop, Progress, Session};
+
+/// Longer than any machine takes.
+const PATIENCE: Duration = Duration::from_secs(20);
+
+/// A system's resolver that knows every name, as this address, but answers only when it is told to.
+#[derive(Clone, Default)]
+struct System(Arc<(Mutex<Names>, Condvar)>);
+
+#[derive(Default)]
+struct Names {
+    asked: Vec<String>,
+    answered: VecDeque<String>,
+    all: bool,
+}
+
+impl System {
+    fn find(&self, host: &str, port: u16) -> Addresses {
+        let (names, changed) = &*self.0;
+        let mut names = names.lock().unwrap();
+        names.asked.push(host.to_owned());
+        changed.notify_all();
+        let wait = |names: &mut Names| !names.all && !names.answered.iter().any(|name| name == host);
+        let (names, late) = changed.wait_timeout_while(names, PATIENCE, wait).unwrap();
+        drop(names);
+        assert!(!late.timed_out(), "{host} is answered in time");
+        if host == "unknown" {
+            Err(ErrorKind::NotFound.into())
+        } else {
+            Ok(vec![([127, 0, 0, 9], port).into()])
+        }
+    }
+
+    fn resolver(&self) -> Resolver {
+        let system = self.clone();
+        let find = Box::new(move |host: &str, port: u16| system.find(host, port));
+        Resolver { desk: Arc::new(Desk { find, questions: Mutex::default() }) }
+    }
+
+    fn answer(&self, host: &str) {
+        self.0.0.lock().unwrap().answered.push_back(host.to_owned());
+        self.0.1.notify_all();
+    }
+
+    fn answer_all(&self) {
+        self.0.0.lock().unwrap().all = true;
+        self.0.1.notify_all();
+    }
+
+    /// The names that were asked for, once there are so many.
+    fn asked(&self, count: usize) -> Vec<String> {
+        let (names, changed) = &*self.0;
+        let fewer = |names: &mut Names| names.asked.len() < count;
+        let names = changed.wait_timeout_while(names.lock().unwrap(), PATIENCE, fewer).unwrap().0;
+        names.asked.clone()
+    }
+}
+
+/// Sessions that ask and note what they are told.
+#[derive(Default)]
+struct Answers(Rc<RefCell<Vec<(&'static str, Addresses)>>>);
+
+struct Asking(&'static str, Lookup, Rc<RefCell<Vec<(&'static str, Addresses)>>>);
+
+impl Session for Asking {
+    fn intents(&self, want: &mut Intents<'_>) {
+        self.1.intents(want);
+    }
+
+    fn advance(&mut self, ready: &Ready<'_>) -> Progress {
+        let Some(answer) = self.1.advance(ready) else { return Progress::Continue };
+        self.2.borrow_mut().push((self.0, answer));
+        Progress::Done
+    }
+}
+
+impl Answers {
+    fn ask(&self, event_loop: &mut EventLoop, resolver: &Resolver, name: &'static str) {
+        event_loop.spawn(Asking(name, resolver.lookup(name, 80), self.0.clone()));
+    }
+
+    /// Who was answered, in which order, once there are so many.
+    fn await_some(&self, event_loop: &mut EventLoop, count: usize) -> Vec<&'static str> {
+        let begin = Instant::now();
+        while self.0.borrow().len() < count {
+            assert!(begin.elapsed() < PATIENCE, "{} answers of {count}", self.0.borrow().len());
+            event_loop.turn(Some(PATIENCE)).unwrap();
+        }
+        self.0.borrow().iter().map(|(name, _)| *name).collect()
+    }
+}
+
+fn setup() -> (System, Resolver, EventLoop, Answers) {
+    let system = System::default();
+    let resolver = system.resolver();
+    (system, resolver, EventLoop::new().unwrap(), Answers::default())
+}
+
+fn threads(resolver: &Resolver) -> usize {
+    resolver.desk.questions().threads
+}
+
+#[test]
+fn a_literal_address_needs_no_thread() {
+    let (system, resolver, mut event_loop, answers) = setup();
+    for name in ["127.0.0.1", "::1", "[::1]"] {
+        answers.ask(&mut event_loop, &resolver, name);
+    }
+    assert_eq!(answers.await_some(&mut event_loop, 3).len(), 3);
+    assert_eq!(threads(&resolver), 0);
+    assert_eq!(system.asked(0), [""; 0]);
+}
+
+#[test]
+fn names_asked_for_one_after_the_other_need_one_thread_which_ends() {
+    let (system, resolver, mut event_loop, answers) = setup();
+    system.answer_all();
+    for count in 1..=100 {
+        answers.ask(&mut event_loop, &resolver, "one");
+        assert!(threads(&resolver) <= 1);
+        answers.await_some(&mut event_loop, count);
+    }
+    let begin = Instant::now();
+    while threads(&resolver) > 0 {
+        assert!(begin.elapsed() < PATIENCE, "the thread does not end");
+        thread::yield_now();
+    }
+    assert_eq!(answers.0.borrow()[0].1.as_ref().unwrap(), &[SocketAddr::from(([127, 0, 0, 9], 80))]);
+}
+
+#[test]
+fn a_name_that_takes_long_delays_no_other() {
+    let (system, resolver, mut event_loop, answers) = setup();
+    answers.ask(&mut event_loop, &resolver, "slow");
+    answers.ask(&mut event_loop, &resolver, "slower");
+    system.answer("quick");
+    for count in 1..=20 {
+        answers.ask(&mut event_loop, &resolver, "quick");
+        answers.await_some(&mut event_loop, count);
+    }
+    assert!(threads(&resolver) <= 3);
+    system.answer("slower");
+    assert_eq!(answers.await_some(&mut event_loop, 21)[20], "slower");
+    system.answer("slow");
+    assert_eq!(answers.await_some(&mut event_loop, 22)[21], "slow");
+}
+
+#[test]
+fn a_name_that_many_ask_for_is_asked_for_once() {
+    let (system, resolver, mut event_loop, answers) = setup();
+    for _ in 0..100 {
+        answers.ask(&mut event_loop, &resolver, "unknown");
+    }
+    assert_eq!((system.asked(1).len(), threads(&resolver)), (1, 1));
+    system.answer("unknown");
+    answers.await_some(&mut event_loop, 100);
+    assert_eq!(system.asked(1), ["unknown"]);
+    for (_, answer) in &*answers.0.borrow() {
+        assert_eq!(answer.as_ref().unwrap_err().kind(), ErrorKind::NotFound);
+    }
+}
+
+#[test]
+fn more_names_than_threads_wait_and_those_withdrawn_are_not_asked_for() {
+    const NAMES: [&str; 12] = ["a", "b", "c", "d", "e", "f", "g", "h", "i", "j", "k", "l"];
+    let (system, resolver, mut event_loop, answers) = setup();
+    for name in &NAMES[..MOST_THREADS] {
+        answers.ask(&mut event_loop, &resolver, name);
+    }
+    system.asked(MOST_THREADS);
+    for _ in 0..1000 {
+        drop(resolver.lookup("withdrawn", 80));
+    }
+    assert!(resolver.desk.questions().open.len() <= MOST_THREADS + 1, "what was withdrawn is forgotten");
+    for name in &NAMES[MOST_THREADS..] {
+        answers.ask(&mut event_loop, &resolver, name);
+    }
+    assert_eq!((system.asked(MOST_THREADS).len(), threads(&resolver)), (MOST_THREADS, MOST_THREADS));
+    system.answer("c");
+    assert_eq!(answers.await_some(&mut event_loop, 1), ["c"]);
+    assert_eq!(system.asked(MOST_THREADS + 1)[MOST_THREADS], "i", "who waited longest is next");
+    system.answer_all();
+    answers.await_some(&mut event_loop, NAMES.len());
+    assert!(!system.asked(NAMES.len()).contains(&"withdrawn".to_owned()));
+}
+
+#[test]
+fn a_resolver_that_is_dropped_still_answers() {
+    let (system, resolver, mut event_loop, answers) = setup();
+    answers.ask(&mut event_loop, &resolver, "name");
+    drop(resolver);
+    system.answer("name");
+    answers.await_some(&mut event_loop, 1);
+}
