@@ -65,11 +65,11 @@ mod config;
 mod descriptors;
 mod destination;
 pub mod ending;
+mod farewell;
 pub mod log;
 mod proxy;
 pub mod relay;
 mod session;
-mod side;
 pub mod tunnel;
 pub mod wire;
 

@@ -18,7 +18,6 @@ use tracing::{info, warn};
 use crate::Config;
 use crate::descriptors;
 use crate::destination::Destination;
-use crate::ending::By;
 use crate::session::{Client, Session};
 
 /// A proxy that listens. [`run`](Proxy::run) serves until it is stopped.
@@ -203,11 +202,11 @@ impl Shared {
         }
     }
 
-    /// So many bytes from this side were delivered.
-    pub(crate) fn count(&self, from: By, bytes: usize) {
-        self.change_statistics(|statistics| match from {
-            By::Client => statistics.up += bytes as u64,
-            _ => statistics.down += bytes as u64,
+    /// So many bytes were delivered to the server and to the client.
+    pub(crate) fn count(&self, up: usize, down: usize) {
+        self.change_statistics(|statistics| {
+            statistics.up += up as u64;
+            statistics.down += down as u64;
         });
     }
 
@@ -251,7 +250,7 @@ impl Reception {
                     self.told_that_resources_ran_out = false;
                     self.shared.somebody_waits.set(false);
                     let slot = || self.shared.pool.reserve().expect("the pool has two slots for each place");
-                    let client = Client { stream, address, place };
+                    let client = Client { stream, address, _place: place };
                     ready.spawn(Session::new(self.shared.clone(), client, (slot(), slot()), ready.now()));
                 }
                 Accept::Blocked => return,

@@ -1,87 +1,300 @@
 //! Two connections joined by two relays, one for each direction.
 
+use std::io::{self, ErrorKind, Write};
+use std::time::{Duration, Instant};
+
 use eventloop::{Intents, Ready, Stream};
 use ringbuf::Slot;
 
-use crate::relay::{Ending, Relay};
+use crate::farewell::Farewell;
+use crate::relay::{self, Ending, Relay, Sink};
 
-/// Carries bytes both ways between a client and a server until both have finished or one has failed.
+/// Carries bytes both ways between a client and a server until both have finished or one has failed, and
+/// in that case sees to it that the other hears of the failure, after the bytes before it.
 ///
 /// It is a part of a session, which owns the connections: the session passes on
-/// [`intents`](Self::intents) and calls [`advance`](Self::advance) in its step.
+/// [`intents`](Self::intents), calls [`advance`](Self::advance) in its step, and when
+/// [`is_over`](Self::is_over) drops the connections.
+///
+/// Invariants:
+/// - A FIN goes out only because a FIN came in. Whatever else ends a connection ends the other with RST, so
+///   that nobody takes a part for the whole.
+/// - What one peer sent before it failed is delivered to the other before that hears of the failure.
 #[derive(Debug)]
 pub struct Tunnel {
+    /// Client to server.
     up: Relay,
+    /// Server to client.
     down: Relay,
+    client_lost: bool,
+    server_lost: bool,
+    /// How long the kernel has to send the last bytes before a reset.
+    linger: Duration,
+    /// Nothing is read any more: the client's, and the server's.
+    farewell: Option<(Farewell, Option<Farewell>)>,
 }
 
-/// What one call of [`Tunnel::advance`] has come to.
-#[must_use]
+/// One of the two ends of a tunnel.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Passage {
-    /// Bytes have moved.
-    Moved,
-    /// There was nothing to do.
-    Blocked,
-    /// Both sides have finished, and both know.
-    Finished,
-    /// A side has failed, and what it had sent before was delivered: both connections have to be reset.
-    /// The server's is when it is dropped; the client may have bytes yet to receive.
-    Broken,
+pub enum Peer {
+    /// Who connected to this program.
+    Client,
+    /// Whom this program has connected to.
+    Server,
+}
+
+/// What one call of [`Tunnel::advance`] did.
+#[must_use = "a failure is told only once"]
+#[derive(Debug, Default)]
+pub struct Step {
+    /// Bytes that were received from either peer.
+    pub received: usize,
+    /// Bytes that the server was given.
+    pub up: usize,
+    /// Bytes that the client was given.
+    pub down: usize,
+    /// The first failure that the step has met.
+    pub failure: Option<(Peer, io::Error)>,
 }
 
 impl Tunnel {
     /// A tunnel with the rights to two rings: from the client up to the server, and down again. What waits
-    /// in them already goes out first.
+    /// in them already goes out first. When one peer has failed, the kernel has `linger` to send the other
+    /// its last bytes.
     #[must_use]
-    pub fn new(up: Slot, down: Slot) -> Self {
-        Self { up: Relay::new(up), down: Relay::new(down) }
+    pub fn new(up: Slot, down: Slot, linger: Duration) -> Self {
+        let (up, down) = (Relay::new(up), Relay::new(down));
+        Self { up, down, client_lost: false, server_lost: false, linger, farewell: None }
     }
 
-    /// Declares what the relays wait for.
-    pub fn intents(&self, client: &Stream, server: &Stream, want: &mut Intents<'_>) {
-        for (from, to, relay) in [(client, server, &self.up), (server, client, &self.down)] {
-            if relay.wants_read() {
-                want.read(from);
-            }
-            if relay.wants_write() {
-                want.write(to);
+    /// The direction from the client to the server.
+    #[must_use]
+    pub fn up(&self) -> &Relay {
+        &self.up
+    }
+
+    /// The direction from the server to the client.
+    #[must_use]
+    pub fn down(&self) -> &Relay {
+        &self.down
+    }
+
+    /// Whether this peer's connection has failed. What came from it before may still be under way.
+    #[must_use]
+    pub fn has_lost(&self, peer: Peer) -> bool {
+        match peer {
+            Peer::Client => self.client_lost,
+            Peer::Server => self.server_lost,
+        }
+    }
+
+    /// Whether the tunnel only takes leave of its peers, and moves nothing any more.
+    #[must_use]
+    pub fn is_parting(&self) -> bool {
+        self.farewell.is_some()
+    }
+
+    /// Whether everything is done: the connections can be dropped.
+    #[must_use]
+    pub fn is_over(&self) -> bool {
+        match self.farewell {
+            Some((client, server)) => client.is_over() && server.is_none_or(Farewell::is_over),
+            None => {
+                self.up.ending() == Some(Ending::Finished) && self.down.ending() == Some(Ending::Finished)
             }
         }
     }
 
-    /// Moves what can be moved, a bounded amount.
-    pub fn advance(&mut self, client: &Stream, server: &Stream, ready: &Ready<'_>) -> Passage {
-        for (from, to, relay) in [(client, server, &mut self.up), (server, client, &mut self.down)] {
-            if ready.is_readable(from) {
-                relay.note_readable();
+    /// Declares what the tunnel waits for. Without a server it takes from the client what fits.
+    pub fn intents(&self, client: &Stream, server: Option<&Stream>, want: &mut Intents<'_>) {
+        if let Some((to_client, to_server)) = self.farewell {
+            to_client.intents(client, want);
+            if let (Some(farewell), Some(server)) = (to_server, server) {
+                farewell.intents(server, want);
             }
-            if ready.is_writable(to) {
-                relay.note_writable();
+            return;
+        }
+        let writable = server.is_some() && self.down.wants_write();
+        watch(client, self.client_lost, self.up.wants_read(), writable, want);
+        if let Some(server) = server {
+            watch(server, self.server_lost, self.down.wants_read(), self.up.wants_write(), want);
+        }
+    }
+
+    /// Moves what can be moved, a bounded amount. There may be no server yet; once there is one, it has to
+    /// be the same in each call.
+    pub fn advance(&mut self, client: &Stream, server: Option<&Stream>, ready: &Ready<'_>) -> Step {
+        let mut step = Step::default();
+        if let Some((to_client, to_server)) = &mut self.farewell {
+            to_client.advance(client, ready);
+            if let (Some(farewell), Some(server)) = (to_server, server) {
+                farewell.advance(server, ready);
+            }
+            return step;
+        }
+        self.note_readiness(client, server, ready, &mut step);
+        self.relay(client, server, &mut step);
+        if self.up.ending().is_some() && self.down.ending().is_some() && !self.is_over() {
+            self.part(client, server, ready.now());
+        }
+        step
+    }
+
+    /// This peer's connection has failed: what it sent before goes on to the other, and nothing goes to it
+    /// any more. What a tunnel meets by itself it need not be told.
+    pub fn lose(&mut self, peer: Peer) {
+        let (from, to) = match peer {
+            Peer::Client => {
+                self.client_lost = true;
+                (&mut self.up, &mut self.down)
+            }
+            Peer::Server => {
+                self.server_lost = true;
+                (&mut self.down, &mut self.up)
+            }
+        };
+        from.note_source_lost();
+        to.abandon();
+    }
+
+    /// Takes leave of both peers: what the kernel has goes out, and then RST.
+    pub fn part(&mut self, client: &Stream, server: Option<&Stream>, now: Instant) {
+        let farewell = |stream: &Stream, lost: bool, to: &Relay| {
+            if lost {
+                return Farewell::at_once(stream);
+            }
+            Farewell::begin(stream, to.ending() == Some(Ending::Finished), self.linger, now)
+        };
+        let to_client = farewell(client, self.client_lost, &self.down);
+        let to_server = server.map(|server| farewell(server, self.server_lost, &self.up));
+        self.farewell = Some((to_client, to_server));
+    }
+
+    /// Ends the tunnel at once: the coming close of both connections is a reset, also if the kernel has
+    /// bytes to send.
+    pub fn cut(&mut self, client: &Stream, server: Option<&Stream>) {
+        if self.farewell.is_none() {
+            let to_server = server.map(Farewell::at_once);
+            self.farewell = Some((Farewell::at_once(client), to_server));
+        } else if let Some((to_client, to_server)) = &mut self.farewell {
+            to_client.cut(client);
+            if let (Some(farewell), Some(server)) = (to_server, server) {
+                farewell.cut(server);
             }
         }
-        // A write to a connection that was reset takes the error away, and a read would then find a clean end.
-        let up = self.up.advance(&mut &*client, &mut &*server);
-        if up.sink_error.is_some() {
-            self.down.note_source_lost();
+    }
+
+    fn note_readiness(
+        &mut self,
+        client: &Stream,
+        server: Option<&Stream>,
+        ready: &Ready<'_>,
+        step: &mut Step,
+    ) {
+        if ready.is_readable(client) {
+            self.up.note_readable();
         }
-        let down = self.down.advance(&mut &*server, &mut &*client);
-        if down.sink_error.is_some() {
-            self.up.note_source_lost();
+        if ready.is_writable(client) {
+            self.down.note_writable();
         }
-        let moved = up.received + up.delivered + down.received + down.delivered;
-        let passage = if moved > 0 { Passage::Moved } else { Passage::Blocked };
-        match (self.up.ending(), self.down.ending()) {
-            (Some(Ending::Finished), Some(Ending::Finished)) => Passage::Finished,
-            (None, None | Some(Ending::Finished)) | (Some(Ending::Finished), None) => passage,
-            (Some(Ending::Abandoned), None) => {
-                self.down.note_source_lost(); // what the server sent before it failed can still be had
-                passage
+        if !self.client_lost && ready.is_hung_up(client) {
+            self.note_hangup(Peer::Client, client, step);
+        }
+        let Some(server) = server else { return };
+        if ready.is_readable(server) {
+            self.down.note_readable();
+        }
+        if ready.is_writable(server) {
+            self.up.note_writable();
+        }
+        if !self.server_lost && ready.is_hung_up(server) {
+            self.note_hangup(Peer::Server, server, step);
+        }
+    }
+
+    /// A connection of which nothing was wanted has changed: it may have failed.
+    fn note_hangup(&mut self, peer: Peer, stream: &Stream, step: &mut Step) {
+        if let Some(error) = stream.take_error().unwrap_or_else(Some) {
+            self.lose(peer);
+            step.failure.get_or_insert((peer, error));
+        }
+    }
+
+    /// Moves bytes both ways.
+    ///
+    /// What one direction meets is taken note of before the other moves: a write to a connection that was
+    /// reset takes the error away, and a read would then find a clean end. A failure met on the way down
+    /// concerns the way up, hence a second round.
+    fn relay(&mut self, client: &Stream, server: Option<&Stream>, step: &mut Step) {
+        for _ in 0..2 {
+            let moved = match server {
+                Some(server) => self.up.advance(&mut &*client, &mut &*server),
+                None => self.up.advance(&mut &*client, &mut NotYet),
+            };
+            if server.is_none() {
+                self.up.note_writable(); // as a new connection is
             }
-            _ => {
-                let _ = server.reset_on_close(); // who is gone needs it no more
-                Passage::Broken
+            step.up += moved.delivered;
+            self.take_note(Peer::Client, Peer::Server, moved, step);
+            let Some(server) = server else { return };
+            let moved = self.down.advance(&mut &*server, &mut &*client);
+            step.down += moved.delivered;
+            if !self.take_note(Peer::Server, Peer::Client, moved, step) {
+                return;
             }
         }
+    }
+
+    /// Takes note of a step of the relay between these peers; `true` if one of them has failed.
+    fn take_note(&mut self, source: Peer, sink: Peer, moved: relay::Step, step: &mut Step) -> bool {
+        step.received += moved.received;
+        let mut failed = false;
+        for (peer, error) in [(source, moved.source_error), (sink, moved.sink_error)] {
+            let Some(error) = error else { continue };
+            self.lose(peer);
+            step.failure.get_or_insert((peer, error));
+            failed = true;
+        }
+        failed
+    }
+}
+
+impl Step {
+    /// Whether any byte has moved.
+    #[must_use]
+    pub fn moved(&self) -> bool {
+        self.received + self.up + self.down > 0
+    }
+}
+
+fn watch(stream: &Stream, lost: bool, read: bool, write: bool, want: &mut Intents<'_>) {
+    if !lost {
+        want.hangup(stream);
+    }
+    if read {
+        want.read(stream);
+    }
+    if write {
+        want.write(stream);
+    }
+}
+
+/// The sink of the client's bytes while there is no server: the ring fills, and then the client has to
+/// wait.
+struct NotYet;
+
+impl Write for NotYet {
+    fn write(&mut self, _: &[u8]) -> io::Result<usize> {
+        Err(ErrorKind::WouldBlock.into())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+impl Sink for NotYet {
+    fn finish(&mut self) -> io::Result<()> {
+        Err(ErrorKind::WouldBlock.into())
     }
 }

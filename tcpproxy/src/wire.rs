@@ -14,6 +14,8 @@ use std::time::Instant;
 use eventloop::{Intents, Ready, Stream};
 use ringbuf::{Drain, Fill, Slot};
 
+use crate::farewell::Farewell;
+
 /// A connection, what its peer has sent that nobody has used yet, and what the peer is to get.
 ///
 /// Its session passes on [`intents`](Self::intents), and in each step calls [`fill`](Self::fill), does its
@@ -37,7 +39,7 @@ pub struct Wire {
     deaf: bool,
     /// The stream has refused bytes since it was found writable.
     blocked: bool,
-    farewell: Option<Farewell>,
+    leave: Option<Leave>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -46,19 +48,23 @@ enum End {
     Failed,
 }
 
+/// How a wire takes leave of its peer, and how far it is with that.
 #[derive(Clone, Copy, Debug)]
-struct Farewell {
-    reset: bool,
-    until: Instant,
-    /// The kernel has all bytes, and was told what is to come after them.
-    told: bool,
+enum Leave {
+    /// What waits goes out, then FIN.
+    Finish(Instant),
+    /// The peer has got its FIN, and has until then to finish, too.
+    Linger(Instant),
+    /// What waits goes out, then RST.
+    Reset(Instant),
+    Farewell(Farewell),
 }
 
 impl Wire {
     /// A wire to the peer of a new connection, with the rights to two rings.
     #[must_use]
     pub fn new(stream: Stream, input: Slot, output: Slot) -> Self {
-        Self { input, output, stream, ended: None, deaf: false, blocked: false, farewell: None }
+        Self { input, output, stream, ended: None, deaf: false, blocked: false, leave: None }
     }
 
     /// The connection.
@@ -75,12 +81,13 @@ impl Wire {
         if self.ended.is_none() && !self.input.is_full() {
             want.read(&self.stream);
         }
-        let resetting = self.farewell.is_some_and(|farewell| farewell.reset && farewell.told);
-        if resetting || !self.output.is_empty() {
+        if !self.output.is_empty() {
             want.write(&self.stream);
         }
-        if let Some(farewell) = self.farewell {
-            want.deadline(farewell.until);
+        match self.leave {
+            Some(Leave::Finish(until) | Leave::Linger(until) | Leave::Reset(until)) => want.deadline(until),
+            Some(Leave::Farewell(farewell)) => farewell.intents(&self.stream, want),
+            None => {}
         }
     }
 
@@ -138,31 +145,41 @@ impl Wire {
     /// forgotten until it has finished too, or until `until`: a close with unread bytes would reset, and
     /// could overtake what the peer has yet to receive (RFC 9112, section 9.6).
     pub fn finish(&mut self, until: Instant) {
-        self.farewell = Some(Farewell { reset: false, until, told: false });
+        self.leave = Some(Leave::Finish(until));
     }
 
     /// From now on the wire only takes leave: what waits goes out, then RST as soon as the kernel has
     /// sent it, at `until` at the latest. So the peer cannot take a part for the whole.
     pub fn reset(&mut self, until: Instant) {
-        self.farewell = Some(Farewell { reset: true, until, told: false });
+        self.leave = Some(Leave::Reset(until));
     }
 
     /// Gets on with taking leave, after [`flush`](Self::flush). Returns whether the wire can be dropped.
     pub fn has_left(&mut self, ready: &Ready<'_>) -> bool {
-        let Some(farewell) = &mut self.farewell else { return false };
-        let sent = farewell.told && ready.is_writable(&self.stream);
-        if !farewell.told && self.output.is_empty() {
-            farewell.told = true;
-            // Who is gone already does not hear it, and shows as failed or late.
-            let _ = if farewell.reset { self.stream.watch_send_queue() } else { self.stream.finish() };
+        let (now, sent, failed) = (ready.now(), self.output.is_empty(), self.has_failed());
+        if self.leave.is_some() {
+            self.input.discard();
         }
-        self.input.discard();
-        let left = if farewell.reset { sent } else { farewell.told && self.ended.is_some() };
-        let reset = farewell.reset;
-        let over = left || farewell.until <= ready.now() || self.has_failed();
-        if over && reset {
-            let _ = self.stream.reset_on_close();
+        match &mut self.leave {
+            None => false,
+            Some(Leave::Farewell(farewell)) => farewell.advance(&self.stream, ready) || failed,
+            Some(Leave::Reset(until)) if failed || *until <= now => {
+                self.leave = Some(Leave::Farewell(Farewell::at_once(&self.stream)));
+                true
+            }
+            Some(Leave::Finish(until) | Leave::Linger(until)) if failed || *until <= now => true,
+            Some(Leave::Reset(until)) if sent => {
+                let linger = until.saturating_duration_since(now);
+                self.leave = Some(Leave::Farewell(Farewell::begin(&self.stream, false, linger, now)));
+                false
+            }
+            Some(Leave::Finish(until)) if sent => {
+                let _ = self.stream.finish(); // who is gone already does not hear it, and shows as failed or late
+                self.leave = Some(Leave::Linger(*until));
+                self.ended.is_some()
+            }
+            Some(Leave::Linger(_)) => self.ended.is_some(),
+            Some(Leave::Reset(_) | Leave::Finish(_)) => false,
         }
-        over
     }
 }

@@ -9,7 +9,7 @@ use eventloop::{Ready, Session, SocketOptions, Stream};
 use http::uri::Authority;
 use http::{Method, StatusCode};
 use http1::HeadReader;
-use tcpproxy::tunnel::{Passage, Tunnel};
+use tcpproxy::tunnel::Tunnel;
 use tcpproxy::wire::Wire;
 use tracing::info;
 
@@ -79,14 +79,13 @@ impl Client {
                 let sent = self.wire.output.ring().push_slice(&body[at..]);
                 Ok(State::Cached(exchange, body, at + sent))
             }
-            State::Tunnel(origin, mut tunnel) => match tunnel.advance(self.wire.stream(), &origin, ready) {
-                Passage::Finished => Ok(State::Over),
-                Passage::Broken => Ok(self.cut(ready)),
-                Passage::Moved => Ok(State::Tunnel(origin, tunnel)).inspect(|_| self.active = ready.now()),
-                Passage::Blocked => Ok(State::Tunnel(origin, tunnel)),
-            },
-            State::Farewell if !self.wire.has_left(ready) => Ok(State::Farewell),
-            State::Farewell | State::Over => Ok(State::Over),
+            State::Tunnel(origin, mut tunnel) => {
+                let moved = tunnel.advance(self.wire.stream(), Some(&origin), ready).moved();
+                self.active = if moved { ready.now() } else { self.active };
+                Ok(if tunnel.is_over() { State::Over } else { State::Tunnel(origin, tunnel) })
+            }
+            State::Farewell | State::Over if self.wire.has_left(ready) => Ok(State::Over),
+            farewell => Ok(farewell),
         }
     }
 
@@ -128,10 +127,9 @@ impl Client {
         }
         self.origin = None;
         let (host, port) = (uri.host().unwrap_or_default(), uri.port_u16().unwrap_or(80));
-        let lookup = self.shared.resolver.lookup(host, port);
-        let (patience, options) = (self.shared.patience, SocketOptions::default());
+        let (lookup, now) = (self.shared.resolver.lookup(host, port), ready.now());
         exchange.second_hand = false;
-        let connector = Connector::by_name(lookup, patience, options, ready.now());
+        let connector = Connector::by_name(lookup, self.shared.patience, SocketOptions::default(), now);
         Ok(State::Connecting(connector, exchange))
     }
 
@@ -147,7 +145,7 @@ impl Client {
             let _ = up.ring().push_slice(self.wire.input.ring().make_contiguous());
             let _ = down.ring().push_slice(ESTABLISHED);
             self.wire.input.discard();
-            return Ok(State::Tunnel(stream, Box::new(Tunnel::new(up, down))));
+            return Ok(State::Tunnel(stream, Box::new(Tunnel::new(up, down, FAREWELL))));
         }
         let (_, wire) = self.origin.insert((authority, Wire::new(stream, down, up)));
         exchange.send(&mut self.wire, wire)?;
@@ -183,7 +181,6 @@ impl Client {
 
     /// An answer cannot be completed.
     fn cut(&mut self, ready: &Ready<'_>) -> State {
-        info!("cut");
         self.origin = None;
         self.wire.reset(ready.now() + FAREWELL);
         State::Farewell
@@ -208,7 +205,11 @@ impl Client {
     }
 
     fn run_out_of_time(&mut self, ready: &Ready<'_>) -> State {
-        let (status, reason) = match &self.state {
+        let (status, reason) = match &mut self.state {
+            State::Tunnel(origin, tunnel) => {
+                tunnel.cut(self.wire.stream(), Some(origin));
+                return State::Over;
+            }
             State::Request(_) if !self.wire.output.is_empty() => return self.cut(ready),
             State::Request(_) if self.wire.input.is_empty() => return State::Over,
             State::Request(_) => (StatusCode::REQUEST_TIMEOUT, "the request took too long"),
@@ -237,7 +238,7 @@ impl Client {
 impl Session for Client {
     fn intents(&self, want: &mut Intents<'_>) {
         match &self.state {
-            State::Tunnel(origin, tunnel) => tunnel.intents(self.wire.stream(), origin, want),
+            State::Tunnel(origin, tunnel) => tunnel.intents(self.wire.stream(), Some(origin), want),
             _ => self.wire.intents(want),
         }
         if let State::Connecting(connector, _) = &self.state {
