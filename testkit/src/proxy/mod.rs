@@ -1,18 +1,35 @@
 //! A proxy as a process: started on a free port, watched from outside, stopped at the end.
+//!
+//! One that announces its port is started by [`Proxy::command`]; any other is described by a [`Recipe`], a command
+//! line with `{host} {port} {listen}` in it and maybe a configuration file.
+//!
+//! What a proxy is measured by (processor time, memory, descriptors, sockets) is summed over all of its processes.
+
+mod group;
+mod log;
+mod port;
+mod recipe;
+mod tree;
+
+pub use group::kill_all_and_exit;
+pub use port::free_port;
+pub use recipe::Recipe;
 
 use std::ffi::{OsStr, OsString};
-use std::io::{self, BufRead, BufReader, Read};
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener};
+use std::io;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::os::fd::AsFd;
 use std::process::{Child, Command, ExitStatus, Stdio};
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
-use std::thread;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
-use rustix::process::{Pid, PidfdFlags, Signal, kill_process, pidfd_open};
+use rustix::process::{Pid, PidfdFlags, Signal, WaitId, WaitIdOptions, kill_process, pidfd_open, waitid};
+use tempfile::TempDir;
 
-use crate::{descriptors, procfs};
+use crate::descriptors;
+use crate::procfs::{Process, TcpSocket, TcpState};
+use log::Log;
 
 /// How long a proxy may take to listen, on a busy machine.
 const START: Duration = Duration::from_secs(30);
@@ -25,6 +42,12 @@ pub struct Proxy {
     child: Child,
     address: SocketAddr,
     log: Arc<Log>,
+    /// Whether it leads a process group of its own, all of which ends with it.
+    leads: bool,
+    /// Its status, once it has ended and was waited for: from then on its id may be that of another process.
+    status: Option<ExitStatus>,
+    /// Where its configuration is; removed with it.
+    _directory: Option<TempDir>,
 }
 
 /// How to start a [`Proxy`].
@@ -32,12 +55,13 @@ pub struct Proxy {
 pub struct ProxyCommand {
     program: OsString,
     arguments: Vec<OsString>,
+    leads: bool,
 }
 
 impl Proxy {
     /// The program of a proxy, by its path or its name.
     pub fn command(program: impl AsRef<OsStr>) -> ProxyCommand {
-        ProxyCommand { program: program.as_ref().to_owned(), arguments: Vec::new() }
+        ProxyCommand { program: program.as_ref().to_owned(), arguments: Vec::new(), leads: false }
     }
 
     /// An example program of the package whose test is running: cargo puts it beside the tests.
@@ -79,43 +103,77 @@ impl Proxy {
         self.log.wait_for(patience, wanted)
     }
 
-    /// The processor time used so far, in user and kernel mode, in steps of 10 ms.
+    /// The processor time used so far, in user and kernel mode, in steps of 10 ms for each process.
+    ///
+    /// Processes that have ended are included if another one of the proxy has waited for them.
     ///
     /// # Errors
     ///
-    /// When the process is gone.
+    /// When the proxy has ended.
     pub fn cpu_time(&self) -> io::Result<Duration> {
-        procfs::cpu_time(self.pid())
+        Ok(self.processes()?.iter().map(|process| process.cpu_time).sum())
     }
 
-    /// The resident memory in bytes.
+    /// The resident memory in bytes. What several processes share is counted for each of them.
     ///
     /// # Errors
     ///
-    /// When the process is gone.
+    /// When the proxy has ended.
     pub fn resident(&self) -> io::Result<u64> {
-        procfs::resident(self.pid())
+        tree::sum(&self.processes()?, Process::resident)
+    }
+
+    /// The memory in bytes, with what several processes share divided among them: fair to proxies with a process for
+    /// each client, but slower to find out than [`resident`](Self::resident).
+    ///
+    /// # Errors
+    ///
+    /// When the proxy has ended, or belongs to another user.
+    pub fn proportional(&self) -> io::Result<u64> {
+        tree::sum(&self.processes()?, Process::proportional)
     }
 
     /// How many descriptors are open.
     ///
     /// # Errors
     ///
-    /// When the process is gone.
+    /// When the proxy has ended, or belongs to another user.
     pub fn descriptors(&self) -> io::Result<usize> {
-        procfs::descriptors(self.pid())
+        tree::sum(&self.processes()?, Process::descriptors)
     }
 
-    /// Lets the proxy open no descriptor numbered `limit` or above from now on: soon its accept(2) fails with `EMFILE`.
+    /// How many processes it is made of; one that nobody has waited for counts.
     ///
     /// # Errors
     ///
-    /// When the process is gone.
-    pub fn limit_descriptors(&self, limit: u64) -> io::Result<()> {
-        descriptors::limit_descriptors(self.pid(), limit)
+    /// When the proxy has ended.
+    pub fn process_count(&self) -> io::Result<usize> {
+        Ok(self.processes()?.len())
     }
 
-    /// Sends SIGTERM, which asks a proxy to stop.
+    /// Its TCP sockets, those of its connections and the one it listens on.
+    ///
+    /// # Errors
+    ///
+    /// When the proxy has ended, or belongs to another user.
+    pub fn sockets(&self) -> io::Result<Vec<TcpSocket>> {
+        tree::sockets(&self.processes()?)
+    }
+
+    /// Lets the proxy open no descriptor numbered `limit` or above from now on: soon its accept(2) fails with `EMFILE`.
+    /// Processes to come inherit that.
+    ///
+    /// # Errors
+    ///
+    /// When the proxy has ended.
+    pub fn limit_descriptors(&self, limit: u64) -> io::Result<()> {
+        for process in self.processes()?.iter().filter(|process| !process.ended) {
+            descriptors::limit_descriptors(process.pid, limit)?;
+        }
+        Ok(())
+    }
+
+    /// Sends SIGTERM to the process that was started, which asks a proxy to stop.
     ///
     /// # Errors
     ///
@@ -124,7 +182,7 @@ impl Proxy {
         Ok(kill_process(self.process()?, Signal::TERM)?)
     }
 
-    /// Sends SIGINT, as Ctrl-C does.
+    /// Sends SIGINT to the process that was started, as Ctrl-C does.
     ///
     /// # Errors
     ///
@@ -139,7 +197,7 @@ impl Proxy {
     ///
     /// When the process is gone.
     pub fn freeze(&self) -> io::Result<()> {
-        Ok(kill_process(self.process()?, Signal::STOP)?)
+        self.signal_all(Signal::STOP)
     }
 
     /// Lets a frozen process go on.
@@ -148,7 +206,7 @@ impl Proxy {
     ///
     /// When the process is gone.
     pub fn thaw(&self) -> io::Result<()> {
-        Ok(kill_process(self.process()?, Signal::CONT)?)
+        self.signal_all(Signal::CONT)
     }
 
     /// Waits until the process ends by itself.
@@ -157,9 +215,8 @@ impl Proxy {
     ///
     /// `TimedOut` when it does not within `patience`.
     pub fn wait(&mut self, patience: Duration) -> io::Result<ExitStatus> {
-        // Until it is waited for, the id of an ended process belongs to nobody else.
-        if let Some(status) = self.child.try_wait()? {
-            return Ok(status);
+        if self.status.is_some() || self.ended()? {
+            return self.collect();
         }
         let process = pidfd_open(self.process()?, PidfdFlags::empty())?;
         let timeout = Timespec::try_from(patience).map_err(io::Error::other)?;
@@ -167,7 +224,57 @@ impl Proxy {
             let message = format!("the proxy still runs after {patience:?}; it said: {:#?}", self.log());
             return Err(io::Error::new(io::ErrorKind::TimedOut, message));
         }
-        self.child.wait()
+        self.collect()
+    }
+
+    /// Asks the whole proxy to end, SIGTERM to each process, and ends it if it does not within `patience`.
+    pub fn stop(mut self, patience: Duration) {
+        if self.leads {
+            group::signal(self.pid(), Signal::TERM);
+        } else {
+            // It has ended already.
+            let _ = self.terminate();
+        }
+        // Whatever it says, it is killed next.
+        let _ = self.wait(patience);
+    }
+
+    fn processes(&self) -> io::Result<Vec<Process>> {
+        match self.status {
+            Some(status) => Err(io::Error::new(io::ErrorKind::NotFound, format!("it has ended ({status})"))),
+            None => tree::processes(self.pid()),
+        }
+    }
+
+    fn signal_all(&self, signal: Signal) -> io::Result<()> {
+        for process in self.processes()? {
+            if let Some(pid) = process.pid.try_into().ok().and_then(Pid::from_raw) {
+                // It may have ended since it was listed.
+                let _ = kill_process(pid, signal);
+            }
+        }
+        Ok(())
+    }
+
+    /// Whether the process has ended; its status is left for [`collect`](Self::collect).
+    fn ended(&self) -> io::Result<bool> {
+        let options = WaitIdOptions::EXITED | WaitIdOptions::NOHANG | WaitIdOptions::NOWAIT;
+        Ok(waitid(WaitId::Pid(self.process()?), options)?.is_some())
+    }
+
+    /// Ends the process, unless it has ended, and what it has left behind.
+    fn collect(&mut self) -> io::Result<ExitStatus> {
+        if let Some(status) = self.status {
+            return Ok(status);
+        }
+        if self.leads {
+            group::kill(self.pid());
+        } else {
+            self.child.kill()?;
+        }
+        let status = self.child.wait()?;
+        self.status = Some(status);
+        Ok(status)
     }
 
     fn process(&self) -> io::Result<Pid> {
@@ -178,9 +285,8 @@ impl Proxy {
 
 impl Drop for Proxy {
     fn drop(&mut self) {
-        // Both fail only if it has ended already.
-        let _ = self.child.kill();
-        let _ = self.child.wait();
+        // Nothing can be done about a process that cannot be ended.
+        let _ = self.collect();
     }
 }
 
@@ -214,8 +320,7 @@ impl ProxyCommand {
         Ok(proxy)
     }
 
-    /// Starts any proxy, which was told to listen on this port of the loopback address, see [`free_port`], and waits
-    /// until it does.
+    /// Starts any proxy, which was told to listen on this port, see [`free_port`], and waits until it does.
     ///
     /// The kernel's table of sockets tells; a connection on trial would be a client for a proxy that serves one.
     ///
@@ -223,103 +328,63 @@ impl ProxyCommand {
     ///
     /// When it cannot be started, ends, or does not listen; with what it wrote.
     pub fn start_on(self, port: u16) -> io::Result<Proxy> {
-        let mut proxy = self.spawn()?;
-        proxy.address = SocketAddr::from((Ipv4Addr::LOCALHOST, port));
-        let until = Instant::now() + START;
-        while !procfs::is_listening(port)? {
-            // The kernel tells nobody that a socket listens, so look again.
-            let ended = match proxy.wait(Duration::from_millis(2)) {
-                Ok(status) => status.to_string(),
-                Err(_) if Instant::now() < until => continue,
-                Err(_) => format!("silent for {START:?}"),
-            };
-            let message = format!("no proxy on port {port}: {ended}; it said: {:#?}", proxy.log());
-            return Err(io::Error::other(message));
-        }
-        Ok(proxy)
+        self.spawn()?.listening_on(port)
+    }
+
+    /// Gives the proxy a process group of its own, so that it ends with all it has started. On the other hand Ctrl-C on
+    /// a terminal reaches this program only, which then has to call [`kill_all_and_exit`].
+    #[must_use]
+    pub const fn leading_a_group(mut self) -> Self {
+        self.leads = true;
+        self
     }
 
     fn spawn(self) -> io::Result<Proxy> {
+        self.spawn_with(None)
+    }
+
+    fn spawn_with(self, directory: Option<TempDir>) -> io::Result<Proxy> {
         let mut command = Command::new(&self.program);
         command.args(&self.arguments).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
-        let mut child = command.spawn().map_err(|error| {
+        let child = if self.leads {
+            group::spawn(&mut command, directory.as_ref().map(|directory| directory.path().to_owned()))
+        } else {
+            command.spawn()
+        };
+        let mut child = child.map_err(|error| {
             io::Error::new(error.kind(), format!("cannot start {}: {error}", self.program.display()))
         })?;
         let log = Arc::new(Log::default());
         log.lock().open = 2;
         log.drain(child.stdout.take().expect("standard output was piped"));
         log.drain(child.stderr.take().expect("standard error was piped"));
-        Ok(Proxy { child, address: SocketAddr::from((Ipv4Addr::LOCALHOST, 0)), log })
+        let address = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
+        Ok(Proxy { child, address, log, leads: self.leads, status: None, _directory: directory })
     }
 }
 
-/// A port of the loopback address nobody listens on at this moment.
-///
-/// Another process may take it before it is used; a proxy that can choose its own port, as with `server_port 0`, is
-/// better off.
-///
-/// # Errors
-///
-/// Those of bind(2).
-pub fn free_port() -> io::Result<u16> {
-    Ok(TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?.local_addr()?.port())
-}
-
-/// What a proxy has written.
-#[derive(Debug, Default)]
-struct Log {
-    state: Mutex<Lines>,
-    changed: Condvar,
-}
-
-#[derive(Debug, Default)]
-struct Lines {
-    lines: Vec<String>,
-    /// How many outputs are not closed yet.
-    open: usize,
-}
-
-impl Log {
-    /// Reads `output` to its end on a thread of its own.
-    fn drain(self: &Arc<Self>, output: impl Read + Send + 'static) {
-        let log = self.clone();
-        thread::spawn(move || {
-            let mut output = BufReader::new(output);
-            let mut line = Vec::new();
-            // An error on a pipe ends the reading just as its end does.
-            while matches!(output.read_until(b'\n', &mut line), Ok(1..)) {
-                log.lock().lines.push(String::from_utf8_lossy(&line).trim_end().to_owned());
-                log.changed.notify_all();
-                line.clear();
-            }
-            log.lock().open -= 1;
-            log.changed.notify_all();
-        });
-    }
-
-    fn lock(&self) -> MutexGuard<'_, Lines> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    fn wait_for(&self, patience: Duration, wanted: impl Fn(&str) -> bool) -> io::Result<String> {
-        let until = Instant::now() + patience;
-        let mut seen = 0;
-        let mut state = self.lock();
+impl Proxy {
+    /// Waits until one of its processes listens on this port.
+    fn listening_on(mut self, port: u16) -> io::Result<Self> {
+        let until = Instant::now() + START;
         loop {
-            if let Some(line) = state.lines[seen..].iter().find(|line| wanted(line)) {
-                return Ok(line.clone());
+            // That of another program on the same port does not count.
+            let sockets = self.sockets().unwrap_or_default();
+            let mut listening = sockets
+                .iter()
+                .filter(|socket| socket.state == TcpState::Listen && socket.local.port() == port);
+            if let Some(socket) = listening.next() {
+                self.address = SocketAddr::new(reachable(socket.local.ip()), port);
+                return Ok(self);
             }
-            seen = state.lines.len();
-            let left = until.saturating_duration_since(Instant::now());
-            let (kind, why) = match state.open {
-                0 => (io::ErrorKind::UnexpectedEof, "before the end of the proxy's output".to_owned()),
-                _ if left.is_zero() => (io::ErrorKind::TimedOut, format!("within {patience:?}")),
-                _ => {
-                    state = self.changed.wait_timeout(state, left).unwrap_or_else(PoisonError::into_inner).0;
-                    continue;
-                }
+            // The kernel tells nobody that a socket listens, so look again.
+            let ended = match self.wait(Duration::from_millis(5)) {
+                Ok(status) => format!("it ended ({status})"),
+                Err(_) if Instant::now() < until => continue,
+                Err(_) => format!("silent for {START:?}"),
             };
-            return Err(io::Error::new(kind, format!("no such line {why}; it said: {:#?}", state.lines)));
+            let message = format!("no proxy on port {port}: {ended}; it said: {:#?}", self.log());
+            return Err(io::Error::other(message));
         }
     }
 }
@@ -391,6 +456,6 @@ mod tests {
         let proxy = command.start().unwrap();
         let pid = proxy.pid();
         drop(proxy);
-        assert!(procfs::resident(pid).is_err(), "there is no such process any more");
+        assert!(tree::processes(pid).is_err(), "there is no such process any more");
     }
 }

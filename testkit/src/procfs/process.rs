@@ -1,0 +1,147 @@
+use std::fs;
+use std::io;
+use std::time::Duration;
+
+use super::unexpected;
+
+/// Clock ticks a second in `/proc/PID/stat`: 100 on every architecture Rust's standard library runs on.
+const TICKS_A_SECOND: u64 = 100;
+
+/// A process as `/proc/PID/stat` showed it.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Process {
+    pub(crate) pid: u32,
+    pub(crate) parent: u32,
+    pub(crate) group: u32,
+    /// Whether it has ended, and nobody has asked for its status yet.
+    pub(crate) ended: bool,
+    /// The processor time used in user and in kernel mode, all threads together, and that of the children that ended
+    /// and were waited for; in steps of 10 ms.
+    pub(crate) cpu_time: Duration,
+}
+
+impl Process {
+    /// The resident memory in bytes; 0 when the process has ended.
+    ///
+    /// # Errors
+    ///
+    /// When there is no such process.
+    pub(crate) fn resident(&self) -> io::Result<u64> {
+        self.kibibytes("status", "VmRSS:")
+    }
+
+    /// The memory that is its own, and its share of what several processes have in common, in bytes.
+    ///
+    /// # Errors
+    ///
+    /// When there is no such process, or it belongs to somebody else.
+    pub(crate) fn proportional(&self) -> io::Result<u64> {
+        self.kibibytes("smaps_rollup", "Pss:")
+    }
+
+    /// How many descriptors it has open.
+    ///
+    /// # Errors
+    ///
+    /// When there is no such process, or it belongs to somebody else.
+    pub(crate) fn descriptors(&self) -> io::Result<usize> {
+        Ok(fs::read_dir(format!("/proc/{}/fd", self.pid))?.count())
+    }
+
+    /// The inodes of its sockets.
+    ///
+    /// # Errors
+    ///
+    /// When there is no such process, or it belongs to somebody else.
+    pub(crate) fn sockets(&self) -> io::Result<Vec<u64>> {
+        let links = fs::read_dir(format!("/proc/{}/fd", self.pid))?
+            .filter_map(|entry| fs::read_link(entry.ok()?.path()).ok());
+        let inode = |text: &str| text.strip_prefix("socket:[")?.strip_suffix(']')?.parse().ok();
+        Ok(links.filter_map(|link| inode(link.to_str()?)).collect())
+    }
+
+    fn kibibytes(&self, file: &str, label: &str) -> io::Result<u64> {
+        let text = fs::read_to_string(format!("/proc/{}/{file}", self.pid))?;
+        let Some(value) = text.lines().find_map(|line| line.strip_prefix(label)) else {
+            // What has ended has no memory, and no such line.
+            return Ok(0);
+        };
+        let kibibytes = value.trim().strip_suffix("kB").and_then(|value| value.trim().parse::<u64>().ok());
+        kibibytes
+            .map(|value| value * 1024)
+            .ok_or_else(|| unexpected(&format!("/proc/{}/{file}", self.pid), value))
+    }
+}
+
+/// Every process that can be seen.
+///
+/// # Errors
+///
+/// When there is no `/proc`.
+pub(crate) fn processes() -> io::Result<Vec<Process>> {
+    let names = fs::read_dir("/proc")?.filter_map(|entry| entry.ok()?.file_name().into_string().ok());
+    let stats = names.filter_map(|name| {
+        let pid = name.parse().ok()?;
+        // Gone between the list and the look.
+        let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+        Some((pid, stat))
+    });
+    stats
+        .map(|(pid, stat)| {
+            parse_stat(pid, &stat).ok_or_else(|| unexpected(&format!("/proc/{pid}/stat"), &stat))
+        })
+        .collect()
+}
+
+fn parse_stat(pid: u32, stat: &str) -> Option<Process> {
+    // The second field is the name in parentheses, which may hold blanks: count fields from behind it.
+    let mut fields = stat.rsplit_once(')')?.1.split_ascii_whitespace();
+    let state = fields.next()?;
+    let parent = fields.next()?.parse().ok()?;
+    let group = fields.next()?.parse().ok()?;
+    // From utime to cstime.
+    let ticks = fields.skip(8).take(4).map(|field| field.parse::<u64>().ok()).sum::<Option<u64>>()?;
+    Some(Process {
+        pid,
+        parent,
+        group,
+        ended: matches!(state, "Z" | "X"),
+        cpu_time: Duration::from_millis(ticks * (1000 / TICKS_A_SECOND)),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn this_process_has_memory_descriptors_and_a_parent() {
+        let all = processes().unwrap();
+        let this = all.iter().find(|process| process.pid == std::process::id()).unwrap();
+        assert!(this.resident().unwrap() > 100_000);
+        assert!(this.proportional().unwrap() <= this.resident().unwrap());
+        assert!(this.descriptors().unwrap() >= 3);
+        assert!(this.cpu_time < Duration::from_secs(3600));
+        assert_eq!(this.parent, std::os::unix::process::parent_id());
+        assert!(!this.ended);
+    }
+
+    #[test]
+    fn its_sockets_are_known_by_their_inodes() {
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = listener.local_addr().unwrap();
+        let rows = crate::procfs::tcp_sockets().unwrap();
+        let row = rows.iter().find(|row| row.local == address).unwrap();
+        let all = processes().unwrap();
+        let this = all.iter().find(|process| process.pid == std::process::id()).unwrap();
+        assert!(this.sockets().unwrap().contains(&row.inode));
+    }
+
+    #[test]
+    fn a_name_may_look_like_anything() {
+        let stat = "7 (a) S (b c) R 5 6 6 0 -1 4194304 1 2 3 4 10 20 30 40 20 0 1 0 100";
+        let process = parse_stat(7, stat).unwrap();
+        assert_eq!((process.parent, process.group, process.ended), (5, 6, false));
+        assert_eq!(process.cpu_time, Duration::from_secs(1));
+    }
+}

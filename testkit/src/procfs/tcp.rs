@@ -1,0 +1,176 @@
+use std::fs;
+use std::io;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+
+/// One TCP socket of this network namespace: a row of `/proc/net/tcp` or `/proc/net/tcp6`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct TcpSocket {
+    /// Its own address. IPv4 on an IPv6 socket shows as IPv4.
+    pub local: SocketAddr,
+    /// The address it is connected with; unspecified while it listens.
+    pub remote: SocketAddr,
+    /// How far its connection is.
+    pub state: TcpState,
+    /// Sent bytes that the other kernel has not acknowledged; a FIN counts as one byte.
+    pub unacknowledged: u32,
+    /// Received bytes that nobody has read; of a listening socket, connections that nobody has accepted.
+    pub unread: u32,
+    /// What tells whose it is: 0 when no process has it any more, as in `TIME_WAIT`.
+    pub(crate) inode: u64,
+}
+
+/// The state of a connection (RFC 9293, section 3.3.2), numbered as in the kernel's `tcp_states.h`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[expect(missing_docs, reason = "the names are those of the RFC")]
+pub enum TcpState {
+    Established = 1,
+    SynSent,
+    SynReceived,
+    FinWait1,
+    FinWait2,
+    TimeWait,
+    Closed,
+    CloseWait,
+    LastAck,
+    Listen,
+    Closing,
+}
+
+impl TcpState {
+    const ALL: [Self; 11] = [
+        Self::Established,
+        Self::SynSent,
+        Self::SynReceived,
+        Self::FinWait1,
+        Self::FinWait2,
+        Self::TimeWait,
+        Self::Closed,
+        Self::CloseWait,
+        Self::LastAck,
+        Self::Listen,
+        Self::Closing,
+    ];
+
+    /// The kernel shows a half-open connection request under a number of its own.
+    const NEW_SYN_RECEIVED: u8 = 12;
+
+    fn from_number(number: u8) -> Option<Self> {
+        match number {
+            Self::NEW_SYN_RECEIVED => Some(Self::SynReceived),
+            _ => Self::ALL.get(usize::from(number).checked_sub(1)?).copied(),
+        }
+    }
+}
+
+/// How many sent bytes of this connection the other kernel has not acknowledged; a FIN counts as one byte.
+///
+/// `None` when there is no such connection any more.
+///
+/// # Errors
+///
+/// When the tables cannot be read.
+pub fn unacknowledged(local: SocketAddr, remote: SocketAddr) -> io::Result<Option<u32>> {
+    let (local, remote) = (canonical(local), canonical(remote));
+    let sockets = tcp_sockets()?;
+    let socket = sockets.into_iter().find(|socket| socket.local == local && socket.remote == remote);
+    Ok(socket.map(|socket| socket.unacknowledged))
+}
+
+/// Every TCP socket of this network namespace.
+///
+/// # Errors
+///
+/// When the tables cannot be read.
+pub(crate) fn tcp_sockets() -> io::Result<Vec<TcpSocket>> {
+    let mut table = fs::read_to_string("/proc/net/tcp")?;
+    // A kernel without IPv6 has no such file.
+    table += &fs::read_to_string("/proc/net/tcp6").unwrap_or_default();
+    Ok(table.lines().filter_map(parse_row).collect())
+}
+
+/// A row of the table; `None` for the header.
+fn parse_row(line: &str) -> Option<TcpSocket> {
+    let mut fields = line.split_ascii_whitespace().skip(1);
+    let local = parse_address(fields.next()?)?;
+    let remote = parse_address(fields.next()?)?;
+    let state = TcpState::from_number(u8::from_str_radix(fields.next()?, 16).ok()?)?;
+    let (unacknowledged, unread) = fields.next()?.split_once(':')?;
+    Some(TcpSocket {
+        local,
+        remote,
+        state,
+        unacknowledged: u32::from_str_radix(unacknowledged, 16).ok()?,
+        unread: u32::from_str_radix(unread, 16).ok()?,
+        inode: fields.nth(4)?.parse().ok()?,
+    })
+}
+
+/// An address as the kernel prints it: words of 32 bits in the byte order of the machine, then the port as a number.
+fn parse_address(text: &str) -> Option<SocketAddr> {
+    let (address, port) = text.split_once(':')?;
+    let mut bytes = [0; 16];
+    for (word, out) in address.as_bytes().chunks(8).zip(bytes.chunks_exact_mut(4)) {
+        let word = u32::from_str_radix(str::from_utf8(word).ok()?, 16).ok()?;
+        out.copy_from_slice(&word.to_ne_bytes());
+    }
+    let ip = match address.len() {
+        8 => IpAddr::V4(Ipv4Addr::from(*bytes.first_chunk::<4>()?)),
+        32 => IpAddr::V6(Ipv6Addr::from(bytes)),
+        _ => return None,
+    };
+    Some(canonical(SocketAddr::new(ip, u16::from_str_radix(port, 16).ok()?)))
+}
+
+/// A mapped IPv4 address becomes that address, and neither scope nor flow tells addresses apart.
+fn canonical(address: SocketAddr) -> SocketAddr {
+    SocketAddr::new(address.ip().to_canonical(), address.port())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Write;
+    use std::net::{TcpListener, TcpStream};
+
+    use super::*;
+    use crate::peer::Refusing;
+
+    fn listens(port: u16) -> bool {
+        let sockets = tcp_sockets().unwrap();
+        sockets.iter().any(|socket| socket.state == TcpState::Listen && socket.local.port() == port)
+    }
+
+    #[test]
+    fn a_listener_is_seen_and_a_bound_socket_is_not() {
+        for address in ["127.0.0.1:0", "[::1]:0"] {
+            let listener = TcpListener::bind(address).unwrap();
+            assert!(listens(listener.local_addr().unwrap().port()));
+        }
+        let bound = Refusing::new().unwrap();
+        assert!(!listens(bound.address().port()));
+    }
+
+    #[test]
+    fn states_have_the_numbers_of_the_kernel() {
+        for state in TcpState::ALL {
+            assert_eq!(TcpState::from_number(state as u8), Some(state));
+        }
+        assert_eq!(TcpState::from_number(0), None);
+        assert_eq!(TcpState::from_number(13), None);
+    }
+
+    #[test]
+    fn bytes_the_other_side_has_no_room_for_stay_unacknowledged() {
+        for (listen, connect) in [("127.0.0.1", "127.0.0.1"), ("::1", "::1"), ("::", "127.0.0.1")] {
+            let listener = TcpListener::bind((listen, 0)).unwrap();
+            let mut client = TcpStream::connect((connect, listener.local_addr().unwrap().port())).unwrap();
+            let (local, remote) = (client.local_addr().unwrap(), client.peer_addr().unwrap());
+            assert_eq!(unacknowledged(local, remote).unwrap(), Some(0));
+            assert_eq!(unacknowledged(remote, local).unwrap(), Some(0), "the other end of it");
+
+            client.set_nonblocking(true).unwrap();
+            while client.write(&[0; 65536]).is_ok() {}
+            assert!(unacknowledged(local, remote).unwrap().unwrap() > 0);
+            assert_eq!(unacknowledged(local, local).unwrap(), None);
+        }
+    }
+}
