@@ -6,8 +6,10 @@ PREFIX ?= /usr/local
 LISTEN ?= 8000
 HOST   ?=
 PORT   ?=
+# How long to go on looking for trouble.
+MINUTES ?= 10
 
-.PHONY: tcpproxy test check stress interop demo doc install uninstall clean help toolchain
+.PHONY: tcpproxy test check stress fuzz interop demo doc install uninstall clean help toolchain
 
 tcpproxy: toolchain ## build the proxy and say where it is
 	$(CARGO) build --release --locked -p tcpproxy
@@ -24,6 +26,13 @@ check: toolchain ## formatting, lints and docs, as CI runs them
 
 stress: toolchain ## random misbehaving peers around the release build, for longer than the tests do
 	TESTKIT_ROUNDS=500 $(CARGO) test --release --locked -p tcpproxy --test stress -- --nocapture
+
+fuzz: toolchain ## each fuzz target for MINUTES=…: see fuzz/README.md
+	for target in ring relay; do \
+	  mkdir -p fuzz/target/corpus/$$target && \
+	  $(CARGO) fuzz run --sanitizer none $$target fuzz/target/corpus/$$target fuzz/corpus/$$target -- \
+	    -max_total_time=$$(($(MINUTES) * 60)) -max_len=1024 || exit 1; \
+	done
 
 interop: tcpproxy ## real programs through the proxy: see interop/packages.txt
 	$(CARGO) build --release --locked -p testkit

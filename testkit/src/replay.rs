@@ -1,7 +1,8 @@
-//! Which seeds a test runs, and the line that runs a failed one again.
+//! Which seeds and other inputs a test runs, and the line that runs a failed seed again.
 
 use std::env;
 use std::fmt::Display;
+use std::fs;
 use std::io::{self, Write};
 use std::iter;
 use std::str::FromStr;
@@ -34,6 +35,25 @@ pub fn seeds(once_failed: &str, fresh: usize) -> Vec<Seed> {
             parse(once_failed).chain(fresh).collect()
         }
     }
+}
+
+/// The files of a directory, each an input that a fuzzer found worth keeping: their names and their bytes, by name.
+///
+/// # Panics
+///
+/// When there is none, or one cannot be read, since replaying nothing would look like success.
+pub fn corpus(directory: &str) -> Vec<(String, Vec<u8>)> {
+    let files = fs::read_dir(directory).unwrap_or_else(|error| panic!("{directory}: {error}"));
+    let mut corpus: Vec<_> = files
+        .map(|file| {
+            let path = file.unwrap_or_else(|error| panic!("{directory}: {error}")).path();
+            let bytes = fs::read(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
+            (path.file_name().unwrap_or_default().to_string_lossy().into_owned(), bytes)
+        })
+        .collect();
+    assert!(!corpus.is_empty(), "{directory} holds no input");
+    corpus.sort();
+    corpus
 }
 
 /// Prints how to run a seed again if the test panics while this value lives.
@@ -103,6 +123,14 @@ mod tests {
     #[should_panic(expected = "a seed is 1 to 16 hexadecimal digits")]
     fn other_lines_are_refused() {
         let _ = parse("nonsense").count();
+    }
+
+    #[test]
+    fn a_corpus_is_every_file_and_never_nothing() {
+        let source = corpus(concat!(env!("CARGO_MANIFEST_DIR"), "/src/peer"));
+        let names: Vec<_> = source.iter().map(|(name, _)| &name[..]).collect();
+        assert!(names.is_sorted() && names.contains(&"link.rs"), "{names:?}");
+        assert!(std::panic::catch_unwind(|| corpus("/no/such/directory")).is_err());
     }
 
     #[test]

@@ -1,8 +1,8 @@
 //! In-memory readers and writers that are short, blocked, interrupted or failing, as told.
 //!
 //! A script is a list of steps, and every `read` or `write` takes the next one. Scripts come by hand, from
-//! [`scripts`], which lists all of them up to a depth, or from the strategies [`read_scripts`] and [`write_scripts`]
-//! for property tests.
+//! [`scripts`], which lists all of them up to a depth, from the strategies [`read_scripts`] and [`write_scripts`] for
+//! property tests, or, a byte a step, from the bytes a fuzzer makes up.
 //!
 //! ```
 //! use std::io::{ErrorKind, Read};
@@ -20,6 +20,7 @@
 //! # Ok::<(), std::io::Error>(())
 //! ```
 
+mod bytes;
 mod reader;
 mod script;
 mod writer;
