@@ -1,19 +1,18 @@
 //! The loop: asks sessions what they want, arranges it, and tells them when it happens.
 
-use std::cell::{Cell, RefCell};
+use std::cell::RefCell;
 use std::collections::VecDeque;
 use std::fmt;
 use std::io;
 use std::rc::{Rc, Weak};
 use std::time::{Duration, Instant};
 
-use calloop::generic::Generic;
-use calloop::{Dispatcher, Interest, LoopHandle, Mode, PostAction, RegistrationToken};
 use slotmap::SlotMap;
 
 use crate::deadlines::Deadlines;
-use crate::session::{Intents, Progress, Ready, Session, same};
-use crate::source::{AnySource, Readiness, Want};
+use crate::session::{Intents, Progress, Ready, Session};
+use crate::source::{AnySource, Want};
+use crate::watch::{Registry, Watch};
 
 slotmap::new_key_type! {
     /// Names a session of one loop. A name is never used twice.
@@ -27,7 +26,7 @@ slotmap::new_key_type! {
 /// all registration happens after they have returned.
 pub struct EventLoop {
     poll: calloop::EventLoop<'static, Rc<Core>>,
-    registry: LoopHandle<'static, Rc<Core>>,
+    registry: Registry,
     core: Rc<Core>,
     deadlines: Deadlines,
     wanted: Vec<(AnySource, Want)>,
@@ -62,8 +61,6 @@ pub(crate) struct Core {
     sessions: RefCell<SlotMap<SessionId, Entry>>,
     /// Sessions to step, each at most once: `Entry::queued` says that it is in here.
     queue: RefCell<VecDeque<SessionId>>,
-    /// System calls that changed what the kernel watches.
-    registrations: Cell<u64>,
 }
 
 struct Entry {
@@ -72,14 +69,7 @@ struct Entry {
     queued: bool,
     /// What it has said last: that it could go on.
     again: bool,
-    registered: Vec<Registered>,
-}
-
-/// One source that the kernel watches for one session.
-struct Registered {
-    source: AnySource,
-    dispatcher: Dispatcher<'static, Generic<AnySource>, Rc<Core>>,
-    token: RegistrationToken,
+    watch: Option<Watch>,
 }
 
 impl EventLoop {
@@ -90,7 +80,7 @@ impl EventLoop {
     /// If the kernel refuses the descriptors that polling needs.
     pub fn new() -> io::Result<Self> {
         let poll = calloop::EventLoop::try_new()?;
-        let registry = poll.handle();
+        let registry = Registry::new(poll.handle());
         Ok(Self {
             poll,
             registry,
@@ -172,7 +162,7 @@ impl EventLoop {
     /// How many system calls have changed what the kernel watches (epoll_ctl(2)).
     #[must_use]
     pub fn registrations(&self) -> u64 {
-        self.core.registrations.get()
+        self.registry.changes()
     }
 
     /// How many sessions there are.
@@ -183,102 +173,38 @@ impl EventLoop {
 
     /// One step of one session, and what follows from it.
     fn step(&mut self, id: SessionId, now: Instant) {
-        let Some((mut session, mut registered)) = self.core.check_out(id) else { return };
+        let Some((mut session, mut watch)) = self.core.check_out(id) else { return };
         let progress = session.advance(&Ready::new(now, &self.core, id));
-        for known in &registered {
-            known.source.ready.take();
+        if let Some(watch) = &watch {
+            watch.forget_readiness();
         }
         if progress == Progress::Done {
-            return self.remove(id, session, registered);
+            return self.remove(id, session, watch);
         }
-        let mut wanted = std::mem::take(&mut self.wanted);
-        let mut intents = Intents::new(&mut wanted);
+        let mut intents = Intents::new(&mut self.wanted);
         session.intents(&mut intents);
         let deadline = intents.into_deadline();
-        let outcome = self.reconcile(id, &mut registered, &mut wanted);
-        wanted.clear();
-        self.wanted = wanted;
-        match outcome {
+        match self.registry.reconcile(id, &mut watch, &mut self.wanted) {
             Ok(()) => {
                 self.deadlines.declare(id, deadline);
                 let again = progress == Progress::Again;
-                self.core.check_in(id, session, registered, again);
+                self.core.check_in(id, session, watch, again);
                 if again {
                     self.again.push(id);
                 }
             }
             Err(error) => {
+                self.wanted.clear();
                 session.refused(error);
-                self.remove(id, session, registered);
+                self.remove(id, session, watch);
             }
         }
     }
 
-    /// Makes what the kernel watches for a session equal to what the session wants.
-    ///
-    /// A session has few sources, so they are looked for one by one.
-    fn reconcile(
-        &self,
-        id: SessionId,
-        registered: &mut Vec<Registered>,
-        wanted: &mut Vec<(AnySource, Want)>,
-    ) -> io::Result<()> {
-        registered.retain(|known| {
-            let keep = wanted.iter().any(|(source, _)| same(source, &known.source));
-            if !keep {
-                self.unregister(known);
-            }
-            keep
-        });
-        for (source, want) in wanted.drain(..) {
-            match registered.iter().find(|known| same(&known.source, &source)) {
-                Some(_) if source.want.get() == want => {}
-                Some(known) => {
-                    source.want.set(want);
-                    {
-                        let mut generic = known.dispatcher.as_source_mut();
-                        (generic.interest, generic.mode) = registration(want);
-                    }
-                    self.registry.update(&known.token)?;
-                    self.core.count_registration();
-                }
-                None => {
-                    source.want.set(want);
-                    registered.push(self.register(id, source, want)?);
-                }
-            }
+    fn remove(&mut self, id: SessionId, session: Box<dyn Session>, watch: Option<Watch>) {
+        if let Some(watch) = watch {
+            self.registry.leave(watch);
         }
-        Ok(())
-    }
-
-    fn register(&self, id: SessionId, source: AnySource, want: Want) -> io::Result<Registered> {
-        let (interest, mode) = registration(want);
-        let dispatcher = Dispatcher::new(
-            Generic::new(source.clone(), interest, mode),
-            move |event: calloop::Readiness,
-                  source: &mut calloop::generic::NoIoDrop<AnySource>,
-                  core: &mut Rc<Core>| {
-                source.note(event);
-                core.enqueue(id);
-                Ok(PostAction::Continue)
-            },
-        );
-        let token = self.registry.register_dispatcher(dispatcher.clone())?;
-        self.core.count_registration();
-        Ok(Registered { source, dispatcher, token })
-    }
-
-    fn unregister(&self, known: &Registered) {
-        self.registry.remove(known.token);
-        self.core.count_registration();
-        known.source.ready.take();
-    }
-
-    fn remove(&mut self, id: SessionId, session: Box<dyn Session>, registered: Vec<Registered>) {
-        for known in &registered {
-            self.unregister(known);
-        }
-        drop(registered);
         self.deadlines.forget(id);
         let entry = self.core.sessions.borrow_mut().remove(id);
         drop(entry);
@@ -321,7 +247,7 @@ impl Core {
 
     /// The name is given first, as an empty entry, because `make` may use handles.
     pub(crate) fn spawn_with(self: &Rc<Self>, make: impl FnOnce(Waker) -> Box<dyn Session>) -> Waker {
-        let entry = Entry { session: None, queued: false, again: false, registered: Vec::new() };
+        let entry = Entry { session: None, queued: false, again: false, watch: None };
         let id = self.sessions.borrow_mut().insert(entry);
         let session = make(self.waker(id));
         if let Some(entry) = self.sessions.borrow_mut().get_mut(id) {
@@ -335,7 +261,7 @@ impl Core {
         Waker { core: Rc::downgrade(self), id }
     }
 
-    fn enqueue(&self, id: SessionId) {
+    pub(crate) fn enqueue(&self, id: SessionId) {
         if let Some(entry) = self.sessions.borrow_mut().get_mut(id)
             && !std::mem::replace(&mut entry.queued, true)
         {
@@ -350,49 +276,20 @@ impl Core {
         }
     }
 
-    fn check_out(&self, id: SessionId) -> Option<(Box<dyn Session>, Vec<Registered>)> {
+    fn check_out(&self, id: SessionId) -> Option<(Box<dyn Session>, Option<Watch>)> {
         let mut sessions = self.sessions.borrow_mut();
         let entry = sessions.get_mut(id)?;
         entry.queued = false;
-        Some((entry.session.take()?, std::mem::take(&mut entry.registered)))
+        Some((entry.session.take()?, entry.watch.take()))
     }
 
-    fn check_in(&self, id: SessionId, session: Box<dyn Session>, registered: Vec<Registered>, again: bool) {
+    fn check_in(&self, id: SessionId, session: Box<dyn Session>, watch: Option<Watch>, again: bool) {
         if let Some(entry) = self.sessions.borrow_mut().get_mut(id) {
             entry.session = Some(session);
             entry.again = again;
-            entry.registered = registered;
+            entry.watch = watch;
         }
     }
-
-    fn count_registration(&self) {
-        self.registrations.set(self.registrations.get() + 1);
-    }
-}
-
-impl crate::source::Inner<dyn std::os::fd::AsFd> {
-    /// Notes what the poller says. Of a source of which nothing is wanted it can only be a failure; of
-    /// others it reports a failure as readable and writable at once, so that the next read or write
-    /// meets it.
-    fn note(&self, event: calloop::Readiness) {
-        let before = self.ready.get();
-        let paused = self.want.get() == Want::default();
-        self.ready.set(Readiness {
-            readable: before.readable || (event.readable && !paused),
-            writable: before.writable || (event.writable && !paused),
-            hung_up: before.hung_up || paused,
-        });
-    }
-}
-
-/// How the poller is asked for what a session wants.
-///
-/// Level-triggered, so that a bounded step may leave something over. Nothing wanted is edge-triggered
-/// without interest: level-triggered it would report a hang-up for ever, not at all it would never.
-fn registration(want: Want) -> (Interest, Mode) {
-    let interest = Interest { readable: want.read || want.arrival, writable: want.write };
-    let level = want.read || want.write;
-    (interest, if level { Mode::Level } else { Mode::Edge })
 }
 
 impl fmt::Debug for EventLoop {

@@ -117,6 +117,7 @@ mod resolver;
 mod session;
 pub mod signals;
 mod source;
+mod watch;
 
 pub use connector::{Connect, ConnectError, Connected, Connector};
 pub use event_loop::{EventLoop, Handle, Waker};

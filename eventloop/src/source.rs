@@ -28,8 +28,6 @@ pub type Stream = Source<TcpStream>;
 pub(crate) struct Inner<T: ?Sized> {
     /// What the present turn brought; empty between turns.
     pub(crate) ready: Cell<Readiness>,
-    /// What the loop has registered for it; meaningless while it is not registered.
-    pub(crate) want: Cell<Want>,
     io: T,
 }
 
@@ -54,7 +52,7 @@ pub(crate) struct Want {
 impl<T: AsFd + 'static> Source<T> {
     /// Wraps an object that is in non-blocking mode already.
     pub fn new(io: T) -> Self {
-        Self { inner: Rc::new(Inner { ready: Cell::default(), want: Cell::default(), io }) }
+        Self { inner: Rc::new(Inner { ready: Cell::default(), io }) }
     }
 
     pub(crate) fn erased(&self) -> AnySource {
