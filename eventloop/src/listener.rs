@@ -153,8 +153,8 @@ impl Listener {
         }
     }
 
-    /// Accepts one client, if somebody waits and there is a place; call it until it returns no client. It
-    /// returns a bounded number of them in a turn. Clients that have gone again while they waited, and
+    /// Accepts one client, if somebody waits and there is a place; call it until it is
+    /// [`Blocked`](Accept::Blocked). It returns a bounded number of clients in a turn, and anything else once. Clients that have gone again while they waited, and
     /// network errors that accept(2) passes on for them, are skipped.
     pub fn accept(&mut self, ready: &Ready<'_>) -> Accept {
         let due = match self.retry_at {
@@ -165,10 +165,10 @@ impl Listener {
             return Accept::Blocked;
         }
         if self.batch.0 != Some(ready.now()) {
+            self.batch = (Some(ready.now()), 0);
             if self.places.free.get() == 0 {
                 return Accept::Full;
             }
-            self.batch = (Some(ready.now()), 0);
         }
         if self.batch.1 == BATCH || self.places.free.get() == 0 {
             return Accept::Blocked;

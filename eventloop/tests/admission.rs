@@ -4,53 +4,10 @@
 
 mod common;
 
-use std::cell::RefCell;
 use std::net::TcpStream;
-use std::rc::Rc;
-use std::time::Duration;
 
-use common::{WHILE, assert_quiet, until};
-use eventloop::{
-    Accept, EventLoop, Intents, Listener, Place, Progress, Ready, Session, SocketOptions, Stream,
-};
-
-#[derive(Default)]
-struct Seen {
-    served: Vec<(Stream, Place)>,
-    full: usize,
-}
-
-struct Server(Listener, Rc<RefCell<Seen>>);
-
-impl Session for Server {
-    fn intents(&self, want: &mut Intents<'_>) {
-        self.0.intents(want);
-    }
-
-    fn advance(&mut self, ready: &Ready<'_>) -> Progress {
-        let seen = &mut *self.1.borrow_mut();
-        loop {
-            match self.0.accept(ready) {
-                Accept::Client { stream, place, .. } => seen.served.push((stream, place)),
-                Accept::Full => {
-                    seen.full += 1;
-                    return Progress::Continue;
-                }
-                Accept::Blocked | Accept::Exhausted(_) => return Progress::Continue,
-            }
-        }
-    }
-}
-
-fn serve(places: usize) -> (EventLoop, Rc<RefCell<Seen>>, impl Fn() -> TcpStream) {
-    let listener = Listener::bind("127.0.0.1:0".parse().unwrap(), SocketOptions::default()).unwrap();
-    let address = listener.local_addr().unwrap();
-    let seen = Rc::new(RefCell::new(Seen::default()));
-    let mut event_loop = EventLoop::new().unwrap();
-    event_loop.spawn(Server(listener.with_places(places), seen.clone()));
-    event_loop.turn(Some(Duration::ZERO)).unwrap();
-    (event_loop, seen, move || TcpStream::connect(address).unwrap())
-}
+use common::{WHILE, assert_quiet, serve, until};
+use eventloop::{EventLoop, Intents, Listener, Place, Progress, Ready, Session, SocketOptions, Stream};
 
 #[test]
 fn a_place_that_becomes_free_goes_to_the_next_client() {

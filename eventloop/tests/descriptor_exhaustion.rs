@@ -6,53 +6,16 @@
 
 mod common;
 
-use std::cell::RefCell;
 use std::net::TcpStream;
-use std::rc::Rc;
 use std::time::{Duration, Instant};
 
-use common::until;
-use eventloop::{
-    Accept, EventLoop, Intents, Listener, Place, Progress, Ready, Session, SocketOptions, Stream,
-};
+use common::{serve, until};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
-
-#[derive(Default)]
-struct Seen {
-    served: Vec<(Stream, Place)>,
-    exhausted: usize,
-}
-
-struct Server(Listener, Rc<RefCell<Seen>>);
-
-impl Session for Server {
-    fn intents(&self, want: &mut Intents<'_>) {
-        self.0.intents(want);
-    }
-
-    fn advance(&mut self, ready: &Ready<'_>) -> Progress {
-        let seen = &mut *self.1.borrow_mut();
-        match self.0.accept(ready) {
-            Accept::Client { stream, place, .. } => seen.served.push((stream, place)),
-            Accept::Exhausted(error) => {
-                assert!(eventloop::is_exhaustion(&error), "{error}");
-                seen.exhausted += 1;
-            }
-            Accept::Blocked | Accept::Full => {}
-        }
-        Progress::Continue
-    }
-}
 
 #[test]
 fn a_listener_without_descriptors_pauses_and_goes_on_when_there_are_some() {
-    let listener = Listener::bind("127.0.0.1:0".parse().unwrap(), SocketOptions::default()).unwrap();
-    let address = listener.local_addr().unwrap();
-    let seen = Rc::new(RefCell::new(Seen::default()));
-    let mut event_loop = EventLoop::new().unwrap();
-    event_loop.spawn(Server(listener, seen.clone()));
-    event_loop.turn(Some(Duration::ZERO)).unwrap();
-    let _clients: Vec<TcpStream> = (0..3).map(|_| TcpStream::connect(address).unwrap()).collect();
+    let (mut event_loop, seen, client) = serve(usize::MAX);
+    let _clients: Vec<TcpStream> = (0..3).map(|_| client()).collect();
 
     let limit = getrlimit(Resource::Nofile);
     setrlimit(Resource::Nofile, Rlimit { current: Some(3), ..limit }).unwrap(); // all below are in use

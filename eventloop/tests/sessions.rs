@@ -312,6 +312,29 @@ fn a_source_the_kernel_will_not_watch_ends_its_session_alone() {
 }
 
 #[test]
+fn a_source_that_another_session_has_is_refused_and_stays_with_that() {
+    struct Second(Rc<RefCell<Probe>>, Rc<Cell<Option<ErrorKind>>>);
+    impl Session for Second {
+        fn intents(&self, want: &mut Intents<'_>) {
+            want.write(self.0.borrow().stream.as_ref().unwrap());
+        }
+        fn advance(&mut self, _: &Ready<'_>) -> Progress {
+            Progress::Continue
+        }
+        fn refused(&mut self, error: std::io::Error) {
+            self.1.set(Some(error.kind()));
+        }
+    }
+    let (mut event_loop, probe, _, mut far) = probe(Probe { read: true, take: 10, ..Probe::default() });
+    let refusal = Rc::new(Cell::new(None));
+    event_loop.spawn(Second(probe.clone(), refusal.clone()));
+    event_loop.turn(Some(Duration::ZERO)).unwrap();
+    assert_eq!(refusal.get(), Some(ErrorKind::AlreadyExists));
+    far.write_all(b"still mine").unwrap();
+    until(&mut event_loop, || probe.borrow().got == b"still mine");
+}
+
+#[test]
 fn a_loop_that_is_dropped_closes_its_sessions_and_what_outlives_it_does_nothing() {
     struct Holder(#[allow(dead_code)] Handle, Stream);
     impl Session for Holder {

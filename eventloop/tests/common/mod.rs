@@ -1,4 +1,4 @@
-//! A session that does what the test tells it, and notes what it hears.
+//! Sessions that note what they hear: one that does what the test tells it, and one that admits clients.
 
 #![allow(dead_code, unreachable_pub, clippy::unwrap_used)] // each test file uses a part of this
 
@@ -8,7 +8,8 @@ use std::net::{TcpListener, TcpStream};
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
-use eventloop::{EventLoop, Intents, Progress, Ready, Session, Stream, Waker};
+use eventloop::{Accept, EventLoop, Intents, Listener, Place, Progress, Ready, Session, Waker};
+use eventloop::{SocketOptions, Stream};
 
 /// Long enough to notice a spin or a late event; nothing waits for it when all is well.
 pub const WHILE: Duration = Duration::from_millis(100);
@@ -76,6 +77,48 @@ impl Session for Shared {
         }
         if probe.done { Progress::Done } else { Progress::Continue }
     }
+}
+
+/// What a server has seen.
+#[derive(Default)]
+pub struct Seen {
+    pub served: Vec<(Stream, Place)>,
+    pub full: usize,
+    pub exhausted: usize,
+}
+
+struct Server(Listener, Rc<RefCell<Seen>>);
+
+impl Session for Server {
+    fn intents(&self, want: &mut Intents<'_>) {
+        self.0.intents(want);
+    }
+
+    fn advance(&mut self, ready: &Ready<'_>) -> Progress {
+        let seen = &mut *self.1.borrow_mut();
+        loop {
+            match self.0.accept(ready) {
+                Accept::Client { stream, place, .. } => seen.served.push((stream, place)),
+                Accept::Full => seen.full += 1,
+                Accept::Exhausted(error) => {
+                    assert!(eventloop::is_exhaustion(&error), "{error}");
+                    seen.exhausted += 1;
+                }
+                Accept::Blocked => return Progress::Continue,
+            }
+        }
+    }
+}
+
+/// A loop with a server that only admits clients, and what connects one.
+pub fn serve(places: usize) -> (EventLoop, Rc<RefCell<Seen>>, impl Fn() -> TcpStream) {
+    let listener = Listener::bind("127.0.0.1:0".parse().unwrap(), SocketOptions::default()).unwrap();
+    let address = listener.local_addr().unwrap();
+    let seen = Rc::new(RefCell::new(Seen::default()));
+    let mut event_loop = EventLoop::new().unwrap();
+    event_loop.spawn(Server(listener.with_places(places), seen.clone()));
+    event_loop.turn(Some(Duration::ZERO)).unwrap();
+    (event_loop, seen, move || TcpStream::connect(address).unwrap())
 }
 
 /// A connected pair over loopback.

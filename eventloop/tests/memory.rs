@@ -1,0 +1,66 @@
+//! What a session costs the loop.
+//!
+//! Memory is that of the whole process, so this test has a program of its own.
+
+#![allow(clippy::unwrap_used)] // a test that cannot go on says so by failing
+
+use std::cell::Cell;
+use std::os::unix::net::UnixStream;
+use std::rc::Rc;
+use std::time::{Duration, Instant};
+
+use eventloop::{EventLoop, Intents, Progress, Ready, Session, Source};
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+
+/// Waits for two sources and a deadline, until all are to leave.
+struct Idle(Source<UnixStream>, Source<UnixStream>, Instant, Rc<Cell<bool>>);
+
+impl Session for Idle {
+    fn intents(&self, want: &mut Intents<'_>) {
+        want.read(&self.0);
+        want.read(&self.1);
+        want.deadline(self.2);
+    }
+
+    fn advance(&mut self, _: &Ready<'_>) -> Progress {
+        if self.3.get() { Progress::Done } else { Progress::Continue }
+    }
+}
+
+/// Bytes of this process in memory (proc(5)).
+fn resident() -> u64 {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap();
+    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap();
+    line.trim().strip_suffix(" kB").unwrap().parse::<u64>().unwrap() * 1024
+}
+
+#[test]
+fn an_idle_session_with_two_sources_costs_half_a_kilobyte_and_nothing_when_it_has_left() {
+    const SESSIONS: usize = 1500;
+    let limit = getrlimit(Resource::Nofile);
+    setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, ..limit }).unwrap();
+    let mut event_loop = EventLoop::new().unwrap();
+    let handle = event_loop.handle();
+    let leaving = Rc::new(Cell::new(false));
+    let deadline = Instant::now() + Duration::from_secs(3600);
+    let mut first = 0;
+    for round in 0..4 {
+        let before = resident();
+        for _ in 0..SESSIONS {
+            let (a, b) = UnixStream::pair().unwrap();
+            event_loop.spawn(Idle(Source::new(a), Source::new(b), deadline, leaving.clone()));
+        }
+        event_loop.turn(Some(Duration::ZERO)).unwrap();
+        assert_eq!(event_loop.sessions(), SESSIONS);
+        let grown = resident().saturating_sub(before);
+        first = if round == 0 { grown } else { first };
+        let cost = first / SESSIONS as u64;
+        assert!((100..700).contains(&cost), "{cost} bytes for each session");
+        assert!(round == 0 || grown < first / 4, "{grown} bytes more when others have taken their place");
+        leaving.set(true);
+        handle.wake_all();
+        event_loop.turn(Some(Duration::ZERO)).unwrap();
+        assert_eq!(event_loop.sessions(), 0);
+        leaving.set(false);
+    }
+}
