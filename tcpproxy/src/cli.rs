@@ -8,7 +8,7 @@ use bytesize::ByteSize;
 use clap::error::ErrorKind;
 use clap::{ArgAction, Parser, ValueEnum};
 
-use crate::Config;
+use crate::{Config, Splice};
 
 /// A command line that was understood.
 #[derive(Debug)]
@@ -48,6 +48,16 @@ pub enum Verbosity {
     Normal,
     /// And what happens on the way.
     Verbose,
+}
+
+/// The words for [`Splice`].
+#[derive(Clone, Copy, Debug, ValueEnum)]
+enum SpliceWhen {
+    Auto,
+    Never,
+    /// For tests: from the first byte on.
+    #[value(hide = true)]
+    Always,
 }
 
 /// The line that is shown when the arguments are wrong, to the letter.
@@ -93,6 +103,10 @@ struct Arguments {
     /// What may wait in each direction of a session
     #[arg(long, value_name = "SIZE", default_value = "256KiB", value_parser = buffer_size)]
     buffer_size: usize,
+
+    /// Let many bytes pass through the kernel without copying them (splice(2), Linux)
+    #[arg(long, value_name = "WHEN", value_enum, default_value_t = SpliceWhen::Auto)]
+    splice: SpliceWhen,
 
     /// How long the server may take to answer
     #[arg(long, value_name = "DURATION", default_value = "10s", value_parser = duration)]
@@ -149,6 +163,11 @@ pub fn parse(words: impl IntoIterator<Item = OsString>) -> Result<Invocation, Re
             max_clients: (arguments.max_clients > 0).then_some(arguments.max_clients),
             yield_idle: arguments.yield_idle,
             buffer_size: arguments.buffer_size,
+            splice: match arguments.splice {
+                SpliceWhen::Auto => Splice::Auto,
+                SpliceWhen::Never => Splice::Never,
+                SpliceWhen::Always => Splice::Always,
+            },
             connect_timeout: arguments.connect_timeout,
             idle_timeout: arguments.idle_timeout,
             half_close_timeout: unless_off(arguments.half_close_timeout),

@@ -21,6 +21,8 @@ pub struct Config {
     pub yield_idle: Option<Duration>,
     /// Bytes that may wait in each direction of a session.
     pub buffer_size: usize,
+    /// Whether bytes may pass through the kernel alone.
+    pub splice: Splice,
     /// How long the server may take to answer, all its addresses together.
     pub connect_timeout: Duration,
     /// End a session in which no byte has moved for so long.
@@ -36,6 +38,18 @@ pub struct Config {
     pub drain_timeout: Duration,
 }
 
+/// Whether bytes are moved with splice(2), which does not copy them. Only Linux has it; where it is not to
+/// be had, bytes are copied.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Splice {
+    /// In a direction in which many bytes come at once.
+    Auto,
+    /// Never.
+    Never,
+    /// From the first byte on: for tests.
+    Always,
+}
+
 impl Config {
     /// The usual settings for forwarding to this host and port, on a port that the system chooses.
     #[must_use]
@@ -48,6 +62,7 @@ impl Config {
             max_clients: Some(1),
             yield_idle: None,
             buffer_size: 256 * 1024,
+            splice: Splice::Auto,
             connect_timeout: Duration::from_secs(10),
             idle_timeout: None,
             half_close_timeout: Some(Duration::from_secs(3600)),

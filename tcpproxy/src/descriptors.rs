@@ -1,4 +1,4 @@
-//! How many clients the limit on open descriptors allows.
+//! How many clients, and how many pipes for splicing, the limit on open descriptors allows.
 
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use tracing::warn;
@@ -9,13 +9,40 @@ const RESERVED: u64 = 32;
 /// A session holds its client and the server; while it connects, briefly more.
 const PER_SESSION: u64 = 2;
 
-/// How many clients can be served at once if `wanted` are (`None`: as many as possible). The soft limit
-/// on descriptors (getrlimit(2), `RLIMIT_NOFILE`) is raised as far as needed and allowed.
-pub(crate) fn places(wanted: Option<usize>) -> usize {
-    let needed = wanted.map(|wanted| (wanted as u64).saturating_mul(PER_SESSION).saturating_add(RESERVED));
-    let limit = raise(getrlimit(Resource::Nofile), needed);
-    let possible = limit.map_or(u64::MAX, |limit| (limit.saturating_sub(RESERVED) / PER_SESSION).max(1));
-    let possible = usize::try_from(possible).unwrap_or(usize::MAX);
+/// A pipe has two ends.
+const PER_PIPE: u64 = 2;
+
+/// The most pipes there are. A direction has one only while bytes wait in it or pass, so that a few serve
+/// many sessions; and with the usual buffers so many are within what any user may have (pipe(7)).
+const MOST_PIPES: u64 = 128;
+
+/// What the limit on descriptors allows.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Allowance {
+    /// Clients that can be served at once.
+    pub(crate) places: usize,
+    /// Pipes for splicing: what is left over, since without one bytes are only copied.
+    pub(crate) pipes: usize,
+}
+
+/// What there can be at once if `wanted` clients are (`None`: as many as possible). The soft limit on
+/// descriptors (getrlimit(2), `RLIMIT_NOFILE`) is raised as far as needed and allowed.
+pub(crate) fn allowance(wanted: Option<usize>) -> Allowance {
+    let needed = wanted.map(|wanted| {
+        (wanted as u64).saturating_mul(PER_SESSION).saturating_add(RESERVED + MOST_PIPES * PER_PIPE)
+    });
+    let limit = raise(getrlimit(Resource::Nofile), needed).unwrap_or(u64::MAX);
+    let left = limit.saturating_sub(RESERVED);
+    // Whoever wants as many clients as possible would leave nothing for pipes.
+    let set_aside = if wanted.is_none() { (MOST_PIPES * PER_PIPE).min(left / 8) } else { 0 };
+    let places = clients(wanted, left - set_aside, limit);
+    let pipes = left.saturating_sub((places as u64).saturating_mul(PER_SESSION)) / PER_PIPE;
+    Allowance { places, pipes: pipes.min(MOST_PIPES) as usize }
+}
+
+/// How many clients so many descriptors allow, with a warning if that is not enough.
+fn clients(wanted: Option<usize>, descriptors: u64, limit: u64) -> usize {
+    let possible = usize::try_from((descriptors / PER_SESSION).max(1)).unwrap_or(usize::MAX);
     match wanted {
         Some(wanted) if wanted > possible => {
             warn!(

@@ -60,6 +60,7 @@
 //! # Ok(()) }
 //! ```
 
+mod buffer;
 pub mod cli;
 mod config;
 mod descriptors;
@@ -67,11 +68,12 @@ mod destination;
 pub mod ending;
 mod farewell;
 pub mod log;
+pub mod pipe;
 mod proxy;
 pub mod relay;
 mod session;
 pub mod tunnel;
 pub mod wire;
 
-pub use config::Config;
+pub use config::{Config, Splice};
 pub use proxy::{Proxy, StartError, Statistics};

@@ -15,10 +15,12 @@ use eventloop::{
 use ringbuf::Pool;
 use tracing::{info, warn};
 
-use crate::Config;
-use crate::descriptors;
+use crate::descriptors::{self, Allowance};
 use crate::destination::Destination;
+use crate::pipe::Pipes;
 use crate::session::{Client, Session};
+use crate::tunnel::Tunnel;
+use crate::{Config, Splice};
 
 /// A proxy that listens. [`run`](Proxy::run) serves until it is stopped.
 ///
@@ -66,6 +68,7 @@ pub(crate) struct Shared {
     /// All places are taken and somebody is known to wait for one.
     pub(crate) somebody_waits: Cell<bool>,
     pool: Pool,
+    pipes: Pipes,
     handle: Handle,
     statistics: Cell<Statistics>,
 }
@@ -110,19 +113,20 @@ impl Proxy {
         let local_addr = listener.local_addr().map_err(cannot_listen)?;
         let mut event_loop = EventLoop::new()
             .map_err(|reason| StartError { attempt: "cannot set up the event loop".to_owned(), reason })?;
-        let limit = descriptors::places(config.max_clients);
+        let Allowance { places, pipes } = descriptors::allowance(config.max_clients);
         let shared = Rc::new(Shared {
             destination: RefCell::new(Destination::new(host, port, addresses, Instant::now())),
             stop: Cell::default(),
             somebody_waits: Cell::default(),
-            pool: Pool::new(config.buffer_size, limit.saturating_mul(2)),
+            pool: Pool::new(config.buffer_size, places.saturating_mul(2)),
+            pipes: Pipes::new(config.buffer_size, pipes),
             handle: event_loop.handle(),
             statistics: Cell::default(),
             config,
         });
         let reception = Reception {
             shared: shared.clone(),
-            listener: listener.with_places(limit),
+            listener: listener.with_places(places),
             told_that_somebody_waits: false,
             told_that_resources_ran_out: false,
         };
@@ -188,6 +192,16 @@ impl Proxy {
 }
 
 impl Shared {
+    /// The tunnel of one more session.
+    pub(crate) fn tunnel(&self) -> Tunnel {
+        let slot = || self.pool.reserve().expect("the pool has two slots for each place");
+        let tunnel = Tunnel::new(slot(), slot(), self.config.linger_timeout);
+        match self.config.splice {
+            Splice::Never => tunnel,
+            when => tunnel.splicing(&self.pipes, when == Splice::Always),
+        }
+    }
+
     pub(crate) fn session_began(&self) {
         self.change_statistics(|statistics| statistics.active += 1);
     }
@@ -249,9 +263,8 @@ impl Reception {
                 Accept::Client { stream, address, place } => {
                     self.told_that_resources_ran_out = false;
                     self.shared.somebody_waits.set(false);
-                    let slot = || self.shared.pool.reserve().expect("the pool has two slots for each place");
                     let client = Client { stream, address, _place: place };
-                    ready.spawn(Session::new(self.shared.clone(), client, (slot(), slot()), ready.now()));
+                    ready.spawn(Session::new(self.shared.clone(), client, ready.now()));
                 }
                 Accept::Blocked => return,
                 Accept::Full => return self.note_that_somebody_waits(),

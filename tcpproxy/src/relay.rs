@@ -16,8 +16,36 @@ use std::io::{self, ErrorKind, Read, Write};
 use eventloop::Stream;
 use ringbuf::{Drain, Fill, Slot};
 
-/// Where a relay delivers: a writer that can be told that nothing more comes.
+use crate::buffer::Buffer;
+use crate::pipe::{Pipe, Pipes};
+
+/// Where a relay takes bytes from: a reader that may also know how to fill a pipe.
+pub trait Source: Read {
+    /// Moves bytes into a pipe, as [`Pipe::fill_from`] does.
+    ///
+    /// # Errors
+    ///
+    /// [`ErrorKind::Unsupported`] if only reading will do; anything else is a failure of the source.
+    fn splice_into(&mut self, pipe: &mut Pipe) -> io::Result<Fill> {
+        let _ = pipe;
+        Err(ErrorKind::Unsupported.into())
+    }
+}
+
+/// Where a relay delivers: a writer that can be told that nothing more comes, and may also know how to
+/// drain a pipe.
 pub trait Sink: Write {
+    /// Takes bytes out of a pipe, as [`Pipe::drain_to`] does. A relay whose source does not splice does not
+    /// ask for it.
+    ///
+    /// # Errors
+    ///
+    /// What is a failure of the sink.
+    fn splice_from(&mut self, pipe: &mut Pipe) -> io::Result<Drain> {
+        let _ = pipe;
+        Err(ErrorKind::Unsupported.into())
+    }
+
     /// Passes on the end of the stream: for TCP, FIN.
     ///
     /// # Errors
@@ -27,7 +55,17 @@ pub trait Sink: Write {
     fn finish(&mut self) -> io::Result<()>;
 }
 
+impl Source for &Stream {
+    fn splice_into(&mut self, pipe: &mut Pipe) -> io::Result<Fill> {
+        pipe.fill_from(&***self)
+    }
+}
+
 impl Sink for &Stream {
+    fn splice_from(&mut self, pipe: &mut Pipe) -> io::Result<Drain> {
+        pipe.drain_to(&***self)
+    }
+
     fn finish(&mut self) -> io::Result<()> {
         Stream::finish(self)
     }
@@ -43,7 +81,7 @@ impl Sink for &Stream {
 ///   and the source is open, it is worth waiting until the source is readable.
 #[derive(Debug)]
 pub struct Relay {
-    slot: Slot,
+    buffer: Buffer,
     state: State,
     /// The source was found ready and has not been drained since.
     readable: bool,
@@ -97,7 +135,7 @@ impl Relay {
     #[must_use]
     pub fn new(slot: Slot) -> Self {
         Self {
-            slot,
+            buffer: Buffer::new(slot),
             state: State::Open,
             readable: false,
             writable: true,
@@ -105,6 +143,14 @@ impl Relay {
             received: 0,
             delivered: 0,
         }
+    }
+
+    /// Lets bytes go through pipes of this store in place of the ring: when many come, or (`always`) from
+    /// the first one on. Without a pipe to be had they are copied.
+    #[must_use]
+    pub fn splicing(mut self, pipes: Pipes, always: bool) -> Self {
+        self.buffer.splice(pipes, always);
+        self
     }
 
     /// The source has something to read, has ended, or has failed.
@@ -127,7 +173,7 @@ impl Relay {
     /// Gives up this direction: what waits is lost, and nothing more is read or written.
     pub fn abandon(&mut self) {
         if self.ending().is_none() {
-            self.slot.discard();
+            self.buffer.discard();
             self.state = State::Done(Ending::Abandoned);
         }
     }
@@ -137,7 +183,7 @@ impl Relay {
     ///
     /// There is no read after a short one and no write after a short one: those would only hear that
     /// there is nothing to be had.
-    pub fn advance(&mut self, source: &mut impl Read, sink: &mut impl Sink) -> Step {
+    pub fn advance(&mut self, source: &mut impl Source, sink: &mut impl Sink) -> Step {
         let mut step = Step::default();
         for _ in 0..ROUNDS {
             if !self.can_fill() && !self.can_drain() {
@@ -146,21 +192,21 @@ impl Relay {
             self.fill(source, &mut step);
             self.drain(sink, &mut step);
         }
-        self.slot.settle();
+        self.buffer.settle();
         step
     }
 
     /// Whether it is worth waiting until the source is readable.
     #[must_use]
     pub fn wants_read(&self) -> bool {
-        self.state == State::Open && !self.slot.is_full()
+        self.state == State::Open && self.buffer.has_room()
     }
 
     /// Whether it is worth waiting until the sink is writable.
     #[must_use]
     pub fn wants_write(&self) -> bool {
         match self.state {
-            State::Open => !self.slot.is_empty(),
+            State::Open => !self.buffer.is_empty(),
             State::Draining(_) => true,
             State::Done(_) => false,
         }
@@ -181,10 +227,10 @@ impl Relay {
         self.state != State::Open
     }
 
-    /// Bytes that wait in the ring.
+    /// Bytes that wait.
     #[must_use]
     pub fn pending(&self) -> usize {
-        self.slot.len()
+        self.buffer.len()
     }
 
     /// Bytes taken from the source so far.
@@ -207,14 +253,13 @@ impl Relay {
         self.writable && self.wants_write()
     }
 
-    fn fill(&mut self, source: &mut impl Read, step: &mut Step) {
+    fn fill(&mut self, source: &mut impl Source, step: &mut Step) {
         if !self.can_fill() {
             return;
         }
-        let room = self.slot.free();
-        match self.slot.ring().fill_from(source) {
+        match self.buffer.fill_from(source) {
             Ok(Fill::Read(n)) => {
-                self.readable = n == room;
+                self.readable = self.buffer.is_brimful();
                 self.received += n as u64;
                 step.received += n;
             }
@@ -233,10 +278,9 @@ impl Relay {
         if !self.can_drain() {
             return;
         }
-        let outcome = if self.slot.is_empty() { Ok(Drain::Empty) } else { self.slot.ring().drain_to(sink) };
-        match outcome {
+        match self.buffer.drain_to(sink) {
             Ok(Drain::Wrote(n)) => {
-                self.writable = self.slot.is_empty();
+                self.writable = self.buffer.is_empty();
                 self.delivered += n as u64;
                 step.delivered += n;
             }
@@ -245,7 +289,7 @@ impl Relay {
             Err(error) => return self.lose_sink(error, step),
         }
         if let State::Draining(ending) = self.state
-            && self.slot.is_empty()
+            && self.buffer.is_empty()
         {
             match if ending == Ending::Finished { sink.finish() } else { Ok(()) } {
                 Ok(()) => self.state = State::Done(ending),

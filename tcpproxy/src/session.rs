@@ -9,7 +9,6 @@ use std::time::{Duration, Instant};
 use eventloop::{
     Connect, ConnectError, Connected, Connector, Intents, Place, Progress, Ready, SocketOptions, Stream,
 };
-use ringbuf::Slot;
 use tracing::info;
 
 use crate::destination::{Directions, Inquiry};
@@ -50,13 +49,13 @@ enum Server {
 
 impl Session {
     /// Begins to serve a client. The connection to the server is started in the first step.
-    pub(crate) fn new(shared: Rc<Shared>, client: Client, (up, down): (Slot, Slot), now: Instant) -> Self {
+    pub(crate) fn new(shared: Rc<Shared>, client: Client, now: Instant) -> Self {
         let server = match shared.destination.borrow_mut().directions(now) {
             Directions::Known(addresses) => Server::connecting(&shared, &addresses, now),
             Directions::Ask(inquiry) => Server::Resolving(Box::new(inquiry)),
         };
         shared.session_began();
-        let tunnel = Tunnel::new(up, down, shared.config.linger_timeout);
+        let tunnel = shared.tunnel();
         Self { shared, client, server, tunnel, began: now, connected: None, active: now, ending: None }
     }
 

@@ -4,9 +4,10 @@ use std::io::{self, ErrorKind, Write};
 use std::time::{Duration, Instant};
 
 use eventloop::{Intents, Ready, Stream};
-use ringbuf::Slot;
+use ringbuf::{Drain, Slot};
 
 use crate::farewell::Farewell;
+use crate::pipe::{Pipe, Pipes};
 use crate::relay::{self, Ending, Relay, Sink};
 
 /// Carries bytes both ways between a client and a server until both have finished or one has failed, and
@@ -65,6 +66,14 @@ impl Tunnel {
     pub fn new(up: Slot, down: Slot, linger: Duration) -> Self {
         let (up, down) = (Relay::new(up), Relay::new(down));
         Self { up, down, client_lost: false, server_lost: false, linger, farewell: None }
+    }
+
+    /// Lets bytes be spliced: see [`Relay::splicing`].
+    #[must_use]
+    pub fn splicing(mut self, pipes: &Pipes, always: bool) -> Self {
+        self.up = self.up.splicing(pipes.clone(), always);
+        self.down = self.down.splicing(pipes.clone(), always);
+        self
     }
 
     /// The direction from the client to the server.
@@ -294,6 +303,10 @@ impl Write for NotYet {
 }
 
 impl Sink for NotYet {
+    fn splice_from(&mut self, _: &mut Pipe) -> io::Result<Drain> {
+        Ok(Drain::Blocked)
+    }
+
     fn finish(&mut self) -> io::Result<()> {
         Err(ErrorKind::WouldBlock.into())
     }

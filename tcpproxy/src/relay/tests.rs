@@ -12,11 +12,37 @@ use testkit::seed::Seed;
 
 use super::*;
 
+impl Source for ScriptedReader {
+    fn splice_into(&mut self, pipe: &mut Pipe) -> io::Result<Fill> {
+        pipe.fill_with(|bytes| uninterrupted(|| self.read(bytes)))
+    }
+}
+
 impl Sink for ScriptedWriter {
+    fn splice_from(&mut self, pipe: &mut Pipe) -> io::Result<Drain> {
+        pipe.drain_with(|bytes| uninterrupted(|| self.write(bytes)))
+    }
+
     fn finish(&mut self) -> io::Result<()> {
         ScriptedWriter::finish(self);
         Ok(())
     }
+}
+
+fn uninterrupted(mut call: impl FnMut() -> io::Result<usize>) -> io::Result<usize> {
+    loop {
+        match call() {
+            Err(error) if error.kind() == ErrorKind::Interrupted => {}
+            outcome => return outcome,
+        }
+    }
+}
+
+/// Where the bytes of a run wait.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum By {
+    Ring,
+    Pipe,
 }
 
 /// What one run of a relay came to.
@@ -31,6 +57,7 @@ struct Outcome {
 /// Drives a relay the way the loop does, one readiness report after the other, to its end, and checks
 /// after each step what must always hold. In step `lost_at` the source is found to have failed.
 fn run(
+    by: By,
     capacity: usize,
     reads: &[ReadStep],
     writes: &[WriteStep],
@@ -40,7 +67,11 @@ fn run(
     let mut reader = ScriptedReader::new(payload, reads.iter().copied());
     let mut writer = ScriptedWriter::new(writes.iter().copied());
     let pool = Pool::new(capacity, 1);
+    let pipes = Pipes::new(capacity, 1);
     let mut relay = Relay::new(pool.reserve().unwrap());
+    if by == By::Pipe {
+        relay = relay.splicing(pipes.clone(), true);
+    }
     let (mut source_errors, mut sink_errors) = (Vec::new(), Vec::new());
     let most_bytes: usize = reads.iter().map(|step| if let ReadStep::Give(n) = step { *n } else { 0 }).sum();
     // Each step of the loop takes at least one step of a script or moves at least one byte.
@@ -70,13 +101,19 @@ fn run(
         prop_assert_eq!(step.received as u64, relay.received() - before.0);
         prop_assert_eq!(step.delivered as u64, relay.delivered() - before.1);
         prop_assert!(relay.pending() <= capacity);
-        prop_assert!(pool.lent() == usize::from(relay.pending() > 0), "a ring is lent only while bytes wait");
+        let lent = pool.lent() + pipes.lent();
+        prop_assert!(
+            lent == usize::from(relay.pending() > 0),
+            "a ring or a pipe is lent only while bytes wait"
+        );
         prop_assert_eq!(reader.given(), relay.received());
         prop_assert_eq!(writer.written().len() as u64, relay.delivered());
         prop_assert_eq!(writer.written(), payload.bytes(0, writer.written().len()), "in order, each once");
         let abandoned = relay.ending() == Some(Ending::Abandoned);
         prop_assert!(abandoned || relay.received() - relay.delivered() == relay.pending() as u64);
-        for calls in [reader.calls(), writer.calls()] {
+        // What a pipe has found blocked or ended, a read has to confirm.
+        let reads = (by == By::Ring).then(|| reader.calls());
+        for calls in reads.into_iter().chain([writer.calls()]) {
             prop_assert_eq!((calls.after_blocked, calls.after_end, calls.empty), (0, 0, 0), "needless calls");
         }
         if let Some(ending) = relay.ending() {
@@ -90,13 +127,14 @@ fn run(
 
 /// Checks that a run ended as its scripts demand.
 fn check(
+    by: By,
     capacity: usize,
     reads: &[ReadStep],
     writes: &[WriteStep],
     lost_at: Option<usize>,
 ) -> Result<(), TestCaseError> {
     let Outcome { ending, source_errors, sink_errors, reader, writer } =
-        run(capacity, reads, writes, lost_at)?;
+        run(by, capacity, reads, writes, lost_at)?;
     let written = writer.written().len() as u64;
     match ending {
         Ending::Finished => {
@@ -132,12 +170,13 @@ proptest! {
 
     #[test]
     fn every_byte_arrives_in_order_and_the_end_after_it(
+        by in proptest::sample::select(vec![By::Ring, By::Pipe]),
         capacity in 1..40_usize,
         reads in read_scripts(40, 60),
         writes in write_scripts(40, 60),
         lost_at in proptest::option::weighted(0.2, 0..20_usize),
     ) {
-        check(capacity, &reads, &writes, lost_at)?;
+        check(by, capacity, &reads, &writes, lost_at)?;
     }
 }
 
@@ -165,7 +204,7 @@ fn every_short_script_at_the_smallest_capacities() {
     for read_script in scripts(&reads, 4) {
         for write_script in &write_scripts {
             for capacity in [1, 2] {
-                if let Err(error) = check(capacity, &read_script, write_script, None) {
+                if let Err(error) = check(By::Ring, capacity, &read_script, write_script, None) {
                     panic!("capacity {capacity}, {read_script:?}, {write_script:?}: {error}");
                 }
                 runs += 1;
@@ -187,6 +226,55 @@ fn a_full_ring_asks_for_no_more_bytes() {
     writer.wake();
     let _ = relay.advance(&mut reader, &mut writer);
     assert_eq!((reader.calls().total(), reader.given()), (1, 4), "what the peer sends waits with the peer");
+}
+
+#[test]
+fn a_direction_is_spliced_while_many_bytes_come_and_copied_before_and_after() {
+    const MANY: usize = 1 << 16;
+    let (pool, pipes) = (Pool::new(MANY, 1), Pipes::new(MANY, 1));
+    let mut relay = Relay::new(pool.reserve().unwrap()).splicing(pipes.clone(), false);
+    let reads = [ReadStep::Give(MANY); 5].into_iter().chain([ReadStep::Give(9); 2]);
+    let mut reader = ScriptedReader::new(Payload::new(Seed::new(1)), reads);
+    let mut lent = Vec::new();
+    for _ in 0..7 {
+        // The sink refuses what it is offered at first, so that what is in hand can be looked at.
+        let mut writer = ScriptedWriter::new([WriteStep::Blocked]);
+        relay.note_readable();
+        let _ = relay.advance(&mut reader, &mut writer);
+        lent.push((pool.lent(), pipes.lent()));
+        relay.note_writable();
+        writer.wake();
+        let mut nothing = ScriptedReader::new(Payload::new(Seed::new(1)), []).afterwards(ReadStep::Blocked);
+        assert!(relay.advance(&mut nothing, &mut writer).delivered > 0);
+    }
+    assert_eq!(lent, [(1, 0), (1, 0), (1, 0), (1, 0), (0, 1), (0, 1), (1, 0)], "(rings, pipes)");
+}
+
+#[test]
+fn without_a_pipe_to_be_had_bytes_are_copied() {
+    let (pool, pipes) = (Pool::new(16, 1), Pipes::new(16, 0));
+    let mut relay = Relay::new(pool.reserve().unwrap()).splicing(pipes, true);
+    let mut reader = ScriptedReader::new(Payload::new(Seed::new(1)), [ReadStep::Give(9)]);
+    let mut writer = ScriptedWriter::new([]);
+    relay.note_readable();
+    assert_eq!(relay.advance(&mut reader, &mut writer).delivered, 9);
+}
+
+#[test]
+fn a_source_that_cannot_be_spliced_is_copied() {
+    struct Plain(ScriptedReader);
+    impl Read for Plain {
+        fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
+            self.0.read(buf)
+        }
+    }
+    impl Source for Plain {}
+    let (pool, pipes) = (Pool::new(16, 1), Pipes::new(16, 1));
+    let mut relay = Relay::new(pool.reserve().unwrap()).splicing(pipes, true);
+    let mut reader = Plain(ScriptedReader::new(Payload::new(Seed::new(1)), [ReadStep::Give(9)]));
+    let mut writer = ScriptedWriter::new([]);
+    relay.note_readable();
+    assert_eq!(relay.advance(&mut reader, &mut writer).delivered, 9);
 }
 
 #[test]

@@ -1,0 +1,133 @@
+//! Where the bytes of one direction wait: in a ring, or, while many come, in a pipe.
+
+use std::io::{self, ErrorKind};
+
+use ringbuf::{Drain, Fill, Slot};
+
+use crate::pipe::{Lent, Pipes};
+use crate::relay::{Sink, Source};
+
+/// The bytes of one direction.
+///
+/// Invariants:
+/// - They wait in the ring or in the pipe, never in both, so their order is never in doubt.
+/// - Between steps there is a ring or a pipe in hand only while bytes wait.
+#[derive(Debug)]
+pub(crate) struct Buffer {
+    slot: Slot,
+    /// Where pipes are to be had, if bytes may be spliced.
+    pipes: Option<Pipes>,
+    pipe: Option<Lent>,
+    /// So many large reads in a row.
+    streak: u8,
+    /// So many make the direction bulk.
+    proof: u8,
+}
+
+/// A read of so many bytes counts as large. For less, splice(2) saves little.
+const LARGE: usize = 32 * 1024;
+/// So many large reads in a row let pipes be used.
+const PROOF: u8 = 4;
+
+impl Buffer {
+    pub(crate) fn new(slot: Slot) -> Self {
+        Self { slot, pipes: None, pipe: None, streak: 0, proof: PROOF }
+    }
+
+    /// Lets the bytes be spliced: when there are many, or (`always`) from the first byte on.
+    pub(crate) fn splice(&mut self, pipes: Pipes, always: bool) {
+        self.pipes = Some(pipes);
+        self.proof = if always { 0 } else { PROOF };
+    }
+
+    /// The number of bytes that wait.
+    pub(crate) fn len(&self) -> usize {
+        self.slot.len() + self.pipe.as_ref().map_or(0, |pipe| pipe.len())
+    }
+
+    pub(crate) fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// Whether it can be filled. A pipe is, only when it is empty.
+    pub(crate) fn has_room(&self) -> bool {
+        match &self.pipe {
+            Some(pipe) => pipe.is_empty(),
+            None => !self.slot.is_full(),
+        }
+    }
+
+    /// Fills the buffer with one read, or with one splice(2). A [`Fill::Read`] that has left the source with
+    /// more has filled it [to the brim](Self::is_brimful).
+    ///
+    /// # Errors
+    ///
+    /// What the source reports.
+    pub(crate) fn fill_from(&mut self, source: &mut impl Source) -> io::Result<Fill> {
+        if let Some(pipe) = self.pipe_for_many() {
+            match source.splice_into(pipe) {
+                Ok(Fill::Read(n)) => {
+                    self.note_read(n);
+                    return Ok(Fill::Read(n));
+                }
+                Ok(Fill::Full) => return Ok(Fill::Full),
+                // What this means only a read can tell.
+                Ok(Fill::Blocked | Fill::Eof) => self.pipe = None,
+                Err(error) if is_refusal(&error) => (self.pipes, self.pipe) = (None, None),
+                Err(error) => return Err(error),
+            }
+        }
+        let fill = self.slot.ring().fill_from(source)?;
+        if let Fill::Read(n) = fill {
+            self.note_read(n);
+        }
+        Ok(fill)
+    }
+
+    /// Drains the buffer with one write, or with one splice(2).
+    ///
+    /// # Errors
+    ///
+    /// What the sink reports.
+    pub(crate) fn drain_to(&mut self, sink: &mut impl Sink) -> io::Result<Drain> {
+        match &mut self.pipe {
+            Some(pipe) if !pipe.is_empty() => sink.splice_from(pipe),
+            _ if self.slot.is_empty() => Ok(Drain::Empty),
+            _ => self.slot.ring().drain_to(sink),
+        }
+    }
+
+    /// Whether the last fill took all there was room for, so that there may be more.
+    pub(crate) fn is_brimful(&self) -> bool {
+        self.pipe.as_ref().map_or(self.slot.is_full(), |pipe| pipe.len() == pipe.capacity())
+    }
+
+    /// Gives back what is in hand if it is empty. Call it at the end of each step.
+    pub(crate) fn settle(&mut self) {
+        self.slot.settle();
+        self.pipe.take_if(|pipe| pipe.is_empty());
+    }
+
+    /// Forgets all bytes that wait.
+    pub(crate) fn discard(&mut self) {
+        self.slot.discard();
+        self.pipe = None;
+    }
+
+    /// The pipe in hand, or, if nothing waits and the direction is bulk, one that is lent now.
+    fn pipe_for_many(&mut self) -> Option<&mut Lent> {
+        if self.pipe.is_none() && self.streak >= self.proof && self.slot.is_empty() {
+            self.pipe = self.pipes.as_ref()?.lend();
+        }
+        self.pipe.as_mut()
+    }
+
+    fn note_read(&mut self, n: usize) {
+        self.streak = if n >= LARGE { self.streak.saturating_add(1) } else { 0 };
+    }
+}
+
+/// Whether this error says that the system will not splice, and nothing of the connection.
+fn is_refusal(error: &io::Error) -> bool {
+    matches!(error.kind(), ErrorKind::Unsupported | ErrorKind::InvalidInput | ErrorKind::PermissionDenied)
+}
