@@ -88,7 +88,10 @@ fn round(test: &str, seed: Seed, sessions: usize, options: &[&str]) {
         .map(|number| Scenario::draw(seed.derive(&format!("session {number}")), buffer, sessions > 1))
         .collect();
     let listener = Listener::bind(SocketOptions::default()).expect("the loopback address has free ports");
-    let proxy = start(&listener, &buffer_size, options);
+    let splice =
+        *["auto", "always", "never"].choose(&mut seed.derive("splice").rng()).expect("there are three");
+    let options = [options, &["--splice", splice]].concat();
+    let proxy = start(&listener, &buffer_size, &options);
     let address = proxy.address();
     let line = replay.line().to_owned();
     let verdict = thread::scope(|scope| {
@@ -106,7 +109,10 @@ fn round(test: &str, seed: Seed, sessions: usize, options: &[&str]) {
         verdict
     });
     if let Err(why) = verdict {
-        panic!("with --buffer-size {buffer_size}: {why}\nthe proxy said: {:#?}", proxy.log());
+        panic!(
+            "with --buffer-size {buffer_size} --splice {splice}: {why}\nthe proxy said: {:#?}",
+            proxy.log()
+        );
     }
     stop(proxy);
 }
