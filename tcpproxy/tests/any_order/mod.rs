@@ -3,11 +3,11 @@
 //! Plans come from proptest (`relay.rs`) and from a fuzzer (`fuzz/` in the repository).
 
 use std::collections::VecDeque;
-use std::io::{self, ErrorKind, IoSlice, Write};
+use std::io::{self, ErrorKind, IoSlice, IoSliceMut, Read, Write};
 
 use arbitrary::Arbitrary;
 use ringbuf::Pool;
-use tcpproxy::relay::{Ending, Relay, Sink};
+use tcpproxy::relay::{Ending, Relay, Sink, Source};
 use testkit::payload::Payload;
 use testkit::scripted::{ReadStep, ScriptedReader, ScriptedWriter, WriteStep};
 use testkit::seed::Seed;
@@ -57,6 +57,21 @@ impl Plan {
         }
         run.go_on_to_the_end();
         run.judge();
+    }
+}
+
+/// A source that can only be read.
+struct Inlet<'a>(&'a mut ScriptedReader);
+
+impl Source for Inlet<'_> {}
+
+impl Read for Inlet<'_> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        self.0.read(buffer)
+    }
+
+    fn read_vectored(&mut self, buffers: &mut [IoSliceMut<'_>]) -> io::Result<usize> {
+        self.0.read_vectored(buffers)
     }
 }
 
@@ -126,7 +141,7 @@ impl Run {
     fn advance(&mut self) {
         let ending = self.relay.ending();
         let before = (self.relay.received(), self.relay.delivered());
-        let step = self.relay.advance(&mut self.reader, &mut self.outlet);
+        let step = self.relay.advance(&mut Inlet(&mut self.reader), &mut self.outlet);
         self.source_errors += usize::from(step.source_error.is_some());
         self.sink_errors += usize::from(step.sink_error.is_some());
         assert_eq!(before.0 + step.received as u64, self.relay.received());
