@@ -109,6 +109,7 @@
 
 mod connector;
 mod deadlines;
+mod entrance;
 mod event_loop;
 mod exhaustion;
 mod listener;
@@ -123,7 +124,7 @@ pub use connector::{Connect, ConnectError, Connected, Connector};
 pub use event_loop::{EventLoop, Handle, Waker};
 pub use exhaustion::is_exhaustion;
 pub use listener::{Accept, Listener, Place};
-pub use options::SocketOptions;
+pub use options::{ListenOptions, SocketOptions};
 pub use resolver::{Addresses, Lookup, Resolver, resolve};
 pub use session::{Intents, Progress, Ready, Session};
 pub use signals::Signals;

@@ -2,28 +2,30 @@
 
 use std::cell::{Cell, RefCell};
 use std::io;
-use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener, TcpStream};
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener};
 use std::rc::Rc;
 use std::time::Instant;
 
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
-use socket2::{Domain, Protocol, SockRef, Socket, Type};
+use socket2::{Domain, Protocol, Socket, Type};
 
+use crate::entrance::Entrance;
 use crate::exhaustion::RETRY;
 use crate::source::canonical;
-use crate::{Intents, Progress, Ready, Session, SocketOptions, Source, Stream, Waker};
+use crate::{Intents, ListenOptions, Progress, Ready, Session, SocketOptions, Stream, Waker};
 
-/// A listening TCP socket with a number of places for clients. It is a part of a session: the session
-/// passes on [`intents`](Listener::intents) and calls [`accept`](Listener::accept) in its step.
+/// A listening TCP socket, or several, with a number of places for clients. It is a part of a session: the
+/// session passes on [`intents`](Listener::intents) and calls [`accept`](Listener::accept) in its step.
 ///
 /// While all places are taken nobody is accepted; clients wait in the kernel's queue, with what they
 /// have sent. When a [`Place`] is dropped, the session that has the listener is woken.
 #[derive(Debug)]
 pub struct Listener {
-    socket: Source<TcpListener>,
+    entrances: Vec<Entrance>,
+    /// The entrance that is asked first for the next client, so that each gets its turn.
+    next: usize,
     options: SocketOptions,
-    /// Whether accepted connections have the options, and are non-blocking, without further calls.
-    native: bool,
     places: Rc<Places>,
     /// When to try again after descriptors ran out.
     retry_at: Option<Instant>,
@@ -80,30 +82,27 @@ const BACKLOG: i32 = 4096;
 /// Clients accepted in one turn, so that those who are served already get their steps.
 const BATCH: usize = 32;
 
-/// How many clients that have gone again one call may skip.
-const MAX_SKIPPED: usize = 64;
-
 impl Listener {
-    /// Listens on `address`, with places for any number of clients; port 0 lets the system choose one. The address can be taken over from
-    /// connections in `TIME_WAIT` (`SO_REUSEADDR`). An unspecified IPv6 address takes IPv4 clients too.
+    /// Listens on `address`, with places for any number of clients; port 0 lets the system choose one. The
+    /// address can be taken over from connections in `TIME_WAIT` (`SO_REUSEADDR`). An unspecified IPv6
+    /// address takes IPv4 clients too.
     ///
     /// # Errors
     ///
     /// What socket(2), bind(2) or listen(2) report; the caller knows the address to name.
-    pub fn bind(address: SocketAddr, options: SocketOptions) -> io::Result<Self> {
+    pub fn bind(address: SocketAddr, options: impl Into<ListenOptions>) -> io::Result<Self> {
+        let ListenOptions { connections, reuse_port } = options.into();
         let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
-        socket.set_nonblocking(true)?;
         socket.set_reuse_address(true)?;
+        if reuse_port {
+            socket.set_reuse_port(true)?;
+        }
         if address.is_ipv6() {
             socket.set_only_v6(false)?;
         }
-        // Linux hands these options down to accepted connections, which saves calls for each client.
-        let native = NATIVE && options.apply(&SockRef::from(&socket)).is_ok();
         socket.bind(&address.into())?;
         socket.listen(BACKLOG)?;
-        let places = Rc::new(Places { free: Cell::new(usize::MAX), waker: RefCell::default() });
-        let socket = Source::new(socket.into());
-        Ok(Self { socket, options, native, places, retry_at: None, batch: (None, 0) })
+        Self::adopt(vec![socket.into()], connections)
     }
 
     /// Listens on `port` of every address, IPv6 and IPv4; IPv4 alone where there is no IPv6.
@@ -111,20 +110,70 @@ impl Listener {
     /// # Errors
     ///
     /// As [`bind`](Self::bind).
-    pub fn bind_all(port: u16, options: SocketOptions) -> io::Result<Self> {
+    pub fn bind_all(port: u16, options: impl Into<ListenOptions>) -> io::Result<Self> {
+        let options = options.into();
         match Self::bind((Ipv6Addr::UNSPECIFIED, port).into(), options) {
             Err(error) if no_ipv6(&error) => Self::bind((Ipv4Addr::UNSPECIFIED, port).into(), options),
             outcome => outcome,
         }
     }
 
-    /// The address it listens on, with the port that the system chose if it was to.
+    /// Accepts from sockets that listen already, such as those a service manager passes on
+    /// (sd_listen_fds(3)); their clients come in turn.
+    ///
+    /// # Errors
+    ///
+    /// `InvalidInput` if there is none, or one does not listen.
+    pub fn adopt(sockets: Vec<TcpListener>, options: SocketOptions) -> io::Result<Self> {
+        if sockets.is_empty() {
+            return Err(io::Error::new(io::ErrorKind::InvalidInput, "there is no socket to listen on"));
+        }
+        let entrance = |socket| Entrance::new(socket, options);
+        let entrances = sockets.into_iter().map(entrance).collect::<io::Result<_>>()?;
+        let places = Rc::new(Places { free: Cell::new(usize::MAX), waker: RefCell::default() });
+        Ok(Self { entrances, next: 0, options, places, retry_at: None, batch: (None, 0) })
+    }
+
+    /// The address it listens on, with the port that the system chose if it was to; of several sockets the
+    /// first one's.
     ///
     /// # Errors
     ///
     /// What getsockname(2) reports.
     pub fn local_addr(&self) -> io::Result<SocketAddr> {
-        self.socket.local_addr()
+        self.entrances[0].socket.local_addr()
+    }
+
+    /// The addresses of all its sockets.
+    ///
+    /// # Errors
+    ///
+    /// As [`local_addr`](Self::local_addr).
+    pub fn local_addrs(&self) -> io::Result<Vec<SocketAddr>> {
+        self.entrances.iter().map(|entrance| entrance.socket.local_addr()).collect()
+    }
+
+    /// Lets nobody new into the queue, whereas those who are in it, or on their way into it, can still be
+    /// accepted. To be used for some time before a listener that shares its port with others
+    /// ([`ListenOptions::reuse_port`]) is dropped: the kernel resets whoever is in the queue of a listener
+    /// that closes.
+    ///
+    /// Whoever comes meanwhile gets no answer, tries again after a second (RFC 6298, section 2.1), and finds
+    /// one of the others if this listener is gone by then.
+    ///
+    /// # Errors
+    ///
+    /// What setsockopt(2) reports for `SO_ATTACH_FILTER`; `Unsupported` elsewhere than on Linux.
+    pub fn turn_newcomers_away(&self) -> io::Result<()> {
+        self.entrances.iter().try_for_each(Entrance::turn_newcomers_away)
+    }
+
+    /// Whether somebody is in the queue now, or may be.
+    #[must_use]
+    pub fn somebody_waits(&self) -> bool {
+        let mut fds: Vec<PollFd<'_>> =
+            self.entrances.iter().map(|entrance| PollFd::new(&*entrance.socket, PollFlags::IN)).collect();
+        !matches!(poll(&mut fds, Some(&Timespec::default())), Ok(0))
     }
 
     /// The same with places for so many clients at once.
@@ -143,13 +192,15 @@ impl Listener {
 
     /// Declares that clients are welcome, or, while all places are taken, that an arrival is of interest.
     pub fn intents(&self, want: &mut Intents<'_>) {
-        match self.retry_at {
-            Some(at) => {
-                want.hangup(&self.socket);
-                want.deadline(at);
+        for Entrance { socket, .. } in &self.entrances {
+            match self.retry_at {
+                Some(_) => want.hangup(socket),
+                None if self.places.free.get() == 0 => want.arrival(socket),
+                None => want.read(socket),
             }
-            None if self.places.free.get() == 0 => want.arrival(&self.socket),
-            None => want.read(&self.socket),
+        }
+        if let Some(at) = self.retry_at {
+            want.deadline(at);
         }
     }
 
@@ -159,7 +210,7 @@ impl Listener {
     pub fn accept(&mut self, ready: &Ready<'_>) -> Accept {
         let due = match self.retry_at {
             Some(at) => at <= ready.now(),
-            None => ready.is_readable(&self.socket),
+            None => self.entrances.iter().any(|entrance| ready.is_readable(&entrance.socket)),
         };
         if !due {
             return Accept::Blocked;
@@ -174,55 +225,36 @@ impl Listener {
             return Accept::Blocked;
         }
         self.batch.1 += 1;
-        self.retry_at = None;
-        let outcome = self.accept_next(ready.now());
+        let outcome = self.accept_next(ready);
         if self.places.free.get() == 0 {
             *self.places.waker.borrow_mut() = Some(ready.waker());
         }
         outcome
     }
 
-    fn accept_next(&mut self, now: Instant) -> Accept {
-        for _ in 0..MAX_SKIPPED {
-            let error = match self.accept_one() {
-                Ok((stream, address)) => {
+    fn accept_next(&mut self, ready: &Ready<'_>) -> Accept {
+        // After a pause nothing has been said of readiness.
+        let retrying = self.retry_at.take().is_some();
+        for turn in 0..self.entrances.len() {
+            let at = (self.next + turn) % self.entrances.len();
+            let entrance = &self.entrances[at];
+            if !retrying && !ready.is_readable(&entrance.socket) {
+                continue;
+            }
+            match entrance.accept(self.options) {
+                Ok(Some((stream, address))) => {
+                    self.next = at + 1;
                     let place = Place::take(&self.places);
                     return Accept::Client { stream, address: canonical(address), place };
                 }
-                Err(error) => error,
-            };
-            match error.raw_os_error().map(Errno::from_raw_os_error) {
-                Some(Errno::AGAIN) => return Accept::Blocked,
-                Some(
-                    Errno::INTR
-                    | Errno::CONNABORTED
-                    | Errno::PROTO
-                    | Errno::NETDOWN
-                    | Errno::NETUNREACH
-                    | Errno::HOSTDOWN
-                    | Errno::HOSTUNREACH
-                    | Errno::NOPROTOOPT
-                    | Errno::PERM
-                    | Errno::TIMEDOUT,
-                ) => {}
-                _ => {
-                    self.retry_at = Some(now + RETRY);
+                Ok(None) => {}
+                Err(error) => {
+                    self.retry_at = Some(ready.now() + RETRY);
                     return Accept::Exhausted(error);
                 }
             }
         }
-        Accept::Blocked // those who are left are reported again in the next turn
-    }
-
-    fn accept_one(&self) -> io::Result<(Stream, SocketAddr)> {
-        if self.native {
-            return accept_native(&self.socket).map(|(stream, address)| (Source::new(stream), address));
-        }
-        let (stream, address) = self.socket.accept()?;
-        stream.set_nonblocking(true)?;
-        // A client that is gone already refuses options; reading from it will tell why.
-        let _ = self.options.apply(&SockRef::from(&stream));
-        Ok((Source::new(stream), address))
+        Accept::Blocked
     }
 }
 
@@ -255,59 +287,8 @@ impl Drop for Place {
     }
 }
 
-/// Whether this system has accept4(2) and lets connections inherit options. The plain way is tested where
-/// it has, too.
-const NATIVE: bool = cfg!(target_os = "linux");
-
-/// One system call, with accept4(2).
-#[cfg(target_os = "linux")]
-fn accept_native(listener: &TcpListener) -> io::Result<(TcpStream, SocketAddr)> {
-    use rustix::net::{SocketFlags, acceptfrom_with};
-    let (fd, address) = acceptfrom_with(listener, SocketFlags::NONBLOCK | SocketFlags::CLOEXEC)?;
-    let address = address.and_then(|any| SocketAddr::try_from(any).ok());
-    match address {
-        Some(address) => Ok((fd.into(), address)),
-        None => Err(Errno::CONNABORTED.into()), // the client is gone, and its address with it
-    }
-}
-
-#[cfg(not(target_os = "linux"))]
-fn accept_native(listener: &TcpListener) -> io::Result<(TcpStream, SocketAddr)> {
-    listener.accept()
-}
-
 /// Whether binding failed because this machine has no IPv6, rather than because of the port.
 fn no_ipv6(error: &io::Error) -> bool {
     let errno = error.raw_os_error().map(Errno::from_raw_os_error);
     matches!(errno, Some(Errno::AFNOSUPPORT | Errno::ADDRNOTAVAIL | Errno::PROTONOSUPPORT | Errno::INVAL))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use std::io::{ErrorKind, Read};
-    use std::time::Duration;
-
-    #[test]
-    fn accepted_connections_are_alike_with_and_without_what_only_linux_has() {
-        let options = SocketOptions { keepalive: Some(Duration::from_secs(42)) };
-        for native in [NATIVE, false] {
-            let mut listener = Listener::bind("127.0.0.1:0".parse().unwrap(), options).unwrap();
-            if !native {
-                // As on a system where nothing is inherited.
-                let plain = TcpListener::bind("127.0.0.1:0").unwrap();
-                plain.set_nonblocking(true).unwrap();
-                (listener.socket, listener.native) = (Source::new(plain), false);
-            }
-            let client = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
-            let (stream, address) = listener.accept_one().unwrap();
-            assert_eq!(address, client.local_addr().unwrap());
-            assert_eq!((&stream).read(&mut [0]).unwrap_err().kind(), ErrorKind::WouldBlock);
-            assert!(stream.nodelay().unwrap());
-            let socket = SockRef::from(&*stream);
-            assert!(socket.keepalive().unwrap() && socket.out_of_band_inline().unwrap());
-            assert_eq!(socket.tcp_keepalive_time().unwrap(), Duration::from_secs(42));
-            assert_eq!(listener.accept_one().unwrap_err().kind(), ErrorKind::WouldBlock);
-        }
-    }
 }

@@ -18,6 +18,22 @@ pub struct SocketOptions {
     pub keepalive: Option<Duration>,
 }
 
+/// How a [`Listener`](crate::Listener) listens.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct ListenOptions {
+    /// What its connections get.
+    pub connections: SocketOptions,
+    /// Whether other sockets of the same user may listen on the same port (`SO_REUSEPORT`, socket(7)): Linux
+    /// then gives each new client to one of them. All of them must ask for it.
+    pub reuse_port: bool,
+}
+
+impl From<SocketOptions> for ListenOptions {
+    fn from(connections: SocketOptions) -> Self {
+        Self { connections, reuse_port: false }
+    }
+}
+
 /// Unanswered probes after which the peer counts as gone.
 const PROBES: u32 = 6;
 

@@ -8,7 +8,7 @@ use signal_hook::low_level::{pipe, unregister};
 
 use crate::{Intents, Ready, Source};
 
-pub use signal_hook::consts::{SIGINT, SIGTERM};
+pub use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 
 /// Receives signals in the loop instead of dying of them. It is a part of a session: the session
 /// passes on [`intents`](Signals::intents) and calls [`advance`](Signals::advance).

@@ -1,0 +1,167 @@
+//! One listening socket of a [`Listener`](crate::Listener).
+
+use std::io;
+use std::net::{SocketAddr, TcpListener, TcpStream};
+
+use rustix::io::Errno;
+use socket2::SockRef;
+
+use crate::{SocketOptions, Source, Stream};
+
+/// One of a listener's sockets.
+#[derive(Debug)]
+pub(crate) struct Entrance {
+    pub(crate) socket: Source<TcpListener>,
+    /// Whether accepted connections have the options, and are non-blocking, without further calls.
+    native: bool,
+}
+
+/// How many clients that have gone again one call may skip.
+const MAX_SKIPPED: usize = 64;
+
+impl Entrance {
+    /// Takes a socket that listens, and puts it into non-blocking mode.
+    pub(crate) fn new(socket: TcpListener, options: SocketOptions) -> io::Result<Self> {
+        socket.set_nonblocking(true)?;
+        let reference = SockRef::from(&socket);
+        if !listens(&reference)? {
+            return Err(io::Error::new(io::ErrorKind::InvalidInput, "the socket does not listen"));
+        }
+        // Linux hands these options down to accepted connections, which saves calls for each client.
+        let native = NATIVE && options.apply(&reference).is_ok();
+        Ok(Self { socket: Source::new(socket), native })
+    }
+
+    /// Accepts one client if somebody waits, and fails only when the system lacks what it takes.
+    pub(crate) fn accept(&self, options: SocketOptions) -> io::Result<Option<(Stream, SocketAddr)>> {
+        for _ in 0..MAX_SKIPPED {
+            let error = match self.accept_one(options) {
+                Ok(client) => return Ok(Some(client)),
+                Err(error) => error,
+            };
+            match error.raw_os_error().map(Errno::from_raw_os_error) {
+                Some(Errno::AGAIN) => return Ok(None),
+                Some(
+                    Errno::INTR
+                    | Errno::CONNABORTED
+                    | Errno::PROTO
+                    | Errno::NETDOWN
+                    | Errno::NETUNREACH
+                    | Errno::HOSTDOWN
+                    | Errno::HOSTUNREACH
+                    | Errno::NOPROTOOPT
+                    | Errno::PERM
+                    | Errno::TIMEDOUT,
+                ) => {}
+                _ => return Err(error),
+            }
+        }
+        Ok(None) // those who are left are reported again in the next turn
+    }
+
+    fn accept_one(&self, options: SocketOptions) -> io::Result<(Stream, SocketAddr)> {
+        if self.native {
+            return accept_native(&self.socket).map(|(stream, address)| (Source::new(stream), address));
+        }
+        let (stream, address) = self.socket.accept()?;
+        stream.set_nonblocking(true)?;
+        // A client that is gone already refuses options; reading from it will tell why.
+        let _ = options.apply(&SockRef::from(&stream));
+        Ok((Source::new(stream), address))
+    }
+
+    /// See [`Listener::turn_newcomers_away`](crate::Listener::turn_newcomers_away).
+    pub(crate) fn turn_newcomers_away(&self) -> io::Result<()> {
+        drop_syns(&SockRef::from(&*self.socket))
+    }
+}
+
+/// Whether this system has accept4(2) and lets connections inherit options. The plain way is tested where
+/// it has, too.
+const NATIVE: bool = cfg!(target_os = "linux");
+
+/// One system call, with accept4(2).
+#[cfg(target_os = "linux")]
+fn accept_native(listener: &TcpListener) -> io::Result<(TcpStream, SocketAddr)> {
+    use rustix::net::{SocketFlags, acceptfrom_with};
+    let (fd, address) = acceptfrom_with(listener, SocketFlags::NONBLOCK | SocketFlags::CLOEXEC)?;
+    let address = address.and_then(|any| SocketAddr::try_from(any).ok());
+    match address {
+        Some(address) => Ok((fd.into(), address)),
+        None => Err(Errno::CONNABORTED.into()), // the client is gone, and its address with it
+    }
+}
+
+#[cfg(not(target_os = "linux"))]
+fn accept_native(listener: &TcpListener) -> io::Result<(TcpStream, SocketAddr)> {
+    listener.accept()
+}
+
+/// Whether this is a listening socket (`SO_ACCEPTCONN`). Where the system cannot tell, accepting will.
+#[cfg(target_os = "linux")]
+fn listens(socket: &SockRef<'_>) -> io::Result<bool> {
+    socket.is_listener()
+}
+
+#[cfg(not(target_os = "linux"))]
+fn listens(_: &SockRef<'_>) -> io::Result<bool> {
+    Ok(true)
+}
+
+/// Drops each SYN that reaches this listening socket, and lets all other segments pass: a client whose SYN
+/// has been answered gets into the queue. A filter sees a segment from the TCP header on (socket(7),
+/// `SO_ATTACH_FILTER`).
+#[cfg(target_os = "linux")]
+fn drop_syns(socket: &SockRef<'_>) -> io::Result<()> {
+    use socket2::SockFilter;
+    const LOAD_BYTE: u16 = 0x30; // BPF_LD | BPF_B | BPF_ABS
+    const AND: u16 = 0x54; // BPF_ALU | BPF_AND | BPF_K
+    const JUMP_IF_EQUAL: u16 = 0x15; // BPF_JMP | BPF_JEQ | BPF_K
+    const RETURN: u16 = 0x06; // BPF_RET | BPF_K
+    const FLAGS: u32 = 13; // the byte of the header that has them
+    const SYN: u32 = 0x02;
+    const ACK: u32 = 0x10;
+    socket.attach_filter(&[
+        SockFilter::new(LOAD_BYTE, 0, 0, FLAGS),
+        SockFilter::new(AND, 0, 0, SYN | ACK),
+        SockFilter::new(JUMP_IF_EQUAL, 0, 1, SYN),
+        SockFilter::new(RETURN, 0, 0, 0),
+        SockFilter::new(RETURN, 0, 0, u32::MAX),
+    ])
+}
+
+#[cfg(not(target_os = "linux"))]
+fn drop_syns(_: &SockRef<'_>) -> io::Result<()> {
+    Err(io::ErrorKind::Unsupported.into())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::io::{ErrorKind, Read};
+    use std::time::Duration;
+
+    #[test]
+    fn accepted_connections_are_alike_with_and_without_what_only_linux_has() {
+        let options = SocketOptions { keepalive: Some(Duration::from_secs(42)) };
+        for native in [NATIVE, false] {
+            let socket = TcpListener::bind("127.0.0.1:0").unwrap();
+            let entrance = if native {
+                Entrance::new(socket, options).unwrap()
+            } else {
+                // As on a system where nothing is inherited.
+                socket.set_nonblocking(true).unwrap();
+                Entrance { socket: Source::new(socket), native }
+            };
+            let client = TcpStream::connect(entrance.socket.local_addr().unwrap()).unwrap();
+            let (stream, address) = entrance.accept_one(options).unwrap();
+            assert_eq!(address, client.local_addr().unwrap());
+            assert_eq!((&stream).read(&mut [0]).unwrap_err().kind(), ErrorKind::WouldBlock);
+            assert!(stream.nodelay().unwrap());
+            let socket = SockRef::from(&*stream);
+            assert!(socket.keepalive().unwrap() && socket.out_of_band_inline().unwrap());
+            assert_eq!(socket.tcp_keepalive_time().unwrap(), Duration::from_secs(42));
+            assert_eq!(entrance.accept_one(options).unwrap_err().kind(), ErrorKind::WouldBlock);
+        }
+    }
+}

@@ -1,0 +1,115 @@
+//! A listener of several sockets, and several listeners of one port.
+
+#![allow(clippy::unwrap_used)] // a test that cannot go on says so by failing
+
+mod common;
+
+use std::cell::RefCell;
+use std::io::ErrorKind;
+use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::rc::Rc;
+
+use common::{PATIENCE, WHILE, assert_quiet, until};
+use eventloop::{
+    Accept, EventLoop, Intents, ListenOptions, Listener, Place, Progress, Ready, Session, SocketOptions,
+    Stream,
+};
+use rustix::event::{PollFd, PollFlags, poll};
+use socket2::{Domain, Socket, Type};
+
+/// Keeps whom it accepts, with the address each has reached.
+struct Server(Listener, Rc<RefCell<Vec<(Stream, Place)>>>);
+
+impl Session for Server {
+    fn intents(&self, want: &mut Intents<'_>) {
+        self.0.intents(want);
+    }
+
+    fn advance(&mut self, ready: &Ready<'_>) -> Progress {
+        while let Accept::Client { stream, place, .. } = self.0.accept(ready) {
+            self.1.borrow_mut().push((stream, place));
+        }
+        Progress::Continue
+    }
+}
+
+fn any_port() -> SocketAddr {
+    "127.0.0.1:0".parse().unwrap()
+}
+
+fn shared(address: SocketAddr) -> Listener {
+    let options = ListenOptions { reuse_port: true, ..ListenOptions::default() };
+    Listener::bind(address, options).unwrap()
+}
+
+#[test]
+fn sockets_that_listen_already_are_taken_over_and_their_clients_come_in_turn() {
+    let sockets: Vec<TcpListener> = (0..3).map(|_| TcpListener::bind(any_port()).unwrap()).collect();
+    let addresses: Vec<SocketAddr> = sockets.iter().map(|socket| socket.local_addr().unwrap()).collect();
+    let listener = Listener::adopt(sockets, SocketOptions::default()).unwrap();
+    assert_eq!(listener.local_addrs().unwrap(), addresses);
+    let mut crowd = Vec::new();
+    for address in &addresses {
+        crowd.extend((0..2).map(|_| TcpStream::connect(address).unwrap()));
+    }
+    let served = Rc::new(RefCell::new(Vec::new()));
+    let mut event_loop = EventLoop::new().unwrap();
+    event_loop.spawn(Server(listener.with_places(1), served.clone()));
+    let mut reached = Vec::new();
+    for _ in &crowd {
+        until(&mut event_loop, || !served.borrow().is_empty());
+        let (stream, place) = served.borrow_mut().pop().unwrap();
+        reached.push(stream.local_addr().unwrap());
+        drop(place);
+    }
+    assert_eq!(reached, [&addresses[..], &addresses].concat(), "each socket has its turn");
+}
+
+#[test]
+fn a_socket_that_does_not_listen_is_no_listener() {
+    let socket = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
+    let error = Listener::adopt(vec![socket.into()], SocketOptions::default()).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::InvalidInput);
+    let error = Listener::adopt(vec![], SocketOptions::default()).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::InvalidInput);
+}
+
+#[test]
+fn a_port_is_shared_by_those_who_agree_to_it() {
+    let first = shared(any_port());
+    let address = first.local_addr().unwrap();
+    let second = shared(address);
+    assert_eq!(second.local_addr().unwrap(), address);
+    let error = Listener::bind(address, SocketOptions::default()).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::AddrInUse);
+}
+
+#[test]
+#[cfg(target_os = "linux")]
+fn a_listener_that_is_about_to_leave_serves_who_waits_and_leaves_newcomers_to_the_others() {
+    let leaving = shared(any_port());
+    let address = leaving.local_addr().unwrap();
+    assert!(!leaving.somebody_waits());
+    let _early = TcpStream::connect(address).unwrap();
+    leaving.turn_newcomers_away().unwrap();
+    assert!(leaving.somebody_waits());
+
+    let late = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
+    late.set_nonblocking(true).unwrap();
+    late.connect(&address.into()).unwrap_err(); // under way
+    let is_connected = |patience| {
+        let mut fds = [PollFd::new(&late, PollFlags::OUT)];
+        poll(&mut fds, Some(&patience)).unwrap() == 1
+    };
+    assert!(!is_connected(WHILE.try_into().unwrap()), "its SYN is not answered");
+
+    let served = Rc::new(RefCell::new(Vec::new()));
+    let mut event_loop = EventLoop::new().unwrap();
+    event_loop.spawn(Server(leaving, served.clone()));
+    until(&mut event_loop, || served.borrow().len() == 1);
+    assert_quiet(&mut event_loop);
+    let other = shared(address);
+    drop(event_loop);
+    assert!(is_connected(PATIENCE.try_into().unwrap()), "its next SYN reaches the other listener");
+    assert!(late.take_error().unwrap().is_none() && other.somebody_waits());
+}
