@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use bytesize::ByteSize;
 use clap::error::ErrorKind;
-use clap::{ArgAction, Parser, ValueEnum};
+use clap::{ArgAction, CommandFactory, Parser, ValueEnum};
 
 use crate::{Config, Splice};
 
@@ -15,6 +15,8 @@ use crate::{Config, Splice};
 pub struct Invocation {
     /// What to do.
     pub config: Config,
+    /// Whether to listen on the sockets that a service manager passes, in place of a port.
+    pub passed_sockets: bool,
     /// How the log looks.
     pub log_format: LogFormat,
     /// What goes into the log.
@@ -83,13 +85,18 @@ struct Arguments {
     #[arg(value_name = "remote_port", value_parser = clap::value_parser!(u16).range(1..))]
     remote_port: u16,
 
-    /// The port to listen on; 0 lets the system choose one
-    #[arg(value_name = "server_port")]
-    server_port: u16,
+    /// The port to listen on; 0 lets the system choose one, and - takes sockets that listen already from the
+    /// service manager (LISTEN_FDS)
+    #[arg(value_name = "server_port", value_parser = server_port)]
+    server_port: ServerPort,
 
     /// The address to listen on [default: every address, IPv6 and IPv4]
     #[arg(long, value_name = "ADDR")]
     bind: Option<IpAddr>,
+
+    /// Share the port with other processes that do so, too: the kernel gives each client to one of them
+    #[arg(long)]
+    reuse_port: bool,
 
     /// Serve so many clients at once, while others wait; 0 is as many as descriptors allow
     #[arg(long, value_name = "N", default_value_t = 1)]
@@ -128,6 +135,11 @@ struct Arguments {
     #[arg(long, value_name = "DURATION", default_value = "30s", value_parser = duration_or_off)]
     drain_timeout: Duration,
 
+    /// End when nobody has been served for so long; only with - as server_port, where the next client wakes
+    /// the service again [default: off]
+    #[arg(long, value_name = "DURATION", value_parser = duration)]
+    exit_on_idle: Option<Duration>,
+
     /// How the log on the standard error looks
     #[arg(long, value_name = "FORMAT", value_enum, default_value_t = LogFormat::Text)]
     log_format: LogFormat,
@@ -141,6 +153,14 @@ struct Arguments {
     verbose: bool,
 }
 
+/// Where to listen.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum ServerPort {
+    Number(u16),
+    /// On sockets that are passed.
+    Passed,
+}
+
 /// Understands a command line; its first word is the name of the program.
 ///
 /// # Errors
@@ -148,9 +168,13 @@ struct Arguments {
 /// What to say to the user instead.
 pub fn parse(words: impl IntoIterator<Item = OsString>) -> Result<Invocation, Refusal> {
     let arguments = Arguments::try_parse_from(words).map_err(refuse)?;
+    if let Some(conflict) = conflict(&arguments) {
+        return Err(refuse(Arguments::command().error(ErrorKind::ArgumentConflict, conflict)));
+    }
     let defaults = Config::new(arguments.remote_host, arguments.remote_port);
     let unless_off = |duration: Duration| (!duration.is_zero()).then_some(duration);
     Ok(Invocation {
+        passed_sockets: arguments.server_port == ServerPort::Passed,
         log_format: arguments.log_format,
         verbosity: match (arguments.quiet, arguments.verbose) {
             (true, _) => Verbosity::Quiet,
@@ -158,8 +182,12 @@ pub fn parse(words: impl IntoIterator<Item = OsString>) -> Result<Invocation, Re
             _ => Verbosity::Normal,
         },
         config: Config {
-            server_port: arguments.server_port,
+            server_port: match arguments.server_port {
+                ServerPort::Number(port) => port,
+                ServerPort::Passed => 0,
+            },
             bind: arguments.bind,
+            reuse_port: arguments.reuse_port,
             max_clients: (arguments.max_clients > 0).then_some(arguments.max_clients),
             yield_idle: arguments.yield_idle,
             buffer_size: arguments.buffer_size,
@@ -173,9 +201,33 @@ pub fn parse(words: impl IntoIterator<Item = OsString>) -> Result<Invocation, Re
             half_close_timeout: unless_off(arguments.half_close_timeout),
             keepalive: unless_off(arguments.keepalive),
             drain_timeout: arguments.drain_timeout,
+            exit_on_idle: arguments.exit_on_idle,
             ..defaults
         },
     })
+}
+
+/// What cannot be had together.
+fn conflict(arguments: &Arguments) -> Option<&'static str> {
+    let passed = arguments.server_port == ServerPort::Passed;
+    if passed && arguments.bind.is_some() {
+        return Some(
+            "--bind cannot be used with - as server_port: the sockets that are passed have addresses",
+        );
+    }
+    if passed && arguments.reuse_port {
+        return Some(
+            "--reuse-port cannot be used with - as server_port: it is up to who opened the sockets \
+             (ReusePort= in a socket unit)",
+        );
+    }
+    if !passed && arguments.exit_on_idle.is_some() {
+        return Some(
+            "--exit-on-idle needs - as server_port: without a service manager that keeps the sockets, the \
+             next client would find nobody",
+        );
+    }
+    None
 }
 
 /// Puts what clap found wrong on one line, with the usage below it.
@@ -187,6 +239,13 @@ fn refuse(error: clap::Error) -> Refusal {
     let mistake = text.split("\n\nUsage:").next().unwrap_or_default();
     let words: Vec<&str> = mistake.split_whitespace().collect();
     Refusal::Mistake(format!("{}\n{USAGE}", words.join(" ")))
+}
+
+fn server_port(text: &str) -> Result<ServerPort, String> {
+    match text {
+        "-" => Ok(ServerPort::Passed),
+        _ => text.parse().map(ServerPort::Number).map_err(|_| "it must be from 0 to 65535, or -".to_owned()),
+    }
 }
 
 fn duration(text: &str) -> Result<Duration, String> {
@@ -237,13 +296,14 @@ mod tests {
 
     #[test]
     fn the_definition_is_sound() {
-        use clap::CommandFactory;
         Arguments::command().debug_assert();
     }
 
     #[test]
     fn three_words_are_enough() {
-        let Invocation { config, log_format, verbosity } = parse_words(&["example.org", "80", "0"]).unwrap();
+        let Invocation { config, passed_sockets, log_format, verbosity } =
+            parse_words(&["example.org", "80", "0"]).unwrap();
+        assert!(!passed_sockets);
         assert_eq!(
             (config.remote_host.as_str(), config.remote_port, config.server_port),
             ("example.org", 80, 0)
@@ -273,6 +333,13 @@ mod tests {
     }
 
     #[test]
+    fn a_dash_in_place_of_the_port_asks_for_sockets_that_are_passed() {
+        let invocation = parse_words(&["host", "80", "-", "--exit-on-idle", "10m"]).unwrap();
+        assert!(invocation.passed_sockets);
+        assert_eq!(invocation.config.exit_on_idle, Some(Duration::from_secs(600)));
+    }
+
+    #[test]
     fn wrong_words_get_one_line_that_says_why_and_the_usage() {
         for (words, reason) in [
             (&[][..], "required arguments were not provided"),
@@ -284,6 +351,9 @@ mod tests {
             (&["host", "abc", "8000"], "'abc' for '<remote_port>'"),
             (&["host", "80", "65536"], "'65536' for '<server_port>'"),
             (&["host", "80", "-1"], "'-1'"),
+            (&["host", "80", "-", "--bind", "::1"], "--bind cannot be used with -"),
+            (&["host", "80", "-", "--reuse-port"], "--reuse-port cannot be used with -"),
+            (&["host", "80", "8000", "--exit-on-idle", "1m"], "--exit-on-idle needs -"),
             (&["host", "80", "8000", "--buffer-size", "0"], "from 1 byte to 1GiB"),
             (&["host", "80", "8000", "--buffer-size", "9TiB"], "from 1 byte to 1GiB"),
             (&["host", "80", "8000", "--idle-timeout", "5"], "unit"),

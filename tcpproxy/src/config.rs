@@ -15,6 +15,9 @@ pub struct Config {
     pub server_port: u16,
     /// The address to listen on; `None` is every address, IPv6 and IPv4.
     pub bind: Option<IpAddr>,
+    /// Whether other processes of the same user may listen on the same port, if they ask for it too
+    /// (`SO_REUSEPORT`, socket(7)): each new client is given to one of them.
+    pub reuse_port: bool,
     /// How many clients are served at once; `None` is as many as descriptors allow.
     pub max_clients: Option<usize>,
     /// While others wait, end a session in which no byte has moved for so long and none waits.
@@ -36,6 +39,8 @@ pub struct Config {
     pub linger_timeout: Duration,
     /// How long sessions may go on after the proxy was asked to stop.
     pub drain_timeout: Duration,
+    /// Stop when no client has come and none has been served for so long.
+    pub exit_on_idle: Option<Duration>,
 }
 
 /// Whether bytes are moved with splice(2), which does not copy them. Only Linux has it; where it is not to
@@ -59,6 +64,7 @@ impl Config {
             remote_port,
             server_port: 0,
             bind: None,
+            reuse_port: false,
             max_clients: Some(1),
             yield_idle: None,
             buffer_size: 256 * 1024,
@@ -69,6 +75,7 @@ impl Config {
             keepalive: Some(Duration::from_secs(60)),
             linger_timeout: Duration::from_secs(30),
             drain_timeout: Duration::from_secs(30),
+            exit_on_idle: None,
         }
     }
 }

@@ -70,6 +70,7 @@ mod farewell;
 pub mod log;
 pub mod pipe;
 mod proxy;
+mod reception;
 pub mod relay;
 mod session;
 pub mod tunnel;

@@ -1,16 +1,18 @@
 //! The `tcpproxy` program: the command line, the log, and the proxy between them.
 
+mod supervisor;
+
 use std::io::{self, Write};
 use std::process::ExitCode;
 
 use tcpproxy::cli::{self, Invocation, Refusal};
-use tcpproxy::{Proxy, log};
+use tcpproxy::{Config, Proxy, log};
 
 /// The arguments are wrong.
 const MISUSED: u8 = 2;
 
 fn main() -> ExitCode {
-    let Invocation { config, log_format, verbosity } = match cli::parse(std::env::args_os()) {
+    let Invocation { config, passed_sockets, log_format, verbosity } = match cli::parse(std::env::args_os()) {
         Ok(invocation) => invocation,
         Err(Refusal::Information(text)) => {
             let _ = io::stdout().write_all(text.as_bytes());
@@ -22,20 +24,55 @@ fn main() -> ExitCode {
         }
     };
     log::start(log_format, verbosity);
-    let remote = format!("{}:{}", bracketed(&config.remote_host), config.remote_port);
-    let served = Proxy::start(config).map_err(|error| error.to_string()).and_then(|mut proxy| {
-        proxy.stop_on_signals().map_err(|error| format!("cannot catch signals: {error}"))?;
-        // Whoever does not read this line does not need it.
-        let _ = writeln!(io::stdout(), "listening on {}, forwarding to {remote}", proxy.local_addr());
-        proxy.run().map_err(|error| format!("cannot wait for events: {error}"))
-    });
-    match served {
+    match serve(config, passed_sockets) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             complain(&format!("tcpproxy: {error}"));
             ExitCode::FAILURE
         }
     }
+}
+
+fn serve(config: Config, passed_sockets: bool) -> Result<(), String> {
+    let remote = format!("{}:{}", bracketed(&config.remote_host), config.remote_port);
+    let mut proxy = start(config, passed_sockets)?;
+    proxy.stop_on_signals().map_err(|error| format!("cannot catch signals: {error}"))?;
+    for address in proxy.local_addrs() {
+        // Whoever does not read this line does not need it.
+        let _ = writeln!(io::stdout(), "listening on {address}, forwarding to {remote}");
+    }
+    supervisor::ready(&format!("forwarding to {remote}"));
+    let mut told = false;
+    while proxy.is_running() {
+        proxy.turn(None).map_err(|error| format!("cannot wait for events: {error}"))?;
+        if proxy.is_stopping() && !std::mem::replace(&mut told, true) {
+            supervisor::stopping(&format!("sessions left: {}", proxy.statistics().active));
+        }
+    }
+    Ok(())
+}
+
+/// Listens on a port, or on the sockets that were passed. Sockets that were passed and are not wanted are a
+/// mistake: their clients would wait for ever.
+fn start(config: Config, passed_sockets: bool) -> Result<Proxy, String> {
+    let sockets = supervisor::sockets()
+        .map_err(|error| format!("cannot listen on the sockets that were passed (LISTEN_FDS): {error}"))?;
+    let proxy = match (passed_sockets, sockets.is_empty()) {
+        (false, true) => Proxy::start(config),
+        (true, false) => Proxy::start_on(sockets, config),
+        (true, true) => {
+            return Err(
+                "no sockets were passed (LISTEN_FDS): give a port to listen on in place of -".to_owned()
+            );
+        }
+        (false, false) => {
+            return Err(format!(
+                "cannot listen on port {}: sockets were passed (LISTEN_FDS); give - in place of the port to use them",
+                config.server_port
+            ));
+        }
+    };
+    proxy.map_err(|error| error.to_string())
 }
 
 /// An IPv6 address in brackets, so that its port can be told apart (RFC 3986, section 3.2.2).

@@ -4,21 +4,21 @@ use std::cell::{Cell, RefCell};
 use std::error::Error;
 use std::fmt;
 use std::io;
-use std::net::{IpAddr, SocketAddr};
+use std::net::{IpAddr, SocketAddr, TcpListener};
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
-use eventloop::signals::{SIGINT, SIGTERM};
+use eventloop::signals::{SIGHUP, SIGINT, SIGTERM};
 use eventloop::{
-    Accept, EventLoop, Handle, Intents, Listener, Progress, Ready, Signals, SocketOptions, resolve,
+    EventLoop, Handle, Intents, ListenOptions, Listener, Progress, Ready, Signals, SocketOptions, resolve,
 };
 use ringbuf::Pool;
-use tracing::{info, warn};
+use tracing::info;
 
 use crate::descriptors::{self, Allowance};
 use crate::destination::Destination;
 use crate::pipe::Pipes;
-use crate::session::{Client, Session};
+use crate::reception::Reception;
 use crate::tunnel::Tunnel;
 use crate::{Config, Splice};
 
@@ -35,7 +35,7 @@ use crate::{Config, Splice};
 /// ```
 pub struct Proxy {
     event_loop: EventLoop,
-    local_addr: SocketAddr,
+    local_addrs: Vec<SocketAddr>,
     shared: Rc<Shared>,
 }
 
@@ -69,21 +69,17 @@ pub(crate) struct Shared {
     pub(crate) somebody_waits: Cell<bool>,
     pool: Pool,
     pipes: Pipes,
-    handle: Handle,
+    pub(crate) handle: Handle,
     statistics: Cell<Statistics>,
+    /// Since when nobody needs the proxy, while there is no session.
+    idle_since: Cell<Instant>,
+    /// Somebody may still be admitted.
+    receiving: Cell<bool>,
 }
 
 /// The proxy was asked to stop, and this is when it stops waiting for sessions to end.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Stop(Instant);
-
-/// The session that admits clients. It ends when the proxy was asked to stop.
-struct Reception {
-    shared: Rc<Shared>,
-    listener: Listener,
-    told_that_somebody_waits: bool,
-    told_that_resources_ran_out: bool,
-}
 
 /// The session that hears of signals. It ends when the proxy was asked to stop and the last client has
 /// gone.
@@ -99,55 +95,83 @@ impl Proxy {
     ///
     /// If the name cannot be resolved, or the port cannot be listened on; nothing is left behind.
     pub fn start(config: Config) -> Result<Self, StartError> {
-        let (host, port) = (config.remote_host.clone(), config.remote_port);
-        let addresses = resolve(&host, port)
-            .map_err(|reason| StartError { attempt: format!("cannot resolve {host}"), reason })?;
-        let options = SocketOptions { keepalive: config.keepalive };
+        let addresses = look_up(&config)?;
+        let options =
+            ListenOptions { connections: connection_options(&config), reuse_port: config.reuse_port };
+        let wanted = SocketAddr::new(config.bind.unwrap_or(IpAddr::from([0; 16])), config.server_port);
         let listener = match config.bind {
-            Some(ip) => Listener::bind(SocketAddr::new(ip, config.server_port), options),
+            Some(_) => Listener::bind(wanted, options),
             None => Listener::bind_all(config.server_port, options),
         };
-        let wanted = SocketAddr::new(config.bind.unwrap_or(IpAddr::from([0; 16])), config.server_port);
-        let cannot_listen = |reason| StartError { attempt: format!("cannot listen on {wanted}"), reason };
-        let listener = listener.map_err(cannot_listen)?;
-        let local_addr = listener.local_addr().map_err(cannot_listen)?;
-        let mut event_loop = EventLoop::new()
-            .map_err(|reason| StartError { attempt: "cannot set up the event loop".to_owned(), reason })?;
+        let listener = listener
+            .map_err(|reason| StartError { attempt: format!("cannot listen on {wanted}"), reason })?;
+        Self::serve(config, addresses, listener, false)
+    }
+
+    /// The same with sockets that listen already, in place of `server_port` and `bind`: a service manager
+    /// keeps them open (sd_listen_fds(3)), so that clients can wait there while no proxy runs.
+    ///
+    /// # Errors
+    ///
+    /// If the name cannot be resolved, or a socket does not listen.
+    pub fn start_on(sockets: Vec<TcpListener>, config: Config) -> Result<Self, StartError> {
+        let addresses = look_up(&config)?;
+        let attempt = "cannot listen on the sockets that were passed".to_owned();
+        let listener = Listener::adopt(sockets, connection_options(&config))
+            .map_err(|reason| StartError { attempt, reason })?;
+        Self::serve(config, addresses, listener, true)
+    }
+
+    fn serve(
+        config: Config,
+        addresses: Vec<SocketAddr>,
+        listener: Listener,
+        kept_open: bool,
+    ) -> Result<Self, StartError> {
+        let cannot_set_up =
+            |reason| StartError { attempt: "cannot set up the event loop".to_owned(), reason };
+        let local_addrs = listener.local_addrs().map_err(cannot_set_up)?;
+        let mut event_loop = EventLoop::new().map_err(cannot_set_up)?;
         let Allowance { places, pipes } = descriptors::allowance(config.max_clients);
+        let (host, port, now) = (config.remote_host.clone(), config.remote_port, Instant::now());
         let shared = Rc::new(Shared {
-            destination: RefCell::new(Destination::new(host, port, addresses, Instant::now())),
+            destination: RefCell::new(Destination::new(host, port, addresses, now)),
             stop: Cell::default(),
             somebody_waits: Cell::default(),
             pool: Pool::new(config.buffer_size, places.saturating_mul(2)),
             pipes: Pipes::new(config.buffer_size, pipes),
             handle: event_loop.handle(),
             statistics: Cell::default(),
+            idle_since: Cell::new(now),
+            receiving: Cell::new(true),
             config,
         });
-        let reception = Reception {
-            shared: shared.clone(),
-            listener: listener.with_places(places),
-            told_that_somebody_waits: false,
-            told_that_resources_ran_out: false,
-        };
-        event_loop.spawn(reception);
-        Ok(Self { event_loop, local_addr, shared })
+        event_loop.spawn(Reception::new(shared.clone(), listener.with_places(places), kept_open));
+        Ok(Self { event_loop, local_addrs, shared })
     }
 
-    /// The address it listens on, with the port that the system chose if it was to.
+    /// The address it listens on, with the port that the system chose if it was to; the first one, if there
+    /// are several.
     #[must_use]
     pub fn local_addr(&self) -> SocketAddr {
-        self.local_addr
+        self.local_addrs[0]
+    }
+
+    /// Every address it listens on: more than one only if [that many sockets](Self::start_on) were passed.
+    #[must_use]
+    pub fn local_addrs(&self) -> &[SocketAddr] {
+        &self.local_addrs
     }
 
     /// From now on the first SIGTERM or SIGINT is understood as [`stop`](Self::stop), and a second one
-    /// ends the sessions that are left at once.
+    /// ends the sessions that are left at once. SIGHUP, which would end the program, does nothing: there is
+    /// no configuration to read again.
     ///
     /// # Errors
     ///
     /// If the signals cannot be caught.
     pub fn stop_on_signals(&mut self) -> io::Result<()> {
-        let signals = Signals::new(&[SIGTERM, SIGINT])?;
+        let signals = Signals::new(&[SIGTERM, SIGINT, SIGHUP])?;
         self.event_loop.spawn(StopOnSignal { shared: self.shared.clone(), signals });
         Ok(())
     }
@@ -186,8 +210,17 @@ impl Proxy {
 
     /// Admits nobody any more, lets the sessions go on for the drain timeout, and then resets those
     /// that are left. Asked again, it does so at once.
+    ///
+    /// Who waits already in the kernel's queue stays there if a service manager keeps the sockets. With
+    /// [`Config::reuse_port`] he is served; else he is if there is a place for him now.
     pub fn stop(&self) {
         self.shared.stop();
+    }
+
+    /// Whether it was asked to stop, and serves only those who are left.
+    #[must_use]
+    pub fn is_stopping(&self) -> bool {
+        self.shared.is_stopping()
     }
 }
 
@@ -211,9 +244,44 @@ impl Shared {
             statistics.active -= 1;
             statistics.ended += 1;
         });
-        if self.statistics.get().active == 0 && self.stop.get().is_some() {
+        if self.active() > 0 {
+            return;
+        }
+        self.note_use(Instant::now());
+        if self.is_stopping() || self.config.exit_on_idle.is_some() {
             self.handle.wake_all(); // whoever waits for the end of the last session
         }
+    }
+
+    /// Nobody is admitted any more.
+    pub(crate) fn reception_ended(&self) {
+        self.receiving.set(false);
+        self.handle.wake_all();
+    }
+
+    pub(crate) fn is_stopping(&self) -> bool {
+        self.stop.get().is_some()
+    }
+
+    /// Whether it was asked to stop, and has done so.
+    fn is_over(&self) -> bool {
+        self.is_stopping() && !self.receiving.get() && self.active() == 0
+    }
+
+    /// How many sessions there are.
+    pub(crate) fn active(&self) -> usize {
+        self.statistics.get().active
+    }
+
+    /// Somebody needed the proxy until now.
+    pub(crate) fn note_use(&self, now: Instant) {
+        self.idle_since.set(now);
+    }
+
+    /// When the proxy is to stop because nobody comes.
+    pub(crate) fn idle_exit(&self) -> Option<Instant> {
+        let quiet = self.config.exit_on_idle.filter(|_| self.active() == 0 && !self.is_stopping());
+        quiet.map(|quiet| self.idle_since.get() + quiet)
     }
 
     /// So many bytes were delivered to the server and to the client.
@@ -235,10 +303,10 @@ impl Shared {
         self.somebody_waits.set(false);
     }
 
-    fn stop(&self) {
+    pub(crate) fn stop(&self) {
         let now = Instant::now();
-        let at = if self.stop.get().is_some() { now } else { now + self.config.drain_timeout };
-        info!(sessions = self.statistics.get().active, "stopping");
+        let at = if self.is_stopping() { now } else { now + self.config.drain_timeout };
+        info!(sessions = self.active(), "stopping");
         self.stop.set(Some(Stop(at)));
         self.handle.wake_all();
     }
@@ -255,74 +323,36 @@ impl Stop {
     }
 }
 
-impl Reception {
-    /// Admits clients as long as there are places, and takes note when somebody has to wait.
-    fn receive(&mut self, ready: &Ready<'_>) {
-        loop {
-            match self.listener.accept(ready) {
-                Accept::Client { stream, address, place } => {
-                    self.told_that_resources_ran_out = false;
-                    self.shared.somebody_waits.set(false);
-                    let client = Client { stream, address, _place: place };
-                    ready.spawn(Session::new(self.shared.clone(), client, ready.now()));
-                }
-                Accept::Blocked => return,
-                Accept::Full => return self.note_that_somebody_waits(),
-                Accept::Exhausted(error) => {
-                    if !std::mem::replace(&mut self.told_that_resources_ran_out, true) {
-                        warn!(%error, "cannot accept clients for now; they wait");
-                    }
-                    return;
-                }
-            }
-        }
-    }
-
-    fn note_that_somebody_waits(&mut self) {
-        if !self.shared.somebody_waits.replace(true) && self.shared.config.yield_idle.is_some() {
-            self.shared.handle.wake_all(); // their time may be up now
-        }
-        if !std::mem::replace(&mut self.told_that_somebody_waits, true) {
-            warn!(
-                serving = self.shared.statistics.get().active,
-                "all places are taken and a client is waiting; --max-clients serves more"
-            );
-        }
-    }
-}
-
-impl eventloop::Session for Reception {
-    fn intents(&self, want: &mut Intents<'_>) {
-        self.listener.intents(want);
-    }
-
-    fn advance(&mut self, ready: &Ready<'_>) -> Progress {
-        if self.shared.stop.get().is_some() {
-            return Progress::Done;
-        }
-        self.receive(ready);
-        Progress::Continue
-    }
-}
-
 impl eventloop::Session for StopOnSignal {
     fn intents(&self, want: &mut Intents<'_>) {
         self.signals.intents(want);
     }
 
     fn advance(&mut self, ready: &Ready<'_>) -> Progress {
-        while self.signals.advance(ready).is_some() {
-            self.shared.stop();
+        while let Some(signal) = self.signals.advance(ready) {
+            match signal {
+                SIGHUP => info!("SIGHUP: there is nothing to read again"),
+                _ => self.shared.stop(),
+            }
         }
-        let over = self.shared.stop.get().is_some() && self.shared.statistics.get().active == 0;
-        if over { Progress::Done } else { Progress::Continue }
+        if self.shared.is_over() { Progress::Done } else { Progress::Continue }
     }
+}
+
+fn look_up(config: &Config) -> Result<Vec<SocketAddr>, StartError> {
+    let host = &config.remote_host;
+    resolve(host, config.remote_port)
+        .map_err(|reason| StartError { attempt: format!("cannot resolve {host}"), reason })
+}
+
+fn connection_options(config: &Config) -> SocketOptions {
+    SocketOptions { keepalive: config.keepalive }
 }
 
 impl fmt::Debug for Proxy {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Proxy")
-            .field("local_addr", &self.local_addr)
+            .field("local_addrs", &self.local_addrs)
             .field("statistics", &self.statistics())
             .finish()
     }

@@ -105,6 +105,8 @@ fn help_names_every_option_and_status() {
         "--half-close-timeout",
         "--keepalive",
         "--drain-timeout",
+        "--reuse-port",
+        "--exit-on-idle",
         "--log-format",
         "--quiet",
         "--verbose",

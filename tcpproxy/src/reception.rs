@@ -1,0 +1,130 @@
+//! Who is admitted, and what becomes of those who wait when the proxy stops.
+
+use std::mem::replace;
+use std::rc::Rc;
+use std::time::{Duration, Instant};
+
+use eventloop::{Accept, Intents, Listener, Progress, Ready};
+use tracing::warn;
+
+use crate::proxy::{Shared, Stop};
+use crate::session::{Client, Session};
+
+/// The session that admits clients. It ends some time after the proxy was asked to stop, which closes the
+/// listening sockets.
+///
+/// The kernel resets whoever is in the queue of a listening socket when its last descriptor is closed. So:
+/// - If a service manager keeps the socket, it is left at once, and who waits is the next process's.
+/// - If other processes listen on the same port, newcomers are left to them, and those who are in the queue,
+///   or on their way into it, are served.
+/// - Else those in the queue are served for whom there is a place now.
+pub(crate) struct Reception {
+    shared: Rc<Shared>,
+    listener: Listener,
+    /// Somebody else keeps the sockets open.
+    kept_open: bool,
+    leaving: Option<Leaving>,
+    told_that_somebody_waits: bool,
+    told_that_resources_ran_out: bool,
+}
+
+/// The proxy was asked to stop.
+#[derive(Clone, Copy)]
+struct Leaving {
+    /// Until then somebody may be on the way into the queue; `None` when nobody is any more.
+    settled: Option<Instant>,
+}
+
+/// How long after its SYN was answered a client may need to complete the handshake. It is shorter than the
+/// second after which one whose SYN was not answered tries again.
+const SETTLE: Duration = Duration::from_millis(500);
+
+impl Reception {
+    pub(crate) fn new(shared: Rc<Shared>, listener: Listener, kept_open: bool) -> Self {
+        let (told_that_somebody_waits, told_that_resources_ran_out) = (false, false);
+        let leaving = None;
+        Self { shared, listener, kept_open, leaving, told_that_somebody_waits, told_that_resources_ran_out }
+    }
+
+    /// Admits clients as long as there are places, and takes note when somebody has to wait.
+    fn receive(&mut self, ready: &Ready<'_>) {
+        loop {
+            match self.listener.accept(ready) {
+                Accept::Client { stream, address, place } => {
+                    self.told_that_resources_ran_out = false;
+                    self.shared.somebody_waits.set(false);
+                    let client = Client { stream, address, _place: place };
+                    ready.spawn(Session::new(self.shared.clone(), client, ready.now()));
+                }
+                Accept::Blocked => return,
+                Accept::Full => return self.note_that_somebody_waits(),
+                Accept::Exhausted(error) => {
+                    if !replace(&mut self.told_that_resources_ran_out, true) {
+                        warn!(%error, "cannot accept clients for now; they wait");
+                    }
+                    return;
+                }
+            }
+        }
+    }
+
+    fn note_that_somebody_waits(&mut self) {
+        if !self.shared.somebody_waits.replace(true) && self.shared.config.yield_idle.is_some() {
+            self.shared.handle.wake_all(); // their time may be up now
+        }
+        if !replace(&mut self.told_that_somebody_waits, true) {
+            warn!(
+                serving = self.shared.active(),
+                "all places are taken and a client is waiting; --max-clients serves more"
+            );
+        }
+    }
+
+    /// One step after the proxy was asked to stop; `true` when the sockets can be closed.
+    fn leave(&mut self, now: Instant) -> bool {
+        if self.kept_open || self.shared.stop.get().is_some_and(|stop| stop.is_due(now)) {
+            return true;
+        }
+        let shares_port = self.shared.config.reuse_port;
+        if self.leaving.is_none() {
+            let turned_away = self.listener.turn_newcomers_away();
+            if let (Err(error), true) = (turned_away, shares_port) {
+                warn!(%error, "cannot turn newcomers away; some may be reset when the port is closed");
+            }
+        }
+        let settle = if shares_port { SETTLE } else { Duration::ZERO };
+        let leaving = self.leaving.get_or_insert(Leaving { settled: Some(now + settle) });
+        leaving.settled = leaving.settled.filter(|&at| now < at);
+        let can_go_on = shares_port || self.listener.has_place();
+        leaving.settled.is_none() && !(can_go_on && self.listener.somebody_waits())
+    }
+}
+
+impl eventloop::Session for Reception {
+    fn intents(&self, want: &mut Intents<'_>) {
+        self.listener.intents(want);
+        let settled = self.leaving.and_then(|leaving| leaving.settled);
+        let stopped = self.shared.stop.get().map(Stop::at);
+        for at in [settled, stopped, self.shared.idle_exit()].into_iter().flatten() {
+            want.deadline(at);
+        }
+    }
+
+    fn advance(&mut self, ready: &Ready<'_>) -> Progress {
+        if !(self.kept_open && self.shared.is_stopping()) {
+            self.receive(ready);
+        }
+        if self.shared.idle_exit().is_some_and(|at| at <= ready.now()) {
+            if self.listener.somebody_waits() {
+                self.shared.note_use(ready.now());
+            } else {
+                self.shared.stop();
+            }
+        }
+        if self.shared.is_stopping() && self.leave(ready.now()) {
+            self.shared.reception_ended();
+            return Progress::Done;
+        }
+        Progress::Continue
+    }
+}

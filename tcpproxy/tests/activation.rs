@@ -1,0 +1,188 @@
+//! The program under a service manager: it gets its sockets, says when it is ready, and may leave when nobody
+//! needs it, while the manager keeps the sockets open.
+
+#![allow(clippy::unwrap_used)] // a test that cannot go on says so by failing
+
+mod crowd;
+
+use std::io::ErrorKind;
+use std::net::TcpListener;
+use std::os::unix::net::UnixDatagram;
+use std::process::Command;
+use std::sync::Arc;
+use std::time::Duration;
+
+use crowd::{Crowd, PATIENCE, PROGRAM, connect, converse, echo, until, visit};
+use testkit::proxy::{Proxy, ProxyCommand};
+
+fn socket() -> Arc<TcpListener> {
+    Arc::new(TcpListener::bind("127.0.0.1:0").unwrap())
+}
+
+fn activated(port: &str, options: &[&str]) -> ProxyCommand {
+    Proxy::command(PROGRAM).args(["127.0.0.1", port, "-"]).args(options)
+}
+
+#[test]
+fn every_socket_that_is_passed_is_announced_and_served() {
+    let port = echo();
+    let sockets = [socket(), socket()];
+    let proxy =
+        activated(&port, &["--max-clients", "0"]).passing(&sockets[0]).passing(&sockets[1]).start().unwrap();
+    for socket in &sockets {
+        let address = socket.local_addr().unwrap();
+        let line = format!("listening on {address}, forwarding to 127.0.0.1:{port}");
+        proxy.wait_for_line(PATIENCE, |said| said == line).unwrap();
+        visit(address).unwrap();
+    }
+}
+
+#[test]
+fn one_place_goes_to_the_clients_of_all_sockets_in_turn() {
+    let port = echo();
+    let sockets = [socket(), socket()];
+    let _proxy = activated(&port, &[]).passing(&sockets[0]).passing(&sockets[1]).start().unwrap();
+    let clients: Vec<_> = sockets.iter().map(|socket| connect(socket.local_addr().unwrap())).collect();
+    for client in clients {
+        converse(&client); // and it leaves
+    }
+}
+
+#[test]
+fn a_restart_under_load_loses_no_client() {
+    let (port, socket) = (echo(), socket());
+    let crowd = Crowd::gather(socket.local_addr().unwrap(), 8);
+    for _ in 0..10 {
+        let mut proxy = activated(&port, &["--max-clients", "0", "-q"]).passing(&socket).start().unwrap();
+        crowd.until_more(100);
+        proxy.terminate().unwrap();
+        assert_eq!(proxy.wait(PATIENCE).unwrap().code(), Some(0));
+    }
+    let _proxy = activated(&port, &["--max-clients", "0", "-q"]).passing(&socket).start().unwrap();
+    crowd.disperse();
+}
+
+#[test]
+fn a_session_under_way_ends_in_peace_while_the_next_process_serves_who_waits() {
+    let (port, socket) = (echo(), socket());
+    let mut first = activated(&port, &[]).passing(&socket).start().unwrap();
+    let client = connect(socket.local_addr().unwrap());
+    converse(&client);
+    let waiting = connect(socket.local_addr().unwrap());
+    first.terminate().unwrap();
+    first.wait_for_line(PATIENCE, |line| line.contains("stopping")).unwrap();
+    let _second = activated(&port, &[]).passing(&socket).start().unwrap();
+    converse(&waiting);
+    converse(&client);
+    drop(client);
+    assert_eq!(first.wait(PATIENCE).unwrap().code(), Some(0));
+}
+
+#[test]
+fn a_proxy_that_nobody_needs_leaves_and_the_next_client_waits_for_its_successor() {
+    let (port, socket) = (echo(), socket());
+    let address = socket.local_addr().unwrap();
+    let command = || activated(&port, &["--exit-on-idle", "200ms"]).passing(&socket);
+    let mut proxy = command().start().unwrap();
+    let client = connect(address);
+    converse(&client);
+    let still_there = proxy.wait(Duration::from_millis(500)).unwrap_err();
+    assert_eq!(still_there.kind(), ErrorKind::TimedOut, "an idle session is a session");
+    converse(&client);
+    drop(client);
+    assert_eq!(proxy.wait(PATIENCE).unwrap().code(), Some(0));
+
+    let next = connect(address);
+    let mut proxy = command().start().unwrap();
+    converse(&next);
+    drop(next);
+    assert_eq!(proxy.wait(PATIENCE).unwrap().code(), Some(0));
+    assert_eq!(command().start().unwrap().wait(PATIENCE).unwrap().code(), Some(0), "nobody has come at all");
+}
+
+#[test]
+fn leaving_when_idle_loses_nobody_who_comes_at_that_moment() {
+    let (port, socket) = (echo(), socket());
+    let crowd = Crowd::gather(socket.local_addr().unwrap(), 1);
+    for _ in 0..100 {
+        let options = ["--exit-on-idle", "1ns", "-q"];
+        let mut proxy = activated(&port, &options).passing(&socket).start().unwrap();
+        assert_eq!(proxy.wait(PATIENCE).unwrap().code(), Some(0));
+    }
+    assert!(crowd.served() > 0, "somebody was served by those who left");
+    let _proxy = activated(&port, &["-q"]).passing(&socket).start().unwrap();
+    crowd.disperse();
+}
+
+#[test]
+fn the_service_manager_hears_when_it_is_ready_and_when_it_stops() {
+    let port = echo();
+    let path = std::env::temp_dir().join(format!("tcpproxy-{}.notify", std::process::id()));
+    let _ = std::fs::remove_file(&path);
+    let manager = UnixDatagram::bind(&path).unwrap();
+    manager.set_read_timeout(Some(PATIENCE)).unwrap();
+    let hear = || {
+        let mut message = [0; 1000];
+        let n = manager.recv(&mut message).unwrap();
+        String::from_utf8(message[..n].to_vec()).unwrap()
+    };
+    let socket_option = format!("NOTIFY_SOCKET={}", path.display());
+    let command = Proxy::command("env").arg(socket_option).args([PROGRAM, "127.0.0.1", &port, "0"]);
+    let mut proxy = command.start().unwrap();
+    assert_eq!(hear(), format!("READY=1\nSTATUS=forwarding to 127.0.0.1:{port}\n"));
+    let client = connect(proxy.address());
+    converse(&client);
+    proxy.terminate().unwrap();
+    assert_eq!(hear(), "STOPPING=1\nSTATUS=sessions left: 1\n");
+    drop(client);
+    assert_eq!(proxy.wait(PATIENCE).unwrap().code(), Some(0));
+    std::fs::remove_file(path).unwrap();
+}
+
+#[test]
+fn sockets_that_are_missing_or_not_asked_for_are_a_mistake_that_is_explained() {
+    let socket = socket();
+    let port = "8000";
+    let failing = |command: ProxyCommand| command.start().unwrap_err().to_string();
+    let error = failing(activated(port, &[]));
+    assert!(error.contains("tcpproxy: no sockets were passed (LISTEN_FDS): give a port"), "{error}");
+    let error = failing(Proxy::command(PROGRAM).args(["127.0.0.1", "80", port]).passing(&socket));
+    let reason = "tcpproxy: cannot listen on port 8000: sockets were passed (LISTEN_FDS); give -";
+    assert!(error.contains(reason), "{error}");
+
+    // Meant for another process, which has passed its environment on.
+    let output = Command::new(PROGRAM)
+        .args(["127.0.0.1", "80", "-"])
+        .envs([("LISTEN_FDS", "1"), ("LISTEN_PID", "1")])
+        .output()
+        .unwrap();
+    assert_eq!(output.status.code(), Some(1));
+    assert!(String::from_utf8(output.stderr).unwrap().starts_with("tcpproxy: no sockets were passed"));
+}
+
+#[test]
+fn what_is_passed_must_be_a_socket() {
+    for (script, reason) in [("exec 3</dev/null", "not a socket"), ("exec 3<&-", "not a socket")] {
+        let script = format!("{script}; LISTEN_FDS=1 LISTEN_PID=$$ exec \"$0\" 127.0.0.1 80 -");
+        let output = Command::new("sh").args(["-c", &script, PROGRAM]).output().unwrap();
+        assert_eq!(output.status.code(), Some(1));
+        let text = String::from_utf8(output.stderr).unwrap();
+        assert!(
+            text.contains("cannot listen on the sockets that were passed") && text.contains(reason),
+            "{text}"
+        );
+    }
+}
+
+#[test]
+fn a_second_signal_does_not_wait_for_anybody() {
+    let (port, socket) = (echo(), socket());
+    let mut proxy = activated(&port, &["--drain-timeout", "1h"]).passing(&socket).start().unwrap();
+    let client = connect(socket.local_addr().unwrap());
+    converse(&client);
+    proxy.terminate().unwrap();
+    proxy.wait_for_line(PATIENCE, |line| line.contains("stopping")).unwrap();
+    proxy.terminate().unwrap();
+    assert_eq!(proxy.wait(PATIENCE).unwrap().code(), Some(0));
+    until("the reset", || client.take_error().unwrap().is_some() || client.peek(&mut [0]).is_err());
+}

@@ -1,0 +1,103 @@
+//! Several processes on one port: each takes its share, and one that leaves loses nobody.
+
+#![cfg(target_os = "linux")]
+#![allow(clippy::unwrap_used)] // a test that cannot go on says so by failing
+
+mod crowd;
+
+use std::net::TcpListener;
+
+use crowd::{Crowd, PATIENCE, PROGRAM, connect, converse, echo, until, visit};
+use testkit::proxy::Proxy;
+
+fn sharing(port: &str, listen: u16, options: &[&str]) -> Proxy {
+    let command = Proxy::command(PROGRAM).args(["127.0.0.1", port, &listen.to_string()]);
+    command.args(["--bind", "127.0.0.1", "--reuse-port"]).args(options).start().unwrap()
+}
+
+fn sessions(proxy: &Proxy) -> usize {
+    proxy.log().iter().filter(|line| line.contains("session ended")).count()
+}
+
+#[test]
+fn every_process_takes_load() {
+    let port = echo();
+    let first = sharing(&port, 0, &[]);
+    let address = first.address();
+    let proxies = [first, sharing(&port, address.port(), &[]), sharing(&port, address.port(), &[])];
+    for _ in 0..300 {
+        visit(address).unwrap();
+    }
+    until("the log of all sessions", || proxies.iter().map(sessions).sum::<usize>() == 300);
+    for proxy in &proxies {
+        // The kernel chooses by a hash of the addresses; fewer than 40 of 300 is less likely than 1 in 10^12.
+        assert!(sessions(proxy) >= 40, "{:?}", proxies.each_ref().map(sessions));
+    }
+}
+
+#[test]
+fn draining_and_replacing_one_process_after_the_other_loses_no_client() {
+    let port = echo();
+    let options = ["--max-clients", "0", "-q"];
+    let first = sharing(&port, 0, &options);
+    let address = first.address();
+    let mut proxies = vec![first, sharing(&port, address.port(), &options)];
+    let crowd = Crowd::gather(address, 8);
+    for _ in 0..4 {
+        crowd.until_more(200);
+        let mut leaving = proxies.remove(0);
+        leaving.terminate().unwrap();
+        assert_eq!(leaving.wait(PATIENCE).unwrap().code(), Some(0));
+        proxies.push(sharing(&port, address.port(), &options));
+    }
+    crowd.disperse();
+}
+
+#[test]
+fn who_waits_for_the_only_place_is_served_before_the_process_leaves() {
+    let port = echo();
+    let mut leaving = sharing(&port, 0, &[]);
+    let address = leaving.address();
+    let served = connect(address);
+    converse(&served);
+    let waiting = [connect(address), connect(address)];
+    leaving.terminate().unwrap();
+    leaving.wait_for_line(PATIENCE, |line| line.contains("stopping")).unwrap();
+    let _other = sharing(&port, address.port(), &[]);
+    // Those whom the kernel offers to the process that leaves get no answer as long as it is there.
+    let newcomers: Vec<_> = (0..8).map(|_| std::thread::spawn(move || visit(address))).collect();
+    drop(served);
+    for client in waiting {
+        converse(&client);
+    }
+    assert_eq!(leaving.wait(PATIENCE).unwrap().code(), Some(0));
+    for newcomer in newcomers {
+        newcomer.join().unwrap().unwrap();
+    }
+}
+
+#[test]
+fn a_second_signal_is_heard_while_who_waits_is_served() {
+    let port = echo();
+    let mut leaving = sharing(&port, 0, &["--drain-timeout", "1h"]);
+    let served = connect(leaving.address());
+    converse(&served);
+    let waiting = connect(leaving.address());
+    leaving.terminate().unwrap();
+    leaving.wait_for_line(PATIENCE, |line| line.contains("stopping")).unwrap();
+    drop(served);
+    converse(&waiting);
+    leaving.interrupt().unwrap();
+    assert_eq!(leaving.wait(PATIENCE).unwrap().code(), Some(0));
+}
+
+#[test]
+fn a_port_that_others_do_not_share_is_taken() {
+    let taken = TcpListener::bind("127.0.0.1:0").unwrap();
+    let listen = taken.local_addr().unwrap().port().to_string();
+    let error = Proxy::command(PROGRAM)
+        .args(["127.0.0.1", "80", &listen, "--bind", "127.0.0.1", "--reuse-port"])
+        .start()
+        .unwrap_err();
+    assert!(error.to_string().contains("cannot listen on 127.0.0.1:"), "{error}");
+}
