@@ -7,6 +7,7 @@
 
 mod group;
 mod log;
+mod passing;
 mod port;
 mod recipe;
 mod tree;
@@ -17,9 +18,9 @@ pub use recipe::Recipe;
 
 use std::ffi::{OsStr, OsString};
 use std::io;
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener};
 use std::os::fd::AsFd;
-use std::process::{Child, Command, ExitStatus, Stdio};
+use std::process::{Child, ExitStatus};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -55,13 +56,15 @@ pub struct Proxy {
 pub struct ProxyCommand {
     program: OsString,
     arguments: Vec<OsString>,
+    passed: Vec<Arc<TcpListener>>,
     leads: bool,
 }
 
 impl Proxy {
     /// The program of a proxy, by its path or its name.
     pub fn command(program: impl AsRef<OsStr>) -> ProxyCommand {
-        ProxyCommand { program: program.as_ref().to_owned(), arguments: Vec::new(), leads: false }
+        let program = program.as_ref().to_owned();
+        ProxyCommand { program, arguments: Vec::new(), passed: Vec::new(), leads: false }
     }
 
     /// An example program of the package whose test is running: cargo puts it beside the tests.
@@ -305,6 +308,19 @@ impl ProxyCommand {
         self
     }
 
+    /// Passes it a socket that listens, or two of them, as a service manager does (sd_listen_fds(3)). They stay open
+    /// as long as the caller keeps them, whatever becomes of the proxy.
+    ///
+    /// # Panics
+    ///
+    /// When it is a third one.
+    #[must_use]
+    pub fn passing(mut self, socket: &Arc<TcpListener>) -> Self {
+        self.passed.push(socket.clone());
+        assert!(self.passed.len() <= passing::MOST, "only {} sockets can be passed", passing::MOST);
+        self
+    }
+
     /// Starts a proxy that announces itself: its first line on standard output is
     /// `listening on ADDR:PORT`, and maybe a comma and more.
     ///
@@ -344,8 +360,7 @@ impl ProxyCommand {
     }
 
     fn spawn_with(self, directory: Option<TempDir>) -> io::Result<Proxy> {
-        let mut command = Command::new(&self.program);
-        command.args(&self.arguments).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        let mut command = passing::command(&self.program, &self.arguments, &self.passed)?;
         let child = if self.leads {
             group::spawn(&mut command, directory.as_ref().map(|directory| directory.path().to_owned()))
         } else {
@@ -355,8 +370,11 @@ impl ProxyCommand {
             io::Error::new(error.kind(), format!("cannot start {}: {error}", self.program.display()))
         })?;
         let log = Arc::new(Log::default());
-        log.lock().open = 2;
-        log.drain(child.stdout.take().expect("standard output was piped"));
+        log.lock().open = 1;
+        if let Some(stdout) = child.stdout.take() {
+            log.lock().open += 1;
+            log.drain(stdout);
+        }
         log.drain(child.stderr.take().expect("standard error was piped"));
         let address = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
         Ok(Proxy { child, address, log, leads: self.leads, status: None, _directory: directory })
