@@ -78,13 +78,18 @@ struct Attempt {
 const STAGGER: Duration = Duration::from_millis(250);
 
 impl Connector {
-    /// Prepares to connect to one of `addresses` within `timeout` of `now`; [`advance`](Self::advance)
-    /// then begins.
+    /// Prepares to connect to one of the addresses that a lookup brings, or of those given, within
+    /// `timeout` of `now`, the lookup included; [`advance`](Self::advance) then begins.
     #[must_use]
-    pub fn new(addresses: &[SocketAddr], timeout: Duration, options: SocketOptions, now: Instant) -> Self {
+    pub fn new(
+        addresses: impl Into<Lookup>,
+        timeout: Duration,
+        options: SocketOptions,
+        now: Instant,
+    ) -> Self {
         Self {
-            lookup: None,
-            untried: interleave(addresses),
+            lookup: Some(addresses.into()),
+            untried: VecDeque::new(),
             attempts: Vec::new(),
             failures: Vec::new(),
             lacking: None,
@@ -93,13 +98,6 @@ impl Connector {
             timeout,
             options,
         }
-    }
-
-    /// Prepares to connect to one of the addresses that `lookup` brings, within `timeout` of `now`, the
-    /// lookup included.
-    #[must_use]
-    pub fn by_name(lookup: Lookup, timeout: Duration, options: SocketOptions, now: Instant) -> Self {
-        Self { lookup: Some(lookup), ..Self::new(&[], timeout, options, now) }
     }
 
     /// Declares what the lookup or the attempts under way wait for.
@@ -259,7 +257,7 @@ fn start(address: SocketAddr, options: SocketOptions) -> io::Result<Stream> {
     options.apply(&SockRef::from(&socket))?;
     match socket.connect(&address.into()) {
         Err(error) if error.raw_os_error() != Some(Errno::INPROGRESS.raw_os_error()) => Err(error),
-        _ => Ok(Source::new(TcpStream::from(socket))),
+        _ => Ok(Source::non_blocking(TcpStream::from(socket))),
     }
 }
 

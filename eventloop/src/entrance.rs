@@ -22,14 +22,13 @@ const MAX_SKIPPED: usize = 64;
 impl Entrance {
     /// Takes a socket that listens, and puts it into non-blocking mode.
     pub(crate) fn new(socket: TcpListener, options: SocketOptions) -> io::Result<Self> {
-        socket.set_nonblocking(true)?;
         let reference = SockRef::from(&socket);
         if !listens(&reference)? {
             return Err(io::Error::new(io::ErrorKind::InvalidInput, "the socket does not listen"));
         }
         // Linux hands these options down to accepted connections, which saves calls for each client.
         let native = NATIVE && options.apply(&reference).is_ok();
-        Ok(Self { socket: Source::new(socket), native })
+        Ok(Self { socket: Source::new(socket)?, native })
     }
 
     /// Accepts one client if somebody waits, and fails only when the system lacks what it takes.
@@ -61,13 +60,14 @@ impl Entrance {
 
     fn accept_one(&self, options: SocketOptions) -> io::Result<(Stream, SocketAddr)> {
         if self.native {
-            return accept_native(&self.socket).map(|(stream, address)| (Source::new(stream), address));
+            return accept_native(&self.socket)
+                .map(|(stream, address)| (Source::non_blocking(stream), address));
         }
         let (stream, address) = self.socket.accept()?;
-        stream.set_nonblocking(true)?;
+        let stream = Source::new(stream)?;
         // A client that is gone already refuses options; reading from it will tell why.
-        let _ = options.apply(&SockRef::from(&stream));
-        Ok((Source::new(stream), address))
+        let _ = options.apply(&SockRef::from(&*stream));
+        Ok((stream, address))
     }
 
     /// See [`Listener::turn_newcomers_away`](crate::Listener::turn_newcomers_away).
@@ -150,8 +150,7 @@ mod tests {
                 Entrance::new(socket, options).unwrap()
             } else {
                 // As on a system where nothing is inherited.
-                socket.set_nonblocking(true).unwrap();
-                Entrance { socket: Source::new(socket), native }
+                Entrance { socket: Source::new(socket).unwrap(), native }
             };
             let client = TcpStream::connect(entrance.socket.local_addr().unwrap()).unwrap();
             let (stream, address) = entrance.accept_one(options).unwrap();

@@ -35,7 +35,7 @@ pub struct EventLoop {
     turns: u64,
 }
 
-/// A way to reach the loop from anywhere on its thread, such as another part of the program.
+/// A way to reach all sessions of a loop from anywhere on its thread.
 ///
 /// Handles are cheap to clone and do not keep the loop alive; one that has outlived it does nothing.
 #[derive(Clone)]
@@ -213,13 +213,6 @@ impl EventLoop {
 }
 
 impl Handle {
-    /// Adds a session; its first step comes in this turn if the loop is in one, else in the next.
-    pub fn spawn(&self, session: impl Session + 'static) {
-        if let Some(core) = self.core.upgrade() {
-            core.spawn(Box::new(session));
-        }
-    }
-
     /// Gives every session a step: for rare events that concern all, such as the wish to stop.
     pub fn wake_all(&self) {
         if let Some(core) = self.core.upgrade() {

@@ -128,4 +128,4 @@ pub use options::{ListenOptions, SocketOptions};
 pub use resolver::{Addresses, Lookup, Resolver, resolve};
 pub use session::{Intents, Progress, Ready, Session};
 pub use signals::Signals;
-pub use source::{Source, Stream, canonical};
+pub use source::{Source, Stream};

@@ -211,8 +211,9 @@ impl Listener {
     }
 
     /// Accepts one client, if somebody waits and there is a place; call it until it is
-    /// [`Blocked`](Accept::Blocked). It returns a bounded number of clients in a turn, and anything else once. Clients that have gone again while they waited, and
-    /// network errors that accept(2) passes on for them, are skipped.
+    /// [`Blocked`](Accept::Blocked). It returns a bounded number of clients in a turn, and anything else
+    /// once. Clients that have gone again while they waited, and network errors that accept(2) passes on for
+    /// them, are skipped.
     pub fn accept(&mut self, ready: &Ready<'_>) -> Accept {
         let due = match self.retry_at {
             Some(at) => at <= ready.now(),

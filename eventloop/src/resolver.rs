@@ -24,7 +24,7 @@ pub struct Resolver {
 #[derive(Debug)]
 pub struct Lookup {
     answer: Answer,
-    /// Readable when the answer is there. A literal address needs no waiting.
+    /// Readable when the answer is there; absent when there is nothing to wait for.
     done: Option<Source<UnixStream>>,
 }
 
@@ -96,16 +96,15 @@ impl Resolver {
     /// Asks for the addresses of `host`, with `port` in each. Failures come as the answer.
     #[must_use]
     pub fn lookup(&self, host: &str, port: u16) -> Lookup {
-        let now = |answer| Lookup { answer: Arc::new(Mutex::new(Some(answer))), done: None };
         match literal(host, port) {
-            Some(address) => now(Ok(vec![address])),
-            None => self.ask(host, port).unwrap_or_else(|error| now(Err(error))),
+            Some(address) => Lookup::known(Ok(vec![address])),
+            None => self.ask(host, port).unwrap_or_else(|error| Lookup::known(Err(error))),
         }
     }
 
     fn ask(&self, host: &str, port: u16) -> io::Result<Lookup> {
         let (done, far_end) = UnixStream::pair()?;
-        done.set_nonblocking(true)?;
+        let done = Source::new(done)?;
         let answer = Answer::default();
         let asker = Asker { answer: Arc::downgrade(&answer), done: far_end };
         if self.desk.questions().put(host, port, asker) {
@@ -120,11 +119,15 @@ impl Resolver {
                 }
             }
         }
-        Ok(Lookup { answer, done: Some(Source::new(done)) })
+        Ok(Lookup { answer, done: Some(done) })
     }
 }
 
 impl Lookup {
+    fn known(answer: Addresses) -> Self {
+        Self { answer: Arc::new(Mutex::new(Some(answer))), done: None }
+    }
+
     /// Declares that the answer is awaited.
     pub fn intents(&self, want: &mut Intents<'_>) {
         if let Some(done) = &self.done {
@@ -137,7 +140,15 @@ impl Lookup {
         if self.done.as_ref().is_some_and(|done| !ready.is_readable(done)) {
             return None;
         }
+        self.done = None;
         self.answer.lock().expect("nothing panics that has the lock").take()
+    }
+}
+
+/// What is known already needs no lookup.
+impl From<&[SocketAddr]> for Lookup {
+    fn from(addresses: &[SocketAddr]) -> Self {
+        Self::known(Ok(addresses.to_vec()))
     }
 }
 

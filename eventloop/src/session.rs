@@ -92,7 +92,7 @@ impl<'a> Intents<'a> {
 
     /// Wake the session once for each time that `source` *becomes* readable, without an obligation to
     /// read: enough to know that somebody waits at a listener that accepts nobody now.
-    pub fn arrival<T: AsFd + 'static>(&mut self, source: &Source<T>) {
+    pub(crate) fn arrival<T: AsFd + 'static>(&mut self, source: &Source<T>) {
         self.want(source).arrival = true;
     }
 

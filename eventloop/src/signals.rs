@@ -31,8 +31,7 @@ impl Signals {
         let mut caught = Vec::with_capacity(signals.len());
         for &signal in signals {
             let (here, handler) = UnixStream::pair()?;
-            here.set_nonblocking(true)?;
-            caught.push((signal, Source::new(here), pipe::register(signal, handler)?));
+            caught.push((signal, Source::new(here)?, pipe::register(signal, handler)?));
         }
         Ok(Self { caught })
     }

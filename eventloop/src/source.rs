@@ -50,8 +50,18 @@ pub(crate) struct Want {
 }
 
 impl<T: AsFd + 'static> Source<T> {
+    /// Wraps an object, and puts it into non-blocking mode.
+    ///
+    /// # Errors
+    ///
+    /// If the mode cannot be set (`FIONBIO`, ioctl(2)).
+    pub fn new(io: T) -> io::Result<Self> {
+        rustix::io::ioctl_fionbio(&io, true)?;
+        Ok(Self::non_blocking(io))
+    }
+
     /// Wraps an object that is in non-blocking mode already.
-    pub fn new(io: T) -> Self {
+    pub(crate) fn non_blocking(io: T) -> Self {
         Self { inner: Rc::new(Inner { ready: Cell::default(), io }) }
     }
 
@@ -66,16 +76,6 @@ impl<T: AsFd + 'static> Source<T> {
 
 /// What a TCP connection can do beyond reading and writing.
 impl Stream {
-    /// Wraps a connection, which is put into non-blocking mode.
-    ///
-    /// # Errors
-    ///
-    /// If the mode cannot be set.
-    pub fn from_stream(stream: TcpStream) -> io::Result<Self> {
-        stream.set_nonblocking(true)?;
-        Ok(Self::new(stream))
-    }
-
     /// Sends FIN after the bytes written so far; nothing can be written any more (shutdown(2)).
     ///
     /// # Errors
@@ -112,8 +112,7 @@ impl Stream {
 }
 
 /// An IPv4 address that is mapped into IPv6 (`::ffff:192.0.2.1`, RFC 4291 section 2.5.5.2) as IPv4.
-#[must_use]
-pub fn canonical(address: SocketAddr) -> SocketAddr {
+pub(crate) fn canonical(address: SocketAddr) -> SocketAddr {
     SocketAddr::new(address.ip().to_canonical(), address.port())
 }
 

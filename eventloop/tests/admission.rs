@@ -34,8 +34,27 @@ fn nobody_waits_when_the_last_place_is_taken() {
     until(&mut event_loop, || seen.borrow().served.len() == 1);
     assert_quiet(&mut event_loop);
     assert_eq!(seen.borrow().full, 0);
-    let _late = client();
+}
+
+#[test]
+fn each_client_that_comes_too_late_is_told_of_once() {
+    let (mut event_loop, seen, client) = serve(1);
+    let _client = client();
+    until(&mut event_loop, || seen.borrow().served.len() == 1);
+    let mut late = Vec::new();
+    for told in 1..=3 {
+        late.push(client());
+        until(&mut event_loop, || seen.borrow().full == told);
+        assert_quiet(&mut event_loop);
+    }
+}
+
+#[test]
+fn clients_that_came_before_the_last_place_was_taken_are_told_of_all_the_same() {
+    let (mut event_loop, seen, client) = serve(1);
+    let _clients = [client(), client()];
     until(&mut event_loop, || seen.borrow().full == 1);
+    assert_eq!(seen.borrow().served.len(), 1);
     assert_quiet(&mut event_loop);
 }
 

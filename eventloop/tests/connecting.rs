@@ -171,7 +171,7 @@ fn read_to_end_or_reset(connected: &Connected, got: &mut Vec<u8>) -> Option<Erro
 fn a_name_is_looked_up_first_within_the_same_deadline() {
     let by_name = |host: &str, port| {
         let lookup = Resolver::new().lookup(host, port);
-        let connector = Connector::by_name(lookup, PATIENCE, SocketOptions::default(), Instant::now());
+        let connector = Connector::new(lookup, PATIENCE, SocketOptions::default(), Instant::now());
         let (mut event_loop, outcome) = (EventLoop::new().unwrap(), Outcome::default());
         event_loop.spawn(Connecting(connector, outcome.clone()));
         until(&mut event_loop, || outcome.borrow().is_some());

@@ -48,7 +48,12 @@ fn an_idle_session_with_two_sources_costs_half_a_kilobyte_and_nothing_when_it_ha
         let before = resident();
         for _ in 0..SESSIONS {
             let (a, b) = UnixStream::pair().unwrap();
-            event_loop.spawn(Idle(Source::new(a), Source::new(b), deadline, leaving.clone()));
+            event_loop.spawn(Idle(
+                Source::new(a).unwrap(),
+                Source::new(b).unwrap(),
+                deadline,
+                leaving.clone(),
+            ));
         }
         event_loop.turn(Some(Duration::ZERO)).unwrap();
         assert_eq!(event_loop.sessions(), SESSIONS);

@@ -46,7 +46,7 @@ fn stage() -> (EventLoop, Stage, Waker, TcpStream) {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let peer = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
     peer.set_read_timeout(Some(PATIENCE)).unwrap();
-    let stream = Stream::from_stream(listener.accept().unwrap().0).unwrap();
+    let stream = Stream::new(listener.accept().unwrap().0).unwrap();
     let pool = Pool::new(RING, 2);
     let wire = Wire::new(stream, pool.reserve().unwrap(), pool.reserve().unwrap());
     let stage = Stage { wire: Rc::new(RefCell::new(wire)), pool };
@@ -86,7 +86,7 @@ fn a_failure_is_noticed_after_what_came_before_it_was_read() {
     let (mut event_loop, stage, waker, mut peer) = stage();
     peer.write_all(&[7; RING + 1]).unwrap();
     settle(&mut event_loop);
-    Stream::from_stream(peer).unwrap().reset_on_close().unwrap();
+    Stream::new(peer).unwrap().reset_on_close().unwrap();
     settle(&mut event_loop);
     assert!(!stage.wire.borrow().has_ended());
     stage.wire.borrow_mut().input.ring().clear();

@@ -21,7 +21,6 @@ pub struct Probe {
     pub stream: Option<Stream>,
     pub read: bool,
     pub write: bool,
-    pub arrival: bool,
     pub deadline: Option<Instant>,
     /// Read up to so many bytes when readable.
     pub take: usize,
@@ -46,9 +45,6 @@ impl Session for Shared {
             }
             if probe.write {
                 want.write(stream);
-            }
-            if probe.arrival {
-                want.arrival(stream);
             }
         }
         if let Some(at) = probe.deadline {
@@ -101,7 +97,7 @@ impl Session for Server {
                 Accept::Client { stream, place, .. } => seen.served.push((stream, place)),
                 Accept::Full => seen.full += 1,
                 Accept::Exhausted(error) => {
-                    assert!(eventloop::is_exhaustion(&error), "{error}");
+                    assert_eq!(error.raw_os_error(), Some(rustix::io::Errno::MFILE.raw_os_error()));
                     seen.exhausted += 1;
                 }
                 Accept::Blocked => return Progress::Continue,
@@ -131,7 +127,7 @@ pub fn pair() -> (TcpStream, TcpStream) {
 /// A loop with one probe on one end of a connection; the other end is the test's.
 pub fn probe(setting: Probe) -> (EventLoop, Rc<RefCell<Probe>>, Waker, TcpStream) {
     let (near, far) = pair();
-    let probe = Rc::new(RefCell::new(Probe { stream: Some(Stream::from_stream(near).unwrap()), ..setting }));
+    let probe = Rc::new(RefCell::new(Probe { stream: Some(Stream::new(near).unwrap()), ..setting }));
     let mut event_loop = EventLoop::new().unwrap();
     let id = event_loop.spawn(Shared(probe.clone()));
     event_loop.turn(Some(Duration::ZERO)).unwrap();
@@ -158,6 +154,6 @@ pub fn assert_quiet(event_loop: &mut EventLoop) {
 
 /// Ends a connection with RST.
 pub fn reset(stream: TcpStream) {
-    let stream = Stream::from_stream(stream).unwrap();
+    let stream = Stream::new(stream).unwrap();
     stream.reset_on_close().unwrap();
 }

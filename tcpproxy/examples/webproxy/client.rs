@@ -129,7 +129,7 @@ impl Client {
         let (host, port) = (uri.host().unwrap_or_default(), uri.port_u16().unwrap_or(80));
         let (lookup, now) = (self.shared.resolver.lookup(host, port), ready.now());
         exchange.second_hand = false;
-        let connector = Connector::by_name(lookup, self.shared.patience, SocketOptions::default(), now);
+        let connector = Connector::new(lookup, self.shared.patience, SocketOptions::default(), now);
         Ok(State::Connecting(connector, exchange))
     }
 

@@ -192,7 +192,7 @@ pub fn fin(stream: &TcpStream) {
 
 /// Ends a connection with RST. What the kernel has not sent yet is lost, so send little before.
 pub fn reset(stream: TcpStream) {
-    let stream = eventloop::Stream::from_stream(stream).unwrap();
+    let stream = eventloop::Stream::new(stream).unwrap();
     stream.reset_on_close().unwrap();
 }
 
