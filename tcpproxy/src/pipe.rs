@@ -299,7 +299,7 @@ mod tests {
     fn a_reset_is_told_as_an_error() {
         let pipes = Pipes::new(1 << 16, 1);
         let (source, sender) = connection();
-        eventloop::Stream::from_stream(sender).unwrap().reset_on_close().unwrap();
+        eventloop::Stream::new(sender).unwrap().reset_on_close().unwrap();
         let mut pipe = pipes.lend().unwrap();
         let error = loop {
             match pipe.fill_from(&source) {
