@@ -96,7 +96,7 @@ impl Guest {
         let line = &self.said.ring().make_contiguous()[..len];
         for seat in self.room.borrow().iter().filter(|seat| !Rc::ptr_eq(seat, &self.seat)) {
             let mut heard = seat.heard.borrow_mut();
-            if heard.free() >= len && heard.ring().push_slice(line) == len {
+            if heard.ring().push_all(line) {
                 seat.waker.wake();
             }
         }

@@ -151,25 +151,27 @@ impl Body {
         })
     }
 
-    /// Passes on at most `limit` bytes: as many as lie there in one piece and have room.
+    /// Passes on at most `limit` bytes: as many as lie there and have room.
     fn pass(&mut self, limit: u64, from: &mut Slot, to: &mut Slot) -> Result<u64, Stop> {
         let room = to.free().saturating_sub(if self.chunked { AROUND_A_CHUNK } else { 0 });
         if room == 0 {
             return Err(Stop::Clogged);
         }
-        let (piece, _) = from.ring().as_slices();
-        let length = piece.len().min(room).min(usize::try_from(limit).unwrap_or(usize::MAX));
-        let piece = &piece[..length];
-        let (before, after) =
-            if self.chunked { (format!("{length:x}\r\n"), "\r\n") } else { (String::new(), "") };
-        for part in [before.as_bytes(), piece, after.as_bytes()] {
-            let _ = to.ring().push_slice(part); // there is room for it
-        }
+        let length = from.len().min(room).min(usize::try_from(limit).unwrap_or(usize::MAX));
         let _ = self.record.take_if(|record| record.bytes.len() + length > record.limit);
         if let Some(record) = &mut self.record {
-            record.bytes.extend_from_slice(piece);
+            let (first, second) = from.ring().as_slices();
+            let one = first.len().min(length);
+            record.bytes.extend_from_slice(&first[..one]);
+            record.bytes.extend_from_slice(&second[..length - one]);
         }
-        from.ring().consume(length);
+        if self.chunked {
+            let _ = to.ring().push_slice(format!("{length:x}\r\n").as_bytes()); // there is room for all this
+        }
+        from.ring().move_to(to.ring(), length);
+        if self.chunked {
+            let _ = to.ring().push_slice(b"\r\n");
+        }
         Ok(length as u64)
     }
 }

@@ -215,6 +215,23 @@ impl RingBuffer {
         one + two
     }
 
+    /// Copies in all of `bytes`, or, if they do not fit, nothing. Returns whether they are in.
+    #[must_use = "a message that does not fit is not in"]
+    pub fn push_all(&mut self, bytes: &[u8]) -> bool {
+        self.free() >= bytes.len() && self.push_slice(bytes) == bytes.len()
+    }
+
+    /// Moves the oldest bytes to another ring: as many as wait here, fit there, and are at most `most`.
+    /// Returns how many.
+    pub fn move_to(&mut self, other: &mut RingBuffer, most: usize) -> usize {
+        let (first, second) = self.as_slices();
+        let one = other.push_slice(&first[..first.len().min(most)]);
+        let two =
+            if one < first.len() { 0 } else { other.push_slice(&second[..second.len().min(most - one)]) };
+        self.consume(one + two);
+        one + two
+    }
+
     /// Moves the oldest bytes out to `bytes`, as many as it has room for, and returns how many.
     #[must_use = "only so much of the slice is filled"]
     pub fn pop_slice(&mut self, bytes: &mut [u8]) -> usize {
@@ -319,6 +336,37 @@ mod tests {
                 verify_invariants(&ring);
                 assert_eq!(bytes(&ring), [&model[..], &more[..fits]].concat());
             }
+        });
+    }
+
+    #[test]
+    fn every_small_ring_pushes_all_or_nothing() {
+        every_small_ring(|make, model| {
+            for n in 0..=6 {
+                let mut ring = make();
+                let more: Vec<u8> = (100..100 + n).collect();
+                let fits = ring.free() >= more.len();
+                assert_eq!(ring.push_all(&more), fits);
+                verify_invariants(&ring);
+                assert_eq!(bytes(&ring), if fits { [&model[..], &more].concat() } else { model.clone() });
+            }
+        });
+    }
+
+    #[test]
+    fn every_small_ring_moves_its_oldest_bytes_to_every_other() {
+        every_small_ring(|make_one, one| {
+            every_small_ring(|make_other, other| {
+                for most in 0..=6 {
+                    let (mut from, mut to) = (make_one(), make_other());
+                    let n = one.len().min(to.free()).min(most);
+                    assert_eq!(from.move_to(&mut to, most), n);
+                    verify_invariants(&from);
+                    verify_invariants(&to);
+                    assert_eq!(bytes(&from), &one[n..]);
+                    assert_eq!(bytes(&to), [&other[..], &one[..n]].concat());
+                }
+            });
         });
     }
 

@@ -142,9 +142,8 @@ impl Client {
         };
         if exchange.request.method() == Method::CONNECT {
             info!(method = "CONNECT", %authority, "tunnel");
-            let _ = up.ring().push_slice(self.wire.input.ring().make_contiguous());
+            self.wire.input.ring().move_to(up.ring(), usize::MAX);
             let _ = down.ring().push_slice(ESTABLISHED);
-            self.wire.input.discard();
             return Ok(State::Tunnel(stream, Box::new(Tunnel::new(up, down, FAREWELL))));
         }
         let (_, wire) = self.origin.insert((authority, Wire::new(stream, down, up)));

@@ -89,8 +89,7 @@ impl Exchange {
             let _ = client.output.ring().push_slice(b"HTTP/1.1 100 Continue\r\n\r\n");
         }
         let head = http1::encode_request(self.stale.as_ref().map_or(&self.request, |(request, _)| request));
-        let sent = origin.output.ring().push_slice(&head);
-        if sent < head.len() { Err(HeadError::TooLong.into()) } else { Ok(()) }
+        if origin.output.ring().push_all(&head) { Ok(()) } else { Err(HeadError::TooLong.into()) }
     }
 
     /// Whether nothing is done twice if it is sent again (RFC 9112, section 9.3.1).
