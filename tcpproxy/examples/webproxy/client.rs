@@ -143,6 +143,7 @@ impl Client {
         if exchange.request.method() == Method::CONNECT {
             info!(method = "CONNECT", %authority, "tunnel");
             self.wire.input.ring().move_to(up.ring(), usize::MAX);
+            self.wire.input.settle();
             let _ = down.ring().push_slice(ESTABLISHED);
             return Ok(State::Tunnel(stream, Box::new(Tunnel::new(up, down, FAREWELL))));
         }
