@@ -252,7 +252,12 @@ impl Error for ConnectError {}
 
 /// Begins a non-blocking connect.
 fn start(address: SocketAddr, options: SocketOptions) -> io::Result<Stream> {
-    let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
+    #[cfg(target_os = "linux")]
+    let kind = Type::STREAM.nonblocking(); // saves two system calls (socket(2))
+    #[cfg(not(target_os = "linux"))]
+    let kind = Type::STREAM;
+    let socket = Socket::new(Domain::for_address(address), kind, Some(Protocol::TCP))?;
+    #[cfg(not(target_os = "linux"))]
     socket.set_nonblocking(true)?;
     options.apply(&SockRef::from(&socket))?;
     match socket.connect(&address.into()) {

@@ -18,15 +18,17 @@ pub(crate) struct Buffer {
     /// Where pipes are to be had, if bytes may be spliced.
     pipes: Option<Pipes>,
     pipe: Option<Lent>,
-    /// So many large reads in a row.
+    /// So many large reads since the last small one.
     streak: u8,
     /// So many make the direction bulk.
     proof: u8,
 }
 
-/// A read of so many bytes counts as large. For less, splice(2) saves little.
+/// A read of so many bytes counts as large: copying them costs more than splice(2) does.
 const LARGE: usize = 32 * 1024;
-/// So many large reads in a row let pipes be used.
+/// A read of less counts as small. In between lies what changes nothing.
+const SMALL: usize = 8 * 1024;
+/// So many large reads with no small one between them let pipes be used.
 const PROOF: u8 = 4;
 
 impl Buffer {
@@ -123,7 +125,11 @@ impl Buffer {
     }
 
     fn note_read(&mut self, n: usize) {
-        self.streak = if n >= LARGE { self.streak.saturating_add(1) } else { 0 };
+        match n {
+            LARGE.. => self.streak = self.streak.saturating_add(1),
+            SMALL.. => {}
+            _ => self.streak = 0,
+        }
     }
 }
 

@@ -13,8 +13,8 @@ const PER_SESSION: u64 = 2;
 const PER_PIPE: u64 = 2;
 
 /// The most pipes there are. A direction has one only while bytes wait in it or pass, so that a few serve
-/// many sessions; and with the usual buffers so many are within what any user may have (pipe(7)).
-const MOST_PIPES: u64 = 128;
+/// many sessions; and so many, of 1 MiB each, any user may have (pipe(7), `pipe-user-pages-soft`).
+const MOST_PIPES: u64 = 64;
 
 /// What the limit on descriptors allows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -51,8 +51,9 @@ struct Shared {
 }
 
 impl Pipes {
-    /// A store of at most `most` pipes, which are given room for `capacity` bytes each if the system
-    /// allows that (pipe(7), `/proc/sys/fs/pipe-user-pages-soft`). None is made yet.
+    /// A store of at most `most` pipes with room for `capacity` bytes each. None is made yet, and none will
+    /// be that the system does not give so much room (pipe(7), `/proc/sys/fs/pipe-max-size` and
+    /// `pipe-user-pages-soft`).
     #[must_use]
     pub fn new(capacity: usize, most: usize) -> Self {
         Self { shared: Rc::new(Shared { capacity, most, lent: Cell::new(0), spare: RefCell::default() }) }
@@ -187,8 +188,8 @@ mod sys {
 
     pub(super) fn pipe(capacity: usize) -> io::Result<(OwnedFd, OwnedFd)> {
         let (exit, entry) = pipe_with(PipeFlags::NONBLOCK | PipeFlags::CLOEXEC)?;
-        // Beyond what the user may have, a pipe keeps its usual size, and less moves at a time.
-        let _ = fcntl_setpipe_size(&entry, capacity);
+        // Beyond what the user may have, pipes are so small that copying is better.
+        fcntl_setpipe_size(&entry, capacity)?;
         Ok((exit, entry))
     }
 

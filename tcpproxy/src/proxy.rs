@@ -88,6 +88,10 @@ struct StopOnSignal {
     signals: Signals,
 }
 
+/// Bytes that fit into a pipe: the most that any user may ask for (pipe(7), `pipe-max-size`). The fewer
+/// wake-ups for the same bytes, the less they cost.
+const PIPE_SIZE: usize = 1 << 20;
+
 impl Proxy {
     /// Looks up the server's name, and listens.
     ///
@@ -139,7 +143,10 @@ impl Proxy {
             stop: Cell::default(),
             somebody_waits: Cell::default(),
             pool: Pool::new(config.buffer_size, places.saturating_mul(2)),
-            pipes: Pipes::new(config.buffer_size, pipes),
+            pipes: Pipes::new(
+                if config.splice == Splice::Always { config.buffer_size } else { PIPE_SIZE },
+                pipes,
+            ),
             handle: event_loop.handle(),
             statistics: Cell::default(),
             idle_since: Cell::new(now),
