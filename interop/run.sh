@@ -14,7 +14,7 @@ LOGS=$(cd "$LOGS" && pwd)
 export SCREENSHOTS=${SCREENSHOTS:-$LOGS/screenshots}
 
 scripts=("$@")
-((${#scripts[@]} > 0)) || scripts=(curl telnet browser bulk redis postgres git rsync iperf3 webproxy)
+((${#scripts[@]} > 0)) || scripts=(curl telnet browser bulk redis postgres git rsync iperf3 webproxy proxy-protocol)
 
 failed=0
 running=
@@ -28,10 +28,10 @@ for name in "${scripts[@]}"; do
   status=0
   wait "$running" || status=$?
   if ((status == 0)); then
-    printf '%-9s ok      %4d s\n' "$name" $((SECONDS - start))
+    printf '%-14s ok      %4d s\n' "$name" $((SECONDS - start))
   else
     ((status != 124)) || echo "run.sh: stopped after ${LIMIT:-1800} seconds" >>"$log"
-    printf '%-9s FAILED  %4d s  %s\n' "$name" $((SECONDS - start)) "$log"
+    printf '%-14s FAILED  %4d s  %s\n' "$name" $((SECONDS - start)) "$log"
     failed=$((failed + 1))
   fi
 done

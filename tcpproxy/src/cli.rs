@@ -8,7 +8,7 @@ use bytesize::ByteSize;
 use clap::error::ErrorKind;
 use clap::{ArgAction, CommandFactory, Parser, ValueEnum};
 
-use crate::{Config, Splice};
+use crate::{Config, ProxyProtocol, Splice};
 
 /// A command line that was understood.
 #[derive(Debug)]
@@ -140,6 +140,11 @@ struct Arguments {
     #[arg(long, value_name = "DURATION", value_parser = duration)]
     exit_on_idle: Option<Duration>,
 
+    /// Tell the server who the client is, by a header of the PROXY protocol before the client's first byte
+    /// [default: off]
+    #[arg(long, value_name = "VERSION", value_enum)]
+    proxy_protocol: Option<ProxyProtocol>,
+
     /// How the log on the standard error looks
     #[arg(long, value_name = "FORMAT", value_enum, default_value_t = LogFormat::Text)]
     log_format: LogFormat,
@@ -202,6 +207,7 @@ pub fn parse(words: impl IntoIterator<Item = OsString>) -> Result<Invocation, Re
             keepalive: unless_off(arguments.keepalive),
             drain_timeout: arguments.drain_timeout,
             exit_on_idle: arguments.exit_on_idle,
+            proxy_protocol: arguments.proxy_protocol,
             ..defaults
         },
     })
@@ -329,6 +335,7 @@ mod tests {
         assert_eq!(config(&["--keepalive", "0s"]).keepalive, None);
         assert_eq!(config(&["--half-close-timeout", "0s"]).half_close_timeout, None);
         assert_eq!(config(&["--yield-idle", "200ms"]).yield_idle, Some(Duration::from_millis(200)));
+        assert_eq!(config(&["--proxy-protocol", "v2"]).proxy_protocol, Some(ProxyProtocol::V2));
         assert_eq!(config(&["--bind", "::1"]).bind, Some("::1".parse().unwrap()));
     }
 
@@ -359,6 +366,7 @@ mod tests {
             (&["host", "80", "8000", "--idle-timeout", "5"], "unit"),
             (&["host", "80", "8000", "--idle-timeout", "0s"], "longer than 0"),
             (&["host", "80", "8000", "--connect-timeout", "9999y"], "at most a year"),
+            (&["host", "80", "8000", "--proxy-protocol", "v3"], "'v3' for '--proxy-protocol"),
             (&["host", "80", "8000", "-q", "-v"], "cannot be used with"),
             (&["", "80", "8000"], "remote_host"),
         ] {

@@ -3,6 +3,8 @@
 use std::net::IpAddr;
 use std::time::Duration;
 
+use clap::ValueEnum;
+
 /// What a [`Proxy`](crate::Proxy) is to do, in the types of the domain. The command line is one way to
 /// make it.
 #[derive(Clone, Debug)]
@@ -37,6 +39,8 @@ pub struct Config {
     /// How long a side may go on taking what is left for it, without taking anything, once the other
     /// side has failed. It may be slow, but it must not keep its place for ever.
     pub linger_timeout: Duration,
+    /// Whether and how servers are told who the client is, before its first byte.
+    pub proxy_protocol: Option<ProxyProtocol>,
     /// How long sessions may go on after the proxy was asked to stop.
     pub drain_timeout: Duration,
     /// Stop when no client has come and none has been served for so long.
@@ -53,6 +57,15 @@ pub enum Splice {
     Never,
     /// From the first byte on: for tests.
     Always,
+}
+
+/// A version of the PROXY protocol.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum ProxyProtocol {
+    /// One line of text.
+    V1,
+    /// Binary.
+    V2,
 }
 
 impl Config {
@@ -74,6 +87,7 @@ impl Config {
             half_close_timeout: Some(Duration::from_secs(3600)),
             keepalive: Some(Duration::from_secs(60)),
             linger_timeout: Duration::from_secs(30),
+            proxy_protocol: None,
             drain_timeout: Duration::from_secs(30),
             exit_on_idle: None,
         }

@@ -60,6 +60,7 @@
 //! # Ok(()) }
 //! ```
 
+mod approach;
 mod buffer;
 pub mod cli;
 mod config;
@@ -70,11 +71,12 @@ mod farewell;
 pub mod log;
 pub mod pipe;
 mod proxy;
+mod proxy_protocol;
 mod reception;
 pub mod relay;
 mod session;
 pub mod tunnel;
 pub mod wire;
 
-pub use config::{Config, Splice};
+pub use config::{Config, ProxyProtocol, Splice};
 pub use proxy::{Proxy, StartError, Statistics};

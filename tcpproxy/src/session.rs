@@ -6,14 +6,13 @@ use std::net::SocketAddr;
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
-use eventloop::{
-    Connect, ConnectError, Connected, Connector, Intents, Place, Progress, Ready, SocketOptions, Stream,
-};
+use eventloop::{Connected, Intents, Place, Progress, Ready, Stream};
 use tracing::info;
 
-use crate::destination::{Directions, Inquiry};
+use crate::approach::{Approach, Arrival};
 use crate::ending::{By, Ending, How, Phase};
 use crate::proxy::Shared;
+use crate::proxy_protocol::{HeaderSender, Sent};
 use crate::tunnel::{Peer, Tunnel};
 
 /// A client that is being served.
@@ -41,19 +40,21 @@ pub(crate) struct Client {
     pub(crate) _place: Place,
 }
 
+/// How far the way to the server is.
 enum Server {
-    Resolving(Box<Inquiry>),
-    Connecting(Box<Connector>),
-    Connected(Stream, SocketAddr),
+    Approached(Box<Approach>),
+    Reached {
+        stream: Stream,
+        address: SocketAddr,
+        /// What goes out before anything else.
+        header: Option<Box<HeaderSender>>,
+    },
 }
 
 impl Session {
     /// Begins to serve a client. The connection to the server is started in the first step.
     pub(crate) fn new(shared: Rc<Shared>, client: Client, now: Instant) -> Self {
-        let server = match shared.destination.borrow_mut().directions(now) {
-            Directions::Known(addresses) => Server::connecting(&shared, &addresses, now),
-            Directions::Ask(inquiry) => Server::Resolving(Box::new(inquiry)),
-        };
+        let server = Server::Approached(Box::new(Approach::new(&shared, now)));
         shared.session_began();
         let tunnel = shared.tunnel();
         Self { shared, client, server, tunnel, began: now, connected: None, active: now, ending: None }
@@ -65,39 +66,58 @@ impl Session {
         if self.shared.stop.get().is_some_and(|stop| stop.is_due(now)) {
             return self.cut(By::Proxy, How::Stopped);
         }
-        if !matches!(self.server, Server::Connected(..)) && !self.establish(ready) {
+        if self.server.stream().is_none() && !self.establish(ready) {
             return true;
         }
         self.carry(ready);
         if self.server.stream().is_none() && self.tunnel.has_lost(Peer::Client) {
-            return true; // whoever it was for has gone: dropping the attempt cancels it
+            self.server.give_up(); // whoever it was for has gone
+            return true;
         }
         self.tunnel.is_over() || self.check_time(now)
     }
 
     /// Gets on with reaching the server; `false` if that has failed for good.
     fn establish(&mut self, ready: &Ready<'_>) -> bool {
-        let now = ready.now();
-        if let Server::Resolving(inquiry) = &mut self.server {
-            let Some(answer) = inquiry.lookup.advance(ready) else { return true };
-            let addresses = self.shared.destination.borrow_mut().learn(answer, now);
-            self.server = Server::connecting(&self.shared, &addresses, now);
-        }
-        let Server::Connecting(connector) = &mut self.server else { return true };
-        match connector.advance(ready) {
-            Connect::Pending => {}
-            Connect::Connected(Connected { stream, address, reset }) => {
-                self.server = Server::Connected(stream, address);
-                self.connected = Some(Instant::now());
-                self.active = now;
-                if let Some(error) = reset {
-                    self.decide_by(Peer::Server, &error);
-                    self.tunnel.lose(Peer::Server);
-                }
+        if let Server::Approached(approach) = &mut self.server {
+            match approach.advance(&self.shared, ready) {
+                Arrival::Pending => return true,
+                Arrival::Failed(how, why) => return !self.cut_because(By::Server, how, Some(why)),
+                Arrival::Reached(server) => self.arrive(server, ready.now()),
             }
-            Connect::Failed(error) => {
-                self.shared.destination.borrow_mut().doubt(now);
-                return !self.cut_because(By::Server, how_it_failed(&error), Some(error.to_string()));
+        }
+        self.introduce(ready)
+    }
+
+    /// There is a connection to the server.
+    fn arrive(&mut self, Connected { stream, address, reset }: Connected, now: Instant) {
+        let config = &self.shared.config;
+        let header = config.proxy_protocol.filter(|_| reset.is_none()).map(|version| {
+            let until = now + config.connect_timeout;
+            Box::new(HeaderSender::new(version, self.client.address, self.client.destination(), until))
+        });
+        self.server = Server::Reached { stream, address, header };
+        self.connected = Some(Instant::now());
+        self.active = now;
+        if let Some(error) = reset {
+            self.lose_server(&error);
+        }
+    }
+
+    /// Gets on with telling the server who the client is; `false` if it does not want to know.
+    fn introduce(&mut self, ready: &Ready<'_>) -> bool {
+        let Server::Reached { stream, header, .. } = &mut self.server else { return true };
+        let Some(sender) = header else { return true };
+        match sender.advance(stream, ready) {
+            Sent::Partly => {}
+            Sent::Whole => *header = None,
+            Sent::Failed(error) => {
+                *header = None;
+                self.lose_server(&error);
+            }
+            Sent::Late => {
+                let why = Some("it does not take the PROXY header".to_owned());
+                return !self.cut_because(By::Server, How::Unanswered, why);
             }
         }
         true
@@ -162,8 +182,15 @@ impl Session {
 
     fn cut_because(&mut self, by: By, how: How, detail: Option<String>) -> bool {
         self.decide(by, how, detail);
+        self.server.give_up();
         self.tunnel.cut(&self.client.stream, self.server.stream());
         true
+    }
+
+    /// The connection to the server has failed before the tunnel had it.
+    fn lose_server(&mut self, error: &io::Error) {
+        self.decide_by(Peer::Server, error);
+        self.tunnel.lose(Peer::Server);
     }
 
     /// A connection has failed.
@@ -181,10 +208,10 @@ impl Session {
         if self.ending.as_ref().is_some_and(|(ending, _)| ending.how != How::Fin) {
             return;
         }
-        let phase = match &self.server {
-            Server::Resolving(_) | Server::Connecting(_) => Phase::Connect,
-            Server::Connected(..) if self.ending.is_some() => Phase::Drain,
-            Server::Connected(..) => Phase::Data,
+        let phase = match self.server.stream() {
+            None => Phase::Connect,
+            Some(_) if self.ending.is_some() => Phase::Drain,
+            Some(_) => Phase::Data,
         };
         self.ending = Some((Ending { by, phase, how }, detail));
     }
@@ -196,8 +223,8 @@ impl Session {
             .take()
             .unwrap_or((Ending { by: By::Proxy, phase: Phase::Data, how: How::Error }, None));
         let server = match &self.server {
-            Server::Connected(_, address) => Some(*address),
-            _ => None,
+            Server::Reached { address, .. } => Some(*address),
+            Server::Approached(_) => None,
         };
         let now = Instant::now();
         info!(
@@ -222,9 +249,9 @@ impl eventloop::Session for Session {
             want.deadline(stop.at());
         }
         match &self.server {
-            Server::Resolving(inquiry) => inquiry.lookup.intents(want),
-            Server::Connecting(connector) => connector.intents(want),
-            Server::Connected(..) => {}
+            Server::Approached(approach) => approach.intents(want),
+            Server::Reached { stream, header: Some(header), .. } => header.intents(stream, want),
+            Server::Reached { .. } => {}
         }
         self.tunnel.intents(&self.client.stream, self.server.stream(), want);
         if let Some((at, _)) = self.time_limit() {
@@ -252,24 +279,29 @@ impl Drop for Session {
     }
 }
 
-impl Server {
-    fn connecting(shared: &Shared, addresses: &[SocketAddr], now: Instant) -> Self {
-        let options = SocketOptions { keepalive: shared.config.keepalive };
-        Self::Connecting(Box::new(Connector::new(addresses, shared.config.connect_timeout, options, now)))
-    }
-
-    /// The connection, once there is one.
-    fn stream(&self) -> Option<&Stream> {
-        match self {
-            Self::Connected(stream, _) => Some(stream),
-            Self::Resolving(_) | Self::Connecting(_) => None,
-        }
+impl Client {
+    /// The address it has connected to; its own, which is of the same family, if it is gone already.
+    fn destination(&self) -> SocketAddr {
+        let local = self.stream.local_addr().unwrap_or(self.address);
+        SocketAddr::new(local.ip().to_canonical(), local.port())
     }
 }
 
-/// The last attempt speaks for all: it is the one that was given the most time.
-fn how_it_failed(error: &ConnectError) -> How {
-    error.attempts.last().map_or(How::Unreachable, |(_, error)| How::of_attempt(error))
+impl Server {
+    /// The connection, once bytes can be carried.
+    fn stream(&self) -> Option<&Stream> {
+        match self {
+            Self::Reached { stream, header: None, .. } => Some(stream),
+            _ => None,
+        }
+    }
+
+    /// A server that has got a part of a header is not to take that for all there is.
+    fn give_up(&self) {
+        if let Self::Reached { stream, header: Some(_), .. } = self {
+            let _ = stream.reset_on_close(); // whoever is gone already need not be told
+        }
+    }
 }
 
 /// Milliseconds, to the microsecond.

@@ -107,6 +107,7 @@ fn help_names_every_option_and_status() {
         "--drain-timeout",
         "--reuse-port",
         "--exit-on-idle",
+        "--proxy-protocol",
         "--log-format",
         "--quiet",
         "--verbose",
