@@ -10,12 +10,14 @@
 //! | [`scripted`] | in-memory readers and writers that are short, blocked, interrupted or failing |
 //! | [`peer`] | real sockets that send in bits, stall, half-close and reset as told, and report what they saw |
 //! | [`scenario`] | random sessions of two such peers through a proxy, judged by what it promises |
+//! | [`conform`] | the suite that scores any proxy, case by case |
 //! | [`proxy`] | a proxy of any make as a process: started on a free port, watched from outside, stopped at the end |
 //! | [`procfs`] | what the kernel tells about connections and processes |
 //! | [`descriptors`] | a process without a free file descriptor |
 //! | [`watchdog`] | a deadline around a test, so that a hang fails and says where |
 //! | [`web`] | a web page with many pictures, for proxies to stand in front of |
 
+pub mod conform;
 pub mod descriptors;
 pub mod payload;
 pub mod peer;

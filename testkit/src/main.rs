@@ -1,15 +1,14 @@
-//! The `testkit` program: the peers of the test kit, for use from a shell.
+//! The `testkit` program: a suite that scores any TCP proxy, and the peers of the test kit for use from a shell.
+
+mod commands;
 
 use std::io::{self, Write};
-use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::process::ExitCode;
-use std::time::Duration;
 
-use clap::{Args, Parser, Subcommand, ValueEnum};
-use testkit::seed::Seed;
-use testkit::web;
+use clap::{Parser, Subcommand};
+use commands::{conform, list, origin};
 
-/// Peers to prove TCP programs with.
+/// Peers to prove TCP programs with, and a suite that scores any TCP proxy.
 #[derive(Debug, Parser)]
 #[command(version)]
 struct Cli {
@@ -19,64 +18,23 @@ struct Cli {
 
 #[derive(Debug, Subcommand)]
 enum Command {
+    /// Score a TCP proxy, case by case
+    Conform(conform::Arguments),
+    /// Explain the cases of the suite
+    List(list::Arguments),
     /// Serve a web page with many pictures, and large files at /large?bytes=N
-    Origin(OriginArgs),
-}
-
-#[derive(Debug, Args)]
-struct OriginArgs {
-    /// Where to listen
-    #[arg(long, value_name = "ADDR", default_value_t = IpAddr::V4(Ipv4Addr::LOCALHOST))]
-    bind: IpAddr,
-    /// The port; 0 is any free one
-    #[arg(long, default_value_t = 0)]
-    port: u16,
-    /// The version to speak: 1.0 closes after each answer, 1.1 keeps connections
-    #[arg(long, value_enum, default_value_t = Version::V1_1)]
-    http: Version,
-    /// What the pictures and the large files are made from
-    #[arg(long, value_name = "HEX", default_value_t = Seed::new(1))]
-    seed: Seed,
-    /// Let caches keep the answers for so many seconds
-    #[arg(long, value_name = "SECONDS")]
-    max_age: Option<u64>,
-}
-
-#[derive(Clone, Copy, Debug, ValueEnum)]
-enum Version {
-    #[value(name = "1.0")]
-    V1_0,
-    #[value(name = "1.1")]
-    V1_1,
+    Origin(origin::Arguments),
 }
 
 fn main() -> ExitCode {
     let result = match Cli::parse().command {
-        Command::Origin(args) => origin(&args),
+        Command::Conform(arguments) => conform::run(&arguments),
+        Command::List(arguments) => list::run(&arguments),
+        Command::Origin(arguments) => origin::run(&arguments).map(|()| ExitCode::SUCCESS),
     };
-    match result {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            // Nothing is left to do when stderr is closed too.
-            let _ = writeln!(io::stderr(), "testkit: {error}");
-            ExitCode::FAILURE
-        }
-    }
-}
-
-/// Prints where it listens as its first line, then serves until killed.
-fn origin(args: &OriginArgs) -> Result<(), String> {
-    let address = SocketAddr::new(args.bind, args.port);
-    let http = match args.http {
-        Version::V1_0 => web::Http::V1_0,
-        Version::V1_1 => web::Http::V1_1,
-    };
-    let mut origin = web::Origin::bind(address, http, args.seed)
-        .map_err(|error| format!("cannot listen on {address}: {error}"))?;
-    if let Some(seconds) = args.max_age {
-        origin = origin.cacheable_for(Duration::from_secs(seconds));
-    }
-    writeln!(io::stdout(), "listening on {}", origin.address())
-        .map_err(|error| format!("cannot say where it listens: {error}"))?;
-    origin.serve().map_err(|error| format!("cannot accept: {error}"))
+    result.unwrap_or_else(|error| {
+        // Nothing is left to do when stderr is closed too.
+        let _ = writeln!(io::stderr(), "testkit: {error}");
+        ExitCode::from(commands::TROUBLE)
+    })
 }

@@ -16,7 +16,7 @@ impl Status {
         *self.0.lock().unwrap_or_else(PoisonError::into_inner) = doing.into();
     }
 
-    fn get(&self) -> String {
+    pub(crate) fn get(&self) -> String {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 }

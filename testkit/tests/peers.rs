@@ -31,7 +31,12 @@ fn both_directions_at_once_in_random_bits() {
     let both = |bytes| {
         Script::new([Step::Send(bytes, pace.clone()), Step::Fin]).beside([Step::ReceiveAll(pace.clone())])
     };
-    let tiny = SocketOptions { receive_buffer: Some(2048), send_buffer: Some(1), no_delay: true };
+    let tiny = SocketOptions {
+        receive_buffer: Some(2048),
+        send_buffer: Some(1),
+        no_delay: true,
+        ..SocketOptions::default()
+    };
     for options in [SocketOptions::default(), tiny] {
         let (client, server) = meet(both(300_000), both(200_000), options);
         assert_eq!(server.verify(300_000), Ok(()), "{server:?}");
@@ -128,6 +133,26 @@ fn an_urgent_byte_arrives_beside_the_others() {
     let (client, server) = meet_plainly(client, [Step::ReceiveAll(Pace::FAST)]);
     assert_eq!(client.sent, 24);
     assert_eq!(server.mismatch, Some(Mismatch::Skipped { at: 3, bytes: 1 }));
+}
+
+#[test]
+fn an_urgent_byte_arrives_in_its_place_if_the_receiver_wants_that() {
+    let options = SocketOptions { urgent_inline: true, ..SocketOptions::default() };
+    let script = |steps: &[Step]| Script::new(steps);
+    let client = [Step::Send(3, Pace::FAST), Step::Urgent, Step::Send(20, Pace::FAST), Step::Fin];
+    let (_, server) = meet(script(&client), script(&[Step::ReceiveAll(Pace::FAST)]), options);
+    assert_eq!(server.verify(24), Ok(()));
+}
+
+#[test]
+fn filling_ends_when_nothing_more_is_taken_and_a_peer_opens_a_gate_for_another() {
+    let (full, _opener) = gate().unwrap();
+    let small = SocketOptions { receive_buffer: Some(4096), ..SocketOptions::default() };
+    let client = [Step::Fill(Duration::from_millis(20)), Step::Open(full.clone()), Step::Fin];
+    let server = [Step::Await(full), Step::ReceiveAll(Pace::FAST)];
+    let (client, server) = meet(Script::new(client), Script::new(server), small);
+    assert!(client.sent > 4096, "{client:?}");
+    assert_eq!(server.verify(client.sent), Ok(()));
 }
 
 #[test]

@@ -7,7 +7,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use testkit::procfs::TcpState;
-use testkit::proxy::{Proxy, Recipe, free_port};
+use testkit::proxy::{Proxy, Recipe, Setting, free_port};
 
 const PROGRAM: &str = env!("CARGO_BIN_EXE_testkit");
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -108,4 +108,14 @@ fn a_proxy_that_ends_instead_of_listening_says_why() {
     let recipe = Recipe::new(["sh", "-c", "echo {host}:{port}:{listen}: no such host >&2; exit 3"]).unwrap();
     let error = recipe.start("nowhere", 1).unwrap_err().to_string();
     assert!(error.contains("exit status: 3") && error.contains("no such host"), "{error}");
+}
+
+#[test]
+fn a_recipe_says_what_can_be_asked_of_a_proxy_and_what_is_usual() {
+    let words = ["sh", "-c", "echo {half_close:3600}s {host} {port} {listen} {half_close:60}m; exit 1"];
+    let recipe = Recipe::new(words).unwrap();
+    assert!(recipe.takes(Setting::HalfClose) && !recipe.takes(Setting::Connect));
+    let said = |recipe: &Recipe| recipe.start_on("h", 1, 2).unwrap_err().to_string();
+    assert!(said(&recipe).contains("3600s h 1 2 60m"));
+    assert!(said(&recipe.with(Setting::HalfClose, "7")).contains("7s h 1 2 7m"));
 }

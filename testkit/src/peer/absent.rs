@@ -17,7 +17,16 @@ impl Refusing {
     ///
     /// Those of bind(2).
     pub fn new() -> io::Result<Self> {
-        let (bound, address) = bound_socket()?;
+        Self::at(SocketAddr::from(([127, 0, 0, 1], 0)))
+    }
+
+    /// The same at this address; port 0 is any free one.
+    ///
+    /// # Errors
+    ///
+    /// Those of bind(2).
+    pub fn at(address: SocketAddr) -> io::Result<Self> {
+        let (bound, address) = bound_socket(address)?;
         Ok(Self { address, _bound: bound })
     }
 
@@ -42,7 +51,16 @@ impl BlackHole {
     ///
     /// Those of bind(2), listen(2) and connect(2).
     pub fn new() -> io::Result<Self> {
-        let (listener, address) = bound_socket()?;
+        Self::at(SocketAddr::from(([127, 0, 0, 1], 0)))
+    }
+
+    /// The same at this address; port 0 is any free one.
+    ///
+    /// # Errors
+    ///
+    /// Those of bind(2), listen(2) and connect(2).
+    pub fn at(address: SocketAddr) -> io::Result<Self> {
+        let (listener, address) = bound_socket(address)?;
         // With a backlog of 0 one connection is let in, see `sk_acceptq_is_full` in the kernel.
         listener.listen(0)?;
         let waiting = TcpStream::connect(address)?;
@@ -67,9 +85,11 @@ impl BlackHole {
     }
 }
 
-fn bound_socket() -> io::Result<(Socket, SocketAddr)> {
-    let socket = Socket::new(Domain::IPV4, Type::STREAM, None)?;
-    socket.bind(&SocketAddr::from(([127, 0, 0, 1], 0)).into())?;
+fn bound_socket(address: SocketAddr) -> io::Result<(Socket, SocketAddr)> {
+    let socket = Socket::new(Domain::for_address(address), Type::STREAM, None)?;
+    // As a server does, so that connections that have ended there are no obstacle; nobody had a port that is free.
+    socket.set_reuse_address(address.port() != 0)?;
+    socket.bind(&address.into())?;
     let address = socket.local_addr()?.as_socket().expect("a socket bound to an IP address has one");
     Ok((socket, address))
 }

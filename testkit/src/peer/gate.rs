@@ -1,25 +1,56 @@
 use std::io;
+use std::net::Shutdown;
+use std::os::fd::AsFd;
 use std::os::unix::net::UnixStream;
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
-/// Something a peer waits at until a test opens it: [`Step::Await`](super::Step::Await).
+use rustix::event::{PollFd, PollFlags};
+
+use crate::peer::link::wait;
+
+/// Something a peer waits at, [`Step::Await`](super::Step::Await), until a test or another peer opens it.
 ///
 /// Made by [`gate`]. Clones are the same gate.
 #[derive(Clone, Debug)]
 pub struct Gate {
-    /// Readable, with an end of file, once the opener is gone.
-    pub(super) opened: Arc<UnixStream>,
+    /// Readable, with an end of file, once the gate is open.
+    opened: Arc<UnixStream>,
+    end: Arc<UnixStream>,
+}
+
+impl Gate {
+    /// Lets everybody through, for good.
+    pub fn open(&self) {
+        // Fails if it is open already.
+        let _ = self.end.shutdown(Shutdown::Both);
+    }
+
+    /// Waits until it is open, and returns whether it was within `patience`.
+    pub fn wait(&self, patience: Duration) -> bool {
+        wait(&mut [self.poll_fd()], Instant::now() + patience).is_some()
+    }
+
+    pub(super) fn poll_fd(&self) -> PollFd<'_> {
+        PollFd::from_borrowed_fd(self.opened.as_fd(), PollFlags::IN)
+    }
 }
 
 /// Opens its [`Gate`] for good, when asked to or when dropped: a test that fails leaves nobody waiting.
 #[derive(Debug)]
 pub struct Opener {
-    _end: UnixStream,
+    gate: Gate,
 }
 
 impl Opener {
     /// Lets everybody through.
     pub fn open(self) {}
+}
+
+impl Drop for Opener {
+    fn drop(&mut self) {
+        self.gate.open();
+    }
 }
 
 /// A closed gate and what opens it.
@@ -29,5 +60,6 @@ impl Opener {
 /// When there is no descriptor left.
 pub fn gate() -> io::Result<(Gate, Opener)> {
     let (opened, end) = UnixStream::pair()?;
-    Ok((Gate { opened: Arc::new(opened) }, Opener { _end: end }))
+    let gate = Gate { opened: Arc::new(opened), end: Arc::new(end) };
+    Ok((gate.clone(), Opener { gate }))
 }

@@ -25,6 +25,8 @@ pub struct SocketOptions {
     pub send_buffer: Option<usize>,
     /// Whether small writes leave at once: `TCP_NODELAY`.
     pub no_delay: bool,
+    /// Whether an urgent byte is received in its place among the others: `SO_OOBINLINE`.
+    pub urgent_inline: bool,
 }
 
 impl SocketOptions {
@@ -37,6 +39,7 @@ impl SocketOptions {
             socket.set_send_buffer_size(bytes)?;
         }
         socket.set_tcp_nodelay(self.no_delay)?;
+        socket.set_out_of_band_inline(self.urgent_inline)?;
         Ok(socket)
     }
 }
@@ -137,6 +140,41 @@ impl Link {
         }
     }
 
+    /// Sends all of `bytes`, waiting each time for room at most `patience`.
+    ///
+    /// # Errors
+    ///
+    /// Those of send(2); `TimedOut` when there was no room.
+    pub fn send_all(&self, mut bytes: &[u8], patience: Duration) -> io::Result<()> {
+        while !bytes.is_empty() {
+            match self.send(bytes, patience) {
+                Ok(count) => bytes = &bytes[count..],
+                Err(Stop::Failed(error)) => return Err(error.into()),
+                Err(Stop::Late | Stop::Over) => return Err(ErrorKind::TimedOut.into()),
+            }
+        }
+        Ok(())
+    }
+
+    /// The next `len` bytes, waiting for each at most `patience`.
+    ///
+    /// # Errors
+    ///
+    /// Those of recv(2); `UnexpectedEof` when the stream ends before, `TimedOut` when nothing came.
+    pub fn receive_exactly(&self, len: usize, patience: Duration) -> io::Result<Vec<u8>> {
+        let mut bytes = vec![0; len];
+        let mut filled = 0;
+        while filled < len {
+            match self.receive(&mut bytes[filled..], patience) {
+                Ok(0) => return Err(ErrorKind::UnexpectedEof.into()),
+                Ok(count) => filled += count,
+                Err(Stop::Failed(error)) => return Err(error.into()),
+                Err(Stop::Late | Stop::Over) => return Err(ErrorKind::TimedOut.into()),
+            }
+        }
+        Ok(bytes)
+    }
+
     /// Runs a script to its end, then closes the connection.
     pub fn run(self, script: &Script) -> Report {
         script.run(self)
@@ -192,8 +230,7 @@ impl Link {
 
     /// Waits until the gate is open.
     pub(super) fn pass(&self, gate: &Gate, patience: Duration) -> Result<(), Stop> {
-        let opened = PollFd::from_borrowed_fd(gate.opened.as_fd(), PollFlags::IN);
-        match wait(&mut [self.over.poll_fd(), opened], Instant::now() + patience) {
+        match wait(&mut [self.over.poll_fd(), gate.poll_fd()], Instant::now() + patience) {
             Some((1, _)) => Ok(()),
             Some(_) => Err(Stop::Over),
             None => Err(Stop::Late),

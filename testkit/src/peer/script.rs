@@ -9,11 +9,17 @@ use crate::peer::link::Stop;
 use crate::peer::{Ending, Gate, Link, Pace, Report, Sending};
 use crate::seed::Seed;
 
+/// More than two kernels and a proxy of bounded memory hold between a sender and a receiver that does not read.
+const MOST_TO_FILL: u64 = 64 << 20;
+
 /// What a peer does next.
 #[derive(Clone, Debug)]
 pub enum Step {
     /// Send so many more bytes of the peer's payload.
     Send(u64, Pace),
+    /// Send until the other side has taken nothing for so long, which fills every buffer on the way; at most 64 MiB.
+    /// [`Report::sent`] tells how much it was.
+    Fill(Duration),
     /// Send one more byte of the payload as urgent (`MSG_OOB`).
     Urgent,
     /// Receive so many more bytes; the steps after this one are not run if the stream ends before.
@@ -29,6 +35,8 @@ pub enum Step {
     Acknowledged,
     /// Wait until a test opens the gate: stall, or hold the connection open.
     Await(Gate),
+    /// Open the gate, for whoever waits there.
+    Open(Gate),
     /// Do nothing for a while.
     Pause(Duration),
     /// Send a FIN (`shutdown`) and go on receiving.
@@ -172,6 +180,7 @@ impl Run<'_> {
         let patience = self.script.patience;
         match step {
             Step::Send(bytes, pace) => self.send(*bytes, pace, rng),
+            Step::Fill(quiet) => self.fill(*quiet),
             Step::Urgent => self.urgent(),
             Step::Receive(bytes, pace) => self.receive(Some(*bytes), pace, rng, |_| Ok(())),
             Step::ReceiveAll(pace) => self.receive(None, pace, rng, |_| Ok(())),
@@ -179,6 +188,10 @@ impl Run<'_> {
             Step::Readable => self.link.readable(patience),
             Step::Acknowledged => self.link.acknowledged(patience),
             Step::Await(gate) => self.link.pass(gate, patience),
+            Step::Open(gate) => {
+                gate.open();
+                Ok(())
+            }
             Step::Pause(pause) => self.link.pause(*pause),
             Step::Fin => self.finish(),
             Step::Reset => {
@@ -203,6 +216,20 @@ impl Run<'_> {
             self.send_bytes(chunk)?;
             left -= chunk.len() as u64;
             self.pause_after(chunk.len(), pace, rng)?;
+        }
+        Ok(())
+    }
+
+    fn fill(&self, quiet: Duration) -> Result<(), Stop> {
+        let mut buffer = vec![0; Pace::FAST.largest_chunk()];
+        let mut left = MOST_TO_FILL;
+        while left > 0 {
+            self.script.sends.fill(lock(&self.sent).0, &mut buffer);
+            match self.note_sent(self.link.send(&buffer, quiet)) {
+                Ok(count) => left = left.saturating_sub(count as u64),
+                Err(Stop::Late) => return Ok(()),
+                Err(stop) => return Err(stop),
+            }
         }
         Ok(())
     }

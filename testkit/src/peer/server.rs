@@ -43,8 +43,16 @@ impl Listener {
         socket.set_reuse_address(true)?;
         socket.bind(&address.into())?;
         socket.listen(BACKLOG)?;
-        socket.set_nonblocking(true)?;
-        let listener = TcpListener::from(socket);
+        Self::of(socket.into())
+    }
+
+    /// A socket that listens already.
+    ///
+    /// # Errors
+    ///
+    /// Those of fcntl(2) and getsockname(2).
+    pub fn of(listener: TcpListener) -> io::Result<Self> {
+        listener.set_nonblocking(true)?;
         let address = listener.local_addr()?;
         Ok(Self { listener, address })
     }

@@ -45,6 +45,13 @@ pub(super) fn kill(leader: u32) {
     running.remove(&leader);
 }
 
+/// The same from outside, for whoever cannot wait for the owner of the proxy; nothing happens if it has ended.
+pub(crate) fn kill_from_outside(leader: u32) {
+    if running().contains_key(&leader) {
+        kill_tree(leader);
+    }
+}
+
 fn kill_tree(leader: u32) {
     // Nothing new comes from a process that stands still. Without a list there are still the group's.
     signal(leader, Signal::STOP);

@@ -13,8 +13,9 @@ mod recipe;
 mod tree;
 
 pub use group::kill_all_and_exit;
+pub(crate) use group::kill_from_outside;
 pub use port::free_port;
-pub use recipe::Recipe;
+pub use recipe::{Recipe, Setting};
 
 use std::ffi::{OsStr, OsString};
 use std::io;

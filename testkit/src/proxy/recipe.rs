@@ -1,6 +1,7 @@
 use std::fmt::Write as _;
 use std::fs;
 use std::io;
+use std::ops::Range;
 use std::path::Path;
 
 use crate::proxy::{Proxy, free_port};
@@ -10,9 +11,13 @@ const ATTEMPTS: usize = 3;
 
 /// How to start a proxy of any make: a command line, and maybe a configuration file.
 ///
-/// In the words of the command and in the configuration, `{host}` and `{port}` stand for the server to forward to,
-/// `{listen}` for the port to listen on, `{dir}` for a directory of its own that is removed at the end. In the command,
+/// In the words of the command and in the configuration, `{host}` and `{port}` stand for the server to forward to, and
+/// `{address}` for both, as `host:port` or `[host]:port`; `{listen}` for the port to listen on, `{dir}` for a directory of its own that is removed at the end. In the command,
 /// `{config}` is the path of the configuration file. There is no shell.
+///
+/// Some things can be asked of a proxy only if its recipe says where they go, and what is usual: `{half_close:3600}` is
+/// the time in seconds after which a silent half-closed session is ended, and 3600 unless a test asks for another one,
+/// see [`Setting`].
 ///
 /// The command must stay in the foreground; its outputs are read all the time.
 ///
@@ -65,6 +70,23 @@ impl Recipe {
         let command = command.ok_or_else(|| named("there is no line `# command: …`".to_owned()))?;
         let configuration = command.contains("{config}").then(|| text.clone());
         Self::checked(command.split_whitespace(), configuration).map_err(named)
+    }
+
+    /// Whether this can be asked of the proxy.
+    pub fn takes(&self, setting: Setting) -> bool {
+        let texts = self.words.iter().chain(&self.configuration);
+        texts.into_iter().any(|text| usual(text, setting).is_some())
+    }
+
+    /// The same proxy, asked for something else than usual.
+    #[must_use]
+    pub fn with(&self, setting: Setting, value: impl Into<String>) -> Self {
+        let value = value.into();
+        let set = |text: &String| settle(text, setting, Some(&value));
+        Self {
+            words: self.words.iter().map(set).collect(),
+            configuration: self.configuration.as_ref().map(set),
+        }
     }
 
     /// The command line, for people.
@@ -133,6 +155,7 @@ impl Recipe {
             return Err("the command says {config}, and there is no configuration".to_owned());
         }
         let everything = command + recipe.configuration.as_deref().unwrap_or_default();
+        let everything = everything.replace("{address}", "{host}{port}");
         let missing = ["{host}", "{port}", "{listen}"].iter().filter(|place| !everything.contains(**place));
         let missing = missing.fold(String::new(), |mut text, place| {
             let _ = write!(text, " {place}"); // writing to a string does not fail
@@ -152,9 +175,62 @@ struct Places<'a> {
 
 impl Places<'_> {
     fn fill(&self, text: &str) -> String {
-        text.replace("{host}", self.host)
+        let text =
+            Setting::ALL.into_iter().fold(text.to_owned(), |text, setting| settle(&text, setting, None));
+        let bracketed =
+            if self.host.contains(':') { format!("[{}]", self.host) } else { self.host.to_owned() };
+        text.replace("{address}", &format!("{bracketed}:{}", self.port))
+            .replace("{host}", self.host)
             .replace("{port}", &self.port.to_string())
             .replace("{listen}", &self.listen.to_string())
             .replace("{dir}", &self.directory.to_string_lossy())
     }
+}
+
+/// What can be asked of a proxy whose recipe says where it goes, as `{name:usual}`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Setting {
+    /// `{half_close:…}`: the seconds after which a silent session is ended of which one direction has ended.
+    HalfClose,
+    /// `{connect:…}`: the seconds that reaching the server may take.
+    Connect,
+    /// `{drain:…}`: the seconds that sessions may go on after SIGTERM.
+    Drain,
+    /// `{clients:…}`: how many clients are served at once.
+    Clients,
+    /// `{buffer:…}`: the bytes of a buffer.
+    Buffer,
+}
+
+impl Setting {
+    const ALL: [Self; 5] = [Self::HalfClose, Self::Connect, Self::Drain, Self::Clients, Self::Buffer];
+
+    /// How it is called in a recipe.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::HalfClose => "half_close",
+            Self::Connect => "connect",
+            Self::Drain => "drain",
+            Self::Clients => "clients",
+            Self::Buffer => "buffer",
+        }
+    }
+}
+
+/// Where the first `{name:usual}` of this setting is, and what is usual.
+fn usual(text: &str, setting: Setting) -> Option<(Range<usize>, &str)> {
+    let opening = format!("{{{}:", setting.name());
+    let start = text.find(&opening)?;
+    let value = text[start + opening.len()..].split_once('}')?.0;
+    Some((start..start + opening.len() + value.len() + 1, value))
+}
+
+/// Puts `value`, or what is usual, in all places of this setting.
+fn settle(text: &str, setting: Setting, value: Option<&str>) -> String {
+    let mut text = text.to_owned();
+    while let Some((place, usual)) = usual(&text, setting) {
+        let value = value.unwrap_or(usual).to_owned();
+        text.replace_range(place, &value);
+    }
+    text
 }

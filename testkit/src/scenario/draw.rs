@@ -71,6 +71,7 @@ fn side(bytes: u64, sent: u64, (expected, received): (u64, u64), rng: &mut ChaCh
             receive_buffer: rng.random::<bool>().then(|| rng.random_range(4096..=65_536)),
             send_buffer: rng.random::<bool>().then(|| rng.random_range(1..=65_536)),
             no_delay: rng.random(),
+            urgent_inline: false,
         },
     }
 }

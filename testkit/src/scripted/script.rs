@@ -99,8 +99,8 @@ mod tests {
 
     #[test]
     fn no_steps_leave_the_empty_script() {
-        assert_eq!(scripts::<u8>(&[], 3).collect::<Vec<_>>(), [vec![]]);
-        assert_eq!(scripts(&[1], 0).collect::<Vec<Vec<u8>>>(), [vec![]]);
+        assert_eq!(scripts::<u8>(&[], 3).collect::<Vec<_>>(), [Vec::<u8>::new()]);
+        assert_eq!(scripts(&[1], 0).collect::<Vec<Vec<u8>>>(), [Vec::<u8>::new()]);
     }
 
     proptest! {

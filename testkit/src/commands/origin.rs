@@ -1,0 +1,51 @@
+use std::io::{self, Write};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::time::Duration;
+
+use clap::{Args, ValueEnum};
+use testkit::seed::Seed;
+use testkit::web;
+
+#[derive(Debug, Args)]
+pub(crate) struct Arguments {
+    /// Where to listen
+    #[arg(long, value_name = "ADDR", default_value_t = IpAddr::V4(Ipv4Addr::LOCALHOST))]
+    bind: IpAddr,
+    /// The port; 0 is any free one
+    #[arg(long, default_value_t = 0)]
+    port: u16,
+    /// The version to speak: 1.0 closes after each answer, 1.1 keeps connections
+    #[arg(long, value_enum, default_value_t = Version::V1_1)]
+    http: Version,
+    /// What the pictures and the large files are made from
+    #[arg(long, value_name = "HEX", default_value_t = Seed::new(1))]
+    seed: Seed,
+    /// Let caches keep the answers for so many seconds
+    #[arg(long, value_name = "SECONDS")]
+    max_age: Option<u64>,
+}
+
+#[derive(Clone, Copy, Debug, ValueEnum)]
+pub(crate) enum Version {
+    #[value(name = "1.0")]
+    V1_0,
+    #[value(name = "1.1")]
+    V1_1,
+}
+
+/// Prints where it listens as its first line, then serves until killed.
+pub(crate) fn run(args: &Arguments) -> Result<(), String> {
+    let address = SocketAddr::new(args.bind, args.port);
+    let http = match args.http {
+        Version::V1_0 => web::Http::V1_0,
+        Version::V1_1 => web::Http::V1_1,
+    };
+    let mut origin = web::Origin::bind(address, http, args.seed)
+        .map_err(|error| format!("cannot listen on {address}: {error}"))?;
+    if let Some(seconds) = args.max_age {
+        origin = origin.cacheable_for(Duration::from_secs(seconds));
+    }
+    writeln!(io::stdout(), "listening on {}", origin.address())
+        .map_err(|error| format!("cannot say where it listens: {error}"))?;
+    origin.serve().map_err(|error| format!("cannot accept: {error}"))
+}

@@ -1,0 +1,124 @@
+use std::time::Duration;
+
+use crate::conform::{Trial, Verdict};
+
+/// One promise, and how to find out whether a proxy keeps it.
+#[derive(Clone, Copy, Debug)]
+pub struct Case {
+    pub(super) name: &'static str,
+    pub(super) expects: &'static str,
+    pub(super) why: &'static str,
+    pub(super) source: &'static str,
+    pub(super) needs: &'static [Need],
+    pub(super) deadline: Duration,
+    pub(super) alone: bool,
+    pub(super) run: fn(&Trial) -> Verdict,
+}
+
+/// What a case cannot do without. It is not applicable where that is missing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Need {
+    /// The proxy is a process of this machine, which the suite has started.
+    Process,
+    /// The proxy serves one client after another, and does not end with the first.
+    Sessions,
+    /// The proxy serves several clients at once.
+    Crowd,
+    /// The proxy serves one client at a time, and the others wait.
+    OneAtATime,
+}
+
+impl Need {
+    /// For people.
+    pub const fn description(self) -> &'static str {
+        match self {
+            Self::Process => "the process of the proxy",
+            Self::Sessions => "a proxy that serves one client after another",
+            Self::Crowd => "a proxy that serves several clients at once",
+            Self::OneAtATime => "a proxy that serves one client at a time",
+        }
+    }
+}
+
+/// How long a case may take in all, unless it says otherwise.
+const DEADLINE: Duration = Duration::from_secs(90);
+
+impl Case {
+    /// A case of this name, the promise in words joined by underscores.
+    pub(super) const fn new(name: &'static str, run: fn(&Trial) -> Verdict) -> Self {
+        Self { name, expects: "", why: "", source: "", needs: &[], deadline: DEADLINE, alone: false, run }
+    }
+
+    /// What a correct proxy brings about, as a line beside what was observed.
+    pub(super) const fn expects(mut self, expects: &'static str) -> Self {
+        self.expects = expects;
+        self
+    }
+
+    /// What the case does, and what breaks if the promise does.
+    pub(super) const fn why(mut self, why: &'static str) -> Self {
+        self.why = why;
+        self
+    }
+
+    /// The RFC, with its section, or the man page that says so.
+    pub(super) const fn source(mut self, source: &'static str) -> Self {
+        self.source = source;
+        self
+    }
+
+    /// What the case cannot do without.
+    pub(super) const fn needs(mut self, needs: &'static [Need]) -> Self {
+        self.needs = needs;
+        self
+    }
+
+    /// Another deadline for the whole case, in seconds.
+    #[expect(dead_code, reason = "most cases are short")]
+    pub(super) const fn deadline(mut self, seconds: u64) -> Self {
+        self.deadline = Duration::from_secs(seconds);
+        self
+    }
+
+    /// Not beside other cases: it compares times, or needs much of the machine.
+    pub(super) const fn alone(mut self) -> Self {
+        self.alone = true;
+        self
+    }
+
+    /// The promise in words joined by underscores.
+    pub const fn name(&self) -> &'static str {
+        self.name
+    }
+
+    /// What a correct proxy brings about.
+    pub const fn expectation(&self) -> &'static str {
+        self.expects
+    }
+
+    /// What the case does, and what breaks if the promise does.
+    pub const fn explanation(&self) -> &'static str {
+        self.why
+    }
+
+    /// The RFC, with its section, or the man page behind the promise.
+    pub const fn reference(&self) -> &'static str {
+        self.source
+    }
+
+    /// What the case cannot do without.
+    pub const fn requirements(&self) -> &'static [Need] {
+        self.needs
+    }
+}
+
+/// Cases that belong together.
+#[derive(Clone, Copy, Debug)]
+pub struct Topic {
+    /// A word.
+    pub name: &'static str,
+    /// What the cases have in common.
+    pub about: &'static str,
+    /// In the order in which they are shown.
+    pub cases: &'static [Case],
+}

@@ -1,0 +1,251 @@
+//! Every byte, in its place, both ways.
+
+use std::time::{Duration, Instant};
+
+use crate::conform::{Case, Stop, Trial, Verdict, broken, judge, trial::PATIENCE};
+use crate::peer::{Link, Pace, Script, SocketOptions, Step, gate};
+use crate::proxy::Setting;
+
+const STREAM: &str = "RFC 9293, section 3.8: a reliable, in-order byte stream";
+
+pub(super) const CASES: &[Case] = &[
+    Case::new("bytes_go_both_ways_at_once", both_ways_at_once)
+        .expects("every byte, both ways, then FIN")
+        .why("Both sides send megabytes and read at the same time. A proxy that serves the directions in turns is slow or stuck.")
+        .source("RFC 9293, section 3.1: connections are full duplex"),
+    Case::new("a_stalled_upload_does_not_stop_the_download", stalled_upload)
+        .expects("the download goes on while the server does not read, and the upload arrives later")
+        .why("The client fills every buffer towards a server that does not read, which then sends. A proxy that writes before it reads again is stuck.")
+        .source("RFC 9293, section 3.1: connections are full duplex"),
+    Case::new("a_stalled_download_does_not_stop_the_upload", stalled_download)
+        .expects("the upload goes on while the client does not read, and the download arrives later")
+        .why("The same the other way round.")
+        .source("RFC 9293, section 3.1: connections are full duplex"),
+    Case::new("writes_of_every_size_arrive", every_write_size)
+        .expects("every byte, both ways, then FIN")
+        .why("Writes of 1 byte to 4 MiB, around each power of two, one after another as fast as they go.")
+        .source(STREAM),
+    Case::new("messages_around_the_size_of_any_likely_buffer_arrive", around_buffer_sizes)
+        .expects("each message before the next is sent")
+        .why("Messages of one, two and three times a power of two, and a byte more and less, each acknowledged before the next: what just fills a buffer must not wait for more.")
+        .source(STREAM),
+    Case::new("bytes_keep_their_places_at_every_offset_of_a_small_buffer", small_buffer)
+        .expects("every byte, both ways, then FIN")
+        .why("A buffer of 4 KiB is filled and emptied in random pieces for thousands of times, so that it wraps everywhere.")
+        .source(STREAM),
+    Case::new("tiny_socket_buffers_lose_nothing", tiny_socket_buffers)
+        .expects("every byte, both ways, then FIN")
+        .why("Peers with the smallest socket buffers take a few bytes at a time: every write of the proxy is short.")
+        .source("write(2): fewer bytes than asked for may be written"),
+    Case::new("random_chunks_and_pauses_lose_nothing", random_chunks)
+        .expects("every byte, both ways, then FIN")
+        .why("Both sides send and read pieces of random size with random pauses.")
+        .source(STREAM),
+    Case::new("thousands_of_tiny_segments_wait_for_stalled_readers", tiny_segments)
+        .expects("every byte, both ways, then FIN")
+        .why("Both sides send a byte at a time, and read only when all has been sent.")
+        .source(STREAM),
+    Case::new("an_urgent_byte_arrives_among_the_others", urgent_byte)
+        .expects("every byte, both ways, the urgent one in its place, then FIN")
+        .why("A byte sent with MSG_OOB, mid-stream. Without SO_OOBINLINE a proxy never reads it, and the stream is a byte short; some stop there.")
+        .source("RFC 6093, section 4: urgent data is in the stream, and to be received inline"),
+    Case::new("a_banner_from_the_server_arrives_first", banner)
+        .expects("the banner, then a dialogue, then FIN")
+        .why("The server speaks first, as with SMTP or SSH, and the client waits for it.")
+        .source("RFC 5321, section 3.1: the server opens with a greeting"),
+    Case::new("a_dialogue_of_single_bytes_is_not_delayed", dialogue)
+        .expects("half of the exchanges take less than 20 ms more than ten times a direct exchange")
+        .why("Each side says two bytes one after the other, then the other side does. With Nagle's algorithm on, the second waits for the delayed acknowledgement of the first, 40 ms.")
+        .source("RFC 9293, section 3.7.4: an application can turn Nagle's algorithm off; tcp(7), TCP_NODELAY")
+        .alone(),
+];
+
+fn both_ways_at_once(trial: &Trial) -> Verdict {
+    let bytes = trial.scaled(8 << 20);
+    exchange(trial, bytes, SocketOptions::default(), &Pace::FAST, &Pace::FAST)
+}
+
+fn tiny_socket_buffers(trial: &Trial) -> Verdict {
+    let tiny = SocketOptions { receive_buffer: Some(4096), send_buffer: Some(1), ..SocketOptions::default() };
+    exchange(trial, trial.scaled(256 << 10), tiny, &Pace::FAST, &Pace::FAST)
+}
+
+fn random_chunks(trial: &Trial) -> Verdict {
+    let pace = Pace::chunks(1..=3000).pausing(50, Duration::from_millis(3));
+    exchange(trial, trial.scaled(1 << 20), SocketOptions::default(), &pace, &pace)
+}
+
+/// Both sides send so many bytes and receive those of the other side.
+fn exchange(trial: &Trial, bytes: u64, options: SocketOptions, sends: &Pace, receives: &Pace) -> Verdict {
+    let stand = trial.stand_with(options)?;
+    let script = || {
+        Script::new([Step::Send(bytes, sends.clone()), Step::Fin])
+            .beside([Step::ReceiveAll(receives.clone())])
+    };
+    let (client, server) = stand.session_with(options, script(), script())?;
+    judge::both_whole(&client, &server, (bytes, bytes))
+}
+
+fn stalled_upload(trial: &Trial) -> Verdict {
+    stalled_direction(trial, true)
+}
+
+fn stalled_download(trial: &Trial) -> Verdict {
+    stalled_direction(trial, false)
+}
+
+/// One side fills its direction, then the other direction has to carry a megabyte, then the first one goes on.
+fn stalled_direction(trial: &Trial, upload: bool) -> Verdict {
+    let small = judge::SMALL;
+    let stand = trial.stand_with(small)?;
+    let bytes = 1 << 20;
+    let (full, _full) = gate()?;
+    let (flowed, _flowed) = gate()?;
+    let filling = Script::new([Step::Fill(judge::QUIET), Step::Open(full.clone()), Step::Fin]).beside([
+        Step::Receive(bytes, Pace::FAST),
+        Step::Open(flowed.clone()),
+        Step::ReceiveAll(Pace::FAST),
+    ]);
+    let sleeping = Script::new([Step::Await(full), Step::Send(bytes, Pace::FAST), Step::Fin])
+        .beside([Step::Await(flowed), Step::ReceiveAll(Pace::FAST)]);
+    if upload {
+        let (client, server) = stand.session_with(small, filling, sleeping)?;
+        judge::both_whole(&client, &server, (client.sent, bytes))
+    } else {
+        let (client, server) = stand.session_with(small, sleeping, filling)?;
+        judge::both_whole(&client, &server, (bytes, server.sent))
+    }
+}
+
+fn every_write_size(trial: &Trial) -> Verdict {
+    let stand = trial.stand()?;
+    let around_powers = (2..=20).flat_map(|power: u32| [(1 << power) - 1, 1 << power, (1 << power) + 1]);
+    let sizes: Vec<usize> = [1, 2].into_iter().chain(around_powers).chain([4 << 20]).collect();
+    let bytes = sizes.iter().map(|size| *size as u64).sum();
+    let script = || {
+        let writes = sizes.iter().map(|size| Step::Send(*size as u64, Pace::chunks(*size..=*size)));
+        Script::new(writes.chain([Step::Fin]).collect::<Vec<_>>()).beside([Step::ReceiveAll(Pace::FAST)])
+    };
+    let (client, server) = stand.session(script(), script())?;
+    judge::both_whole(&client, &server, (bytes, bytes))
+}
+
+fn around_buffer_sizes(trial: &Trial) -> Verdict {
+    let stand = trial.stand()?;
+    let multiples = (9..=18).flat_map(|power| [1, 2, 3].map(|times: u64| times << power));
+    let sizes: Vec<u64> = multiples.flat_map(|size| [size - 1, size, size + 1]).collect();
+    let bytes = sizes.iter().sum();
+    let answers = sizes.len() as u64;
+    let (mut says, mut hears) = (Vec::new(), Vec::new());
+    for size in sizes {
+        says.extend([Step::Send(size, Pace::FAST), Step::Receive(1, Pace::FAST)]);
+        hears.extend([Step::Receive(size, Pace::FAST), Step::Send(1, Pace::FAST)]);
+    }
+    let end = [Step::Fin, Step::ReceiveAll(Pace::FAST)];
+    says.extend(end.clone());
+    hears.extend(end);
+    let (client, server) = stand.session(Script::new(says), Script::new(hears))?;
+    judge::both_whole(&client, &server, (bytes, answers))
+}
+
+fn small_buffer(trial: &Trial) -> Verdict {
+    let recipe = trial.recipe_with(Setting::Buffer, "4096")?;
+    let small = SocketOptions { receive_buffer: Some(4096), ..SocketOptions::default() };
+    let stand = trial.stand_of(&recipe, small)?;
+    let bytes = trial.scaled(4 << 20);
+    let pace = Pace::chunks(1..=8192);
+    let script =
+        || Script::new([Step::Send(bytes, pace.clone()), Step::Fin]).beside([Step::ReceiveAll(pace.clone())]);
+    let (client, server) = stand.session_with(small, script(), script())?;
+    judge::both_whole(&client, &server, (bytes, bytes))
+}
+
+fn tiny_segments(trial: &Trial) -> Verdict {
+    let options = SocketOptions { no_delay: true, ..SocketOptions::default() };
+    let stand = trial.stand_with(options)?;
+    let bytes = trial.scaled(5000);
+    let (client_sent, _client) = gate()?;
+    let (server_sent, _server) = gate()?;
+    let script = |own, other| {
+        Script::new([Step::Send(bytes, Pace::BYTE_AT_A_TIME), Step::Fin, Step::Open(own)])
+            .beside([Step::Await(other), Step::ReceiveAll(Pace::FAST)])
+    };
+    let client = script(client_sent.clone(), server_sent.clone());
+    let server = script(server_sent, client_sent);
+    let (client, server) = stand.session_with(options, client, server)?;
+    judge::both_whole(&client, &server, (bytes, bytes))
+}
+
+fn urgent_byte(trial: &Trial) -> Verdict {
+    let options = SocketOptions { urgent_inline: true, ..SocketOptions::default() };
+    let stand = trial.stand_with(options)?;
+    let steps = [Step::Send(1000, Pace::FAST), Step::Urgent, Step::Send(20_000, Pace::FAST), Step::Fin];
+    let script = || Script::new(steps.clone()).beside([Step::ReceiveAll(Pace::FAST)]);
+    let (client, server) = stand.session_with(options, script(), script())?;
+    judge::both_whole(&client, &server, (21_001, 21_001))
+}
+
+fn banner(trial: &Trial) -> Verdict {
+    let stand = trial.stand()?;
+    let client = [
+        Step::Receive(100, Pace::FAST),
+        Step::Send(10, Pace::FAST),
+        Step::Receive(1000, Pace::FAST),
+        Step::Fin,
+        Step::ReceiveAll(Pace::FAST),
+    ];
+    let server = [
+        Step::Send(100, Pace::FAST),
+        Step::Receive(10, Pace::FAST),
+        Step::Send(1000, Pace::FAST),
+        Step::ReceiveAll(Pace::FAST),
+    ];
+    let (client, server) = stand.session(Script::new(client), Script::new(server))?;
+    judge::both_whole(&client, &server, (10, 1100))
+}
+
+/// What an exchange may take longer than ten times a direct one: half of the shortest delay of an acknowledgement.
+const ADDED: Duration = Duration::from_millis(20);
+
+fn dialogue(trial: &Trial) -> Verdict {
+    let options = SocketOptions { no_delay: true, ..SocketOptions::default() };
+    let stand = trial.stand_with(options)?;
+    let proxied = (stand.connect(options)?, stand.accept()?);
+    let listener = crate::peer::Listener::bind(options)?;
+    let direct = (Link::connect(listener.address(), options, PATIENCE)?, listener.accept(PATIENCE)?);
+    // Acknowledgements are delayed only once the kernel has recognised a dialogue.
+    let (warm_up, rounds) = (20, 40);
+    let (mut through, mut without) = (Vec::new(), Vec::new());
+    for round in 0..warm_up + rounds {
+        let times = [&proxied, &direct].map(|(client, server)| {
+            let begin = Instant::now();
+            two_bytes(client, server).and_then(|()| two_bytes(server, client))?;
+            Ok::<_, Stop>(begin.elapsed())
+        });
+        let [proxied, direct] = times;
+        if round >= warm_up {
+            through.push(proxied?);
+            without.push(direct?);
+        }
+    }
+    let (through, without) = (median(through), median(without));
+    let observed = format!("{through:.1?} for half of the exchanges, {without:.1?} without the proxy");
+    if through <= without * 10 + ADDED { Ok(observed) } else { broken(observed) }
+}
+
+/// Sends a byte, and another one when the first has arrived.
+fn two_bytes(from: &Link, to: &Link) -> Result<(), Stop> {
+    for byte in [b"a", b"b"] {
+        let arrived = from.send_all(byte, PATIENCE).and_then(|()| to.receive_exactly(1, PATIENCE));
+        match arrived {
+            Ok(received) if received == byte => {}
+            other => return broken(format!("{byte:?} was sent, and this received: {other:?}")),
+        }
+    }
+    Ok(())
+}
+
+fn median(mut times: Vec<Duration>) -> Duration {
+    times.sort();
+    times[times.len() / 2]
+}

@@ -1,0 +1,72 @@
+//! Reports of peers in a line, and what is wrong with them.
+
+use std::time::Duration;
+
+use crate::conform::{Stop, broken};
+use crate::peer::{Ending, Report, Sending, SocketOptions};
+
+/// Socket buffers that are soon full, and large enough to go fast.
+pub(super) const SMALL: SocketOptions = SocketOptions {
+    receive_buffer: Some(32 << 10),
+    send_buffer: Some(32 << 10),
+    no_delay: false,
+    urgent_inline: false,
+};
+
+/// When nothing is taken for so long, every buffer on the way counts as full. If it was only the machine that was busy,
+/// the case asks for less than it could.
+pub(super) const QUIET: Duration = Duration::from_millis(300);
+
+/// `2097152 bytes, then FIN`.
+pub(super) fn told(report: &Report) -> String {
+    let bytes = match report.received {
+        1 => "1 byte".to_owned(),
+        count => format!("{count} bytes"),
+    };
+    let mut text = format!("{bytes}, then {}", ending(report.ending));
+    if let Some(mismatch) = &report.mismatch {
+        text = format!("{bytes} ({mismatch}), then {}", ending(report.ending));
+    }
+    if let Some(step) = &report.late {
+        text += &format!("; waited in vain at {step:?}");
+    }
+    if let Sending::Broken(error) = report.sending {
+        text += &format!("; its sending ended with {error:?} after {} bytes", report.sent);
+    }
+    text
+}
+
+/// The word of the field.
+pub(super) fn ending(ending: Ending) -> String {
+    match ending {
+        Ending::Open => "no end".to_owned(),
+        Ending::Eof => "FIN".to_owned(),
+        Ending::EofThenReset => "FIN and RST".to_owned(),
+        Ending::Reset => "RST".to_owned(),
+        Ending::Failed(error) => format!("{error:?}"),
+    }
+}
+
+/// The first `bytes` bytes of the payload, each in its place, whatever the end.
+pub(super) fn all(who: &str, report: &Report, bytes: u64) -> Result<(), Stop> {
+    match report.verify(bytes) {
+        Ok(()) => Ok(()),
+        Err(mismatch) => broken(format!("the {who} got {}: {mismatch}", told(report))),
+    }
+}
+
+/// The first `bytes` bytes of the payload, then one of these endings.
+pub(super) fn all_then(who: &str, report: &Report, bytes: u64, endings: &[Ending]) -> Result<(), Stop> {
+    all(who, report, bytes)?;
+    if endings.contains(&report.ending) {
+        return Ok(());
+    }
+    broken(format!("the {who} got {}", told(report)))
+}
+
+/// Everything sent has arrived both ways, then a FIN; `client` and `server` have sent so many bytes.
+pub(super) fn both_whole(client: &Report, server: &Report, sent: (u64, u64)) -> Result<String, Stop> {
+    all_then("server", server, sent.0, &[Ending::Eof])?;
+    all_then("client", client, sent.1, &[Ending::Eof])?;
+    Ok(format!("{} bytes up, {} down, each way then FIN", server.received, client.received))
+}

@@ -1,0 +1,84 @@
+//! The suite that scores any TCP proxy, case by case.
+//!
+//! A [`Case`] is one promise that a proxy makes by standing between two others, with the RFC or the man page behind it.
+//! [`Plan::run`] tries each case on a proxy, a [`Subject`] known by its command line or its address, and every
+//! [`Outcome`] has a line that says what was observed. [`topics`] has all of them.
+//!
+//! # How to add a case
+//!
+//! Write a function `fn(&Trial) -> Verdict` in the module of its topic and list it in that module's `CASES`:
+//!
+//! ```ignore
+//! Case::new("a_banner_from_the_server_arrives_first", banner)
+//!     .expects("the banner, before the client has sent anything")
+//!     .why("The server speaks first, as with SMTP or SSH. A proxy that waits for the client hangs.")
+//!     .source("RFC 5321, section 3.1"),
+//! ```
+//!
+//! - [`Trial::stand`] starts the proxy in front of a server, [`Stand::session`] runs two [scripts](crate::peer::Script)
+//!   through it and returns what both saw. [`Stand::connect`] and [`Stand::accept`] give the bare connections instead.
+//!   [`Running::proxy`] is the process, with its processor time, memory, descriptors and sockets.
+//! - Everything is given back at the end of the function, also the proxy, which is another one for each case.
+//! - Return what was observed, in a line. [`broken`] says what was observed instead; `?` passes on what the helpers find.
+//!   A case that does not fit returns [`Stop::NotApplicable`] with the reason; what it needs in any event is told to
+//!   [`Case::needs`], so that `testkit list` knows.
+//! - Fail only if the promise was seen to be broken, on the slowest machine and however late the proxy sees things. Wait
+//!   for events, not for times; compare times with those of a direct connection; read processor time and memory from the
+//!   operating system. Several cases run at once: one that compares times says [`Case::alone`].
+//! - Draw from [`Trial::seed`]. Multiply amounts by [`Trial::scaled`] where more of them find more.
+//! - A case is not believed before it has failed: plant the bug in `testkit/tests/`.
+
+mod case;
+mod ends;
+mod integrity;
+mod judge;
+mod outcome;
+mod report;
+mod runner;
+mod subject;
+mod trial;
+
+pub use case::{Case, Need, Topic};
+pub use outcome::{Outcome, Stop, Verdict, broken};
+pub use report::Results;
+pub use runner::{Event, Plan};
+pub use subject::{Service, Subject};
+pub use trial::{Running, Stand, Trial};
+
+/// Every case.
+pub fn topics() -> Vec<Topic> {
+    vec![
+        Topic { name: "integrity", about: "every byte, in its place, both ways", cases: integrity::CASES },
+        Topic {
+            name: "ends",
+            about: "FIN, RST and silence mean on one side what they mean on the other",
+            cases: ends::CASES,
+        },
+    ]
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::HashSet;
+
+    use super::*;
+
+    #[test]
+    fn every_case_has_a_name_of_its_own_and_says_what_it_is_about() {
+        let mut names = HashSet::new();
+        for case in topics().iter().flat_map(|topic| topic.cases) {
+            assert!(names.insert(case.name()), "{} twice", case.name());
+            assert!(
+                case.name().bytes().all(|byte| byte.is_ascii_lowercase() || byte == b'_'),
+                "{}",
+                case.name()
+            );
+            for text in [case.expectation(), case.explanation(), case.reference()] {
+                assert!(!text.is_empty() && !text.contains('\n'), "{}: {text:?}", case.name());
+            }
+        }
+        for topic in topics() {
+            assert!(!names.contains(topic.name), "--only {} would mean two things", topic.name);
+        }
+    }
+}

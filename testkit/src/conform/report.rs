@@ -1,0 +1,86 @@
+//! The outcomes as JSON and as Markdown.
+
+use std::fmt::Write as _;
+
+use serde_json::{Value, json};
+
+use crate::conform::{Outcome, Service};
+use crate::seed::Seed;
+
+/// What was judged, and what came out.
+#[derive(Clone, Debug)]
+pub struct Results<'a> {
+    /// The command line of the proxy, or where it was reached.
+    pub subject: &'a str,
+    /// How many clients it serves.
+    pub service: Service,
+    /// The seed of the run.
+    pub seed: Seed,
+    /// The outcomes in the order of the cases.
+    pub outcomes: &'a [Outcome],
+}
+
+impl Results<'_> {
+    /// How many cases passed, failed and were not applicable.
+    pub fn counts(&self) -> (usize, usize, usize) {
+        let count = |word| self.outcomes.iter().filter(|outcome| outcome.word() == word).count();
+        (count("pass"), count("fail"), count("n/a"))
+    }
+
+    /// One object; `cases` has one for each case.
+    pub fn json(&self) -> Value {
+        let (passed, failed, not_applicable) = self.counts();
+        let cases = self.outcomes.iter().map(|outcome| {
+            json!({
+                "topic": outcome.topic,
+                "name": outcome.case.name(),
+                "result": outcome.word(),
+                "observed": outcome.observed(),
+                "expected": outcome.case.expectation(),
+                "source": outcome.case.reference(),
+                "seconds": outcome.took.as_secs_f64(),
+            })
+        });
+        json!({
+            "testkit": env!("CARGO_PKG_VERSION"),
+            "subject": self.subject,
+            "serves": self.service.description(),
+            "seed": self.seed.to_string(),
+            "passed": passed,
+            "failed": failed,
+            "not_applicable": not_applicable,
+            "cases": cases.collect::<Vec<_>>(),
+        })
+    }
+
+    /// A table for each topic.
+    pub fn markdown(&self) -> String {
+        let (passed, failed, not_applicable) = self.counts();
+        let mut text = format!("# {}\n\n", code(self.subject));
+        // Writing to a string does not fail.
+        let _ = writeln!(
+            text,
+            "Serves {}. {passed} passed, {failed} failed, {not_applicable} not applicable; seed `{}`.",
+            self.service.description(),
+            self.seed
+        );
+        let mut topic = "";
+        for outcome in self.outcomes {
+            if outcome.topic != topic {
+                topic = outcome.topic;
+                let _ = write!(text, "\n## {topic}\n\n| case | result | observed | expected | source |\n");
+                text += "|---|---|---|---|---|\n";
+            }
+            let case = outcome.case;
+            let cells =
+                [case.name(), outcome.word(), outcome.observed(), case.expectation(), case.reference()];
+            let cells = cells.map(|cell| cell.replace('|', "\\|").replace('\n', " "));
+            let _ = writeln!(text, "| {} |", cells.join(" | "));
+        }
+        text
+    }
+}
+
+fn code(text: &str) -> String {
+    format!("`{}`", text.replace('`', "'"))
+}

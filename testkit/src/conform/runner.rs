@@ -1,0 +1,144 @@
+use std::collections::VecDeque;
+use std::sync::mpsc::{RecvTimeoutError, Sender, channel};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use crate::conform::{Case, Need, Outcome, Service, Stop, Subject, Topic, Trial, Verdict, broken};
+use crate::proxy;
+use crate::seed::Seed;
+
+/// What to run, and how.
+#[derive(Clone, Debug)]
+pub struct Plan {
+    /// The proxy.
+    pub subject: Subject,
+    /// How many clients it serves.
+    pub service: Service,
+    /// What decides everything random; each case has a seed of its own, derived from it by the name of the case.
+    pub seed: Seed,
+    /// What amounts and counts are multiplied with.
+    pub scale: u64,
+    /// How many cases run at once. A proxy that already runs has one case at a time, whatever this says.
+    pub jobs: usize,
+}
+
+/// What happens while cases run.
+#[derive(Debug)]
+pub enum Event {
+    /// A case has begun.
+    Begun(&'static Case),
+    /// A case has ended.
+    Ended(Outcome),
+}
+
+impl Plan {
+    /// Runs `cases` topic by topic, and tells `watcher` at once what happens; returns the outcomes in the order of the
+    /// cases.
+    ///
+    /// In each topic as many cases as there are jobs run at once, and then, one by one, those that want to be alone.
+    pub fn run(
+        &self,
+        topics: &[(Topic, Vec<&'static Case>)],
+        mut watcher: impl FnMut(&Event),
+    ) -> Vec<Outcome> {
+        let mut outcomes = Vec::new();
+        for (topic, cases) in topics {
+            let (alone, beside): (Vec<_>, Vec<_>) = cases.iter().copied().partition(|case| case.alone);
+            let jobs = if matches!(self.subject, Subject::Running { .. }) { 1 } else { self.jobs.max(1) };
+            let mut ended = self.run_at_once(topic.name, beside, jobs, &mut watcher);
+            ended.extend(self.run_at_once(topic.name, alone, 1, &mut watcher));
+            ended.sort_by_key(|outcome| cases.iter().position(|case| case.name == outcome.case.name));
+            outcomes.extend(ended);
+        }
+        outcomes
+    }
+
+    /// The longest time that [`run`](Self::run) takes if every deadline is used up.
+    pub fn limit(topics: &[(Topic, Vec<&'static Case>)]) -> Duration {
+        topics.iter().flat_map(|(_, cases)| cases).map(|case| case.deadline).sum()
+    }
+
+    fn run_at_once(
+        &self,
+        topic: &'static str,
+        cases: Vec<&'static Case>,
+        jobs: usize,
+        watcher: &mut impl FnMut(&Event),
+    ) -> Vec<Outcome> {
+        let jobs = jobs.min(cases.len());
+        let cases = Mutex::new(VecDeque::from(cases));
+        let (sender, events) = channel();
+        thread::scope(|scope| {
+            for _ in 0..jobs {
+                let (sender, cases) = (sender.clone(), &cases);
+                scope.spawn(move || self.work(topic, cases, &sender));
+            }
+            drop(sender);
+            let mut outcomes = Vec::new();
+            for event in events {
+                watcher(&event);
+                if let Event::Ended(outcome) = event {
+                    outcomes.push(outcome);
+                }
+            }
+            outcomes
+        })
+    }
+
+    fn work(&self, topic: &'static str, cases: &Mutex<VecDeque<&'static Case>>, events: &Sender<Event>) {
+        loop {
+            let next = cases.lock().unwrap_or_else(PoisonError::into_inner).pop_front();
+            let Some(case) = next else { return };
+            let begin = Instant::now();
+            // The other end goes on until every sender is gone.
+            let _ = events.send(Event::Begun(case));
+            let verdict = self.fits(case).and_then(|()| self.judge(case));
+            let _ = events.send(Event::Ended(Outcome { case, topic, verdict, took: begin.elapsed() }));
+        }
+    }
+
+    fn fits(&self, case: &Case) -> Result<(), Stop> {
+        let met = |need: &Need| match need {
+            Need::Process => matches!(self.subject, Subject::Command(_)),
+            Need::Sessions => self.service != Service::Once,
+            Need::Crowd => self.service == Service::Crowd,
+            Need::OneAtATime => self.service == Service::OneAtATime,
+        };
+        match case.needs.iter().find(|need| !met(need)) {
+            None => Ok(()),
+            Some(need) => Err(Stop::NotApplicable(format!("it needs {}", need.description()))),
+        }
+    }
+
+    /// Runs a case on a thread of its own. One that is late is left behind without its proxies, and so will end.
+    fn judge(&self, case: &'static Case) -> Verdict {
+        let seed = self.seed.derive(case.name);
+        let trial = Arc::new(Trial::new(self.subject.clone(), self.service, seed, self.scale));
+        let (sender, verdict) = channel();
+        let thread = thread::Builder::new().name(case.name.to_owned()).spawn({
+            let trial = trial.clone();
+            move || {
+                // Nobody waits any more if it is too late.
+                let _ = sender.send((case.run)(&trial));
+            }
+        })?;
+        let verdict = match verdict.recv_timeout(case.deadline) {
+            Ok(verdict) => verdict,
+            Err(RecvTimeoutError::Timeout) => {
+                let doing = trial.status().get();
+                trial.started().into_iter().for_each(proxy::kill_from_outside);
+                return broken(format!("no end within {:?}; it was doing this: {doing}", case.deadline));
+            }
+            Err(RecvTimeoutError::Disconnected) => {
+                let panic = thread.join().err();
+                let said = panic.as_ref().and_then(|panic| panic.downcast_ref::<String>());
+                return broken(format!("the case itself failed: {}", said.map_or("", String::as_str)));
+            }
+        };
+        match trial.deaths().pop() {
+            Some(death) if verdict.is_ok() && self.service != Service::Once => broken(death),
+            _ => verdict,
+        }
+    }
+}

@@ -1,0 +1,115 @@
+use std::io;
+use std::net::SocketAddr;
+use std::time::{Duration, Instant};
+
+use crate::payload::Payload;
+use crate::peer::{Link, Listener, SocketOptions};
+use crate::proxy::{Proxy, Recipe};
+use crate::seed::Seed;
+
+/// The proxy to be judged.
+#[derive(Clone, Debug)]
+pub enum Subject {
+    /// To be started by the suite, for each case anew.
+    Command(Recipe),
+    /// Already running, somewhere.
+    Running {
+        /// Where its clients connect.
+        proxy: SocketAddr,
+        /// Where it expects its server.
+        origin: SocketAddr,
+    },
+}
+
+/// How many clients a proxy serves.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Service {
+    /// One, and then it ends.
+    Once,
+    /// One after another.
+    OneAtATime,
+    /// Several at once.
+    Crowd,
+}
+
+impl Service {
+    /// For people.
+    pub const fn description(self) -> &'static str {
+        match self {
+            Self::Once => "one client, then it ends",
+            Self::OneAtATime => "one client at a time",
+            Self::Crowd => "several clients at once",
+        }
+    }
+}
+
+/// How long a proxy may take for a byte.
+const PATIENCE: Duration = Duration::from_secs(20);
+
+/// How long a second client waits before it counts as not being served. Who serves it later is taken for a proxy that
+/// serves one client at a time, and judged as such.
+const SECOND_CLIENT: Duration = Duration::from_secs(3);
+
+/// How often what nobody announces is looked at.
+const LOOK_AGAIN: Duration = Duration::from_millis(50);
+
+impl Subject {
+    /// Finds out how many clients the proxy serves, and whether it works at all.
+    ///
+    /// # Errors
+    ///
+    /// When it cannot be started, or does not carry a byte.
+    pub fn probe(&self) -> Result<Service, String> {
+        let error = |error: io::Error| error.to_string();
+        let options = SocketOptions::default();
+        let (listener, started) = match self {
+            Self::Command(recipe) => {
+                let listener = Listener::bind(options).map_err(error)?;
+                let proxy = recipe.start("127.0.0.1", listener.address().port()).map_err(error)?;
+                (listener, Some(proxy))
+            }
+            Self::Running { origin, .. } => (Listener::bind_to(*origin, options).map_err(error)?, None),
+        };
+        let address = match (self, &started) {
+            (Self::Running { proxy, .. }, _) => *proxy,
+            (Self::Command(_), Some(proxy)) => proxy.address(),
+            (Self::Command(_), None) => unreachable!("what was not started is an error"),
+        };
+        let service = probe(address, &listener, started);
+        service.map_err(|error| format!("the proxy does not carry a byte: {error}"))
+    }
+}
+
+/// One client, then another one beside it.
+fn probe(address: SocketAddr, listener: &Listener, proxy: Option<Proxy>) -> io::Result<Service> {
+    let options = SocketOptions::default();
+    let byte = Payload::new(Seed::new(0)).bytes(0, 1);
+    let first = Link::connect(address, options, PATIENCE)?;
+    first.send_all(&byte, PATIENCE)?;
+    let served = listener.accept(PATIENCE)?;
+    if served.peek(1, PATIENCE)? != byte {
+        return Err(io::Error::other("the server got another byte, or none"));
+    }
+    let beside = Link::connect(address, options, PATIENCE).and_then(|second| {
+        second.send_all(&byte, PATIENCE)?;
+        Ok(second)
+    });
+    if beside.is_ok() && listener.accept(SECOND_CLIENT).is_ok() {
+        return Ok(Service::Crowd);
+    }
+    // Whoever waits is served next, so that nobody is left when the first case begins.
+    drop((first, served));
+    let until = Instant::now() + PATIENCE;
+    let mut proxy = proxy;
+    loop {
+        if beside.is_ok() && listener.accept(LOOK_AGAIN).is_ok() {
+            return Ok(Service::OneAtATime);
+        }
+        if proxy.as_mut().is_some_and(|proxy| proxy.wait(LOOK_AGAIN).is_ok()) {
+            return Ok(Service::Once);
+        }
+        if Instant::now() > until {
+            return Err(io::Error::other("after its first client it neither ends nor serves another one"));
+        }
+    }
+}

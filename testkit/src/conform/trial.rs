@@ -1,0 +1,363 @@
+use std::io;
+use std::net::SocketAddr;
+use std::sync::{Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use crate::conform::{Service, Stop, Subject, broken};
+use crate::payload::Payload;
+use crate::peer::{Link, Listener, Report, Script, SocketOptions};
+use crate::proxy::{Proxy, Recipe, Setting};
+use crate::seed::Seed;
+use crate::watchdog::Status;
+
+/// How long a proxy may take to reach its server, and to answer at all, on a busy machine.
+pub(super) const PATIENCE: Duration = Duration::from_secs(20);
+
+/// How long a proxy whose case is over may take to end when asked to; it is killed then.
+const FAREWELL: Duration = Duration::from_millis(300);
+
+/// How often what nobody announces is looked at.
+const LOOK_AGAIN: Duration = Duration::from_millis(5);
+
+/// One case under way: what it is about, and what it may use.
+#[derive(Debug)]
+pub struct Trial {
+    subject: Subject,
+    service: Service,
+    seed: Seed,
+    scale: u64,
+    status: Status,
+    notes: Mutex<Notes>,
+}
+
+#[derive(Debug, Default)]
+struct Notes {
+    /// The processes of the proxies that were started, to be ended if the case does not come to its end.
+    started: Vec<u32>,
+    /// What became of proxies that have ended by themselves.
+    deaths: Vec<String>,
+}
+
+impl Trial {
+    pub(super) fn new(subject: Subject, service: Service, seed: Seed, scale: u64) -> Self {
+        Self { subject, service, seed, scale, status: Status::default(), notes: Mutex::default() }
+    }
+
+    /// What decides everything random in this case.
+    pub const fn seed(&self) -> Seed {
+        self.seed
+    }
+
+    /// The bytes that clients send and servers expect.
+    pub fn upwards(&self) -> Payload {
+        Payload::new(self.seed.derive("upwards"))
+    }
+
+    /// The bytes that servers send and clients expect.
+    pub fn downwards(&self) -> Payload {
+        Payload::new(self.seed.derive("downwards"))
+    }
+
+    /// `amount`, or a multiple of it in a long run.
+    pub const fn scaled(&self, amount: u64) -> u64 {
+        amount * self.scale
+    }
+
+    /// How many clients the proxy serves.
+    pub const fn service(&self) -> Service {
+        self.service
+    }
+
+    /// Says what the case is doing, for when it does not come to an end.
+    pub fn doing(&self, what: impl Into<String>) {
+        self.status.set(what);
+    }
+
+    /// The recipe of the proxy, for cases that start it in their own way.
+    ///
+    /// # Errors
+    ///
+    /// [`Stop::NotApplicable`] when the suite has not started it.
+    pub fn recipe(&self) -> Result<&Recipe, Stop> {
+        match &self.subject {
+            Subject::Command(recipe) => Ok(recipe),
+            Subject::Running { .. } => Err(Stop::NotApplicable("the proxy was not started here".to_owned())),
+        }
+    }
+
+    /// The recipe with this setting.
+    ///
+    /// # Errors
+    ///
+    /// [`Stop::NotApplicable`] when the recipe does not say where it goes.
+    pub fn recipe_with(&self, setting: Setting, value: impl Into<String>) -> Result<Recipe, Stop> {
+        let recipe = self.recipe()?;
+        if !recipe.takes(setting) {
+            let why = format!("its command does not say {{{}:…}}", setting.name());
+            return Err(Stop::NotApplicable(why));
+        }
+        Ok(recipe.with(setting, value))
+    }
+
+    /// Where a server for the proxy has to listen; port 0 is any.
+    pub fn origin(&self) -> SocketAddr {
+        match &self.subject {
+            Subject::Command(_) => SocketAddr::from(([127, 0, 0, 1], 0)),
+            Subject::Running { origin, .. } => *origin,
+        }
+    }
+
+    /// A server's socket for the proxy.
+    ///
+    /// # Errors
+    ///
+    /// When it cannot be had.
+    pub fn listen(&self, options: SocketOptions) -> Result<Listener, Stop> {
+        Ok(Listener::bind_to(self.origin(), options)?)
+    }
+
+    /// The proxy, in front of the server at `origin`.
+    ///
+    /// # Errors
+    ///
+    /// When it cannot be started.
+    pub fn start(&self, origin: SocketAddr) -> Result<Running<'_>, Stop> {
+        match &self.subject {
+            Subject::Command(recipe) => self.start_recipe(recipe, &origin.ip().to_string(), origin.port()),
+            Subject::Running { proxy, .. } => Ok(Running { trial: self, address: *proxy, proxy: None }),
+        }
+    }
+
+    /// The proxy from a recipe of the case's own, in front of any host.
+    ///
+    /// # Errors
+    ///
+    /// When it cannot be started.
+    pub fn start_recipe(&self, recipe: &Recipe, host: &str, port: u16) -> Result<Running<'_>, Stop> {
+        self.doing("starting the proxy");
+        let proxy = recipe.start(host, port)?;
+        self.notes().started.push(proxy.pid());
+        self.doing("");
+        Ok(Running { trial: self, address: proxy.address(), proxy: Some(proxy) })
+    }
+
+    /// The proxy in front of a server of this suite, with default options.
+    ///
+    /// # Errors
+    ///
+    /// When one of them cannot be started.
+    pub fn stand(&self) -> Result<Stand<'_>, Stop> {
+        self.stand_with(SocketOptions::default())
+    }
+
+    /// The proxy in front of a server of this suite, whose connections have these options.
+    ///
+    /// # Errors
+    ///
+    /// When one of them cannot be started.
+    pub fn stand_with(&self, options: SocketOptions) -> Result<Stand<'_>, Stop> {
+        let listener = self.listen(options)?;
+        let running = self.start(listener.address())?;
+        Ok(Stand { trial: self, listener, running })
+    }
+
+    /// The proxy from a recipe of the case's own in front of a server of this suite, whose connections have these
+    /// options.
+    ///
+    /// # Errors
+    ///
+    /// When one of them cannot be started.
+    pub fn stand_of(&self, recipe: &Recipe, options: SocketOptions) -> Result<Stand<'_>, Stop> {
+        let listener = self.listen(options)?;
+        let origin = listener.address();
+        let running = self.start_recipe(recipe, &origin.ip().to_string(), origin.port())?;
+        Ok(Stand { trial: self, listener, running })
+    }
+
+    pub(super) const fn status(&self) -> &Status {
+        &self.status
+    }
+
+    /// The processes of the proxies that run.
+    pub(super) fn started(&self) -> Vec<u32> {
+        self.notes().started.clone()
+    }
+
+    /// What became of proxies that have ended by themselves.
+    pub(super) fn deaths(&self) -> Vec<String> {
+        self.notes().deaths.clone()
+    }
+
+    fn notes(&self) -> std::sync::MutexGuard<'_, Notes> {
+        self.notes.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// A proxy that runs as long as this value lives.
+///
+/// That it has ended by itself meanwhile fails the case, unless the case has taken the process.
+#[derive(Debug)]
+pub struct Running<'a> {
+    trial: &'a Trial,
+    address: SocketAddr,
+    proxy: Option<Proxy>,
+}
+
+impl Running<'_> {
+    /// Where its clients connect.
+    pub const fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// Its process.
+    ///
+    /// # Errors
+    ///
+    /// [`Stop::NotApplicable`] when the suite has not started it.
+    pub fn proxy(&self) -> Result<&Proxy, Stop> {
+        self.proxy.as_ref().ok_or_else(no_process)
+    }
+
+    /// Its process, for cases in which it is to end.
+    ///
+    /// # Errors
+    ///
+    /// [`Stop::NotApplicable`] when the suite has not started it.
+    pub fn take(mut self) -> Result<Proxy, Stop> {
+        self.proxy.take().ok_or_else(no_process)
+    }
+}
+
+impl Drop for Running<'_> {
+    fn drop(&mut self) {
+        let Some(mut proxy) = self.proxy.take() else { return };
+        let mut notes = self.trial.notes();
+        notes.started.retain(|pid| *pid != proxy.pid());
+        if let Ok(status) = proxy.wait(Duration::ZERO) {
+            let last = proxy.log().pop().map(|line| format!(", after saying {line:?}")).unwrap_or_default();
+            notes.deaths.push(format!("the proxy ended by itself: {status}{last}"));
+        }
+        drop(notes);
+        proxy.stop(FAREWELL);
+    }
+}
+
+fn no_process() -> Stop {
+    Stop::NotApplicable("the process of the proxy is out of reach".to_owned())
+}
+
+/// A proxy and the server behind it.
+#[derive(Debug)]
+pub struct Stand<'a> {
+    trial: &'a Trial,
+    listener: Listener,
+    running: Running<'a>,
+}
+
+impl<'a> Stand<'a> {
+    /// Where clients connect.
+    pub const fn address(&self) -> SocketAddr {
+        self.running.address()
+    }
+
+    /// Its process.
+    ///
+    /// # Errors
+    ///
+    /// [`Stop::NotApplicable`] when the suite has not started it.
+    pub fn proxy(&self) -> Result<&Proxy, Stop> {
+        self.running.proxy()
+    }
+
+    /// The server's socket.
+    pub const fn listener(&self) -> &Listener {
+        &self.listener
+    }
+
+    /// The parts it is made of.
+    pub fn apart(self) -> (Listener, Running<'a>) {
+        (self.listener, self.running)
+    }
+
+    /// A connection of a client.
+    ///
+    /// # Errors
+    ///
+    /// [`Stop::Broken`] when there is none.
+    pub fn connect(&self, options: SocketOptions) -> Result<Link, Stop> {
+        let link = Link::connect(self.address(), options, PATIENCE);
+        link.or_else(|error| broken(format!("no connection to the proxy: {error}")))
+    }
+
+    /// The connection that the proxy has made to the server.
+    ///
+    /// # Errors
+    ///
+    /// [`Stop::Broken`] when there is none.
+    pub fn accept(&self) -> Result<Link, Stop> {
+        let link = self.listener.accept(PATIENCE);
+        link.or_else(|error| broken(format!("the proxy did not connect to the server: {error}")))
+    }
+
+    /// One session: a client and a server that run these scripts, and what they saw, in this order.
+    ///
+    /// # Errors
+    ///
+    /// [`Stop::Broken`] when there is no connection.
+    pub fn session(&self, client: Script, server: Script) -> Result<(Report, Report), Stop> {
+        self.session_with(SocketOptions::default(), client, server)
+    }
+
+    /// The same with options for the client's socket; those of the server are the listener's.
+    ///
+    /// # Errors
+    ///
+    /// [`Stop::Broken`] when there is no connection.
+    pub fn session_with(
+        &self,
+        options: SocketOptions,
+        client: Script,
+        server: Script,
+    ) -> Result<(Report, Report), Stop> {
+        let client = client
+            .sends(self.trial.upwards())
+            .expects(self.trial.downwards())
+            .seed(self.trial.seed.derive("client"));
+        let server = server
+            .sends(self.trial.downwards())
+            .expects(self.trial.upwards())
+            .seed(self.trial.seed.derive("server"));
+        self.trial.doing(format!("a session of this client: {client:?}\nand this server: {server:?}"));
+        std::thread::scope(|scope| {
+            let server = scope.spawn(|| self.accept().map(|link| link.run(&server)));
+            let client = self.connect(options).map(|link| link.run(&client));
+            let server = server.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic));
+            self.trial.doing("");
+            Ok((client?, server?))
+        })
+    }
+}
+
+/// Waits for what nobody announces, such as the state of a process.
+///
+/// # Errors
+///
+/// What `look` found at last, when it did not find what was wanted within `patience`; and whatever fails in it.
+pub(super) fn until<T>(
+    patience: Duration,
+    mut look: impl FnMut() -> Result<Result<T, String>, Stop>,
+) -> Result<T, Stop> {
+    let until = Instant::now() + patience;
+    loop {
+        match look()? {
+            Ok(found) => return Ok(found),
+            Err(observed) if Instant::now() > until => return broken(observed),
+            Err(_) => std::thread::sleep(LOOK_AGAIN),
+        }
+    }
+}
+
+/// [`io::Result`] of a figure of a proxy: that it has ended is a broken promise.
+pub(super) fn alive<T>(figure: io::Result<T>) -> Result<T, Stop> {
+    figure.or_else(|error| broken(format!("the proxy cannot be looked at: {error}")))
+}
