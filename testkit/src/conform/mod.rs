@@ -21,10 +21,10 @@
 //! - Everything is given back at the end of the function, also the proxy, which is another one for each case.
 //! - Return what was observed, in a line. [`broken`] says what was observed instead; `?` passes on what the helpers find.
 //!   A case that does not fit returns [`Stop::NotApplicable`] with the reason; what it needs in any event is told to
-//!   [`Case::needs`], so that `testkit list` knows.
+//!   `Case::needs`, so that `testkit list` knows.
 //! - Fail only if the promise was seen to be broken, on the slowest machine and however late the proxy sees things. Wait
 //!   for events, not for times; compare times with those of a direct connection; read processor time and memory from the
-//!   operating system. Several cases run at once: one that compares times says [`Case::alone`].
+//!   operating system. Several cases run at once: one that compares times says `Case::alone`.
 //! - Draw from [`Trial::seed`]. Multiply amounts by [`Trial::scaled`] where more of them find more.
 //! - A case is not believed before it has failed: plant the bug in `testkit/tests/`.
 
