@@ -5,6 +5,7 @@
 //!
 //! What a proxy is measured by (processor time, memory, descriptors, sockets) is summed over all of its processes.
 
+mod example;
 mod group;
 mod log;
 mod passing;
@@ -66,20 +67,6 @@ impl Proxy {
     pub fn command(program: impl AsRef<OsStr>) -> ProxyCommand {
         let program = program.as_ref().to_owned();
         ProxyCommand { program, arguments: Vec::new(), passed: Vec::new(), leads: false }
-    }
-
-    /// An example program of the package whose test is running: cargo puts it beside the tests.
-    ///
-    /// # Panics
-    ///
-    /// When it is not there: `cargo test` builds examples, but `cargo test --test NAME` does not.
-    pub fn example(name: &str) -> ProxyCommand {
-        let test = std::env::current_exe().expect("a running program has a path");
-        let directory =
-            test.parent().and_then(|deps| deps.parent()).expect("tests are built in PROFILE/deps");
-        let program = directory.join("examples").join(name);
-        assert!(program.exists(), "{} is missing: cargo build --example {name}", program.display());
-        Self::command(program)
     }
 
     /// Where to connect: the address it listens on, or the loopback address if it listens on all.

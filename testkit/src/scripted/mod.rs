@@ -21,6 +21,7 @@
 //! ```
 
 mod bytes;
+mod cursor;
 mod reader;
 mod script;
 mod writer;

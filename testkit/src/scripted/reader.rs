@@ -3,6 +3,7 @@ use std::io::{self, ErrorKind, IoSliceMut, Read};
 
 use crate::payload::Payload;
 use crate::scripted::Calls;
+use crate::scripted::cursor::Cursor;
 
 /// What one call to `read` or `read_vectored` of a [`ScriptedReader`] meets.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -23,12 +24,8 @@ pub enum ReadStep {
 #[derive(Clone, Debug)]
 pub struct ScriptedReader {
     payload: Payload,
-    script: VecDeque<ReadStep>,
-    afterwards: ReadStep,
+    cursor: Cursor<ReadStep>,
     given: u64,
-    blocked: bool,
-    ended: bool,
-    calls: Calls,
 }
 
 impl ScriptedReader {
@@ -40,15 +37,7 @@ impl ScriptedReader {
     pub fn new(payload: Payload, script: impl IntoIterator<Item = ReadStep>) -> Self {
         let script: VecDeque<_> = script.into_iter().collect();
         assert!(!script.contains(&ReadStep::Give(0)), "a read of 0 bytes means the end: write Eof");
-        Self {
-            payload,
-            script,
-            afterwards: ReadStep::Eof,
-            given: 0,
-            blocked: false,
-            ended: false,
-            calls: Calls::default(),
-        }
+        Self { payload, cursor: Cursor::new(script, ReadStep::Eof), given: 0 }
     }
 
     /// Takes `step` again and again once the script is over, in place of the end.
@@ -59,18 +48,13 @@ impl ScriptedReader {
     #[must_use]
     pub fn afterwards(mut self, step: ReadStep) -> Self {
         assert!(step != ReadStep::Give(0), "a read of 0 bytes means the end: write Eof");
-        self.afterwards = step;
+        self.cursor.afterwards = step;
         self
     }
 
     /// Says that the poller has reported readiness, so that the next call is no spin.
     pub fn wake(&mut self) {
-        self.blocked = false;
-    }
-
-    /// Whether the last call reported `WouldBlock` and no [`wake`](Self::wake) came since.
-    pub const fn is_blocked(&self) -> bool {
-        self.blocked
+        self.cursor.blocked = false;
     }
 
     /// How many bytes were given: the stream so far is `payload.bytes(0, given)`.
@@ -80,49 +64,31 @@ impl ScriptedReader {
 
     /// Whether the end or an error was reported.
     pub const fn has_ended(&self) -> bool {
-        self.ended
+        self.cursor.ended
     }
 
     /// How many steps of the script were not taken yet.
     pub fn steps_left(&self) -> usize {
-        self.script.len()
+        self.cursor.steps_left()
     }
 
     /// What was asked so far.
     pub const fn calls(&self) -> Calls {
-        self.calls
+        self.cursor.calls
     }
 
     /// Takes the next step for a call with `room` bytes of room: how many bytes to give.
     fn step(&mut self, room: usize) -> io::Result<usize> {
-        if self.blocked {
-            self.calls.after_blocked += 1;
-        }
-        if self.ended {
-            self.calls.after_end += 1;
-        }
-        if room == 0 {
-            self.calls.empty += 1;
-        }
-        if self.ended || room == 0 {
-            return Ok(0);
-        }
-        self.blocked = false;
-        match self.script.pop_front().unwrap_or(self.afterwards) {
-            ReadStep::Give(most) => Ok(most.min(room)),
-            ReadStep::Blocked => {
-                self.blocked = true;
-                Err(ErrorKind::WouldBlock.into())
-            }
-            ReadStep::Interrupted => Err(ErrorKind::Interrupted.into()),
-            ReadStep::Fail(kind) => {
-                self.ended = true;
-                Err(kind.into())
-            }
-            ReadStep::Eof => {
-                self.ended = true;
+        match self.cursor.call(room) {
+            Some(ReadStep::Give(most)) => Ok(most.min(room)),
+            Some(ReadStep::Blocked) => Err(self.cursor.block()),
+            Some(ReadStep::Interrupted) => Err(ErrorKind::Interrupted.into()),
+            Some(ReadStep::Fail(kind)) => Err(self.cursor.fail(kind)),
+            Some(ReadStep::Eof) => {
+                self.cursor.ended = true;
                 Ok(0)
             }
+            None => Ok(0),
         }
     }
 
@@ -134,14 +100,14 @@ impl ScriptedReader {
 
 impl Read for ScriptedReader {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        self.calls.plain += 1;
+        self.cursor.calls.plain += 1;
         let count = self.step(buffer.len())?;
         self.give(&mut buffer[..count]);
         Ok(count)
     }
 
     fn read_vectored(&mut self, buffers: &mut [IoSliceMut<'_>]) -> io::Result<usize> {
-        self.calls.vectored += 1;
+        self.cursor.calls.vectored += 1;
         let count = self.step(buffers.iter().map(|buffer| buffer.len()).sum())?;
         let mut left = count;
         for buffer in buffers {

@@ -2,6 +2,7 @@ use std::collections::VecDeque;
 use std::io::{self, ErrorKind, IoSlice, Write};
 
 use crate::scripted::Calls;
+use crate::scripted::cursor::Cursor;
 
 /// What one call to `write` or `write_vectored` of a [`ScriptedWriter`] meets.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -21,13 +22,10 @@ pub enum WriteStep {
 /// A writer that follows a script and records what it takes.
 #[derive(Clone, Debug)]
 pub struct ScriptedWriter {
-    script: VecDeque<WriteStep>,
-    afterwards: WriteStep,
+    cursor: Cursor<WriteStep>,
     written: Vec<u8>,
     finishes: Vec<usize>,
-    blocked: bool,
     failed: bool,
-    calls: Calls,
 }
 
 impl ScriptedWriter {
@@ -42,15 +40,8 @@ impl ScriptedWriter {
             !script.contains(&WriteStep::Accept(0)),
             "a write of 0 bytes is a step of its own: write Zero"
         );
-        Self {
-            script,
-            afterwards: WriteStep::Accept(usize::MAX),
-            written: Vec::new(),
-            finishes: Vec::new(),
-            blocked: false,
-            failed: false,
-            calls: Calls::default(),
-        }
+        let cursor = Cursor::new(script, WriteStep::Accept(usize::MAX));
+        Self { cursor, written: Vec::new(), finishes: Vec::new(), failed: false }
     }
 
     /// Takes `step` again and again once the script is over, in place of accepting everything.
@@ -61,18 +52,13 @@ impl ScriptedWriter {
     #[must_use]
     pub fn afterwards(mut self, step: WriteStep) -> Self {
         assert!(step != WriteStep::Accept(0), "a write of 0 bytes is a step of its own: write Zero");
-        self.afterwards = step;
+        self.cursor.afterwards = step;
         self
     }
 
     /// Says that the poller has reported readiness, so that the next call is no spin.
     pub fn wake(&mut self) {
-        self.blocked = false;
-    }
-
-    /// Whether the last call reported `WouldBlock` and no [`wake`](Self::wake) came since.
-    pub const fn is_blocked(&self) -> bool {
-        self.blocked
+        self.cursor.blocked = false;
     }
 
     /// Everything taken so far.
@@ -85,6 +71,7 @@ impl ScriptedWriter {
     /// Finishing is recorded each time it is asked for, since asking twice is a bug a test wants to see.
     pub fn finish(&mut self) {
         self.finishes.push(self.written.len());
+        self.cursor.ended = true;
     }
 
     /// How many bytes had been taken at each [`finish`](Self::finish).
@@ -99,59 +86,40 @@ impl ScriptedWriter {
 
     /// How many steps of the script were not taken yet.
     pub fn steps_left(&self) -> usize {
-        self.script.len()
+        self.cursor.steps_left()
     }
 
     /// What was asked so far.
     pub const fn calls(&self) -> Calls {
-        self.calls
+        self.cursor.calls
     }
 
     /// Takes the next step for a call that offers `len` bytes: how many to take.
     fn step(&mut self, len: usize) -> io::Result<usize> {
-        let ended = self.failed || !self.finishes.is_empty();
-        if self.blocked {
-            self.calls.after_blocked += 1;
-        }
-        if ended {
-            self.calls.after_end += 1;
-        }
-        if len == 0 {
-            self.calls.empty += 1;
-        }
-        if ended {
-            return Err(ErrorKind::BrokenPipe.into());
-        }
-        if len == 0 {
-            return Ok(0);
-        }
-        self.blocked = false;
-        match self.script.pop_front().unwrap_or(self.afterwards) {
-            WriteStep::Accept(most) => Ok(most.min(len)),
-            WriteStep::Blocked => {
-                self.blocked = true;
-                Err(ErrorKind::WouldBlock.into())
-            }
-            WriteStep::Interrupted => Err(ErrorKind::Interrupted.into()),
-            WriteStep::Zero => Ok(0),
-            WriteStep::Fail(kind) => {
+        match self.cursor.call(len) {
+            Some(WriteStep::Accept(most)) => Ok(most.min(len)),
+            Some(WriteStep::Blocked) => Err(self.cursor.block()),
+            Some(WriteStep::Interrupted) => Err(ErrorKind::Interrupted.into()),
+            Some(WriteStep::Fail(kind)) => {
                 self.failed = true;
-                Err(kind.into())
+                Err(self.cursor.fail(kind))
             }
+            None if self.cursor.ended => Err(ErrorKind::BrokenPipe.into()),
+            Some(WriteStep::Zero) | None => Ok(0),
         }
     }
 }
 
 impl Write for ScriptedWriter {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        self.calls.plain += 1;
+        self.cursor.calls.plain += 1;
         let count = self.step(bytes.len())?;
         self.written.extend_from_slice(&bytes[..count]);
         Ok(count)
     }
 
     fn write_vectored(&mut self, slices: &[IoSlice<'_>]) -> io::Result<usize> {
-        self.calls.vectored += 1;
+        self.cursor.calls.vectored += 1;
         let count = self.step(slices.iter().map(|slice| slice.len()).sum())?;
         let mut left = count;
         for slice in slices {
@@ -189,7 +157,6 @@ mod tests {
         assert_eq!(writer.write(b"xy").unwrap_err().kind(), ErrorKind::Interrupted);
         assert_eq!(writer.write(b"xy").unwrap(), 0);
         assert_eq!(writer.write(b"xy").unwrap_err().kind(), ErrorKind::WouldBlock);
-        assert!(writer.is_blocked());
         writer.wake();
         assert_eq!(writer.write(b"xy").unwrap(), 1);
         assert_eq!(writer.written(), b"x");
