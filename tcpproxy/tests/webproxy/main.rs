@@ -1,0 +1,10 @@
+//! The web proxy among the examples, as a browser and an origin meet it.
+
+#![allow(clippy::unwrap_used)] // a test that cannot go on says so by failing
+
+mod caching;
+mod load;
+mod messages;
+mod peers;
+mod refusals;
+mod tunnels;
