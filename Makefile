@@ -6,6 +6,10 @@ PREFIX ?= /usr/local
 LISTEN ?= 8000
 HOST   ?=
 PORT   ?=
+# How often, and for how many seconds each time, `make bench` measures; ARGS is what else to tell it.
+ROUNDS ?= 3
+TIME   ?= 2
+ARGS   ?=
 # How long to go on looking for trouble.
 MINUTES ?= 10
 
@@ -33,6 +37,9 @@ fuzz: toolchain ## each fuzz target for MINUTES=…: see fuzz/README.md
 	  $(CARGO) fuzz run --sanitizer none $$target fuzz/target/corpus/$$target fuzz/corpus/$$target -- \
 	    -max_total_time=$$(($(MINUTES) * 60)) -max_len=1024 || exit 1; \
 	done
+
+bench: tcpproxy ## this proxy beside those that are installed: ROUNDS=… TIME=… ARGS='--only bulk'
+	$(CARGO) run --release --locked -p testkit -- bench --rounds $(ROUNDS) --seconds $(TIME) $(ARGS)
 
 interop: tcpproxy ## real programs through the proxy: see interop/packages.txt
 	$(CARGO) build --release --locked -p testkit

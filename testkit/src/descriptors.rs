@@ -57,6 +57,17 @@ impl Drop for Hoard {
     }
 }
 
+/// Lets this process, and those it starts, open as many descriptors as it is allowed to; returns how many.
+///
+/// # Errors
+///
+/// Those of setrlimit(2).
+pub(crate) fn raise_limit() -> io::Result<u64> {
+    let limit = getrlimit(Resource::Nofile);
+    setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, maximum: limit.maximum })?;
+    Ok(limit.maximum.unwrap_or(u64::MAX))
+}
+
 /// Lets another process open no descriptor numbered `limit` or above; those it has stay open.
 ///
 /// # Errors

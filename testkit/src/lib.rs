@@ -16,7 +16,9 @@
 //! | [`descriptors`] | a process without a free file descriptor |
 //! | [`watchdog`] | a deadline around a test, so that a hang fails and says where |
 //! | [`web`] | a web page with many pictures, for proxies to stand in front of |
+//! | [`bench`] | proxies side by side: throughput, cost, latency, memory, system calls |
 
+pub mod bench;
 pub mod conform;
 pub mod descriptors;
 pub mod payload;

@@ -7,6 +7,7 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 use commands::{conform, list, origin};
+use testkit::bench;
 
 /// Peers to prove TCP programs with, and a suite that scores any TCP proxy.
 #[derive(Debug, Parser)]
@@ -24,6 +25,14 @@ enum Command {
     List(list::Arguments),
     /// Serve a web page with many pictures, and large files at /large?bytes=N
     Origin(origin::Arguments),
+    /// Measure TCP proxies side by side
+    Bench(bench::Options),
+    /// The clients and the origin of a measurement
+    #[command(name = bench::LOAD_COMMAND, hide = true)]
+    Load {
+        /// What to do, as JSON
+        orders: String,
+    },
 }
 
 fn main() -> ExitCode {
@@ -31,6 +40,10 @@ fn main() -> ExitCode {
         Command::Conform(arguments) => conform::run(&arguments),
         Command::List(arguments) => list::run(&arguments),
         Command::Origin(arguments) => origin::run(&arguments).map(|()| ExitCode::SUCCESS),
+        Command::Bench(options) => commands::end_everything_when_interrupted()
+            .and_then(|()| bench::run(&options))
+            .map(|()| ExitCode::SUCCESS),
+        Command::Load { orders } => bench::load::run(&orders).map(|()| ExitCode::SUCCESS),
     };
     result.unwrap_or_else(|error| {
         // Nothing is left to do when stderr is closed too.

@@ -8,14 +8,12 @@ use std::thread;
 use std::time::Duration;
 
 use clap::{Args, ValueEnum};
-use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
-use signal_hook::iterator::Signals;
 use testkit::conform::{Case, Plan, Results, Service, Subject, Topic, topics};
 use testkit::proxy::{Recipe, kill_all_and_exit};
 use testkit::seed::Seed;
 
-use crate::commands::TROUBLE;
 use crate::commands::display::Display;
+use crate::commands::{TROUBLE, end_everything_when_interrupted};
 
 /// The proxy is given by its command line, in which {host} and {port} stand for the server, {listen} for the port
 /// to listen on; or, if it runs already, by two addresses.
@@ -170,18 +168,6 @@ fn chosen(only: &[String], skip: &[String]) -> Result<Chosen, String> {
         (topic, cases.collect::<Vec<_>>())
     });
     Ok(chosen.filter(|(_, cases)| !cases.is_empty()).collect())
-}
-
-/// Lets no proxy outlive this program when it is told to end.
-fn end_everything_when_interrupted() -> Result<(), String> {
-    let mut signals = Signals::new([SIGINT, SIGTERM, SIGHUP])
-        .map_err(|error| format!("cannot wait for signals: {error}"))?;
-    thread::spawn(move || {
-        if let Some(signal) = signals.forever().next() {
-            kill_all_and_exit(128 + signal);
-        }
-    });
-    Ok(())
 }
 
 /// Ends everything if what is returned is not dropped in time: every case has a deadline, so this is a mistake here.

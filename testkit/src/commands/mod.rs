@@ -5,5 +5,23 @@ mod display;
 pub(crate) mod list;
 pub(crate) mod origin;
 
+use std::thread;
+
+use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
+use signal_hook::iterator::Signals;
+use testkit::proxy::kill_all_and_exit;
+
 /// The exit status when a command could not do its work, as with wrong arguments; 1 is for a proxy that fails.
 pub(crate) const TROUBLE: u8 = 2;
+
+/// Lets no proxy outlive this program when it is told to end.
+pub(crate) fn end_everything_when_interrupted() -> Result<(), String> {
+    let mut signals = Signals::new([SIGINT, SIGTERM, SIGHUP])
+        .map_err(|error| format!("cannot wait for signals: {error}"))?;
+    thread::spawn(move || {
+        if let Some(signal) = signals.forever().next() {
+            kill_all_and_exit(128 + signal);
+        }
+    });
+    Ok(())
+}

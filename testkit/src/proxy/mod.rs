@@ -11,7 +11,7 @@ mod log;
 mod passing;
 mod port;
 mod recipe;
-mod tree;
+pub(crate) mod tree;
 
 pub use group::kill_all_and_exit;
 pub(crate) use group::kill_from_outside;

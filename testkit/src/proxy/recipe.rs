@@ -66,10 +66,20 @@ impl Recipe {
     pub fn read(file: &Path) -> Result<Self, String> {
         let named = |error: String| format!("{}: {error}", file.display());
         let text = fs::read_to_string(file).map_err(|error| named(error.to_string()))?;
+        Self::parse(&text).map_err(named)
+    }
+
+    /// The same, from the text of such a file.
+    ///
+    /// # Errors
+    ///
+    /// When it has no such line, or the like of [`new`](Self::new) and
+    /// [`with_configuration`](Self::with_configuration).
+    pub fn parse(text: &str) -> Result<Self, String> {
         let command = text.lines().find_map(|line| line.strip_prefix("# command:"));
-        let command = command.ok_or_else(|| named("there is no line `# command: …`".to_owned()))?;
-        let configuration = command.contains("{config}").then(|| text.clone());
-        Self::checked(command.split_whitespace(), configuration).map_err(named)
+        let command = command.ok_or("there is no line `# command: …`")?;
+        let configuration = command.contains("{config}").then(|| text.to_owned());
+        Self::checked(command.split_whitespace(), configuration)
     }
 
     /// Whether this can be asked of the proxy.

@@ -14,7 +14,7 @@ use crate::procfs::{self, Process, TcpSocket};
 /// # Errors
 ///
 /// When none of them runs.
-pub(super) fn processes(root: u32) -> io::Result<Vec<Process>> {
+pub(crate) fn processes(root: u32) -> io::Result<Vec<Process>> {
     let (mut tree, mut others): (Vec<_>, Vec<_>) =
         procfs::processes()?.into_iter().partition(|process| process.pid == root || process.group == root);
     let mut known: HashSet<u32> = tree.iter().map(|process| process.pid).collect();
@@ -49,7 +49,7 @@ pub(super) fn sockets(tree: &[Process]) -> io::Result<Vec<TcpSocket>> {
 }
 
 /// The sum over these processes; one that is gone since they were listed has nothing.
-pub(super) fn sum<T: std::iter::Sum>(
+pub(crate) fn sum<T: std::iter::Sum>(
     tree: &[Process],
     figure: impl Fn(&Process) -> io::Result<T>,
 ) -> io::Result<T> {

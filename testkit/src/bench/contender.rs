@@ -1,0 +1,220 @@
+//! Who is measured.
+
+use std::io;
+use std::net::SocketAddr;
+use std::path::Path;
+use std::process::Command;
+
+use super::measure::{Field, Measure};
+use crate::proxy::{Proxy, Recipe, Setting};
+
+/// A proxy to measure, or none.
+#[derive(Clone, Debug)]
+pub struct Contender {
+    /// What it is called, on the command line and in the report.
+    pub(super) name: String,
+    /// What it is, in a few words.
+    pub(super) about: String,
+    /// What its program says about its version.
+    pub(super) version: String,
+    /// `None` is no proxy at all: the clients connect to the origin.
+    recipe: Option<Recipe>,
+    /// Whether it takes part only where buffers matter.
+    tuned: bool,
+    /// How many connections it can serve at once, or is asked to.
+    most: usize,
+}
+
+/// What the report calls the measurement without a proxy.
+pub(super) const DIRECT: &str = "direct";
+
+/// A proxy that is packaged.
+struct Peer {
+    name: &'static str,
+    /// See `testkit/peers`.
+    template: &'static str,
+    /// Another size of its buffers than usual.
+    buffer: Option<&'static str>,
+    /// Whether it takes part only where buffers matter.
+    tuned: bool,
+    /// How many connections it is asked to serve at once.
+    most: usize,
+}
+
+const PEERS: &[Peer] = &[
+    Peer::plain("haproxy", include_str!("../../peers/haproxy.conf")),
+    Peer::buffered("haproxy-256k", include_str!("../../peers/haproxy.conf"), "262144"),
+    Peer::tuned("haproxy-splice", include_str!("../../peers/haproxy-splice.conf")),
+    Peer::tuned("haproxy-splice-1m", include_str!("../../peers/haproxy-splice-1m.conf")),
+    Peer::plain("nginx", include_str!("../../peers/nginx.conf")),
+    Peer::buffered("nginx-256k", include_str!("../../peers/nginx.conf"), "262144"),
+    Peer::forking("socat", include_str!("../../peers/socat-fork.conf")),
+    Peer::plain("rinetd", include_str!("../../peers/rinetd.conf")),
+    Peer::forking("redir", include_str!("../../peers/redir.conf")),
+    Peer::plain("systemd-socket-proxyd", include_str!("../../peers/systemd-socket-proxyd.conf")),
+];
+
+impl Peer {
+    const fn plain(name: &'static str, template: &'static str) -> Self {
+        Self { name, template, buffer: None, tuned: false, most: usize::MAX }
+    }
+
+    const fn tuned(name: &'static str, template: &'static str) -> Self {
+        Self { tuned: true, ..Self::plain(name, template) }
+    }
+
+    const fn buffered(name: &'static str, template: &'static str, buffer: &'static str) -> Self {
+        Self { buffer: Some(buffer), ..Self::tuned(name, template) }
+    }
+
+    const fn forking(name: &'static str, template: &'static str) -> Self {
+        Self { most: PROCESSES, ..Self::plain(name, template) }
+    }
+
+    /// What the template says after such a label.
+    fn header(&self, label: &str) -> &'static str {
+        self.template.lines().find_map(|line| line.strip_prefix(label)).unwrap_or_default().trim()
+    }
+
+    fn recipe(&self) -> Result<Recipe, String> {
+        let recipe = Recipe::parse(self.template).map_err(|error| format!("{}: {error}", self.name))?;
+        let recipe = recipe.with(Setting::Clients, MOST_CLIENTS);
+        Ok(self.buffer.map_or(recipe.clone(), |size| recipe.with(Setting::Buffer, size)))
+    }
+}
+
+/// How many clients peers are told to serve at once, if they have to be told.
+const MOST_CLIENTS: &str = "12000";
+
+/// A process for each of more connections than this would measure the machine's limits.
+const PROCESSES: usize = 1000;
+
+impl Contender {
+    /// No proxy: the limit for all others.
+    pub(super) fn direct() -> Self {
+        Self {
+            name: DIRECT.to_owned(),
+            about: "no proxy: the limit".to_owned(),
+            version: String::new(),
+            recipe: None,
+            tuned: false,
+            most: usize::MAX,
+        }
+    }
+
+    /// The modes of this project's proxy, as far as the program has them.
+    ///
+    /// # Errors
+    ///
+    /// When the program cannot be started.
+    pub(super) fn ours(program: &Path) -> Result<Vec<Self>, String> {
+        let run = |argument| {
+            let output = Command::new(program).arg(argument).output();
+            output
+                .map(|output| String::from_utf8_lossy(&output.stdout).into_owned())
+                .map_err(|error| format!("cannot start {}: {error}; build it first", program.display()))
+        };
+        let splices = run("--help")?.contains("--splice");
+        let version = run("--version")?.trim().to_owned();
+        let mode = |name: &str, about: &str, options: &[&str], most| {
+            let program = program.to_string_lossy();
+            let words = [&program, "{host}", "{port}", "{listen}", "--quiet"];
+            Self {
+                name: name.to_owned(),
+                about: about.to_owned(),
+                version: version.clone(),
+                recipe: Some(
+                    Recipe::new(words.iter().chain(options).copied())
+                        .expect("all that it needs to know is there"),
+                ),
+                tuned: false,
+                most,
+            }
+        };
+        let many = ["--max-clients", "0"];
+        let copying: &[&str] = if splices { &["--splice", "never"] } else { &[] };
+        let mut modes =
+            vec![mode("tcpproxy", "many clients, copying", &[&many, copying].concat(), usize::MAX)];
+        if splices {
+            let options = [&many[..], &["--splice", "auto"]].concat();
+            modes.push(mode("tcpproxy-splice", "many clients, splice(2) for bulk", &options, usize::MAX));
+        }
+        modes.push(mode("tcpproxy-one", "one client at a time, copying", copying, 1));
+        Ok(modes)
+    }
+
+    /// The peers that are installed, and the names of the packages of those that are not.
+    ///
+    /// # Errors
+    ///
+    /// When a template is wrong.
+    pub(super) fn peers() -> Result<(Vec<Self>, Vec<String>), String> {
+        let mut installed = Vec::new();
+        let mut missing = Vec::new();
+        for peer in PEERS {
+            let Some(version) = version(peer.header("# version:")) else {
+                missing.push(format!("{} (package {})", peer.name, peer.header("# package:")));
+                continue;
+            };
+            let about = match peer.buffer {
+                Some(size) => format!("{}, buffers of {size} B", peer.header("# bench:")),
+                None => peer.header("# bench:").to_owned(),
+            };
+            installed.push(Self {
+                name: peer.name.to_owned(),
+                about,
+                version,
+                recipe: Some(peer.recipe()?),
+                tuned: peer.tuned,
+                most: peer.most,
+            });
+        }
+        Ok((installed, missing))
+    }
+
+    /// Any other proxy: `NAME=COMMAND`, see [`Recipe`] for what the command may contain.
+    ///
+    /// # Errors
+    ///
+    /// When there is no name, or the command is not complete.
+    pub(super) fn parse(text: &str) -> Result<Self, String> {
+        let (name, command) = text.split_once('=').ok_or("it has the form NAME=COMMAND")?;
+        Ok(Self {
+            name: name.to_owned(),
+            about: command.to_owned(),
+            version: String::new(),
+            recipe: Some(Recipe::new(command.split_whitespace())?),
+            tuned: false,
+            most: usize::MAX,
+        })
+    }
+
+    /// Whether it is to be measured by this.
+    pub(super) fn takes_part_in(&self, measure: &Measure) -> bool {
+        (measure.field == Field::Tuned || !self.tuned) && measure.connections() <= self.most
+    }
+
+    /// Its command line; empty if there is none.
+    pub(super) fn command_line(&self) -> String {
+        self.recipe.as_ref().map(Recipe::command_line).unwrap_or_default()
+    }
+
+    /// Starts it in front of this origin; `None` if it is no proxy.
+    ///
+    /// # Errors
+    ///
+    /// When it cannot be started, ends, or does not listen.
+    pub(super) fn start(&self, origin: SocketAddr) -> io::Result<Option<Proxy>> {
+        self.recipe.as_ref().map(|recipe| recipe.start(&origin.ip().to_string(), origin.port())).transpose()
+    }
+}
+
+/// The first line with a number in it that a command prints; `None` when there is no such program.
+fn version(command: &str) -> Option<String> {
+    let mut words = command.split_whitespace();
+    let output = Command::new(words.next()?).args(words).output().ok()?;
+    let text = [output.stdout, output.stderr].concat();
+    let text = String::from_utf8_lossy(&text);
+    let line = text.lines().find(|line| line.contains(|c: char| c.is_ascii_digit()));
+    Some(line.unwrap_or_default().trim().to_owned())
+}

@@ -1,0 +1,113 @@
+//! Streams that carry as much as they can.
+
+use std::io::{self, ErrorKind, Write};
+use std::net::{TcpListener, TcpStream};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use rustix::net::{RecvFlags, recv};
+
+use super::crew::Crew;
+use super::poller::{Interest, Poller};
+use super::{Report, Target, connect, ended_early};
+use crate::bench::quantity::Quantity;
+
+/// What is sent and received at a time.
+const BLOCK: usize = 256 << 10;
+
+const GIB: f64 = (1 << 30) as f64;
+const MIB: f64 = (1 << 20) as f64;
+
+pub(super) fn measure(
+    listener: TcpListener,
+    target: &Target,
+    streams: usize,
+    (up, down): (bool, bool),
+    seconds: Duration,
+) -> io::Result<Report> {
+    let crew = Crew::new();
+    let mut clients = Vec::new();
+    let mut servers = Vec::new();
+    for _ in 0..streams {
+        clients.push(connect(target.address)?);
+        servers.push(listener.accept()?.0);
+    }
+    if streams == 1 {
+        // Blocking threads need fewer system calls than a loop does.
+        let (client, server) = (clients.remove(0), servers.remove(0));
+        if up {
+            one_way(&crew, &client, &server)?;
+        }
+        if down {
+            one_way(&crew, &server, &client)?;
+        }
+    } else {
+        let done = crew.done.clone();
+        crew.spawn(move || pump(clients, Interest { read: down, write: up }, &done));
+        let done = crew.done.clone();
+        crew.spawn(move || pump(servers, Interest { read: up, write: down }, &done));
+    }
+    crew.work(seconds / 4)?;
+    let span = crew.span(target, seconds)?;
+    Ok(span.report((Quantity::Throughput, MIB), (Quantity::CpuPerGib, GIB)))
+}
+
+fn one_way(crew: &Crew, from: &TcpStream, to: &TcpStream) -> io::Result<()> {
+    let (mut from, to) = (from.try_clone()?, to.try_clone()?);
+    let done = crew.done.clone();
+    crew.spawn(move || {
+        let block = vec![0x5a; BLOCK];
+        loop {
+            from.write_all(&block)?;
+        }
+    });
+    crew.spawn(move || {
+        let mut block = vec![0; BLOCK];
+        loop {
+            receive(&to, &mut block, &done)?;
+        }
+    });
+    Ok(())
+}
+
+/// Moves what the sockets give and take, a block at a time each.
+fn pump(sockets: Vec<TcpStream>, interest: Interest, done: &Arc<AtomicU64>) -> io::Result<()> {
+    let mut poller = Poller::new()?;
+    for (token, socket) in sockets.iter().enumerate() {
+        socket.set_nonblocking(true)?;
+        poller.add(socket, token, interest)?;
+    }
+    let outgoing = vec![0x5a; BLOCK];
+    let mut incoming = vec![0; BLOCK];
+    let mut events = Vec::new();
+    loop {
+        poller.wait(&mut events)?;
+        for ready in &events {
+            let mut socket = &sockets[ready.token];
+            if ready.read && interest.read {
+                unless_blocked(receive(socket, &mut incoming, done))?;
+            }
+            if ready.write && interest.write {
+                unless_blocked(socket.write(&outgoing))?;
+            }
+        }
+    }
+}
+
+/// Counts bytes and has the kernel discard them (tcp(7), `MSG_TRUNC`): a peer on another machine would not cost this one a copy either.
+fn receive(socket: &TcpStream, block: &mut [u8], done: &Arc<AtomicU64>) -> io::Result<usize> {
+    let (_, count) = recv(socket, block, RecvFlags::TRUNC)?;
+    if count == 0 {
+        return Err(ended_early());
+    }
+    done.fetch_add(count as u64, Ordering::Relaxed);
+    Ok(count)
+}
+
+fn unless_blocked(result: io::Result<usize>) -> io::Result<()> {
+    match result {
+        Err(error) if error.kind() != ErrorKind::WouldBlock => Err(error),
+        _ => Ok(()),
+    }
+}

@@ -1,0 +1,162 @@
+//! The origin: a server that answers each request with so many bytes.
+
+use std::io::{self, ErrorKind, Read, Write};
+use std::net::{TcpListener, TcpStream};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use rustix::net::{SocketFlags, accept_with};
+
+use super::ended_early;
+use super::poller::{Interest, Poller};
+
+/// How an origin answers.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Manner {
+    /// The size of a request in bytes.
+    pub(super) request: usize,
+    /// The size of an answer in bytes.
+    pub(super) answer: usize,
+    /// Whether the connection ends after its first answer.
+    pub(super) close: bool,
+}
+
+/// Serves one connection for ever, with fewer system calls than a loop needs.
+pub(super) fn serve_one(mut stream: TcpStream, manner: Manner) -> io::Result<()> {
+    let mut request = vec![0; manner.request];
+    let answer = vec![0x5a; manner.answer];
+    loop {
+        stream.read_exact(&mut request)?;
+        stream.write_all(&answer)?;
+    }
+}
+
+/// Serves any number of connections for ever, and counts them.
+pub(super) fn serve_all(
+    listener: &TcpListener,
+    manner: Manner,
+    accepted: &Arc<AtomicUsize>,
+) -> io::Result<()> {
+    let mut poller = Poller::new()?;
+    listener.set_nonblocking(true)?;
+    poller.add(listener, LISTENER, Interest::READ)?;
+    let mut conversations = Conversations::default();
+    let mut request = vec![0; manner.request.max(64 << 10)];
+    let answer = vec![0x5a; manner.answer];
+    let mut ready = Vec::new();
+    loop {
+        poller.wait(&mut ready)?;
+        for event in &ready {
+            if event.token == LISTENER {
+                // As many as the kernel has, so that a burst costs one event.
+                while let Some(stream) = accept(listener)? {
+                    accepted.fetch_add(1, Ordering::Relaxed);
+                    let (token, conversation) = conversations.insert(stream);
+                    poller.add(&conversation.stream, token, Interest::READ)?;
+                }
+            } else if let Some(conversation) = conversations.get(event.token) {
+                match conversation.step(manner, &mut request, &answer)? {
+                    Step::Goes => {}
+                    Step::Waits(interest) => poller.modify(&conversation.stream, event.token, interest)?,
+                    Step::Ends => conversations.remove(event.token),
+                }
+            }
+        }
+    }
+}
+
+const LISTENER: usize = usize::MAX;
+
+fn accept(listener: &TcpListener) -> io::Result<Option<TcpStream>> {
+    match accept_with(listener, SocketFlags::NONBLOCK | SocketFlags::CLOEXEC) {
+        Ok(stream) => Ok(Some(stream.into())),
+        Err(rustix::io::Errno::AGAIN) => Ok(None),
+        Err(error) => Err(error.into()),
+    }
+}
+
+/// One connection of the server.
+struct Conversation {
+    stream: TcpStream,
+    /// Bytes of the request that is coming.
+    received: usize,
+    /// Bytes of the answer that wait for room.
+    unsent: usize,
+    waits_for_room: bool,
+}
+
+enum Step {
+    Goes,
+    Waits(Interest),
+    Ends,
+}
+
+impl Conversation {
+    /// Reads what has come, if no answer is under way, and answers what is complete.
+    fn step(&mut self, manner: Manner, request: &mut [u8], answer: &[u8]) -> io::Result<Step> {
+        if self.unsent == 0 {
+            match self.stream.read(request) {
+                Ok(0) if self.received > 0 => return Err(ended_early()),
+                Ok(0) => return Ok(Step::Ends),
+                Ok(count) => self.received += count,
+                Err(error) if error.kind() == ErrorKind::WouldBlock => {}
+                Err(error) => return Err(error),
+            }
+            if self.received > manner.request {
+                return Err(io::Error::new(ErrorKind::InvalidData, "a request is longer than was sent"));
+            }
+            if self.received < manner.request {
+                return Ok(Step::Goes);
+            }
+            self.received = 0;
+            self.unsent = manner.answer;
+        }
+        while self.unsent > 0 {
+            match self.stream.write(&answer[answer.len() - self.unsent..]) {
+                Ok(count) => self.unsent -= count,
+                Err(error) if error.kind() == ErrorKind::WouldBlock => {
+                    return Ok(self.wait_for_room(true));
+                }
+                Err(error) => return Err(error),
+            }
+        }
+        if manner.close {
+            return Ok(Step::Ends);
+        }
+        Ok(self.wait_for_room(false))
+    }
+
+    fn wait_for_room(&mut self, wait: bool) -> Step {
+        if std::mem::replace(&mut self.waits_for_room, wait) == wait {
+            return Step::Goes;
+        }
+        Step::Waits(if wait { Interest { read: false, write: true } } else { Interest::READ })
+    }
+}
+
+/// Conversations by a number, which is used again when one has ended.
+#[derive(Default)]
+struct Conversations {
+    places: Vec<Option<Conversation>>,
+    free: Vec<usize>,
+}
+
+impl Conversations {
+    fn insert(&mut self, stream: TcpStream) -> (usize, &Conversation) {
+        let token = self.free.pop().unwrap_or_else(|| {
+            self.places.push(None);
+            self.places.len() - 1
+        });
+        let conversation = Conversation { stream, received: 0, unsent: 0, waits_for_room: false };
+        (token, self.places[token].insert(conversation))
+    }
+
+    fn get(&mut self, token: usize) -> Option<&mut Conversation> {
+        self.places[token].as_mut()
+    }
+
+    fn remove(&mut self, token: usize) {
+        self.places[token] = None;
+        self.free.push(token);
+    }
+}

@@ -1,0 +1,181 @@
+//! Proxies side by side: throughput, cost, latency, memory, system calls.
+//!
+//! Clients and origin of each measurement are a process of their own ([`load`]); the contender is another, started for
+//! that measurement alone. Contenders take turns (A B C, A B C, …), so that a machine that changes its mind changes it
+//! for all of them; a figure is the median of the rounds.
+
+mod cell;
+mod contender;
+pub mod load;
+mod machine;
+mod markdown;
+mod measure;
+mod options;
+mod quantity;
+mod results;
+mod statistics;
+
+pub use cell::LOAD_COMMAND;
+pub use options::Options;
+
+use std::fs;
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
+use std::time::Instant;
+
+use indicatif::{ProgressBar, ProgressStyle};
+
+use crate::descriptors;
+use contender::Contender;
+use machine::Machine;
+use measure::{Measure, Repeats};
+use results::{MeasureResults, Results};
+
+/// Measures what the options ask for, prints the tables, and writes the files.
+///
+/// # Errors
+///
+/// When an option names nothing, the proxy of this project is missing, or a file cannot be written. A measurement that
+/// fails is part of the results.
+pub fn run(options: &Options) -> Result<(), String> {
+    let begun = Instant::now();
+    let limit = descriptors::raise_limit()
+        .map_err(|error| format!("cannot raise the limit of descriptors: {error}"))?;
+    let measures = chosen_measures(options, most_connections(limit))?;
+    let (contenders, missing) = chosen_contenders(options)?;
+    for contender in missing {
+        say(&format!("not installed: {contender}"))?;
+    }
+    let cells = schedule(&measures, &contenders, options.rounds);
+    if options.list {
+        return list(&measures, &contenders);
+    }
+    let mut outcomes: Vec<_> = measures.iter().map(MeasureResults::new).collect();
+    let progress = progress_bar(cells.len());
+    for cell in cells {
+        let (measure, contender) = (&measures[cell.measure], &contenders[cell.contender]);
+        progress.set_message(format!("{} {}", measure.name, contender.name));
+        let outcome = cell::run(measure, contender, options.seconds);
+        if let Err(error) = &outcome {
+            progress.suspend(|| say(&format!("{}: {}: {error}", measure.name, contender.name)))?;
+        }
+        outcomes[cell.measure].add(&contender.name, outcome);
+        progress.inc(1);
+    }
+    progress.finish_and_clear();
+    let results = Results {
+        machine: Machine::this(),
+        command: command_line(),
+        rounds: options.rounds as usize,
+        seconds: options.seconds,
+        duration: begun.elapsed().as_secs_f64(),
+        contenders: contenders.iter().map(Into::into).collect(),
+        measures: outcomes,
+    };
+    say(&markdown::tables(&results))?;
+    if let Some(file) = &options.json {
+        let json = serde_json::to_string_pretty(&results).map_err(|error| error.to_string())?;
+        write(file, &(json + "\n"))?;
+    }
+    if let Some(file) = &options.markdown {
+        write(file, &markdown::page(&results))?;
+    }
+    Ok(())
+}
+
+/// One measure of one contender.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Cell {
+    measure: usize,
+    contender: usize,
+}
+
+/// Round after round, measure after measure, the contenders take turns.
+fn schedule(measures: &[Measure], contenders: &[Contender], rounds: u32) -> Vec<Cell> {
+    let mut cells = Vec::new();
+    for round in 0..rounds {
+        for (m, measure) in measures.iter().enumerate() {
+            if measure.repeats == Repeats::Once && round > 0 {
+                continue;
+            }
+            let field =
+                contenders.iter().enumerate().filter(|(_, contender)| contender.takes_part_in(measure));
+            cells.extend(field.map(|(c, _)| Cell { measure: m, contender: c }));
+        }
+    }
+    cells
+}
+
+fn chosen_measures(options: &Options, limit: usize) -> Result<Vec<Measure>, String> {
+    let all = measure::all(limit);
+    for pattern in &options.only {
+        if !all.iter().any(|measure| measure.is_named(pattern)) {
+            let names: Vec<_> = all.iter().map(|measure| measure.name).collect();
+            return Err(format!("there is no measure {pattern}; there are {}", names.join(", ")));
+        }
+    }
+    let chosen = |measure: &Measure| {
+        options.only.is_empty() || options.only.iter().any(|pattern| measure.is_named(pattern))
+    };
+    Ok(all.into_iter().filter(chosen).collect())
+}
+
+/// Those that are asked for and here, and the names of those that are not here.
+fn chosen_contenders(options: &Options) -> Result<(Vec<Contender>, Vec<String>), String> {
+    let wanted = |name: &str| options.contenders.is_empty() || options.contenders.iter().any(|n| n == name);
+    let beside = || Some(std::env::current_exe().ok()?.with_file_name("tcpproxy"));
+    let ours = options.tcpproxy.clone().or_else(beside).unwrap_or_else(|| PathBuf::from("tcpproxy"));
+    let (peers, missing) = Contender::peers()?;
+    let mut all = vec![Contender::direct()];
+    // A run that does not want it does not need it.
+    if options.contenders.is_empty() || options.contenders.iter().any(|name| name.starts_with("tcpproxy")) {
+        all.extend(Contender::ours(&ours)?);
+    }
+    all.extend(peers);
+    all.retain(|contender| wanted(&contender.name));
+    let unknown = |name: &&String| {
+        !all.iter().any(|contender| contender.name == **name)
+            && !missing.iter().any(|text| text.split(' ').next() == Some(name))
+    };
+    if let Some(name) = options.contenders.iter().find(unknown) {
+        return Err(format!("there is no contender {name}"));
+    }
+    all.extend(options.others.iter().cloned());
+    Ok((all, missing.into_iter().filter(|text| wanted(text.split(' ').next().unwrap_or_default())).collect()))
+}
+
+/// How many connections fit under a limit of descriptors: a contender, and the process of clients and origin, have two
+/// for each, and some more.
+fn most_connections(limit: u64) -> usize {
+    const OTHERS: u64 = 100;
+    usize::try_from(limit.saturating_sub(OTHERS) / 2).unwrap_or(usize::MAX)
+}
+
+fn list(measures: &[Measure], contenders: &[Contender]) -> Result<(), String> {
+    for measure in measures {
+        let field = contenders.iter().filter(|contender| contender.takes_part_in(measure));
+        let names: Vec<_> = field.map(|contender| contender.name.as_str()).collect();
+        say(&format!("{:18} {}\n{:18} {}", measure.name, measure.title, "", names.join(" ")))?;
+    }
+    Ok(())
+}
+
+fn progress_bar(cells: usize) -> ProgressBar {
+    let style = ProgressStyle::with_template("{wide_bar} {pos}/{len}, {eta} left: {msg}");
+    ProgressBar::new(cells as u64).with_style(style.expect("this template is correct"))
+}
+
+fn command_line() -> String {
+    let mut words = std::env::args();
+    let program = words.next().unwrap_or_default();
+    let name = Path::new(&program).file_name().map(|name| name.to_string_lossy().into_owned());
+    [name.unwrap_or(program)].into_iter().chain(words).collect::<Vec<_>>().join(" ")
+}
+
+fn say(text: &str) -> Result<(), String> {
+    writeln!(io::stdout(), "{text}").map_err(|error| format!("cannot print: {error}"))
+}
+
+fn write(file: &Path, text: &str) -> Result<(), String> {
+    fs::write(file, text).map_err(|error| format!("cannot write {}: {error}", file.display()))
+}

@@ -1,0 +1,58 @@
+//! What may be said to `testkit bench`.
+
+use std::path::PathBuf;
+
+use clap::Args;
+
+use super::contender::Contender;
+
+/// Which measures of which contenders, how often, and where the results go.
+#[derive(Clone, Debug, Args)]
+pub struct Options {
+    /// Only these measures: names, or their first parts such as `bulk`
+    #[arg(long, value_name = "MEASURE", value_delimiter = ',')]
+    pub only: Vec<String>,
+
+    /// Only these contenders, by their names
+    #[arg(long, value_name = "NAME", value_delimiter = ',')]
+    pub contenders: Vec<String>,
+
+    /// One more contender: a command with {host} {port} {listen} in it; may be given again
+    #[arg(long = "contender", value_name = "NAME=COMMAND", value_parser = Contender::parse)]
+    pub others: Vec<Contender>,
+
+    /// How often each contender is measured, in turn with the others
+    #[arg(long, value_name = "N", default_value_t = 3, value_parser = clap::value_parser!(u32).range(1..))]
+    pub rounds: u32,
+
+    /// How long each time, after a quarter of that to warm up
+    #[arg(long, value_name = "S", default_value_t = 2.0, value_parser = seconds)]
+    pub seconds: f64,
+
+    /// The proxy of this project [default: tcpproxy beside this program]
+    #[arg(long, value_name = "PATH")]
+    pub tcpproxy: Option<PathBuf>,
+
+    /// Write all figures there
+    #[arg(long, value_name = "FILE")]
+    pub json: Option<PathBuf>,
+
+    /// Write the report there
+    #[arg(long, value_name = "FILE")]
+    pub markdown: Option<PathBuf>,
+
+    /// Draw into this folder
+    #[arg(long, value_name = "DIR")]
+    pub plots: Option<PathBuf>,
+
+    /// Say what would be measured, of whom, and nothing more
+    #[arg(long)]
+    pub list: bool,
+}
+
+fn seconds(text: &str) -> Result<f64, String> {
+    match text.parse() {
+        Ok(seconds) if (0.01..=3600.0).contains(&seconds) => Ok(seconds),
+        _ => Err("a number of seconds from 0.01 to 3600".to_owned()),
+    }
+}

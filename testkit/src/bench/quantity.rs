@@ -1,0 +1,69 @@
+//! What is measured: its name, its unit, and which way is better.
+
+use serde::{Deserialize, Serialize};
+
+/// Something that is measured, as a number.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub enum Quantity {
+    /// Bytes that arrived, in MiB/s, all directions together.
+    Throughput,
+    /// Processor time of the contender for each GiB that arrived, in seconds.
+    CpuPerGib,
+    /// Answers that arrived, a second.
+    Requests,
+    /// Processor time of the contender for each request, in microseconds.
+    CpuPerRequest,
+    /// The time from a request to the end of its answer that half of them kept, in microseconds.
+    LatencyMedian,
+    /// The same, kept by 99 of 100.
+    Latency99,
+    /// The same, kept by 999 of 1,000.
+    Latency999,
+    /// Connections that were made, used and ended, a second.
+    Connections,
+    /// Processor time of the contender for each connection, in microseconds.
+    CpuPerConnection,
+    /// Resident memory of the contender for each connection beyond what it had without any, in bytes.
+    MemoryPerConnection,
+    /// Resident memory of the contender, in MiB.
+    Memory,
+    /// Processor time of the contender while nothing happens, in milliseconds a second.
+    IdleCpu,
+    /// System calls of the contender for each request, once its connection is open.
+    CallsPerRequest,
+    /// System calls of the contender for each connection with one request.
+    CallsPerConnection,
+    /// How many processors' worth of time the contender took, of those the machine has.
+    ContenderLoad,
+    /// How many processors' worth of time the clients and the origin took.
+    PeerLoad,
+}
+
+impl Quantity {
+    /// What stands above a column.
+    pub const fn label(self) -> &'static str {
+        match self {
+            Self::Throughput => "MiB/s",
+            Self::CpuPerGib => "CPU s/GiB",
+            Self::Requests => "requests/s",
+            Self::CpuPerRequest => "CPU µs/request",
+            Self::LatencyMedian => "p50 µs",
+            Self::Latency99 => "p99 µs",
+            Self::Latency999 => "p99.9 µs",
+            Self::Connections => "connections/s",
+            Self::CpuPerConnection => "CPU µs/connection",
+            Self::MemoryPerConnection => "RSS B/connection",
+            Self::Memory => "RSS MiB",
+            Self::IdleCpu => "idle CPU ms/s",
+            Self::CallsPerRequest => "calls/round trip",
+            Self::CallsPerConnection => "calls/connection",
+            Self::ContenderLoad => "CPUs, proxy",
+            Self::PeerLoad => "CPUs, peers",
+        }
+    }
+
+    /// Whether a greater number is a better one.
+    pub const fn more_is_better(self) -> bool {
+        matches!(self, Self::Throughput | Self::Requests | Self::Connections)
+    }
+}

@@ -1,0 +1,120 @@
+//! What came out, before anybody draws it.
+
+use std::collections::BTreeMap;
+
+use serde::Serialize;
+
+use super::contender::Contender;
+use super::load::Report;
+use super::measure::Measure;
+use super::quantity::Quantity;
+use super::statistics::Summary;
+
+/// Everything a run has found out.
+#[derive(Clone, Debug, Serialize)]
+pub(super) struct Results {
+    /// Where it was measured.
+    pub(super) machine: super::machine::Machine,
+    /// The command line.
+    pub(super) command: String,
+    /// How often each measure was made.
+    pub(super) rounds: usize,
+    /// How long, each time.
+    pub(super) seconds: f64,
+    /// How long all of it took, in seconds.
+    pub(super) duration: f64,
+    /// Who was measured.
+    pub(super) contenders: Vec<Entrant>,
+    /// What was measured, in order.
+    pub(super) measures: Vec<MeasureResults>,
+}
+
+/// A contender, for the record.
+#[derive(Clone, Debug, Serialize)]
+pub(super) struct Entrant {
+    /// What it is called.
+    pub(super) name: String,
+    /// What it is.
+    pub(super) about: String,
+    /// What its program says about its version.
+    pub(super) version: String,
+    /// Its command line; empty if it has none.
+    pub(super) command: String,
+}
+
+/// The outcome of one measure.
+#[derive(Clone, Debug, Serialize)]
+pub(super) struct MeasureResults {
+    /// Its name.
+    pub(super) name: String,
+    /// What it is called in the report.
+    pub(super) title: String,
+    /// How many connections were open.
+    pub(super) connections: usize,
+    /// For each contender that took part, in the order of the contenders.
+    pub(super) rows: Vec<Row>,
+}
+
+/// One contender in one measure.
+#[derive(Clone, Debug, Default, Serialize)]
+pub(super) struct Row {
+    /// Its name.
+    pub(super) contender: String,
+    /// Every figure of every round.
+    pub(super) values: BTreeMap<Quantity, Vec<f64>>,
+    /// Their medians.
+    pub(super) summaries: BTreeMap<Quantity, Summary>,
+    /// What a figure consists of, if there is more to say.
+    pub(super) note: String,
+    /// Why it has fewer figures than rounds, or none.
+    pub(super) failures: Vec<String>,
+}
+
+impl MeasureResults {
+    /// A measure that nobody has taken part in yet.
+    pub(super) fn new(measure: &Measure) -> Self {
+        Self {
+            name: measure.name.to_owned(),
+            title: measure.title.to_owned(),
+            connections: measure.connections(),
+            rows: Vec::new(),
+        }
+    }
+
+    /// Adds what one cell gave.
+    pub(super) fn add(&mut self, contender: &str, outcome: Result<Report, String>) {
+        let at = self.rows.iter().position(|row| row.contender == contender).unwrap_or_else(|| {
+            self.rows.push(Row { contender: contender.to_owned(), ..Row::default() });
+            self.rows.len() - 1
+        });
+        self.rows[at].add(outcome);
+    }
+}
+
+impl Row {
+    fn add(&mut self, outcome: Result<Report, String>) {
+        match outcome {
+            Ok(report) => {
+                for (quantity, value) in report.values {
+                    let values = self.values.entry(quantity).or_default();
+                    values.push(value);
+                    let summary = Summary::of(values).expect("there is at least the value just added");
+                    self.summaries.insert(quantity, summary);
+                }
+                self.note = report.note;
+            }
+            Err(error) => self.failures.push(error),
+        }
+    }
+}
+
+impl From<&Contender> for Entrant {
+    fn from(contender: &Contender) -> Self {
+        Self {
+            name: contender.name.clone(),
+            about: contender.about.clone(),
+            version: contender.version.clone(),
+            command: contender.command_line(),
+        }
+    }
+}
