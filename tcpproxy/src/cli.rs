@@ -166,6 +166,12 @@ enum ServerPort {
     Passed,
 }
 
+/// The command line, for whoever makes a manual or completions of it.
+#[must_use]
+pub fn command() -> clap::Command {
+    Arguments::command()
+}
+
 /// Understands a command line; its first word is the name of the program.
 ///
 /// # Errors

@@ -91,6 +91,11 @@ impl How {
 
 macro_rules! words {
     ($type:ident { $($variant:ident => $word:literal),* $(,)? }) => {
+        impl $type {
+            /// All there are.
+            pub const ALL: &[Self] = &[$(Self::$variant),*];
+        }
+
         impl fmt::Display for $type {
             fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
                 f.write_str(match self { $(Self::$variant => $word),* })
