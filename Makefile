@@ -13,7 +13,12 @@ ARGS   ?=
 # How long to go on looking for trouble.
 MINUTES ?= 10
 
-.PHONY: tcpproxy test check stress fuzz interop demo doc install uninstall clean help toolchain
+# What is installed beside the program.
+SHARED = man/man1/tcpproxy.1 bash-completion/completions/tcpproxy zsh/site-functions/_tcpproxy \
+         fish/vendor_completions.d/tcpproxy.fish
+UNITS  = tcpproxy.service tcpproxy.socket tcpproxy@.service
+
+.PHONY: tcpproxy test check stress fuzz interop demo doc share install uninstall clean help toolchain
 
 tcpproxy: toolchain ## build the proxy and say where it is
 	$(CARGO) build --release --locked -p tcpproxy
@@ -46,6 +51,10 @@ interop: tcpproxy ## real programs through the proxy: see interop/packages.txt
 	$(CARGO) build --release --locked -p tcpproxy --example webproxy
 	interop/run.sh
 
+deployment: tcpproxy ## install, start, replace and remove it as operators do: see deploy/tests
+	$(CARGO) build --release --locked -p testkit
+	interop/run.sh deploy/tests/*.sh
+
 demo: tcpproxy ## a page with pictures through the proxy; HOST=… PORT=… LISTEN=… for a real site
 	$(CARGO) build --release --locked -p testkit
 	HOST="$(HOST)" PORT="$(PORT)" LISTEN="$(LISTEN)" interop/demo.sh
@@ -53,11 +62,21 @@ demo: tcpproxy ## a page with pictures through the proxy; HOST=… PORT=… LIST
 doc: toolchain ## the documentation, as a book in target/doc
 	$(CARGO) doc --workspace --no-deps --locked
 
-install: tcpproxy ## install the program below PREFIX
+share: toolchain ## the manual page and the completions for bash, zsh and fish, in target/share
+	$(CARGO) run --release --locked --quiet -p manual -- target/share
+
+install: tcpproxy share ## install the program, its manual, completions and units below PREFIX
 	install -D -m 755 target/release/tcpproxy "$(DESTDIR)$(PREFIX)/bin/tcpproxy"
+	for file in $(SHARED); do install -D -m 644 "target/share/$$file" "$(DESTDIR)$(PREFIX)/share/$$file" || exit; done
+	for unit in $(UNITS); do \
+	  install -D -m 644 "deploy/systemd/$$unit" "$(DESTDIR)$(PREFIX)/lib/systemd/system/$$unit" && \
+	  sed -i 's|/usr/bin/|$(PREFIX)/bin/|' "$(DESTDIR)$(PREFIX)/lib/systemd/system/$$unit" || exit; \
+	done
 
 uninstall: ## remove what install put there
 	rm -f "$(DESTDIR)$(PREFIX)/bin/tcpproxy"
+	for file in $(SHARED); do rm -f "$(DESTDIR)$(PREFIX)/share/$$file" || exit; done
+	for unit in $(UNITS); do rm -f "$(DESTDIR)$(PREFIX)/lib/systemd/system/$$unit" || exit; done
 
 clean: ## remove everything that was built
 	$(CARGO) clean

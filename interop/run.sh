@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
-# Runs real programs through the proxy: all scripts of this folder, or those named, such as `interop/run.sh curl git`.
+# Runs real programs through the proxy: all scripts of this folder, or those named, such as `interop/run.sh curl git`,
+# or given by their path, such as `interop/run.sh deploy/tests/*.sh`.
 # One line for each says ok or FAILED; the status is not zero if one failed. The release build must exist:
 #     cargo build --release -p tcpproxy -p testkit
 # LOGS (default target/interop) is where the output goes, SCREENSHOTS (default $LOGS/screenshots) the pictures;
@@ -20,10 +21,12 @@ failed=0
 running=
 trap 'kill $running; wait; exit 130' INT TERM
 for name in "${scripts[@]}"; do
+  script=$HERE/$name.sh
+  [[ $name != */* ]] || script=$name name=$(basename "$name" .sh)
   log=$LOGS/$name.log
   start=$SECONDS
   # In the background, so that Ctrl-C reaches this script at once; timeout passes the signal on.
-  timeout --kill-after=20 "${LIMIT:-1800}" "$HERE/$name.sh" >"$log" 2>&1 &
+  timeout --kill-after=20 "${LIMIT:-1800}" "$script" >"$log" 2>&1 &
   running=$!
   status=0
   wait "$running" || status=$?
