@@ -1,10 +1,11 @@
-//! The heads of messages: from bytes to requests and responses, what a proxy changes in them, and back.
+//! The heads of messages: from bytes to requests and responses, and back.
 
 use std::io::Write as _;
 
-use http::header::{CONNECTION, CONTENT_LENGTH, COOKIE, HOST, SET_COOKIE, TRANSFER_ENCODING, VIA};
+use http::header::{CONTENT_LENGTH, COOKIE, SET_COOKIE, TRANSFER_ENCODING};
 use http::header::{HeaderMap, HeaderName, HeaderValue};
-use http::{Method, Request, Response, StatusCode, Version};
+use http::uri::PathAndQuery;
+use http::{Method, Request, Response, StatusCode, Uri, Version};
 use httparse::Status;
 use ringbuf::Slot;
 
@@ -30,10 +31,6 @@ pub enum HeadError {
 
 /// The most fields that are accepted.
 const MOST_FIELDS: usize = 128;
-/// Fields that concern one connection only (RFC 9110, section 7.6.1).
-const HOP_BY_HOP: &str = "connection keep-alive proxy-authenticate proxy-authorization proxy-connection te trailer \
-                          transfer-encoding upgrade";
-
 impl HeadReader {
     /// A reader of heads of at most `longest` bytes.
     #[must_use]
@@ -89,10 +86,24 @@ fn request(bytes: &[u8]) -> Result<(usize, Request<()>), HeadError> {
     let length = complete(parsed.parse(bytes))?;
     let mut request = Request::new(());
     *request.method_mut() = parsed.method.and_then(|name| name.parse().ok()).ok_or(HeadError::Malformed)?;
-    *request.uri_mut() = parsed.path.and_then(|target| target.parse().ok()).ok_or(HeadError::Malformed)?;
+    *request.uri_mut() =
+        parsed.path.and_then(|path| target(request.method(), path)).ok_or(HeadError::Malformed)?;
     *request.version_mut() = version(parsed.version);
     *request.headers_mut() = header_map(parsed.headers).ok_or(HeadError::Malformed)?;
     Ok((length, request))
+}
+
+/// What a request is for. [`Uri`] does not tell an empty path from `/`, but of OPTIONS the former asks about the whole
+/// server, which is told `*` (RFC 9112, section 3.2.4).
+fn target(method: &Method, path: &str) -> Option<Uri> {
+    let uri: Uri = path.parse().ok()?;
+    let pathless = path.split_once("://").is_some_and(|(_, behind)| !behind.contains(['/', '?']));
+    if method != Method::OPTIONS || !pathless {
+        return Some(uri);
+    }
+    let mut parts = uri.into_parts();
+    parts.path_and_query = Some(PathAndQuery::from_static("*"));
+    Uri::from_parts(parts).ok()
 }
 
 fn response(bytes: &[u8]) -> Result<(usize, Response<()>), HeadError> {
@@ -138,15 +149,8 @@ fn header_map(fields: &[httparse::Header<'_>]) -> Option<HeaderMap> {
 }
 
 /// The comma-separated members of a list-valued field.
-fn members(fields: &HeaderMap, name: HeaderName) -> impl Iterator<Item = &str> {
+pub(crate) fn members(fields: &HeaderMap, name: HeaderName) -> impl Iterator<Item = &str> {
     fields.get(name).and_then(|value| value.to_str().ok()).unwrap_or_default().split(',').map(str::trim)
-}
-
-/// Whether the sender of a message keeps the connection after it.
-#[must_use]
-pub fn keeps(version: Version, fields: &HeaderMap) -> bool {
-    let closes = members(fields, CONNECTION).any(|option| option.eq_ignore_ascii_case("close"));
-    version == Version::HTTP_11 && !closes
 }
 
 /// How the end of a request's body is found (RFC 9112, section 6.3). `None` if its head contradicts itself: that is how
@@ -186,33 +190,12 @@ fn framing(version: Version, fields: &HeaderMap, unstated: Framing) -> Option<Fr
     }
 }
 
-/// Makes fields that have come fit for the next hop: without those that were for this one, with the framing in which
-/// the body goes on, and with a `Via` that names this hop (RFC 9110, section 7.6.3). `Host` stays in any case.
-pub fn pass_on(version: Version, fields: &mut HeaderMap, framing: Framing, name: &str) {
-    let named: Vec<HeaderName> = members(fields, CONNECTION).filter_map(|name| name.parse().ok()).collect();
-    for name in named.into_iter().filter(|name| name != HOST) {
-        fields.remove(name);
-    }
-    for name in HOP_BY_HOP.split_whitespace() {
-        fields.remove(name);
-    }
-    match framing {
-        Framing::Length(length) => drop(fields.insert(CONTENT_LENGTH, length.into())),
-        Framing::Chunked => {
-            fields.remove(CONTENT_LENGTH);
-            fields.insert(TRANSFER_ENCODING, HeaderValue::from_static("chunked"));
-        }
-        Framing::None | Framing::Close => {}
-    }
-    let via = format!("{} {name}", if version == Version::HTTP_10 { "1.0" } else { "1.1" });
-    fields.extend(HeaderValue::try_from(via).ok().map(|via| (VIA, via)));
-}
-
-/// The head of a request to the origin of its URI.
+/// The head of a request to the origin of its URI. An empty path is said as `/` (RFC 9112, section 3.2.1).
 #[must_use]
 pub fn encode_request(request: &Request<()>) -> Vec<u8> {
     let target = request.uri().path_and_query().map_or("/", |target| target.as_str());
-    encode(&format!("{} {target} HTTP/1.1", request.method()), request.headers())
+    let root = if target.starts_with(['/', '*']) { "" } else { "/" };
+    encode(&format!("{} {root}{target} HTTP/1.1", request.method()), request.headers())
 }
 
 /// The head of a response.
@@ -237,6 +220,7 @@ fn encode(first_line: &str, fields: &HeaderMap) -> Vec<u8> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::pass_on;
     use proptest::prelude::*;
     use ringbuf::Pool;
 
@@ -305,6 +289,23 @@ mod tests {
     }
 
     #[test]
+    fn an_empty_path_is_a_slash_but_for_options_of_a_whole_server() {
+        for (line, asked) in [
+            ("OPTIONS http://a", "OPTIONS *"),
+            ("OPTIONS http://a:80", "OPTIONS *"),
+            ("OPTIONS *", "OPTIONS *"),
+            ("OPTIONS http://a/", "OPTIONS /"),
+            ("OPTIONS http://a?b", "OPTIONS /?b"),
+            ("GET http://a", "GET /"),
+            ("GET http://a?b", "GET /?b"),
+        ] {
+            let mut from = ring(format!("{line} HTTP/1.1\r\n\r\n").as_bytes());
+            let request = HeadReader::new(99).request(&mut from).unwrap().unwrap();
+            assert_eq!(encode_request(&request), format!("{asked} HTTP/1.1\r\n\r\n").as_bytes(), "{line}");
+        }
+    }
+
+    #[test]
     fn framing_follows_the_head_and_refuses_contradictions() {
         let framing = |fields| response_framing(&Method::GET, &response_with(fields));
         assert_eq!(framing(""), Some(Framing::Close));
@@ -361,21 +362,5 @@ mod tests {
                 prop_assert!(HeadReader::new(1024).response(&mut ring(&head)).unwrap().is_some());
             }
         }
-    }
-
-    #[test]
-    fn what_is_for_one_hop_is_not_passed_on() {
-        let mut fields = response_with(
-            "Connection: mine, Host, Content-Length\r\nMine: 1\r\nHost: a\r\nKeep-Alive: 5\r\nContent-Length: 5\r\nTE: x\r\n\
-             Ours: 1\r\n",
-        )
-        .into_parts()
-        .0
-        .headers;
-        pass_on(Version::HTTP_10, &mut fields, Framing::Length(5), "here");
-        let mut left: Vec<&str> = fields.keys().map(HeaderName::as_str).collect();
-        left.sort_unstable();
-        assert_eq!(left, ["content-length", "host", "ours", "via"]);
-        assert_eq!(fields["via"], "1.0 here");
     }
 }

@@ -37,7 +37,9 @@
 
 mod body;
 mod head;
+mod hop;
 
 pub use body::{Body, Framing, Stop};
-pub use head::{HeadError, HeadReader, encode_request, encode_response, keeps, pass_on};
+pub use head::{HeadError, HeadReader, encode_request, encode_response};
 pub use head::{request_framing, response_framing};
+pub use hop::{add_date, count_hop, keeps, pass_on};

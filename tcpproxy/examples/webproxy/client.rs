@@ -122,7 +122,7 @@ impl Client {
             && exchange.is_repeatable()
         {
             exchange.second_hand = true;
-            exchange.send(&mut self.wire, wire)?;
+            exchange.send(wire)?;
             return Ok(State::Exchange(exchange));
         }
         self.origin = None;
@@ -133,7 +133,7 @@ impl Client {
         Ok(State::Connecting(connector, exchange))
     }
 
-    fn connected(&mut self, stream: Stream, mut exchange: Box<Exchange>) -> Result<State, Refusal> {
+    fn connected(&mut self, stream: Stream, exchange: Box<Exchange>) -> Result<State, Refusal> {
         let (pool, uri) = (&self.shared.pool, exchange.request.uri());
         let (Some(authority), Some(mut up), Some(mut down)) =
             (uri.authority().cloned(), pool.reserve(), pool.reserve())
@@ -148,7 +148,7 @@ impl Client {
             return Ok(State::Tunnel(stream, Box::new(Tunnel::new(up, down, FAREWELL))));
         }
         let (_, wire) = self.origin.insert((authority, Wire::new(stream, down, up)));
-        exchange.send(&mut self.wire, wire)?;
+        exchange.send(wire)?;
         Ok(State::Exchange(exchange))
     }
 

@@ -1,6 +1,7 @@
 //! One request and its answer: the body up, the head and the body down.
 
-use http::header::{CONNECTION, CONTENT_LENGTH, EXPECT, HOST, HeaderValue};
+use http::header::{CONNECTION, CONTENT_LENGTH, HOST, HeaderValue};
+use http::uri::Authority;
 use http::{Method, Request, Response, StatusCode, Version};
 use http1::{Body, Framing, HeadError, HeadReader, Stop};
 use tcpproxy::wire::Wire;
@@ -51,6 +52,9 @@ const LARGEST_BODY: usize = 2 << 20;
 impl Exchange {
     pub(crate) fn new(mut request: Request<()>) -> Result<Self, Refusal> {
         let refuse = |reason| Err(Refusal(StatusCode::BAD_REQUEST, reason));
+        if *request.uri() == "*" || !http1::count_hop(&mut request) {
+            return Err(Refusal(StatusCode::NOT_IMPLEMENTED, "the proxy itself is not to be asked"));
+        }
         let (uri, version) = (request.uri().clone(), request.version());
         let connect = request.method() == Method::CONNECT;
         let asked = if connect { uri.port().is_some() } else { uri.scheme_str() == Some("http") };
@@ -60,7 +64,8 @@ impl Exchange {
         };
         // What the URI names counts (RFC 9112, section 3.2.2).
         let told = request.headers_mut().insert(HOST, host);
-        if told.map_or(version == Version::HTTP_11, |told| told.as_bytes().contains(&b',')) {
+        let invalid = |host: HeaderValue| !host.is_empty() && Authority::try_from(host.as_bytes()).is_err();
+        if told.map_or(version == Version::HTTP_11, invalid) {
             return refuse("there must be one Host");
         }
         let Some(framing) = http1::request_framing(&request) else {
@@ -81,13 +86,8 @@ impl Exchange {
         })
     }
 
-    /// Sends the head of the request. An origin that is old would never tell a client that waits for it to send the
-    /// body (RFC 9110, section 10.1.1), so the proxy does.
-    pub(crate) fn send(&mut self, client: &mut Wire, origin: &mut Wire) -> Result<(), Refusal> {
-        let waits = self.request.headers_mut().remove(EXPECT).is_some() && !self.upload.is_over();
-        if waits && self.request.version() == Version::HTTP_11 {
-            let _ = client.output.ring().push_slice(b"HTTP/1.1 100 Continue\r\n\r\n");
-        }
+    /// Sends the head of the request.
+    pub(crate) fn send(&self, origin: &mut Wire) -> Result<(), Refusal> {
         let head = http1::encode_request(self.stale.as_ref().map_or(&self.request, |(request, _)| request));
         if origin.output.ring().push_all(&head) { Ok(()) } else { Err(HeadError::TooLong.into()) }
     }
@@ -160,6 +160,7 @@ impl Exchange {
         let fields = answer.headers_mut();
         self.origin_keeps = incoming != Framing::Close && http1::keeps(version, fields);
         http1::pass_on(version, fields, outgoing, NAME);
+        http1::add_date(fields);
         if status == StatusCode::NO_CONTENT {
             fields.remove(CONTENT_LENGTH);
         }

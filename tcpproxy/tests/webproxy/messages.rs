@@ -140,25 +140,68 @@ fn an_answer_that_ends_with_the_connection_is_delivered_to_its_end() {
     }
 }
 
+/// RFC 9110, section 10.1.1: it is for the origin to say so, or that it does not want the body.
 #[test]
-fn a_client_that_waits_to_be_told_to_go_on_is_told() {
-    let (origin, body) = {
-        let (told, body) = channel();
-        let told = Mutex::new(told);
-        let origin = origin(move |mut peer| {
-            let head = peer.head().unwrap();
-            assert_eq!(head.get("expect"), None);
-            told.lock().unwrap().send(peer.bytes(5)).unwrap();
-            peer.say(ok("", "thanks"));
-        });
-        (origin, body)
+fn a_client_that_waits_to_be_told_to_go_on_hears_what_the_origin_says() {
+    let origin = origin(|mut peer| {
+        let head = peer.head().unwrap();
+        assert_eq!(head.get("expect"), Some("100-continue"));
+        match head.path() {
+            "/go" => drop(peer.say("HTTP/1.1 100 Continue\r\n\r\n")),
+            "/no" => {
+                peer.say("HTTP/1.1 417 Expectation Failed\r\nContent-Length: 0\r\n\r\n");
+                return;
+            }
+            _ => {} // an old one does not know of it, and clients do not wait for ever
+        }
+        let body = String::from_utf8(peer.bytes(5)).unwrap();
+        peer.say(ok("", &body));
+    });
+    let proxy = proxy();
+    let ask = |path| {
+        let mut client = Peer::connect(&proxy);
+        client.ask("PUT", origin, path, "Content-Length: 5\r\nExpect: 100-continue\r\n");
+        client
     };
+    let mut client = ask("/go");
+    assert_eq!(client.head().unwrap().status(), 100);
+    assert_eq!(client.say("hello").answer().2, "hello");
+    assert_eq!(ask("/silent").say("hello").answer().2, "hello");
+    let mut client = ask("/no");
+    let (status, head, _) = client.answer();
+    assert_eq!((status, head.get("connection")), (417, Some("close")));
+    client.expect_end();
+}
+
+#[test]
+fn options_and_trace_go_as_far_as_they_say() {
+    let (origin, heads) = answering(|_| "HTTP/1.1 204 No Content\r\n\r\n".into());
     let proxy = proxy();
     let mut client = Peer::connect(&proxy);
-    client.ask("PUT", origin, "/", "Content-Length: 5\r\nExpect: 100-continue\r\n");
-    assert_eq!(client.head().unwrap().status(), 100);
-    assert_eq!(client.say("hello").answer().2, "thanks");
-    assert_eq!(body.recv().unwrap(), b"hello");
+    client.say(format!("OPTIONS http://{origin} HTTP/1.1\r\nHost: {origin}\r\nMax-Forwards: 1\r\n\r\n"));
+    assert_eq!(client.head().unwrap().status(), 204);
+    let heard = heads.recv_timeout(PATIENCE).unwrap();
+    assert_eq!((heard.0.as_str(), heard.get("max-forwards")), ("OPTIONS * HTTP/1.1", Some("0")));
+    client.ask("TRACE", origin, "/", "Max-Forwards: 0\r\n");
+    assert_eq!(client.answer().0, 501);
+    client.expect_end();
+    assert_eq!(Peer::connect(&proxy).say("OPTIONS * HTTP/1.1\r\nHost: a\r\n\r\n").answer().0, 501);
+    assert!(heads.try_recv().is_err());
+}
+
+#[test]
+fn answers_without_a_date_get_one() {
+    let (origin, _) = answering(|head| match head.path() {
+        "/old" => ok("Date: Sun, 06 Nov 1994 08:49:37 GMT\r\n", ""),
+        _ => ok("Cache-Control: max-age=60\r\n", ""),
+    });
+    let proxy = proxy();
+    let mut client = Peer::connect(&proxy);
+    let mut date =
+        |path| client.ask("GET", origin, path, "").answer().1.get("date").map(str::to_owned).unwrap();
+    assert_eq!(date("/old"), "Sun, 06 Nov 1994 08:49:37 GMT");
+    assert!(date("/").ends_with(" GMT"));
+    assert!(date("/").ends_with(" GMT"), "also from the cache");
 }
 
 #[test]

@@ -34,6 +34,8 @@ fn a_request_that_is_not_clear_is_refused_and_nothing_of_it_is_passed_on() {
         ("http://user@{}/", &host),
         ("http://{}/", ""),
         ("http://{}/", "Host: a\r\nHost: b\r\n"),
+        ("http://{}/", "Host: a b\r\n"),
+        ("http://{}/", "Host: a/b\r\n"),
         ("http://{}/", "Host : a\r\n"),
         ("http://{}/", "Host: a\r\n folded: b\r\n"),
         ("http://{}/", "Host: a\r\nContent-Length: 1\r\nTransfer-Encoding: chunked\r\n"),
