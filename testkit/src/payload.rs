@@ -246,10 +246,15 @@ impl fmt::Display for Mismatch {
                 write!(f, "corrupted: byte {at} is {received:#04x}, sent was {expected:#04x}")
             }
             Self::Skipped { at, bytes } => {
-                write!(f, "lost or overtaken: at byte {at} came what belongs {bytes} bytes further on")
+                let plural = if *bytes == 1 { "" } else { "s" };
+                write!(f, "lost or overtaken: at byte {at} came what belongs {bytes} byte{plural} further on")
             }
             Self::Repeated { at, bytes } => {
-                write!(f, "repeated or late: at byte {at} came what belongs {bytes} bytes further back")
+                let plural = if *bytes == 1 { "" } else { "s" };
+                write!(
+                    f,
+                    "repeated or late: at byte {at} came what belongs {bytes} byte{plural} further back"
+                )
             }
             Self::Truncated { expected, received } => {
                 write!(

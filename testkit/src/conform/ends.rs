@@ -4,7 +4,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use crate::conform::{Case, Need, Stop, Trial, Verdict, broken, judge, trial};
-use crate::peer::{BlackHole, Ending, Link, Listener, Pace, Peer, Report, Script, Sending, Step, gate};
+use crate::peer::{BlackHole, Ending, Gate, Link, Listener, Pace, Peer, Report, Script, Sending, Step, gate};
 use crate::procfs::TcpState;
 use crate::proxy::Setting;
 use trial::{PATIENCE, alive, until};
@@ -43,9 +43,13 @@ pub(super) const CASES: &[Case] = &[
         .expects("FIN at the client while the server does not read, then every byte at the server")
         .why("The same the other way round.")
         .source(HALF_CLOSE),
-    Case::new("a_request_and_fin_before_the_server_answers_are_kept", before_connect)
+    Case::new("a_request_before_the_server_answers_is_kept", before_connect)
+        .expects("the request at the server when it can be reached, then the answer at the client")
+        .why("The queue of the server is full, so that the proxy's SYN goes unanswered until the client has sent everything.")
+        .source("RFC 9293, section 3.8: what was acknowledged is not lost"),
+    Case::new("a_fin_before_the_server_answers_is_kept", fin_before_connect)
         .expects("the request and FIN at the server when it can be reached, then the answer and FIN at the client")
-        .why("The queue of the server is full, so that its SYN goes unanswered until the client has sent everything.")
+        .why("The same, and the client has finished meanwhile.")
         .source(ORDER),
     Case::new("what_a_client_sent_before_closing_reaches_a_sleeping_server", close_by_client)
         .expects("every byte at the server, then FIN")
@@ -140,7 +144,7 @@ fn late() -> (Script, Script) {
 
 fn both_finish(trial: &Trial) -> Verdict {
     let stand = trial.stand()?;
-    let (met, opener) = gate()?;
+    let met = Gate::new()?;
     // Both wait at the gate with their FIN until a byte has gone each way.
     let script = |last: Option<Step>| {
         let mut steps = vec![Step::Send(1, Pace::FAST), Step::Receive(1, Pace::FAST)];
@@ -149,7 +153,6 @@ fn both_finish(trial: &Trial) -> Verdict {
         Script::new(steps)
     };
     let (client, server) = stand.session(script(None), script(Some(Step::Open(met.clone()))))?;
-    opener.open();
     judge::both_whole(&client, &server, (1, 1))
 }
 
@@ -165,7 +168,7 @@ fn fin_behind_download(trial: &Trial) -> Verdict {
 
 fn fin_behind(trial: &Trial, upload: bool) -> Result<(Report, Report), Stop> {
     let stand = trial.stand_with(judge::SMALL)?;
-    let (finished, _opener) = gate()?;
+    let finished = Gate::new()?;
     let sends = Script::new([
         Step::Fill(judge::QUIET),
         Step::Fin,
@@ -190,8 +193,7 @@ fn fin_beside_upload(trial: &Trial) -> Verdict {
 /// One direction is full while the FIN of the other has to arrive; only then is the full one read.
 fn fin_beside(trial: &Trial, upload: bool) -> Result<(Report, Report), Stop> {
     let stand = trial.stand_with(judge::SMALL)?;
-    let (full, _full) = gate()?;
-    let (arrived, _arrived) = gate()?;
+    let (full, arrived) = (Gate::new()?, Gate::new()?);
     let fills = Script::new([
         Step::Fill(judge::QUIET),
         Step::Open(full.clone()),
@@ -211,28 +213,37 @@ fn fin_beside(trial: &Trial, upload: bool) -> Result<(Report, Report), Stop> {
 }
 
 fn before_connect(trial: &Trial) -> Verdict {
+    sent_before_connect(trial, false)
+}
+
+fn fin_before_connect(trial: &Trial) -> Verdict {
+    sent_before_connect(trial, true)
+}
+
+/// The client's request, and maybe its FIN, are sent before the server takes the connection.
+fn sent_before_connect(trial: &Trial, fin: bool) -> Verdict {
     let hole = BlackHole::at(trial.origin())?;
     let proxy = trial.start(hole.address())?;
-    let (sent, _opener) = gate()?;
-    let client = Script::new([
-        Step::Send(REQUEST, Pace::FAST),
-        Step::Fin,
-        Step::Acknowledged,
-        Step::Open(sent.clone()),
-        Step::ReceiveAll(Pace::FAST),
-    ]);
-    let client =
-        Peer::client(proxy.address(), judge::SMALL, client.sends(trial.upwards()).expects(trial.downwards()));
+    let sent = Gate::new()?;
+    let mut client = vec![Step::Send(REQUEST, Pace::FAST)];
+    client.extend(fin.then_some(Step::Fin));
+    client.extend([Step::Acknowledged, Step::Open(sent.clone()), Step::Receive(ANSWER, Pace::FAST)]);
+    client.extend((!fin).then_some(Step::Fin));
+    client.push(Step::ReceiveAll(Pace::FAST));
+    let client = Script::new(client).sends(trial.upwards()).expects(trial.downwards());
+    let client = Peer::client(proxy.address(), judge::SMALL, client);
     if !sent.wait(PATIENCE) {
-        return broken("the proxy did not take the client's request and FIN");
+        return broken("the proxy's kernel has not acknowledged what the client sent");
     }
     let listener = Listener::of(hole.open()?)?;
     let link = listener.accept(PATIENCE);
     let link =
         link.or_else(|error| broken(format!("the proxy did not connect, now that it could: {error}")))?;
-    let server = [Step::ReceiveAll(Pace::FAST), Step::Send(REQUEST, Pace::FAST)];
+    let mut server = vec![Step::Receive(REQUEST, Pace::FAST)];
+    server.extend(fin.then_some(Step::ReceiveAll(Pace::FAST)));
+    server.extend([Step::Send(ANSWER, Pace::FAST), Step::ReceiveAll(Pace::FAST)]);
     let server = link.run(&Script::new(server).sends(trial.downwards()).expects(trial.upwards()));
-    judge::both_whole(&client.join()?, &server, (REQUEST, REQUEST))
+    judge::both_whole(&client.join()?, &server, (REQUEST, ANSWER))
 }
 
 /// What a sender has time to hand to its kernel, whoever reads.
@@ -382,6 +393,8 @@ fn reset_beats_connect(trial: &Trial) -> Verdict {
     let listener = Listener::of(hole.open()?)?;
     // The kernel answers for the proxy, and sends its next SYN after a second or two.
     let server = listener.accept(PATIENCE)?;
+    // Whoever tries again is refused.
+    drop(listener);
     let steps = [Step::Send(REQUEST, Pace::FAST), Step::Acknowledged, Step::Reset];
     let _ = server.run(&Script::new(steps).sends(trial.downwards()));
     alive(proxy.thaw())?;
@@ -402,10 +415,16 @@ fn reply_to_unread_upload(trial: &Trial) -> Verdict {
 fn nothing_left(trial: &Trial) -> Verdict {
     let stand = trial.stand()?;
     let proxy = stand.proxy()?;
-    let script =
-        || Script::new([Step::Send(REQUEST, Pace::FAST), Step::Fin]).beside([Step::ReceiveAll(Pace::FAST)]);
-    let sessions = || {
-        let (client, server) = stand.session(script(), script())?;
+    let asks = [
+        Step::Send(REQUEST, Pace::FAST),
+        Step::Receive(REQUEST, Pace::FAST),
+        Step::Fin,
+        Step::ReceiveAll(Pace::FAST),
+    ];
+    let answers =
+        [Step::Receive(REQUEST, Pace::FAST), Step::Send(REQUEST, Pace::FAST), Step::ReceiveAll(Pace::FAST)];
+    let session = || {
+        let (client, server) = stand.session(Script::new(asks.clone()), Script::new(answers.clone()))?;
         judge::both_whole(&client, &server, (REQUEST, REQUEST))?;
         until(PATIENCE, || {
             let sockets = alive(proxy.sockets())?;
@@ -418,8 +437,8 @@ fn nothing_left(trial: &Trial) -> Verdict {
         })?;
         alive(proxy.descriptors())
     };
-    let first = sessions()?;
-    let last = (0..5).map(|_| sessions()).collect::<Result<Vec<_>, _>>()?;
+    let first = session()?;
+    let last = (0..5).map(|_| session()).collect::<Result<Vec<_>, _>>()?;
     let observed = format!("{first} descriptors after the first session, then {last:?}");
     if last.last().is_some_and(|last| *last <= first) { Ok(observed) } else { broken(observed) }
 }
@@ -443,6 +462,10 @@ fn half_close_timeout(trial: &Trial) -> Verdict {
 
 fn cut_is_no_fin(trial: &Trial) -> Verdict {
     let (ending, after) = silent_half_close(trial, true)?;
+    if after < Duration::from_secs(1) {
+        let why = format!("the session ends after {after:.1?}, before any time limit");
+        return Err(Stop::NotApplicable(why));
+    }
     let observed = format!("{} after {after:.1?}", judge::ending(ending));
     if ending == Ending::Reset { Ok(observed) } else { broken(observed) }
 }

@@ -2,8 +2,8 @@
 
 use std::time::{Duration, Instant};
 
-use crate::conform::{Case, Stop, Trial, Verdict, broken, judge, trial::PATIENCE};
-use crate::peer::{Link, Pace, Script, SocketOptions, Step, gate};
+use crate::conform::{Case, Stand, Stop, Trial, Verdict, broken, judge, trial::PATIENCE};
+use crate::peer::{Gate, Link, Pace, Script, SocketOptions, Step};
 use crate::proxy::Setting;
 
 const STREAM: &str = "RFC 9293, section 3.8: a reliable, in-order byte stream";
@@ -60,148 +60,153 @@ pub(super) const CASES: &[Case] = &[
         .alone(),
 ];
 
+/// What both sides send and receive, and in which order; `meet` adds how they end.
+///
+/// That is in the plainest way there is, since these cases are not about ends: the client finishes when it has everything,
+/// and the server then.
+struct Sides {
+    client: (Vec<Step>, Vec<Step>),
+    server: (Vec<Step>, Vec<Step>),
+    /// How many bytes go up and down.
+    bytes: (u64, u64),
+}
+
+impl Sides {
+    fn meet(self, trial: &Trial, options: SocketOptions) -> Verdict {
+        self.meet_on(&trial.stand_with(options)?, options)
+    }
+
+    fn meet_on(self, stand: &Stand<'_>, options: SocketOptions) -> Verdict {
+        let complete = Gate::new()?;
+        let (mut client_sends, mut client_receives) = self.client;
+        client_sends.extend([Step::Await(complete.clone()), Step::Fin]);
+        client_receives.extend([Step::Open(complete), Step::ReceiveAll(Pace::FAST)]);
+        let (server_sends, mut server_receives) = self.server;
+        server_receives.push(Step::ReceiveAll(Pace::FAST));
+        let client = Script::new(client_sends).beside(client_receives);
+        let server = Script::new(server_sends).beside(server_receives);
+        let (client, server) = stand.session_with(options, client, server)?;
+        judge::both_whole(&client, &server, self.bytes)
+    }
+
+    /// Both sides send so many bytes and receive those of the other side at the same time.
+    fn exchange(bytes: u64, sends: &Pace, receives: &Pace) -> Self {
+        let side = || (vec![Step::Send(bytes, sends.clone())], vec![Step::Receive(bytes, receives.clone())]);
+        Self { client: side(), server: side(), bytes: (bytes, bytes) }
+    }
+}
+
 fn both_ways_at_once(trial: &Trial) -> Verdict {
-    let bytes = trial.scaled(8 << 20);
-    exchange(trial, bytes, SocketOptions::default(), &Pace::FAST, &Pace::FAST)
+    let sides = Sides::exchange(trial.scaled(8 << 20), &Pace::FAST, &Pace::FAST);
+    sides.meet(trial, SocketOptions::default())
 }
 
 fn tiny_socket_buffers(trial: &Trial) -> Verdict {
     let tiny = SocketOptions { receive_buffer: Some(4096), send_buffer: Some(1), ..SocketOptions::default() };
-    exchange(trial, trial.scaled(256 << 10), tiny, &Pace::FAST, &Pace::FAST)
+    Sides::exchange(trial.scaled(256 << 10), &Pace::FAST, &Pace::FAST).meet(trial, tiny)
 }
 
 fn random_chunks(trial: &Trial) -> Verdict {
     let pace = Pace::chunks(1..=3000).pausing(50, Duration::from_millis(3));
-    exchange(trial, trial.scaled(1 << 20), SocketOptions::default(), &pace, &pace)
-}
-
-/// Both sides send so many bytes and receive those of the other side.
-fn exchange(trial: &Trial, bytes: u64, options: SocketOptions, sends: &Pace, receives: &Pace) -> Verdict {
-    let stand = trial.stand_with(options)?;
-    let script = || {
-        Script::new([Step::Send(bytes, sends.clone()), Step::Fin])
-            .beside([Step::ReceiveAll(receives.clone())])
-    };
-    let (client, server) = stand.session_with(options, script(), script())?;
-    judge::both_whole(&client, &server, (bytes, bytes))
-}
-
-fn stalled_upload(trial: &Trial) -> Verdict {
-    stalled_direction(trial, true)
-}
-
-fn stalled_download(trial: &Trial) -> Verdict {
-    stalled_direction(trial, false)
-}
-
-/// One side fills its direction, then the other direction has to carry a megabyte, then the first one goes on.
-fn stalled_direction(trial: &Trial, upload: bool) -> Verdict {
-    let small = judge::SMALL;
-    let stand = trial.stand_with(small)?;
-    let bytes = 1 << 20;
-    let (full, _full) = gate()?;
-    let (flowed, _flowed) = gate()?;
-    let filling = Script::new([Step::Fill(judge::QUIET), Step::Open(full.clone()), Step::Fin]).beside([
-        Step::Receive(bytes, Pace::FAST),
-        Step::Open(flowed.clone()),
-        Step::ReceiveAll(Pace::FAST),
-    ]);
-    let sleeping = Script::new([Step::Await(full), Step::Send(bytes, Pace::FAST), Step::Fin])
-        .beside([Step::Await(flowed), Step::ReceiveAll(Pace::FAST)]);
-    if upload {
-        let (client, server) = stand.session_with(small, filling, sleeping)?;
-        judge::both_whole(&client, &server, (client.sent, bytes))
-    } else {
-        let (client, server) = stand.session_with(small, sleeping, filling)?;
-        judge::both_whole(&client, &server, (bytes, server.sent))
-    }
-}
-
-fn every_write_size(trial: &Trial) -> Verdict {
-    let stand = trial.stand()?;
-    let around_powers = (2..=20).flat_map(|power: u32| [(1 << power) - 1, 1 << power, (1 << power) + 1]);
-    let sizes: Vec<usize> = [1, 2].into_iter().chain(around_powers).chain([4 << 20]).collect();
-    let bytes = sizes.iter().map(|size| *size as u64).sum();
-    let script = || {
-        let writes = sizes.iter().map(|size| Step::Send(*size as u64, Pace::chunks(*size..=*size)));
-        Script::new(writes.chain([Step::Fin]).collect::<Vec<_>>()).beside([Step::ReceiveAll(Pace::FAST)])
-    };
-    let (client, server) = stand.session(script(), script())?;
-    judge::both_whole(&client, &server, (bytes, bytes))
-}
-
-fn around_buffer_sizes(trial: &Trial) -> Verdict {
-    let stand = trial.stand()?;
-    let multiples = (9..=18).flat_map(|power| [1, 2, 3].map(|times: u64| times << power));
-    let sizes: Vec<u64> = multiples.flat_map(|size| [size - 1, size, size + 1]).collect();
-    let bytes = sizes.iter().sum();
-    let answers = sizes.len() as u64;
-    let (mut says, mut hears) = (Vec::new(), Vec::new());
-    for size in sizes {
-        says.extend([Step::Send(size, Pace::FAST), Step::Receive(1, Pace::FAST)]);
-        hears.extend([Step::Receive(size, Pace::FAST), Step::Send(1, Pace::FAST)]);
-    }
-    let end = [Step::Fin, Step::ReceiveAll(Pace::FAST)];
-    says.extend(end.clone());
-    hears.extend(end);
-    let (client, server) = stand.session(Script::new(says), Script::new(hears))?;
-    judge::both_whole(&client, &server, (bytes, answers))
+    Sides::exchange(trial.scaled(1 << 20), &pace, &pace).meet(trial, SocketOptions::default())
 }
 
 fn small_buffer(trial: &Trial) -> Verdict {
     let recipe = trial.recipe_with(Setting::Buffer, "4096")?;
     let small = SocketOptions { receive_buffer: Some(4096), ..SocketOptions::default() };
-    let stand = trial.stand_of(&recipe, small)?;
-    let bytes = trial.scaled(4 << 20);
     let pace = Pace::chunks(1..=8192);
-    let script =
-        || Script::new([Step::Send(bytes, pace.clone()), Step::Fin]).beside([Step::ReceiveAll(pace.clone())]);
-    let (client, server) = stand.session_with(small, script(), script())?;
-    judge::both_whole(&client, &server, (bytes, bytes))
+    Sides::exchange(trial.scaled(4 << 20), &pace, &pace).meet_on(&trial.stand_of(&recipe, small)?, small)
+}
+
+fn stalled_upload(trial: &Trial) -> Verdict {
+    let (fills, sleeps, bytes) = stalled_direction()?;
+    Sides { client: fills, server: sleeps, bytes }.meet(trial, judge::SMALL)
+}
+
+fn stalled_download(trial: &Trial) -> Verdict {
+    let (fills, sleeps, (filled, flowed)) = stalled_direction()?;
+    Sides { client: sleeps, server: fills, bytes: (flowed, filled) }.meet(trial, judge::SMALL)
+}
+
+type Lists = (Vec<Step>, Vec<Step>);
+
+/// One side fills its direction, then the other direction has to carry a megabyte, then the first one goes on.
+fn stalled_direction() -> Result<(Lists, Lists, (u64, u64)), Stop> {
+    // More than two kernels and a proxy hold, with the small buffers of the peers.
+    let (bulk, bytes) = (24 << 20, 1 << 20);
+    let (full, flowed) = (Gate::new()?, Gate::new()?);
+    let fills = (
+        vec![Step::Send(bulk, Pace::FAST)],
+        vec![
+            Step::Stalled(judge::QUIET),
+            Step::Open(full.clone()),
+            Step::Receive(bytes, Pace::FAST),
+            Step::Open(flowed.clone()),
+        ],
+    );
+    let sleeps = (
+        vec![Step::Await(full), Step::Send(bytes, Pace::FAST)],
+        vec![Step::Await(flowed), Step::Receive(bulk, Pace::FAST)],
+    );
+    Ok((fills, sleeps, (bulk, bytes)))
+}
+
+fn every_write_size(trial: &Trial) -> Verdict {
+    let around_powers = (2..=20).flat_map(|power: u32| [(1 << power) - 1, 1 << power, (1 << power) + 1]);
+    let sizes: Vec<usize> = [1, 2].into_iter().chain(around_powers).chain([4 << 20]).collect();
+    let bytes = sizes.iter().map(|size| *size as u64).sum();
+    let side = || {
+        let writes = sizes.iter().map(|size| Step::Send(*size as u64, Pace::chunks(*size..=*size)));
+        (writes.collect(), vec![Step::Receive(bytes, Pace::FAST)])
+    };
+    Sides { client: side(), server: side(), bytes: (bytes, bytes) }.meet(trial, SocketOptions::default())
+}
+
+fn around_buffer_sizes(trial: &Trial) -> Verdict {
+    let multiples = (9..=18).flat_map(|power| [1, 2, 3].map(|times: u64| times << power));
+    let sizes: Vec<u64> = multiples.flat_map(|size| [size - 1, size, size + 1]).collect();
+    let bytes = (sizes.iter().sum(), sizes.len() as u64);
+    let (mut says, mut hears) = (Vec::new(), Vec::new());
+    for size in sizes {
+        says.extend([Step::Send(size, Pace::FAST), Step::Receive(1, Pace::FAST)]);
+        hears.extend([Step::Receive(size, Pace::FAST), Step::Send(1, Pace::FAST)]);
+    }
+    let sides = Sides { client: (vec![], says), server: (vec![], hears), bytes };
+    sides.meet(trial, SocketOptions::default())
 }
 
 fn tiny_segments(trial: &Trial) -> Verdict {
     let options = SocketOptions { no_delay: true, ..SocketOptions::default() };
-    let stand = trial.stand_with(options)?;
     let bytes = trial.scaled(5000);
-    let (client_sent, _client) = gate()?;
-    let (server_sent, _server) = gate()?;
-    let script = |own, other| {
-        Script::new([Step::Send(bytes, Pace::BYTE_AT_A_TIME), Step::Fin, Step::Open(own)])
-            .beside([Step::Await(other), Step::ReceiveAll(Pace::FAST)])
+    let (client_sent, server_sent) = (Gate::new()?, Gate::new()?);
+    let side = |own, other| {
+        (
+            vec![Step::Send(bytes, Pace::BYTE_AT_A_TIME), Step::Open(own)],
+            vec![Step::Await(other), Step::Receive(bytes, Pace::FAST)],
+        )
     };
-    let client = script(client_sent.clone(), server_sent.clone());
-    let server = script(server_sent, client_sent);
-    let (client, server) = stand.session_with(options, client, server)?;
-    judge::both_whole(&client, &server, (bytes, bytes))
+    let client = side(client_sent.clone(), server_sent.clone());
+    let server = side(server_sent, client_sent);
+    Sides { client, server, bytes: (bytes, bytes) }.meet(trial, options)
 }
 
 fn urgent_byte(trial: &Trial) -> Verdict {
     let options = SocketOptions { urgent_inline: true, ..SocketOptions::default() };
-    let stand = trial.stand_with(options)?;
-    let steps = [Step::Send(1000, Pace::FAST), Step::Urgent, Step::Send(20_000, Pace::FAST), Step::Fin];
-    let script = || Script::new(steps.clone()).beside([Step::ReceiveAll(Pace::FAST)]);
-    let (client, server) = stand.session_with(options, script(), script())?;
-    judge::both_whole(&client, &server, (21_001, 21_001))
+    let bytes = 21_001;
+    let side = || {
+        let sends = vec![Step::Send(1000, Pace::FAST), Step::Urgent, Step::Send(20_000, Pace::FAST)];
+        (sends, vec![Step::Receive(bytes, Pace::FAST)])
+    };
+    Sides { client: side(), server: side(), bytes: (bytes, bytes) }.meet(trial, options)
 }
 
 fn banner(trial: &Trial) -> Verdict {
-    let stand = trial.stand()?;
-    let client = [
-        Step::Receive(100, Pace::FAST),
-        Step::Send(10, Pace::FAST),
-        Step::Receive(1000, Pace::FAST),
-        Step::Fin,
-        Step::ReceiveAll(Pace::FAST),
-    ];
-    let server = [
-        Step::Send(100, Pace::FAST),
-        Step::Receive(10, Pace::FAST),
-        Step::Send(1000, Pace::FAST),
-        Step::ReceiveAll(Pace::FAST),
-    ];
-    let (client, server) = stand.session(Script::new(client), Script::new(server))?;
-    judge::both_whole(&client, &server, (10, 1100))
+    let client =
+        vec![Step::Receive(100, Pace::FAST), Step::Send(10, Pace::FAST), Step::Receive(1000, Pace::FAST)];
+    let server =
+        vec![Step::Send(100, Pace::FAST), Step::Receive(10, Pace::FAST), Step::Send(1000, Pace::FAST)];
+    let sides = Sides { client: (vec![], client), server: (vec![], server), bytes: (10, 1100) };
+    sides.meet(trial, SocketOptions::default())
 }
 
 /// What an exchange may take longer than ten times a direct one: half of the shortest delay of an acknowledgement.

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use crate::conform::{Stop, broken};
-use crate::peer::{Ending, Report, Sending, SocketOptions};
+use crate::peer::{Ending, Report, Sending, SocketOptions, Step};
 
 /// Socket buffers that are soon full, and large enough to go fast.
 pub(super) const SMALL: SocketOptions = SocketOptions {
@@ -19,21 +19,28 @@ pub(super) const QUIET: Duration = Duration::from_millis(300);
 
 /// `2097152 bytes, then FIN`.
 pub(super) fn told(report: &Report) -> String {
-    let bytes = match report.received {
-        1 => "1 byte".to_owned(),
-        count => format!("{count} bytes"),
-    };
-    let mut text = format!("{bytes}, then {}", ending(report.ending));
-    if let Some(mismatch) = &report.mismatch {
-        text = format!("{bytes} ({mismatch}), then {}", ending(report.ending));
-    }
+    let mut text = format!("{}, then {}", bytes(report.received), ending(report.ending));
     if let Some(step) = &report.late {
-        text += &format!("; waited in vain at {step:?}");
+        text += &format!(" (it waited in vain {})", waited_for(step));
     }
     if let Sending::Broken(error) = report.sending {
-        text += &format!("; its sending ended with {error:?} after {} bytes", report.sent);
+        text += &format!("; its sending ended with {error:?} after {}", bytes(report.sent));
     }
     text
+}
+
+pub(super) fn bytes(count: u64) -> String {
+    if count == 1 { "1 byte".to_owned() } else { format!("{count} bytes") }
+}
+
+fn waited_for(step: &Step) -> &'static str {
+    match step {
+        Step::Send(..) | Step::Fill(_) | Step::Urgent => "for room to send",
+        Step::Receive(..) | Step::ReceiveAll(_) | Step::Echo(_) | Step::Readable => "for more",
+        Step::Acknowledged => "for an acknowledgement",
+        Step::Await(_) | Step::Open(_) => "for the other side",
+        Step::Stalled(_) | Step::Pause(_) | Step::Fin | Step::Reset | Step::Close => "for nothing",
+    }
 }
 
 /// The word of the field.
@@ -47,17 +54,17 @@ pub(super) fn ending(ending: Ending) -> String {
     }
 }
 
-/// The first `bytes` bytes of the payload, each in its place, whatever the end.
-pub(super) fn all(who: &str, report: &Report, bytes: u64) -> Result<(), Stop> {
-    match report.verify(bytes) {
+/// The first `sent` bytes of the payload, each in its place, whatever the end.
+pub(super) fn all(who: &str, report: &Report, sent: u64) -> Result<(), Stop> {
+    match report.verify(sent) {
         Ok(()) => Ok(()),
         Err(mismatch) => broken(format!("the {who} got {}: {mismatch}", told(report))),
     }
 }
 
-/// The first `bytes` bytes of the payload, then one of these endings.
-pub(super) fn all_then(who: &str, report: &Report, bytes: u64, endings: &[Ending]) -> Result<(), Stop> {
-    all(who, report, bytes)?;
+/// The first `sent` bytes of the payload, then one of these endings.
+pub(super) fn all_then(who: &str, report: &Report, sent: u64, endings: &[Ending]) -> Result<(), Stop> {
+    all(who, report, sent)?;
     if endings.contains(&report.ending) {
         return Ok(());
     }
@@ -68,5 +75,5 @@ pub(super) fn all_then(who: &str, report: &Report, bytes: u64, endings: &[Ending
 pub(super) fn both_whole(client: &Report, server: &Report, sent: (u64, u64)) -> Result<String, Stop> {
     all_then("server", server, sent.0, &[Ending::Eof])?;
     all_then("client", client, sent.1, &[Ending::Eof])?;
-    Ok(format!("{} bytes up, {} down, each way then FIN", server.received, client.received))
+    Ok(format!("{} up, {} down, each way then FIN", bytes(server.received), bytes(client.received)))
 }

@@ -11,7 +11,7 @@ use crate::peer::link::wait;
 
 /// Something a peer waits at, [`Step::Await`](super::Step::Await), until a test or another peer opens it.
 ///
-/// Made by [`gate`]. Clones are the same gate.
+/// Clones are the same gate.
 #[derive(Clone, Debug)]
 pub struct Gate {
     /// Readable, with an end of file, once the gate is open.
@@ -20,6 +20,16 @@ pub struct Gate {
 }
 
 impl Gate {
+    /// A closed gate that some peer is to open, [`Step::Open`](super::Step::Open).
+    ///
+    /// # Errors
+    ///
+    /// When there is no descriptor left.
+    pub fn new() -> io::Result<Self> {
+        let (opened, end) = UnixStream::pair()?;
+        Ok(Self { opened: Arc::new(opened), end: Arc::new(end) })
+    }
+
     /// Lets everybody through, for good.
     pub fn open(&self) {
         // Fails if it is open already.
@@ -53,13 +63,12 @@ impl Drop for Opener {
     }
 }
 
-/// A closed gate and what opens it.
+/// A closed gate that a test is to open, and what opens it.
 ///
 /// # Errors
 ///
 /// When there is no descriptor left.
 pub fn gate() -> io::Result<(Gate, Opener)> {
-    let (opened, end) = UnixStream::pair()?;
-    let gate = Gate { opened: Arc::new(opened), end: Arc::new(end) };
+    let gate = Gate::new()?;
     Ok((gate.clone(), Opener { gate }))
 }

@@ -20,6 +20,9 @@ pub enum Step {
     /// Send until the other side has taken nothing for so long, which fills every buffer on the way; at most 64 MiB.
     /// [`Report::sent`] tells how much it was.
     Fill(Duration),
+    /// Wait until the other list has sent nothing for so long, because every buffer on the way is full or there is no
+    /// more.
+    Stalled(Duration),
     /// Send one more byte of the payload as urgent (`MSG_OOB`).
     Urgent,
     /// Receive so many more bytes; the steps after this one are not run if the stream ends before.
@@ -181,6 +184,7 @@ impl Run<'_> {
         match step {
             Step::Send(bytes, pace) => self.send(*bytes, pace, rng),
             Step::Fill(quiet) => self.fill(*quiet),
+            Step::Stalled(quiet) => self.stalled(*quiet),
             Step::Urgent => self.urgent(),
             Step::Receive(bytes, pace) => self.receive(Some(*bytes), pace, rng, |_| Ok(())),
             Step::ReceiveAll(pace) => self.receive(None, pace, rng, |_| Ok(())),
@@ -232,6 +236,18 @@ impl Run<'_> {
             }
         }
         Ok(())
+    }
+
+    fn stalled(&self, quiet: Duration) -> Result<(), Stop> {
+        let mut sent = lock(&self.sent).0;
+        loop {
+            self.link.pause(quiet)?;
+            let now = lock(&self.sent).0;
+            if now == sent {
+                return Ok(());
+            }
+            sent = now;
+        }
     }
 
     fn send_bytes(&self, mut bytes: &[u8]) -> Result<(), Stop> {
