@@ -14,6 +14,8 @@
 //! | intents | what a session waits for now: sources to read or write, failures, a deadline |
 //! | step | one call of [`Session::advance`]: bounded, non-blocking work |
 //! | turn | one sleep of the loop and the steps that follow from it |
+//! | wake | to have a session stepped for another reason than its intents: [`Waker`] |
+//! | place | the right of one client to be served, of which a [`Listener`] has so many: [`Place`] |
 //!
 //! # The picture
 //!
@@ -30,7 +32,8 @@
 //!
 //! [`Listener`], [`Connector`], [`Lookup`] and [`Signals`] are not sessions but parts that a session is
 //! composed of: each has an `intents` for the session to pass on, and a method to call in its step.
-//! Sessions that depend on each other keep each other's [`Waker`]s.
+//! Sessions that depend on each other keep each other's [`Waker`]s. A session that could go on, but has
+//! done what a step may do, says [`Progress::Again`].
 //!
 //! # Example
 //!
@@ -106,6 +109,14 @@
 //! nothing is wanted of a source, so a reset shows at the next read or write.
 //!
 //! The poller underneath is calloop, and no type of it shows: exchanging it would not touch a session.
+//!
+//! # What it costs
+//!
+//! A turn costs as much for ten thousand sessions that wait as for ten. Each costs about 400 bytes with two
+//! sources and a deadline, and what it holds itself.
+//!
+//! Bytes that wait between two steps are best kept in a [ring](../ringbuf/index.html). Next:
+//! [`tcpproxy`](../tcpproxy/index.html), which is made of both.
 
 mod connector;
 mod deadlines;

@@ -13,6 +13,17 @@
 //! | framing | how the end of the body is found: [`Framing`] |
 //! | hop | one connection; some fields are for the next hop only: [`pass_on`] |
 //!
+//! # The picture
+//!
+//! ```text
+//!           ┌ ring from the client ┐                                       ┌ ring to the origin ┐
+//!   client ▶│ head │ body …        │▶ HeadReader ─▶ Request ─▶ pass_on ─▶  │ head │ body …      │▶ origin
+//!           └──────┴───────┬───────┘                        encode_request └──────┴───▲─────────┘
+//!                          └────────────── Body: from any framing to any ──────────────┘
+//! ```
+//!
+//! The answer comes back the same way.
+//!
 //! # Example
 //!
 //! ```
@@ -33,7 +44,9 @@
 //! assert_eq!(from.ring().make_contiguous(), b", and the next");
 //! ```
 //!
-//! The crate knows no sockets and no loop.
+//! The crate knows no sockets and no loop: where its rings are filled and drained is its user's affair, such as the
+//! `webproxy` among the examples of [`tcpproxy`](../tcpproxy/index.html), which has a
+//! [wire](../tcpproxy/wire/index.html) to each peer. Next: [`testkit`](../testkit/index.html), which proves it.
 
 mod body;
 mod head;

@@ -5,6 +5,10 @@
 //! not drop. [`RingBuffer`] is that place: it takes what fits, says when it is full, and is filled
 //! and drained by at most one system call at a time.
 //!
+//! This is the first page of a book. It goes on with [when to fill and drain](../eventloop/index.html),
+//! [a proxy made of both](../tcpproxy/index.html), [HTTP on rings](../http1/index.html), and
+//! [how all of it is proved](../testkit/index.html).
+//!
 //! # Vocabulary
 //!
 //! | word | meaning |
@@ -14,6 +18,7 @@
 //! | free | bytes that still fit: capacity - len |
 //! | head | where the oldest byte lies in the storage |
 //! | fill, drain | read from a socket into the ring; write from the ring to a socket |
+//! | pool, slot | a bounded store of rings; the right to one of them, used only while bytes wait |
 //!
 //! # Invariants
 //!
@@ -61,6 +66,8 @@
 //! [`Write`](std::io::Write) will do. There is no `BufRead`: on a non-blocking source "nothing there"
 //! is not the end, and `read_until` would consume half a line to say so. Parse with
 //! [`RingBuffer::find`], [`RingBuffer::make_contiguous`] and [`RingBuffer::consume`] instead.
+//!
+//! Next: [`eventloop`](../eventloop/index.html), which says when there is something to fill and drain.
 
 mod pool;
 mod ring;

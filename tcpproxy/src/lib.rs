@@ -59,6 +59,14 @@
 //! assert_eq!(server.join().unwrap()?, "hello");
 //! # Ok(()) }
 //! ```
+//!
+//! # For other programs
+//!
+//! A [`Proxy`] inside a program is turned by that program, or runs on a thread. Whoever needs less takes a
+//! part: [`tunnel`] carries the bytes between two connections, both ways and to the right end; [`relay`] is one
+//! direction, without sockets; [`wire`] is a connection whose bytes are understood on the way. They are
+//! made of [rings](../ringbuf/index.html) and stepped by a [loop](../eventloop/index.html). Next:
+//! [`http1`](../http1/index.html), for programs that speak HTTP.
 
 mod approach;
 mod buffer;

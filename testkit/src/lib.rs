@@ -3,6 +3,57 @@
 //! The kit is black-box: it knows a proxy by its address and its command line only, so that it can judge any of
 //! them. Runs on Linux; nothing here sleeps to synchronise, and every wait has a deadline.
 //!
+//! It is the last page of the book that begins with [`ringbuf`](../ringbuf/index.html): how what the other crates
+//! promise is proved.
+//!
+//! # Vocabulary
+//!
+//! | word | meaning |
+//! |---|---|
+//! | seed | one number from which everything random is drawn, so that a failure can be replayed |
+//! | payload | bytes that each know their place, so that one that is lost, doubled or moved is found out |
+//! | script | what a peer, or a reader or writer in memory, does, step by step |
+//! | peer | a real socket, on a thread of its own, that follows a script and reports what it saw |
+//! | subject | the program under test, known by its address and its command line |
+//! | verdict | what was observed, and whether the promise was kept |
+//!
+//! # The picture
+//!
+//! ```text
+//!                    ┌──────── a process, watched from outside ────────┐
+//!   peer (script) ──▶│                     subject                     │──▶ peer (script)
+//!        │           └──── processor time, memory, descriptors ────────┘         │
+//!        │                                   │                                   │
+//!        └── report ────────▶ judge ◀────────┴──────────────────── report ───────┘
+//!                                │
+//!                             verdict
+//! ```
+//!
+//! # Example
+//!
+//! A server that answers after the client's FIN, a byte at a time. The program under test would stand between the two;
+//! here nothing does.
+//!
+//! ```
+//! use testkit::payload::Payload;
+//! use testkit::peer::{Ending, Pace, Peer, Script, SocketOptions, Step};
+//! use testkit::seed::Seed;
+//!
+//! let (question, answer) = (Payload::new(Seed::new(1)), Payload::new(Seed::new(2)));
+//! let script = Script::new([Step::ReceiveAll(Pace::FAST), Step::Send(10, Pace::BYTE_AT_A_TIME)]);
+//! let server = Peer::server(SocketOptions::default(), script.expects(question).sends(answer))?;
+//!
+//! let script = Script::new([Step::Send(1000, Pace::FAST), Step::Fin, Step::ReceiveAll(Pace::FAST)]);
+//! let script = script.sends(question).expects(answer);
+//! let client = Peer::client(server.address(), SocketOptions::default(), script).join()?;
+//!
+//! assert_eq!((client.ending, client.verify(10)), (Ending::Eof, Ok(())));
+//! assert_eq!(server.join()?.verify(1000), Ok(()));
+//! # Ok::<(), std::io::Error>(())
+//! ```
+//!
+//! # Where to find what
+//!
 //! | module | what it is for |
 //! |---|---|
 //! | [`seed`], [`replay`] | one number that decides everything random, and the line that replays a failure |
@@ -16,7 +67,7 @@
 //! | [`descriptors`] | a process without a free file descriptor |
 //! | [`watchdog`] | a deadline around a test, so that a hang fails and says where |
 //! | [`web`] | a web page with many pictures, for proxies to stand in front of |
-//! | [`bench`] | proxies side by side: throughput, cost, latency, memory, system calls |
+//! | [`mod@bench`] | proxies side by side: throughput, cost, latency, memory, system calls |
 
 pub mod bench;
 pub mod conform;
