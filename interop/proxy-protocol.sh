@@ -1,18 +1,24 @@
 #!/usr/bin/env bash
 # The PROXY protocol: HAProxy (accept-proxy) and nginx (listen … proxy_protocol) are told who the client of the proxy is,
 # in both versions, over IPv4 and IPv6. What they believe has to be what the client, curl, knows of its own connection.
-# Debian packages: haproxy nginx curl iproute2
+# Then the proxy stands behind HAProxy (send-proxy, send-proxy-v2), believes it, and passes it on; and HAProxy's health
+# checks, which are for nobody, keep their own address.
+# Debian packages: haproxy nginx curl jq iproute2
 source "$(dirname "$0")/lib.sh"
-need haproxy nginx curl ss=iproute2
+need haproxy nginx curl jq ss=iproute2
+
+# haproxy_conf FILE: the settings that are the same for every instance, then those on the standard input.
+haproxy_conf() {
+  {
+    printf 'defaults\n  timeout client 10s\n  timeout server 10s\n  timeout connect 10s\n'
+    cat
+  } >"$1"
+}
 
 haproxy_port=$(free_port)
-cat >"$WORK/haproxy.cfg" <<END
-defaults
-  mode http
-  timeout client 10s
-  timeout server 10s
-  timeout connect 10s
+haproxy_conf "$WORK/haproxy.cfg" <<END
 frontend told
+  mode http
   bind 127.0.0.1:$haproxy_port accept-proxy
   http-request return status 200 content-type text/plain lf-string "%[src] %[src_port] %[dst] %[dst_port]"
 END
@@ -53,4 +59,34 @@ for server in haproxy nginx; do
     done
   done
 done
-echo "HAProxy and nginx know the client, IPv4 and IPv6, by v1 and v2"
+
+# session CONDITION: whether the log has a session of which this is true.
+session() { jq -se --arg client "${client:-}" "any(.message == \"session ended\" and ($1))" "$WORK/proxy.err" >"$WORK/judged"; }
+
+for option in send-proxy send-proxy-v2; do
+  start_proxy 127.0.0.1 "$haproxy_port" --accept-proxy-protocol --proxy-protocol v1 --log-format json --max-clients 9
+  balancer_port=$(free_port)
+  haproxy_conf "$WORK/balancer.cfg" <<END
+listen balancer
+  mode tcp
+  bind 127.0.0.1:$balancer_port
+  bind [::1]:$balancer_port
+  server proxy 127.0.0.1:$PROXY_PORT $option check inter 200ms
+END
+  start_listening balancer "$balancer_port" haproxy -db -f "$WORK/balancer.cfg"
+  for host in 127.0.0.1 '[::1]'; do
+    within 30 curl -sS --fail "http://$host:$balancer_port/" -o "$WORK/told" \
+      -w '%{local_ip} %{local_port} %{remote_ip} %{remote_port}' >"$WORK/known"
+    same "what was passed on, $option, $host" "$(<"$WORK/known")" "$(<"$WORK/told")"
+    read -r ip port _ <<<"$(<"$WORK/known")"
+    if [[ $ip == *:* ]]; then client=[$ip]:$port; else client=$ip:$port; fi
+    # shellcheck disable=SC2016 # it is for jq
+    wait_until "client and balancer are logged" session '.client == $client and .peer != $client and .how == "fin"'
+  done
+  # A health check is for nobody: HAProxy announces itself by v1, and says LOCAL by v2.
+  wait_until "a health check is logged" session \
+    '.up == 0 and (.peer // .client) == .client and (.client | startswith("127.0.0.1:"))'
+  stop "$PID"
+  stop_proxy
+done
+echo "HAProxy and nginx know the client, IPv4 and IPv6, by v1 and v2, and the proxy believes HAProxy"

@@ -14,7 +14,13 @@ use crate::proxy::Shared;
 /// It is a part of a session: the session passes on [`intents`](Self::intents) and calls
 /// [`advance`](Self::advance). Dropping it gives up.
 #[derive(Debug)]
-pub(crate) enum Approach {
+pub(crate) struct Approach {
+    since: Instant,
+    state: State,
+}
+
+#[derive(Debug)]
+enum State {
     Resolving(Inquiry),
     Connecting(Connector),
 }
@@ -34,33 +40,34 @@ pub(crate) enum Arrival {
 impl Approach {
     /// Sets out. The first attempt to connect is made in the first step.
     pub(crate) fn new(shared: &Shared, now: Instant) -> Self {
-        match shared.destination.borrow_mut().directions(now) {
-            Directions::Known(addresses) => Self::connecting(shared, &addresses, now),
-            Directions::Ask(inquiry) => Self::Resolving(inquiry),
-        }
+        let state = match shared.destination.borrow_mut().directions(now) {
+            Directions::Known(addresses) => connecting(shared, &addresses, now),
+            Directions::Ask(inquiry) => State::Resolving(inquiry),
+        };
+        Self { since: now, state }
     }
 
-    fn connecting(shared: &Shared, addresses: &[SocketAddr], now: Instant) -> Self {
-        let options = SocketOptions { keepalive: shared.config.keepalive };
-        Self::Connecting(Connector::new(addresses, shared.config.connect_timeout, options, now))
+    /// When it set out.
+    pub(crate) fn since(&self) -> Instant {
+        self.since
     }
 
     pub(crate) fn intents(&self, want: &mut Intents<'_>) {
-        match self {
-            Self::Resolving(inquiry) => inquiry.lookup.intents(want),
-            Self::Connecting(connector) => connector.intents(want),
+        match &self.state {
+            State::Resolving(inquiry) => inquiry.lookup.intents(want),
+            State::Connecting(connector) => connector.intents(want),
         }
     }
 
     /// Gets on with it.
     pub(crate) fn advance(&mut self, shared: &Shared, ready: &Ready<'_>) -> Arrival {
         let now = ready.now();
-        if let Self::Resolving(inquiry) = self {
+        if let State::Resolving(inquiry) = &mut self.state {
             let Some(answer) = inquiry.lookup.advance(ready) else { return Arrival::Pending };
             let addresses = shared.destination.borrow_mut().learn(answer, now);
-            *self = Self::connecting(shared, &addresses, now);
+            self.state = connecting(shared, &addresses, now);
         }
-        let Self::Connecting(connector) = self else { return Arrival::Pending };
+        let State::Connecting(connector) = &mut self.state else { return Arrival::Pending };
         match connector.advance(ready) {
             Connect::Pending => Arrival::Pending,
             Connect::Connected(server) => Arrival::Reached(server),
@@ -70,6 +77,11 @@ impl Approach {
             }
         }
     }
+}
+
+fn connecting(shared: &Shared, addresses: &[SocketAddr], now: Instant) -> State {
+    let options = SocketOptions { keepalive: shared.config.keepalive };
+    State::Connecting(Connector::new(addresses, shared.config.connect_timeout, options, now))
 }
 
 /// The last attempt speaks for all: it is the one that was given the most time.

@@ -140,6 +140,11 @@ struct Arguments {
     #[arg(long, value_name = "DURATION", value_parser = duration)]
     exit_on_idle: Option<Duration>,
 
+    /// Expect each client to begin with a header of the PROXY protocol, v1 or v2, and reset it if it does not;
+    /// for clients that come through a balancer
+    #[arg(long)]
+    accept_proxy_protocol: bool,
+
     /// Tell the server who the client is, by a header of the PROXY protocol before the client's first byte
     /// [default: off]
     #[arg(long, value_name = "VERSION", value_enum)]
@@ -213,6 +218,7 @@ pub fn parse(words: impl IntoIterator<Item = OsString>) -> Result<Invocation, Re
             keepalive: unless_off(arguments.keepalive),
             drain_timeout: arguments.drain_timeout,
             exit_on_idle: arguments.exit_on_idle,
+            accept_proxy_protocol: arguments.accept_proxy_protocol,
             proxy_protocol: arguments.proxy_protocol,
             ..defaults
         },
@@ -342,6 +348,7 @@ mod tests {
         assert_eq!(config(&["--half-close-timeout", "0s"]).half_close_timeout, None);
         assert_eq!(config(&["--yield-idle", "200ms"]).yield_idle, Some(Duration::from_millis(200)));
         assert_eq!(config(&["--proxy-protocol", "v2"]).proxy_protocol, Some(ProxyProtocol::V2));
+        assert!(config(&["--accept-proxy-protocol"]).accept_proxy_protocol);
         assert_eq!(config(&["--bind", "::1"]).bind, Some("::1".parse().unwrap()));
     }
 

@@ -39,6 +39,11 @@ pub struct Config {
     /// How long a side may go on taking what is left for it, without taking anything, once the other
     /// side has failed. It may be slow, but it must not keep its place for ever.
     pub linger_timeout: Duration,
+    /// Whether clients begin with a header of the PROXY protocol that says whom they were passed on for, and
+    /// those who do not are reset.
+    pub accept_proxy_protocol: bool,
+    /// How long a client may take to send that header.
+    pub header_timeout: Duration,
     /// Whether and how servers are told who the client is, before its first byte.
     pub proxy_protocol: Option<ProxyProtocol>,
     /// How long sessions may go on after the proxy was asked to stop.
@@ -87,6 +92,8 @@ impl Config {
             half_close_timeout: Some(Duration::from_secs(3600)),
             keepalive: Some(Duration::from_secs(60)),
             linger_timeout: Duration::from_secs(30),
+            accept_proxy_protocol: false,
+            header_timeout: Duration::from_secs(10),
             proxy_protocol: None,
             drain_timeout: Duration::from_secs(30),
             exit_on_idle: None,

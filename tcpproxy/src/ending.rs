@@ -30,6 +30,8 @@ pub enum By {
 /// How far a session had come when it was decided how it ends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Phase {
+    /// The client had yet to send the header that `--accept-proxy-protocol` asks for.
+    Header,
     /// The server was not reached yet.
     Connect,
     /// Both directions were open.
@@ -47,6 +49,10 @@ pub enum How {
     Reset,
     /// The connection to the side broke for another reason, such as unanswered keepalive probes.
     Error,
+    /// No PROXY header came, in time or before the client finished.
+    NoHeader,
+    /// What came is no PROXY header, or too long a one.
+    BadHeader,
     /// The server refused the connection.
     Refused,
     /// The server could not be reached.
@@ -105,11 +111,13 @@ macro_rules! words {
 }
 
 words!(By { Client => "client", Server => "server", Proxy => "proxy", Timeout => "timeout" });
-words!(Phase { Connect => "connect", Data => "data", Drain => "drain" });
+words!(Phase { Header => "header", Connect => "connect", Data => "data", Drain => "drain" });
 words!(How {
     Fin => "fin",
     Reset => "reset",
     Error => "error",
+    NoHeader => "no-header",
+    BadHeader => "bad-header",
     Refused => "refused",
     Unreachable => "unreachable",
     Unanswered => "unanswered",

@@ -71,6 +71,7 @@
 mod approach;
 mod buffer;
 pub mod cli;
+mod client;
 mod config;
 mod descriptors;
 mod destination;

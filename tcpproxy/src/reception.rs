@@ -7,8 +7,9 @@ use std::time::{Duration, Instant};
 use eventloop::{Accept, Intents, Listener, Progress, Ready};
 use tracing::warn;
 
+use crate::client::Client;
 use crate::proxy::{Shared, Stop};
-use crate::session::{Client, Session};
+use crate::session::Session;
 
 /// The session that admits clients. It ends some time after the proxy was asked to stop, which closes the
 /// listening sockets.
@@ -53,7 +54,7 @@ impl Reception {
                 Accept::Client { stream, address, place } => {
                     self.told_that_resources_ran_out = false;
                     self.shared.somebody_waits.set(false);
-                    let client = Client { stream, address, _place: place };
+                    let client = Client::new(stream, address, place);
                     ready.spawn(Session::new(self.shared.clone(), client, ready.now()));
                 }
                 Accept::Blocked => return,

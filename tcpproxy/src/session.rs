@@ -6,13 +6,14 @@ use std::net::SocketAddr;
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
-use eventloop::{Connected, Intents, Place, Progress, Ready, Stream};
+use eventloop::{Connected, Intents, Progress, Ready, Stream};
 use tracing::info;
 
 use crate::approach::{Approach, Arrival};
+use crate::client::Client;
 use crate::ending::{By, Ending, How, Phase};
 use crate::proxy::Shared;
-use crate::proxy_protocol::{HeaderSender, Sent};
+use crate::proxy_protocol::{Announced, HeaderReceiver, HeaderSender, Received, Sent};
 use crate::tunnel::{Peer, Tunnel};
 
 /// A client that is being served.
@@ -25,23 +26,18 @@ pub(crate) struct Session {
     server: Server,
     tunnel: Tunnel,
     began: Instant,
-    connected: Option<Instant>,
+    /// How long it took to reach the server.
+    connect_time: Option<Duration>,
     /// When a byte last moved, or the server was reached.
     active: Instant,
     /// What decided how the session ends, as soon as something has.
     ending: Option<(Ending, Option<String>)>,
 }
 
-/// A client that was admitted.
-pub(crate) struct Client {
-    pub(crate) stream: Stream,
-    pub(crate) address: SocketAddr,
-    /// Kept as long as the client is served.
-    pub(crate) _place: Place,
-}
-
 /// How far the way to the server is.
 enum Server {
+    /// The client has yet to say who it is.
+    Awaited(Box<HeaderReceiver>),
     Approached(Box<Approach>),
     Reached {
         stream: Stream,
@@ -54,10 +50,14 @@ enum Server {
 impl Session {
     /// Begins to serve a client. The connection to the server is started in the first step.
     pub(crate) fn new(shared: Rc<Shared>, client: Client, now: Instant) -> Self {
-        let server = Server::Approached(Box::new(Approach::new(&shared, now)));
+        let server = if shared.config.accept_proxy_protocol {
+            Server::Awaited(Box::new(HeaderReceiver::new(shared.config.header_timeout, now)))
+        } else {
+            Server::Approached(Box::new(Approach::new(&shared, now)))
+        };
         shared.session_began();
         let tunnel = shared.tunnel();
-        Self { shared, client, server, tunnel, began: now, connected: None, active: now, ending: None }
+        Self { shared, client, server, tunnel, began: now, connect_time: None, active: now, ending: None }
     }
 
     /// One step; `true` when the session is over.
@@ -65,6 +65,15 @@ impl Session {
         let now = ready.now();
         if self.shared.stop.get().is_some_and(|stop| stop.is_due(now)) {
             return self.cut(By::Proxy, How::Stopped);
+        }
+        if let Server::Awaited(header) = &mut self.server {
+            match header.advance(&self.client.stream, ready) {
+                Received::Partly => {}
+                Received::Whole(announced) => self.welcome(announced, now),
+                Received::Never(by, how, why) => return self.cut_because(by, how, Some(why)),
+            }
+            // What was found readable may have been the header alone, so the tunnel has to wait for news.
+            return !self.establish(ready);
         }
         if self.server.stream().is_none() && !self.establish(ready) {
             return true;
@@ -77,13 +86,24 @@ impl Session {
         self.tunnel.is_over() || self.check_time(now)
     }
 
+    /// The client has said who it is, or that nobody in particular is there.
+    fn welcome(&mut self, announced: Option<Announced>, now: Instant) {
+        if let Some(announced) = announced {
+            self.client.announce(announced);
+        }
+        self.server = Server::Approached(Box::new(Approach::new(&self.shared, now)));
+    }
+
     /// Gets on with reaching the server; `false` if that has failed for good.
     fn establish(&mut self, ready: &Ready<'_>) -> bool {
         if let Server::Approached(approach) = &mut self.server {
             match approach.advance(&self.shared, ready) {
                 Arrival::Pending => return true,
                 Arrival::Failed(how, why) => return !self.cut_because(By::Server, how, Some(why)),
-                Arrival::Reached(server) => self.arrive(server, ready.now()),
+                Arrival::Reached(server) => {
+                    self.connect_time = Some(approach.since().elapsed());
+                    self.arrive(server, ready.now());
+                }
             }
         }
         self.introduce(ready)
@@ -94,10 +114,9 @@ impl Session {
         let config = &self.shared.config;
         let header = config.proxy_protocol.filter(|_| reset.is_none()).map(|version| {
             let until = now + config.connect_timeout;
-            Box::new(HeaderSender::new(version, self.client.address, self.client.destination(), until))
+            Box::new(HeaderSender::new(version, self.client.source(), self.client.destination(), until))
         });
         self.server = Server::Reached { stream, address, header };
-        self.connected = Some(Instant::now());
         self.active = now;
         if let Some(error) = reset {
             self.lose_server(&error);
@@ -209,6 +228,7 @@ impl Session {
             return;
         }
         let phase = match self.server.stream() {
+            None if matches!(self.server, Server::Awaited(_)) => Phase::Header,
             None => Phase::Connect,
             Some(_) if self.ending.is_some() => Phase::Drain,
             Some(_) => Phase::Data,
@@ -224,15 +244,16 @@ impl Session {
             .unwrap_or((Ending { by: By::Proxy, phase: Phase::Data, how: How::Error }, None));
         let server = match &self.server {
             Server::Reached { address, .. } => Some(*address),
-            Server::Approached(_) => None,
+            Server::Awaited(_) | Server::Approached(_) => None,
         };
         let now = Instant::now();
         info!(
-            client = %self.client.address,
+            client = %self.client.source(),
+            peer = self.client.passed_on_by().map(tracing::field::display),
             server = server.map(tracing::field::display),
             up = self.tunnel.up().delivered(),
             down = self.tunnel.down().delivered(),
-            connect_ms = self.connected.map(|at| milliseconds(at - self.began)),
+            connect_ms = self.connect_time.map(milliseconds),
             duration_ms = milliseconds(now - self.began),
             by = %ending.by,
             phase = %ending.phase,
@@ -249,6 +270,7 @@ impl eventloop::Session for Session {
             want.deadline(stop.at());
         }
         match &self.server {
+            Server::Awaited(header) => return header.intents(&self.client.stream, want),
             Server::Approached(approach) => approach.intents(want),
             Server::Reached { stream, header: Some(header), .. } => header.intents(stream, want),
             Server::Reached { .. } => {}
@@ -276,14 +298,6 @@ impl eventloop::Session for Session {
 impl Drop for Session {
     fn drop(&mut self) {
         self.shared.session_ended();
-    }
-}
-
-impl Client {
-    /// The address it has connected to; its own, which is of the same family, if it is gone already.
-    fn destination(&self) -> SocketAddr {
-        let local = self.stream.local_addr().unwrap_or(self.address);
-        SocketAddr::new(local.ip().to_canonical(), local.port())
     }
 }
 

@@ -1,4 +1,4 @@
-//! Who the client is: told to the server before anything else.
+//! Who the client is: heard from a balancer before anything else, and told to the server before anything else.
 
 #![allow(clippy::unwrap_used)] // a test that cannot go on says so by failing
 
@@ -6,8 +6,9 @@ mod stage;
 
 use std::io::Write;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpStream};
+use std::time::{Duration, Instant};
 
-use stage::{End, Stage, counting, fin, reset};
+use stage::{End, PATIENCE, Stage, counting, fin, reset};
 use tcpproxy::{Config, ProxyProtocol};
 use testkit::peer::BlackHole;
 
@@ -117,5 +118,141 @@ fn what_a_server_sent_before_a_reset_that_beats_the_header_is_delivered() {
         reset(server);
         assert_eq!(stage.drain(&client), (sent.to_vec(), End::Reset));
         stage.until_over();
+    }
+}
+
+/// A proxy between two that speak the protocol: what it has understood shows in what it tells the server.
+fn between(buffer_size: usize) -> Stage {
+    Stage::with(|config| Config {
+        accept_proxy_protocol: true,
+        proxy_protocol: Some(ProxyProtocol::V1),
+        max_clients: Some(4),
+        buffer_size,
+        ..config
+    })
+}
+
+/// Headers and what they say, in text.
+fn headers() -> [(Vec<u8>, &'static str); 4] {
+    let four = "PROXY TCP4 192.0.2.1 198.51.100.7 80 443\r\n";
+    let six = "PROXY TCP6 2001:db8::1 2001:db8::2 80 443\r\n";
+    let ips = b"\xc0\0\x02\x01\xc6\x33\x64\x07\0\x50\x01\xbb";
+    let ips_six: Vec<u8> =
+        ["2001:db8::1", "2001:db8::2"].map(|ip| ip.parse::<Ipv6Addr>().unwrap().octets()).concat();
+    [
+        (four.into(), four),
+        (six.into(), six),
+        ([SIGNATURE, b"\x21\x11\0\x0f", ips, b"\x04\0\0"].concat(), four),
+        ([SIGNATURE, b"\x21\x21\0\x24", &ips_six, b"\0\x50\x01\xbb"].concat(), six),
+    ]
+}
+
+#[test]
+fn a_header_may_come_split_at_every_byte_and_nothing_after_it_is_taken() {
+    for buffer_size in [1, 256 * 1024] {
+        let mut stage = between(buffer_size);
+        for (header, said) in headers() {
+            for at in 0..=header.len() {
+                let client = stage.client();
+                stage.send(&client, &header[..at]);
+                stage.settle();
+                stage.send(&client, &[&header[at..], b"and the rest"].concat());
+                fin(&client);
+                let server = stage.accept();
+                let expected = [said.as_bytes(), b"and the rest"].concat();
+                assert_eq!(stage.drain(&server), (expected, End::Fin), "split at {at}");
+                fin(&server);
+                assert_eq!(stage.drain(&client), (vec![], End::Fin));
+            }
+        }
+        stage.until_over();
+    }
+}
+
+#[test]
+fn a_header_that_comes_byte_by_byte_wakes_the_proxy_once_for_each() {
+    let mut stage = between(1000);
+    for (header, said) in headers() {
+        let client = stage.client();
+        stage.settle();
+        for (at, byte) in header.iter().enumerate() {
+            stage.send(&client, &[*byte]);
+            if at + 1 < header.len() {
+                assert_eq!(stage.proxy.turn(Some(PATIENCE)).unwrap(), 1);
+                assert_eq!(stage.proxy.turn(Some(Duration::ZERO)).unwrap(), 0, "byte {at}");
+            }
+        }
+        let server = stage.accept();
+        assert_eq!(stage.receive(&server, said.len()), said.as_bytes());
+        stage.send(&client, b"x");
+        assert_eq!(stage.receive(&server, 1), b"x");
+        reset(client);
+        stage.until_over();
+    }
+}
+
+#[test]
+fn a_header_that_names_nobody_leaves_the_connection_its_own_addresses() {
+    let local = [SIGNATURE, b"\x20\0\0\0"].concat();
+    for nobody in [b"PROXY UNKNOWN\r\n".to_vec(), b"PROXY UNKNOWN a b c d\r\n".to_vec(), local] {
+        let mut stage = between(1000);
+        let client = stage.client();
+        stage.send(&client, &[&nobody, &b"hello"[..]].concat());
+        let server = stage.accept();
+        let expected = [header(ProxyProtocol::V1, &client), b"hello".to_vec()].concat();
+        assert_eq!(stage.receive(&server, expected.len()), expected);
+    }
+}
+
+#[test]
+fn garbage_and_a_header_that_is_too_long_are_reset_at_once_and_no_server_hears_of_them() {
+    let mut stage = between(1000);
+    let too_long = [SIGNATURE, b"\x21\x11\xff\xff", &[0; 1200]].concat();
+    for garbage in [&b"GET / HTTP/1.0\r\n\r\n"[..], b"\x16\x03\x01\x02\0", &[b'P'; 200], &too_long] {
+        let client = stage.client();
+        stage.send(&client, garbage);
+        assert_eq!(stage.drain(&client), (vec![], End::Reset));
+    }
+    stage.until_over();
+    assert!(stage.origin.accept().is_err(), "no connection was made");
+}
+
+#[test]
+fn a_header_that_does_not_come_is_not_waited_for_beyond_its_time() {
+    for part in [&b""[..], b"PROXY TCP4 192.0", b"\r\n\r\n\0\r\nQUIT\n\x21"] {
+        let begin = Instant::now();
+        let time = Duration::from_millis(200);
+        let mut stage =
+            Stage::with(|config| Config { accept_proxy_protocol: true, header_timeout: time, ..config });
+        let client = stage.client();
+        stage.send(&client, part);
+        assert_eq!(stage.drain(&client), (vec![], End::Reset));
+        assert!(begin.elapsed() >= time, "it has its time");
+        stage.until_over();
+        assert!(stage.origin.accept().is_err(), "no connection was made");
+    }
+}
+
+#[test]
+fn a_client_that_leaves_before_its_header_is_complete_is_forgotten_at_once() {
+    for part in [&b""[..], b"PROXY TCP4 192.0"] {
+        for client_finishes in [true, false] {
+            let mut stage = Stage::with(|config| Config {
+                accept_proxy_protocol: true,
+                header_timeout: Duration::from_secs(3600),
+                ..config
+            });
+            let client = stage.client();
+            stage.send(&client, part);
+            stage.assert_quiet();
+            if client_finishes {
+                fin(&client);
+                assert_eq!(stage.drain(&client), (vec![], End::Reset));
+            } else {
+                reset(client);
+            }
+            stage.until_over();
+            assert!(stage.origin.accept().is_err(), "no connection was made");
+        }
     }
 }
