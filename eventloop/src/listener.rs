@@ -168,12 +168,6 @@ impl Listener {
         self.entrances.iter().try_for_each(Entrance::turn_newcomers_away)
     }
 
-    /// Whether there is a place for another client.
-    #[must_use]
-    pub fn has_place(&self) -> bool {
-        self.places.free.get() > 0
-    }
-
     /// Whether somebody is in the queue now, or may be.
     #[must_use]
     pub fn somebody_waits(&self) -> bool {

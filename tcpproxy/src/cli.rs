@@ -7,6 +7,7 @@ use std::time::Duration;
 use bytesize::ByteSize;
 use clap::error::ErrorKind;
 use clap::{ArgAction, CommandFactory, Parser, ValueEnum};
+use ipnet::IpNet;
 
 use crate::{Config, ProxyProtocol, Splice};
 
@@ -140,6 +141,11 @@ struct Arguments {
     #[arg(long, value_name = "DURATION", value_parser = duration)]
     exit_on_idle: Option<Duration>,
 
+    /// Serve only clients from this network, or those named by further --allow; reset anyone else at once.
+    /// What counts is where the connection comes from, whatever a PROXY header says [default: everyone]
+    #[arg(long, value_name = "CIDR", value_parser = crate::allow::network)]
+    allow: Vec<IpNet>,
+
     /// Expect each client to begin with a header of the PROXY protocol, v1 or v2, and reset it if it does not;
     /// for clients that come through a balancer
     #[arg(long)]
@@ -218,6 +224,7 @@ pub fn parse(words: impl IntoIterator<Item = OsString>) -> Result<Invocation, Re
             keepalive: unless_off(arguments.keepalive),
             drain_timeout: arguments.drain_timeout,
             exit_on_idle: arguments.exit_on_idle,
+            allow: arguments.allow,
             accept_proxy_protocol: arguments.accept_proxy_protocol,
             proxy_protocol: arguments.proxy_protocol,
             ..defaults
@@ -348,6 +355,8 @@ mod tests {
         assert_eq!(config(&["--half-close-timeout", "0s"]).half_close_timeout, None);
         assert_eq!(config(&["--yield-idle", "200ms"]).yield_idle, Some(Duration::from_millis(200)));
         assert_eq!(config(&["--proxy-protocol", "v2"]).proxy_protocol, Some(ProxyProtocol::V2));
+        let networks = ["192.0.2.0/24".parse().unwrap(), "2001:db8::/32".parse().unwrap()];
+        assert_eq!(config(&["--allow", "192.0.2.0/24", "--allow", "2001:db8::/32"]).allow, networks);
         assert!(config(&["--accept-proxy-protocol"]).accept_proxy_protocol);
         assert_eq!(config(&["--bind", "::1"]).bind, Some("::1".parse().unwrap()));
     }
@@ -379,6 +388,8 @@ mod tests {
             (&["host", "80", "8000", "--idle-timeout", "5"], "unit"),
             (&["host", "80", "8000", "--idle-timeout", "0s"], "longer than 0"),
             (&["host", "80", "8000", "--connect-timeout", "9999y"], "at most a year"),
+            (&["host", "80", "8000", "--allow", "everyone"], "such as 192.0.2.0/24"),
+            (&["host", "80", "8000", "--allow", "192.0.2.1/24"], "the network is 192.0.2.0/24"),
             (&["host", "80", "8000", "--proxy-protocol", "v3"], "'v3' for '--proxy-protocol"),
             (&["host", "80", "8000", "-q", "-v"], "cannot be used with"),
             (&["", "80", "8000"], "remote_host"),

@@ -4,6 +4,7 @@ use std::net::IpAddr;
 use std::time::Duration;
 
 use clap::ValueEnum;
+use ipnet::IpNet;
 
 /// What a [`Proxy`](crate::Proxy) is to do, in the types of the domain. The command line is one way to
 /// make it.
@@ -39,6 +40,9 @@ pub struct Config {
     /// How long a side may go on taking what is left for it, without taking anything, once the other
     /// side has failed. It may be slow, but it must not keep its place for ever.
     pub linger_timeout: Duration,
+    /// Networks whose clients are served; anyone else is reset at once. None: everyone is. What counts is where
+    /// the connection comes from, whatever a PROXY header says.
+    pub allow: Vec<IpNet>,
     /// Whether clients begin with a header of the PROXY protocol that says whom they were passed on for, and
     /// those who do not are reset.
     pub accept_proxy_protocol: bool,
@@ -92,6 +96,7 @@ impl Config {
             half_close_timeout: Some(Duration::from_secs(3600)),
             keepalive: Some(Duration::from_secs(60)),
             linger_timeout: Duration::from_secs(30),
+            allow: Vec::new(),
             accept_proxy_protocol: false,
             header_timeout: Duration::from_secs(10),
             proxy_protocol: None,

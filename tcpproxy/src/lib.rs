@@ -68,6 +68,7 @@
 //! made of [rings](../ringbuf/index.html) and stepped by a [loop](../eventloop/index.html). Next:
 //! [`http1`](../http1/index.html), for programs that speak HTTP.
 
+mod allow;
 mod approach;
 mod buffer;
 pub mod cli;

@@ -47,6 +47,8 @@ pub struct Statistics {
     pub active: usize,
     /// Sessions that are over, however they ended.
     pub ended: u64,
+    /// Clients that were turned away because [`Config::allow`] does not name their network.
+    pub denied: u64,
     /// Bytes that servers have been given, in all sessions.
     pub up: u64,
     /// Bytes that clients have been given, in all sessions.
@@ -63,6 +65,8 @@ pub struct StartError {
 /// What the sessions and the reception share.
 pub(crate) struct Shared {
     pub(crate) config: Config,
+    /// How many clients can be served at once.
+    pub(crate) places: usize,
     pub(crate) destination: RefCell<Destination>,
     pub(crate) stop: Cell<Option<Stop>>,
     /// All places are taken and somebody is known to wait for one.
@@ -152,8 +156,9 @@ impl Proxy {
             idle_since: Cell::new(now),
             receiving: Cell::new(true),
             config,
+            places,
         });
-        event_loop.spawn(Reception::new(shared.clone(), listener.with_places(places), kept_open));
+        event_loop.spawn(Reception::new(shared.clone(), listener, kept_open));
         Ok(Self { event_loop, local_addrs, shared })
     }
 
@@ -289,6 +294,11 @@ impl Shared {
     pub(crate) fn idle_exit(&self) -> Option<Instant> {
         let quiet = self.config.exit_on_idle.filter(|_| self.active() == 0 && !self.is_stopping());
         quiet.map(|quiet| self.idle_since.get() + quiet)
+    }
+
+    /// So many have been turned away by now.
+    pub(crate) fn note_denied(&self, denied: u64) {
+        self.change_statistics(|statistics| statistics.denied = denied);
     }
 
     /// So many bytes were delivered to the server and to the client.

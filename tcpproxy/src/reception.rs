@@ -1,12 +1,14 @@
 //! Who is admitted, and what becomes of those who wait when the proxy stops.
 
 use std::mem::replace;
+use std::net::SocketAddr;
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
-use eventloop::{Accept, Intents, Listener, Progress, Ready};
+use eventloop::{Accept, Intents, Listener, Place, Progress, Ready, Stream};
 use tracing::warn;
 
+use crate::allow::AllowList;
 use crate::client::Client;
 use crate::proxy::{Shared, Stop};
 use crate::session::Session;
@@ -19,9 +21,15 @@ use crate::session::Session;
 /// - If other processes listen on the same port, newcomers are left to them, and those who are in the queue,
 ///   or on their way into it, are served.
 /// - Else those in the queue are served for whom there is a place now.
+///
+/// Who may not connect is turned away at once, also while all places are taken, and nobody yields to him: to
+/// see who it is, one client more than can be served is accepted, and waits inside for a place.
 pub(crate) struct Reception {
     shared: Rc<Shared>,
     listener: Listener,
+    allow: AllowList,
+    /// A client that may connect, for whom there is no place yet.
+    inside: Option<(Stream, SocketAddr, Place)>,
     /// Somebody else keeps the sockets open.
     kept_open: bool,
     leaving: Option<Leaving>,
@@ -42,9 +50,19 @@ const SETTLE: Duration = Duration::from_millis(500);
 
 impl Reception {
     pub(crate) fn new(shared: Rc<Shared>, listener: Listener, kept_open: bool) -> Self {
-        let (told_that_somebody_waits, told_that_resources_ran_out) = (false, false);
-        let leaving = None;
-        Self { shared, listener, kept_open, leaving, told_that_somebody_waits, told_that_resources_ran_out }
+        let allow = AllowList::new(shared.config.allow.clone());
+        let listener =
+            listener.with_places(shared.places.saturating_add(usize::from(allow.is_restrictive())));
+        Self {
+            shared,
+            listener,
+            allow,
+            inside: None,
+            kept_open,
+            leaving: None,
+            told_that_somebody_waits: false,
+            told_that_resources_ran_out: false,
+        }
     }
 
     /// Admits clients as long as there are places, and takes note when somebody has to wait.
@@ -53,9 +71,15 @@ impl Reception {
             match self.listener.accept(ready) {
                 Accept::Client { stream, address, place } => {
                     self.told_that_resources_ran_out = false;
-                    self.shared.somebody_waits.set(false);
-                    let client = Client::new(stream, address, place);
-                    ready.spawn(Session::new(self.shared.clone(), client, ready.now()));
+                    if !self.allow.admits(address.ip()) {
+                        self.allow.turn_away(stream, address, ready.now());
+                        self.shared.note_denied(self.allow.denied());
+                    } else if self.has_room() {
+                        self.admit(stream, address, place, ready);
+                    } else {
+                        self.inside = Some((stream, address, place));
+                        self.note_that_somebody_waits();
+                    }
                 }
                 Accept::Blocked => return,
                 Accept::Full => return self.note_that_somebody_waits(),
@@ -67,6 +91,23 @@ impl Reception {
                 }
             }
         }
+    }
+
+    fn admit(&mut self, stream: Stream, address: SocketAddr, place: Place, ready: &Ready<'_>) {
+        self.shared.somebody_waits.set(false);
+        let client = Client::new(stream, address, place);
+        ready.spawn(Session::new(self.shared.clone(), client, ready.now()));
+    }
+
+    /// Whether one more can be served.
+    fn has_room(&self) -> bool {
+        self.inside.is_none() && self.shared.active() < self.shared.places
+    }
+
+    /// Whether clients are accepted. Whoever comes after the proxy was asked to stop is, if he is served.
+    fn is_open(&self) -> bool {
+        let served = !self.kept_open && (self.shared.config.reuse_port || self.has_room());
+        served || !self.shared.is_stopping()
     }
 
     fn note_that_somebody_waits(&mut self) {
@@ -83,8 +124,11 @@ impl Reception {
 
     /// One step after the proxy was asked to stop; `true` when the sockets can be closed.
     fn leave(&mut self, now: Instant) -> bool {
-        if self.kept_open || self.shared.stop.get().is_some_and(|stop| stop.is_due(now)) {
+        if self.shared.stop.get().is_some_and(|stop| stop.is_due(now)) {
             return true;
+        }
+        if self.kept_open {
+            return self.inside.is_none();
         }
         let shares_port = self.shared.config.reuse_port;
         if self.leaving.is_none() {
@@ -96,14 +140,16 @@ impl Reception {
         let settle = if shares_port { SETTLE } else { Duration::ZERO };
         let leaving = self.leaving.get_or_insert(Leaving { settled: Some(now + settle) });
         leaving.settled = leaving.settled.filter(|&at| now < at);
-        let can_go_on = shares_port || self.listener.has_place();
-        leaving.settled.is_none() && !(can_go_on && self.listener.somebody_waits())
+        let settled = leaving.settled.is_none();
+        settled && self.inside.is_none() && !(self.is_open() && self.listener.somebody_waits())
     }
 }
 
 impl eventloop::Session for Reception {
     fn intents(&self, want: &mut Intents<'_>) {
-        self.listener.intents(want);
+        if self.is_open() {
+            self.listener.intents(want);
+        }
         let settled = self.leaving.and_then(|leaving| leaving.settled);
         let stopped = self.shared.stop.get().map(Stop::at);
         for at in [settled, stopped, self.shared.idle_exit()].into_iter().flatten() {
@@ -112,7 +158,12 @@ impl eventloop::Session for Reception {
     }
 
     fn advance(&mut self, ready: &Ready<'_>) -> Progress {
-        if !(self.kept_open && self.shared.is_stopping()) {
+        if self.shared.active() < self.shared.places
+            && let Some((stream, address, place)) = self.inside.take()
+        {
+            self.admit(stream, address, place, ready);
+        }
+        if self.is_open() {
             self.receive(ready);
         }
         if self.shared.idle_exit().is_some_and(|at| at <= ready.now()) {
@@ -123,6 +174,9 @@ impl eventloop::Session for Reception {
             }
         }
         if self.shared.is_stopping() && self.leave(ready.now()) {
+            if let Some((stream, ..)) = &self.inside {
+                let _ = stream.reset_on_close(); // it waited in vain, and is not to take that for an answer
+            }
             self.shared.reception_ended();
             return Progress::Done;
         }

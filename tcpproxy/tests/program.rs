@@ -107,6 +107,8 @@ fn help_names_every_option_and_status() {
         "--drain-timeout",
         "--reuse-port",
         "--exit-on-idle",
+        "--allow",
+        "--accept-proxy-protocol",
         "--proxy-protocol",
         "--log-format",
         "--quiet",

@@ -1,0 +1,133 @@
+//! Who may connect.
+
+use std::net::{IpAddr, SocketAddr};
+use std::time::{Duration, Instant};
+
+use eventloop::Stream;
+use ipnet::IpNet;
+use tracing::{debug, warn};
+
+/// Networks from which clients are admitted. What counts is where a connection comes from, also if a PROXY
+/// header in it names somebody else: such a header can say anything, and this list is what makes it credible.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct AllowList {
+    /// None: everyone is admitted.
+    networks: Vec<IpNet>,
+    denied: u64,
+    told: Option<Instant>,
+}
+
+/// How long nothing more is said of those who are turned away, however many they are.
+const QUIET: Duration = Duration::from_secs(60);
+
+impl AllowList {
+    pub(crate) fn new(networks: Vec<IpNet>) -> Self {
+        Self { networks, ..Self::default() }
+    }
+
+    /// Whether somebody may be turned away.
+    pub(crate) fn is_restrictive(&self) -> bool {
+        !self.networks.is_empty()
+    }
+
+    pub(crate) fn admits(&self, ip: IpAddr) -> bool {
+        self.networks.is_empty() || self.networks.iter().any(|network| network.contains(&ip))
+    }
+
+    /// Resets somebody who may not connect.
+    pub(crate) fn turn_away(&mut self, stream: Stream, address: SocketAddr, now: Instant) {
+        let _ = stream.reset_on_close(); // whoever is gone already need not be told
+        self.denied += 1;
+        debug!(client = %address, "turned away");
+        if self.told.is_none_or(|told| told + QUIET <= now) {
+            self.told = Some(now);
+            warn!(client = %address, denied = self.denied, "turned away: --allow does not name its network");
+        }
+    }
+
+    /// How many were turned away.
+    pub(crate) fn denied(&self) -> u64 {
+        self.denied
+    }
+}
+
+/// Understands a network, such as `10.0.0.0/8` or `2001:db8::/32`, or a single address.
+///
+/// # Errors
+///
+/// What is wrong with it.
+pub(crate) fn network(text: &str) -> Result<IpNet, String> {
+    let network = match text.parse() {
+        Ok(ip) => IpNet::new_assert(ip, if ip.is_ipv4() { 32 } else { 128 }),
+        Err(_) => text.parse::<IpNet>().map_err(|_| {
+            "it must be a network such as 192.0.2.0/24 or 2001:db8::/32, or an address".to_owned()
+        })?,
+    };
+    let proper = network.trunc();
+    if let (IpAddr::V6(ip), true) = (proper.addr(), proper.prefix_len() >= 96)
+        && let Some(ip) = ip.to_ipv4_mapped()
+    {
+        return Err(format!("IPv4 clients have IPv4 addresses: {ip}/{}", proper.prefix_len() - 96));
+    }
+    if network != proper {
+        return Err(format!("it has bits beyond its prefix; the network is {proper}"));
+    }
+    Ok(network)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn list(networks: &[&str]) -> AllowList {
+        AllowList::new(networks.iter().map(|text| network(text).unwrap()).collect())
+    }
+
+    #[test]
+    fn who_is_in_one_of_the_networks_is_admitted() {
+        let list = list(&["192.0.2.0/24", "2001:db8::/32", "198.51.100.7", "::1"]);
+        for (ip, admitted) in [
+            ("192.0.2.0", true),
+            ("192.0.2.255", true),
+            ("192.0.3.0", false),
+            ("198.51.100.7", true),
+            ("198.51.100.8", false),
+            ("2001:db8:ffff::1", true),
+            ("2001:db9::1", false),
+            ("::1", true),
+            ("::2", false),
+        ] {
+            assert_eq!(list.admits(ip.parse().unwrap()), admitted, "{ip}");
+        }
+    }
+
+    #[test]
+    fn an_empty_list_admits_everyone() {
+        assert!(list(&[]).admits("192.0.2.1".parse().unwrap()) && !list(&[]).is_restrictive());
+    }
+
+    #[test]
+    fn every_address_is_in_a_network_without_a_prefix() {
+        let list = list(&["0.0.0.0/0"]);
+        assert!(list.admits("203.0.113.1".parse().unwrap()));
+        assert!(!list.admits("2001:db8::1".parse().unwrap()), "of the same family");
+    }
+
+    #[test]
+    fn nonsense_is_told_from_networks() {
+        for (text, reason) in [
+            ("", "must be a network"),
+            ("example.org", "must be a network"),
+            ("10.0.0.0/33", "must be a network"),
+            ("10.0.0/8", "must be a network"),
+            ("10.0.0.0/255.0.0.0", "must be a network"),
+            ("10.1.2.3/8", "the network is 10.0.0.0/8"),
+            ("2001:db8::1/32", "the network is 2001:db8::/32"),
+            ("::ffff:10.0.0.0/104", "IPv4 clients have IPv4 addresses: 10.0.0.0/8"),
+            ("::ffff:10.0.0.1", "IPv4 clients have IPv4 addresses: 10.0.0.1/32"),
+        ] {
+            let error = network(text).unwrap_err();
+            assert!(error.contains(reason), "{text}: {error}");
+        }
+    }
+}
