@@ -258,9 +258,7 @@ fn a_server_that_refuses_resets_the_client_and_the_next_one_is_served() {
     let client = stage.client();
     assert_eq!(stage.drain(&client), (vec![], End::Reset), "a clean end would look like an empty answer");
     stage.until_over();
-    let port = refusing.address().port();
-    drop(refusing);
-    stage.origin = std::net::TcpListener::bind(("127.0.0.1", port)).unwrap();
+    stage.origin = refusing.open().unwrap();
     stage.origin.set_nonblocking(true).unwrap();
     let (client, server) = stage.session();
     stage.send(&client, b"again");

@@ -411,8 +411,7 @@ fn a_server_that_refuses_is_tried_again_for_the_next_client() {
     let proxy = proxy(&port.to_string(), &[]);
     let refused = connect(proxy.address()).read(&mut [0]).unwrap_err();
     assert_eq!(refused.kind(), std::io::ErrorKind::ConnectionReset);
-    drop(refusing);
-    let origin = TcpListener::bind(("127.0.0.1", port)).unwrap();
+    let origin = refusing.open().unwrap();
     let mut client = connect(proxy.address());
     origin.accept().unwrap().0.write_all(b"back again").unwrap();
     let mut got = String::new();

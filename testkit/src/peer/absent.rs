@@ -7,7 +7,7 @@ use socket2::{Domain, Socket, Type};
 #[derive(Debug)]
 pub struct Refusing {
     address: SocketAddr,
-    _bound: Socket,
+    bound: Socket,
 }
 
 impl Refusing {
@@ -27,12 +27,22 @@ impl Refusing {
     /// Those of bind(2).
     pub fn at(address: SocketAddr) -> io::Result<Self> {
         let (bound, address) = bound_socket(address)?;
-        Ok(Self { address, _bound: bound })
+        Ok(Self { address, bound })
     }
 
     /// Where nobody listens.
     pub const fn address(&self) -> SocketAddr {
         self.address
+    }
+
+    /// Listens there from now on; nobody else could take the port before.
+    ///
+    /// # Errors
+    ///
+    /// Those of listen(2).
+    pub fn open(self) -> io::Result<TcpListener> {
+        self.bound.listen(128)?;
+        Ok(self.bound.into())
     }
 }
 
@@ -106,6 +116,9 @@ mod tests {
         let refusing = Refusing::new().unwrap();
         let error = TcpStream::connect(refusing.address()).unwrap_err();
         assert_eq!(error.kind(), ErrorKind::ConnectionRefused);
+        let address = refusing.address();
+        let _listener = refusing.open().unwrap();
+        TcpStream::connect(address).unwrap();
     }
 
     #[test]
