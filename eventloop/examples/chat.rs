@@ -6,7 +6,7 @@ use std::io;
 use std::rc::Rc;
 
 use eventloop::{
-    Accept, EventLoop, Intents, Listener, Place, Progress, Ready, Session, SocketOptions, Stream, Waker,
+    EventLoop, Intents, Listener, Place, Progress, Ready, Session, SocketOptions, Stream, Waker,
 };
 use ringbuf::{Fill, Pool, Slot};
 
@@ -22,30 +22,6 @@ type Room = Rc<RefCell<Vec<Rc<Seat>>>>;
 struct Seat {
     heard: RefCell<Slot>,
     waker: Waker,
-}
-
-struct Door {
-    listener: Listener,
-    pool: Pool,
-    room: Room,
-}
-
-impl Session for Door {
-    fn intents(&self, want: &mut Intents<'_>) {
-        self.listener.intents(want);
-    }
-
-    fn advance(&mut self, ready: &Ready<'_>) -> Progress {
-        while let Accept::Client { stream, place, .. } = self.listener.accept(ready) {
-            let slot = || self.pool.reserve().expect("there are two slots for each place");
-            ready.spawn_with(|waker| {
-                let seat = Rc::new(Seat { heard: RefCell::new(slot()), waker });
-                self.room.borrow_mut().push(seat.clone());
-                Guest { stream, said: slot(), seat, room: self.room.clone(), _place: place }
-            });
-        }
-        Progress::Continue
-    }
 }
 
 struct Guest {
@@ -114,7 +90,15 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let port = std::env::args().nth(1).ok_or("usage: chat PORT")?.parse()?;
     let listener = Listener::bind_all(port, SocketOptions::default())?.with_places(GUESTS);
     println!("listening on {}", listener.local_addr()?);
+    let (pool, room) = (Pool::new(CAPACITY, 2 * GUESTS), Room::default());
     let mut event_loop = EventLoop::new()?;
-    event_loop.spawn(Door { listener, pool: Pool::new(CAPACITY, 2 * GUESTS), room: Room::default() });
+    event_loop.spawn(listener.into_session(move |stream, place, ready| {
+        let slot = || pool.reserve().expect("there are two slots for each place");
+        ready.spawn_with(|waker| {
+            let seat = Rc::new(Seat { heard: RefCell::new(slot()), waker });
+            room.borrow_mut().push(seat.clone());
+            Guest { stream, said: slot(), seat, room: room.clone(), _place: place }
+        });
+    }));
     Ok(event_loop.run()?)
 }

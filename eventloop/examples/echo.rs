@@ -1,27 +1,9 @@
 //! Sends back what it gets, to thousands of clients at once: `cargo run --release --example echo -- 7000`.
 
-use eventloop::{
-    Accept, EventLoop, Intents, Listener, Place, Progress, Ready, Session, SocketOptions, Stream,
-};
+use eventloop::{EventLoop, Intents, Listener, Place, Progress, Ready, Session, SocketOptions, Stream};
 use ringbuf::{Fill, Pool, Slot};
 
 const CLIENTS: usize = 10_000;
-
-struct Server(Listener, Pool);
-
-impl Session for Server {
-    fn intents(&self, want: &mut Intents<'_>) {
-        self.0.intents(want);
-    }
-
-    fn advance(&mut self, ready: &Ready<'_>) -> Progress {
-        while let Accept::Client { stream, place, .. } = self.0.accept(ready) {
-            let slot = self.1.reserve().expect("there are as many slots as places");
-            ready.spawn(Echo { client: stream, slot, finished: false, _place: place });
-        }
-        Progress::Continue
-    }
-}
 
 /// One client. Its ring is lent from the pool only while bytes wait in it.
 struct Echo {
@@ -54,7 +36,11 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let port = std::env::args().nth(1).ok_or("usage: echo PORT")?.parse()?;
     let listener = Listener::bind_all(port, SocketOptions::default())?.with_places(CLIENTS);
     println!("listening on {}", listener.local_addr()?);
+    let pool = Pool::new(16 * 1024, CLIENTS);
     let mut event_loop = EventLoop::new()?;
-    event_loop.spawn(Server(listener, Pool::new(16 * 1024, CLIENTS)));
+    event_loop.spawn(listener.into_session(move |client, place, ready| {
+        let slot = pool.reserve().expect("there are as many slots as places");
+        ready.spawn(Echo { client, slot, finished: false, _place: place });
+    }));
     Ok(event_loop.run()?)
 }
