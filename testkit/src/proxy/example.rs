@@ -1,30 +1,54 @@
 //! Example programs of the package whose test is running.
 
+use std::ffi::OsStr;
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
+use std::process::Command;
 
 use crate::proxy::{Proxy, ProxyCommand};
 
 impl Proxy {
     /// An example program of the package whose test is running: cargo puts it beside the tests.
     ///
+    /// `cargo test` builds examples, but `cargo test --test NAME` does not. So one that is missing, or older than what
+    /// it is made of, is built first.
+    ///
     /// # Panics
     ///
-    /// When it is not there, or older than what it is made of: `cargo test` builds examples, but
-    /// `cargo test --test NAME` does not.
+    /// When that fails.
     pub fn example(name: &str) -> ProxyCommand {
         let test = std::env::current_exe().expect("a running program has a path");
         let directory =
             test.parent().and_then(|deps| deps.parent()).expect("tests are built in PROFILE/deps");
         let program = directory.join("examples").join(name);
-        let advice = format!("cargo build --example {name}");
-        assert!(program.exists(), "{} is missing: {advice}", program.display());
-        if let Some(newer) = newer_than(&program).expect("cargo lists what a program is made of, beside it") {
-            panic!("{} is older than {}: {advice}", program.display(), newer.display());
+        if !is_current(&program) {
+            build(name, directory);
+            assert!(is_current(&program), "{} is old: cargo build --example {name}", program.display());
         }
         Self::command(program)
     }
+}
+
+/// Has cargo build an example of the package whose test is running, with the profile of this directory.
+fn build(name: &str, directory: &Path) {
+    let profile = match directory.file_name().and_then(OsStr::to_str) {
+        Some("debug") | None => "dev",
+        Some(profile) => profile,
+    };
+    let [Some(cargo), Some(package)] = ["CARGO", "CARGO_MANIFEST_DIR"].map(std::env::var_os) else {
+        panic!("cargo build --example {name}: it is missing or old, and cargo does not run this test");
+    };
+    let built = Command::new(cargo)
+        .args(["build", "--quiet", "--locked", "--offline", "--profile", profile, "--example", name])
+        .current_dir(package)
+        .status();
+    assert!(built.is_ok_and(|status| status.success()), "the example {name} cannot be built");
+}
+
+/// Whether a program is there, and no older than what it is made of.
+fn is_current(program: &Path) -> bool {
+    newer_than(program).is_ok_and(|newer| newer.is_none())
 }
 
 /// A file that a program is made of and that was changed after it was built.
