@@ -72,6 +72,7 @@ pub const USAGE: &str = "Usage: tcpproxy remote_host remote_port server_port";
 #[command(
     name = "tcpproxy",
     version,
+    allow_negative_numbers = true, // as values, which are then refused with a reason
     override_usage = "tcpproxy remote_host remote_port server_port [options]",
     after_help = "DURATION is a number with a unit, such as 200ms, 10s or 1h; SIZE such as 64KiB or 1MiB.\n\
         One line is logged for each session when it ends: who ended it, in which phase, and how.\n\
@@ -83,7 +84,7 @@ struct Arguments {
     remote_host: String,
 
     /// The port to forward to
-    #[arg(value_name = "remote_port", value_parser = clap::value_parser!(u16).range(1..))]
+    #[arg(value_name = "remote_port", value_parser = remote_port)]
     remote_port: u16,
 
     /// The port to listen on; 0 lets the system choose one, and - takes sockets that listen already from the
@@ -100,7 +101,7 @@ struct Arguments {
     reuse_port: bool,
 
     /// Serve so many clients at once, while others wait; 0 is as many as descriptors allow
-    #[arg(long, value_name = "N", default_value_t = 1)]
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = count)]
     max_clients: usize,
 
     /// When all places are taken and someone waits, end a session that has been idle for so long
@@ -255,15 +256,28 @@ fn conflict(arguments: &Arguments) -> Option<&'static str> {
     None
 }
 
-/// Puts what clap found wrong on one line, with the usage below it.
+/// Puts what clap found wrong on one line, with the usage below it. Of clap's advice only what a word was
+/// probably meant to be is of use.
 fn refuse(error: clap::Error) -> Refusal {
     let text = error.render().to_string();
     if matches!(error.kind(), ErrorKind::DisplayHelp | ErrorKind::DisplayVersion) {
         return Refusal::Information(text);
     }
-    let mistake = text.split("\n\nUsage:").next().unwrap_or_default();
-    let words: Vec<&str> = mistake.split_whitespace().collect();
-    Refusal::Mistake(format!("{}\n{USAGE}", words.join(" ")))
+    let one_line = |paragraph: &str| paragraph.split_whitespace().collect::<Vec<_>>().join(" ");
+    let mut paragraphs = text.split("\n\n").map(one_line);
+    let mut mistake = paragraphs.next().unwrap_or_default();
+    for tip in paragraphs.filter(|paragraph| paragraph.starts_with("tip: a similar")) {
+        mistake = format!("{mistake}; {tip}");
+    }
+    Refusal::Mistake(format!("{mistake}\n{USAGE}"))
+}
+
+fn remote_port(text: &str) -> Result<u16, &'static str> {
+    text.parse().ok().filter(|&port| port > 0).ok_or("it must be from 1 to 65535")
+}
+
+fn count(text: &str) -> Result<usize, &'static str> {
+    text.parse().map_err(|_| "it must be a whole number, 0 or more")
 }
 
 fn server_port(text: &str) -> Result<ServerPort, String> {
@@ -292,7 +306,9 @@ fn duration_or_off(text: &str) -> Result<Duration, String> {
 
 /// A buffer beyond a gigabyte is a slip of the hand.
 fn buffer_size(text: &str) -> Result<usize, String> {
-    let ByteSize(size) = text.parse()?;
+    let Ok(ByteSize(size)) = text.parse() else {
+        return Err("it must be a number, with a unit such as KiB".to_owned());
+    };
     match usize::try_from(size) {
         Ok(size @ 1..=0x4000_0000) => Ok(size),
         _ => Err("it must be from 1 byte to 1GiB".to_owned()),

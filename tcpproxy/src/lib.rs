@@ -85,8 +85,10 @@ mod proxy_protocol;
 mod reception;
 pub mod relay;
 mod session;
+mod start_error;
 pub mod tunnel;
 pub mod wire;
 
 pub use config::{Config, ProxyProtocol, Splice};
-pub use proxy::{Proxy, StartError, Statistics};
+pub use proxy::{Proxy, Statistics};
+pub use start_error::StartError;

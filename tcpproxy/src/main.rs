@@ -36,7 +36,7 @@ fn main() -> ExitCode {
 fn serve(config: Config, passed_sockets: bool) -> Result<(), String> {
     let remote = format!("{}:{}", bracketed(&config.remote_host), config.remote_port);
     let mut proxy = start(config, passed_sockets)?;
-    proxy.stop_on_signals().map_err(|error| format!("cannot catch signals: {error}"))?;
+    proxy.stop_on_signals().map_err(|error| error.to_string())?;
     for address in proxy.local_addrs() {
         // Whoever does not read this line does not need it.
         let _ = writeln!(io::stdout(), "listening on {address}, forwarding to {remote}");

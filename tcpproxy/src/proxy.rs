@@ -1,8 +1,8 @@
 //! The proxy as a whole: it listens, admits clients up to its limit, and stops when asked.
 
 use std::cell::{Cell, RefCell};
-use std::error::Error;
 use std::fmt;
+use std::hint::black_box;
 use std::io;
 use std::net::{IpAddr, SocketAddr, TcpListener};
 use std::rc::Rc;
@@ -19,6 +19,7 @@ use crate::descriptors::{self, Allowance};
 use crate::destination::Destination;
 use crate::pipe::Pipes;
 use crate::reception::Reception;
+use crate::start_error::StartError;
 use crate::tunnel::Tunnel;
 use crate::{Config, Splice};
 
@@ -53,13 +54,6 @@ pub struct Statistics {
     pub up: u64,
     /// Bytes that clients have been given, in all sessions.
     pub down: u64,
-}
-
-/// Why a proxy could not start: what was tried, and what the system said.
-#[derive(Debug)]
-pub struct StartError {
-    attempt: String,
-    reason: io::Error,
 }
 
 /// What the sessions and the reception share.
@@ -103,7 +97,7 @@ impl Proxy {
     ///
     /// If the name cannot be resolved, or the port cannot be listened on; nothing is left behind.
     pub fn start(config: Config) -> Result<Self, StartError> {
-        let addresses = look_up(&config)?;
+        let addresses = prepare(&config)?;
         let options =
             ListenOptions { connections: connection_options(&config), reuse_port: config.reuse_port };
         let wanted = SocketAddr::new(config.bind.unwrap_or(IpAddr::from([0; 16])), config.server_port);
@@ -111,8 +105,7 @@ impl Proxy {
             Some(_) => Listener::bind(wanted, options),
             None => Listener::bind_all(config.server_port, options),
         };
-        let listener = listener
-            .map_err(|reason| StartError { attempt: format!("cannot listen on {wanted}"), reason })?;
+        let listener = listener.map_err(|reason| StartError::listening(wanted, reason))?;
         Self::serve(config, addresses, listener, false)
     }
 
@@ -123,10 +116,9 @@ impl Proxy {
     ///
     /// If the name cannot be resolved, or a socket does not listen.
     pub fn start_on(sockets: Vec<TcpListener>, config: Config) -> Result<Self, StartError> {
-        let addresses = look_up(&config)?;
-        let attempt = "cannot listen on the sockets that were passed".to_owned();
-        let listener = Listener::adopt(sockets, connection_options(&config))
-            .map_err(|reason| StartError { attempt, reason })?;
+        let addresses = prepare(&config)?;
+        let listener =
+            Listener::adopt(sockets, connection_options(&config)).map_err(StartError::listening_on_passed)?;
         Self::serve(config, addresses, listener, true)
     }
 
@@ -136,8 +128,7 @@ impl Proxy {
         listener: Listener,
         kept_open: bool,
     ) -> Result<Self, StartError> {
-        let cannot_set_up =
-            |reason| StartError { attempt: "cannot set up the event loop".to_owned(), reason };
+        let cannot_set_up = |reason| StartError::setting_up("the event loop", reason);
         let local_addrs = listener.local_addrs().map_err(cannot_set_up)?;
         let mut event_loop = EventLoop::new().map_err(cannot_set_up)?;
         let Allowance { places, pipes } = descriptors::allowance(config.max_clients);
@@ -182,8 +173,9 @@ impl Proxy {
     /// # Errors
     ///
     /// If the signals cannot be caught.
-    pub fn stop_on_signals(&mut self) -> io::Result<()> {
-        let signals = Signals::new(&[SIGTERM, SIGINT, SIGHUP])?;
+    pub fn stop_on_signals(&mut self) -> Result<(), StartError> {
+        let signals = Signals::new(&[SIGTERM, SIGINT, SIGHUP])
+            .map_err(|reason| StartError::setting_up("the reception of signals", reason))?;
         self.event_loop.spawn(StopOnSignal { shared: self.shared.clone(), signals });
         Ok(())
     }
@@ -356,10 +348,16 @@ impl eventloop::Session for StopOnSignal {
     }
 }
 
-fn look_up(config: &Config) -> Result<Vec<SocketAddr>, StartError> {
+/// What is done before anybody can come: the server's name is looked up, and memory for the buffers of one
+/// session is shown to be there. It is not kept, because it is needed only while bytes wait.
+fn prepare(config: &Config) -> Result<Vec<SocketAddr>, StartError> {
+    let mut buffers = Vec::<u8>::new();
+    let bytes = config.buffer_size.saturating_mul(2);
+    let reserved = buffers.try_reserve_exact(bytes);
+    black_box(buffers); // or else the compiler sees that nobody uses them
+    reserved.map_err(|_| StartError::setting_aside(bytes, io::ErrorKind::OutOfMemory.into()))?;
     let host = &config.remote_host;
-    resolve(host, config.remote_port)
-        .map_err(|reason| StartError { attempt: format!("cannot resolve {host}"), reason })
+    resolve(host, config.remote_port).map_err(|reason| StartError::resolving(host, reason))
 }
 
 fn connection_options(config: &Config) -> SocketOptions {
@@ -372,17 +370,5 @@ impl fmt::Debug for Proxy {
             .field("local_addrs", &self.local_addrs)
             .field("statistics", &self.statistics())
             .finish()
-    }
-}
-
-impl fmt::Display for StartError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}: {}", self.attempt, self.reason)
-    }
-}
-
-impl Error for StartError {
-    fn source(&self) -> Option<&(dyn Error + 'static)> {
-        Some(&self.reason)
     }
 }
