@@ -1,0 +1,211 @@
+//! Signals, and standard streams that are closed, broken or stuck: what comes from outside and must do no harm.
+
+#![allow(clippy::unwrap_used)] // a test that cannot go on says so by failing
+
+mod crowd;
+
+use std::fs::File;
+use std::io::{ErrorKind, Read, Write};
+use std::net::{TcpListener, TcpStream};
+use std::os::fd::OwnedFd;
+use std::process::{Child, Command, Stdio};
+
+use crowd::{PATIENCE, PROGRAM, connect, converse, echo, until, visit};
+use rustix::event::{PollFd, PollFlags, poll};
+use rustix::io::{FdFlags, fcntl_setfd};
+use rustix::process::{Pid, Signal, kill_process};
+use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
+use testkit::proxy::Proxy;
+
+fn proxy(port: &str, options: &[&str]) -> Proxy {
+    Proxy::command(PROGRAM).args(["127.0.0.1", port, "0"]).args(options).start().unwrap()
+}
+
+/// A child that does not outlive the test, whatever becomes of that.
+struct Running(Child);
+
+impl Running {
+    /// Asks it to stop, which it does as though nothing had happened.
+    #[track_caller]
+    fn stop(mut self) {
+        kill_process(Pid::from_child(&self.0), Signal::TERM).unwrap();
+        assert_eq!(self.0.wait().unwrap().code(), Some(0));
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        // Both fail only if it has ended.
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+fn send(proxy: &Proxy, signal: Signal) {
+    kill_process(Pid::from_raw(proxy.pid().try_into().unwrap()).unwrap(), signal).unwrap();
+}
+
+#[test]
+fn sighup_and_sigpipe_change_nothing() {
+    let port = echo();
+    let mut proxy = proxy(&port, &[]);
+    let client = connect(proxy.address());
+    converse(&client);
+    send(&proxy, Signal::HUP);
+    send(&proxy, Signal::PIPE);
+    proxy.wait_for_line(PATIENCE, |line| line.contains("SIGHUP: there is nothing to read again")).unwrap();
+    converse(&client);
+    drop(client);
+    visit(proxy.address()).unwrap();
+    proxy.terminate().unwrap();
+    assert_eq!(proxy.wait(PATIENCE).unwrap().code(), Some(0));
+}
+
+#[test]
+fn sighup_while_it_stops_is_no_second_signal() {
+    let port = echo();
+    let mut proxy = proxy(&port, &["--drain-timeout", "1h"]);
+    let client = connect(proxy.address());
+    converse(&client);
+    proxy.terminate().unwrap();
+    proxy.wait_for_line(PATIENCE, |line| line.contains("stopping")).unwrap();
+    send(&proxy, Signal::HUP);
+    proxy.wait_for_line(PATIENCE, |line| line.contains("SIGHUP")).unwrap();
+    converse(&client);
+    drop(client);
+    assert_eq!(proxy.wait(PATIENCE).unwrap().code(), Some(0));
+}
+
+#[test]
+fn what_is_left_when_the_time_to_drain_is_over_is_reset_on_both_sides_and_logged() {
+    let origin = TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = origin.local_addr().unwrap().port().to_string();
+    let mut proxy = proxy(&port, &["--drain-timeout", "200ms", "--max-clients", "2"]);
+    let session = || {
+        let client = connect(proxy.address());
+        let server = origin.accept().unwrap().0;
+        server.set_read_timeout(Some(PATIENCE)).unwrap();
+        (client, server)
+    };
+    // One in the middle of a transfer, one that is half closed.
+    let (open, half_closed) = (session(), session());
+    (&open.1).write_all(b"the beginning").unwrap();
+    (&open.0).read_exact(&mut [0; 13]).unwrap();
+    half_closed.0.shutdown(std::net::Shutdown::Write).unwrap();
+    assert_eq!((&half_closed.1).read(&mut [0]).unwrap(), 0);
+    proxy.terminate().unwrap();
+    assert_eq!(proxy.wait(PATIENCE).unwrap().code(), Some(0));
+    for (name, mut peer) in [("client", &open.0), ("server", &open.1), ("client", &half_closed.0)] {
+        let error = peer.read(&mut [0]).expect_err("a cut is no clean end");
+        assert_eq!(error.kind(), ErrorKind::ConnectionReset, "{name}");
+    }
+    // A server that has had the client's FIN reads no error any more, but it is told all the same.
+    until("the reset of the half-closed server", || half_closed.1.take_error().unwrap().is_some());
+    let stopped = |line: &&String| line.contains("by=proxy") && line.contains("how=stopped");
+    assert_eq!(proxy.log().iter().filter(stopped).count(), 2, "{:#?}", proxy.log());
+}
+
+#[test]
+fn standard_streams_that_are_closed_from_the_start_are_not_missed() {
+    let port = echo();
+    let socket = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = socket.local_addr().unwrap();
+    // Nothing can be read from it, so it gets a socket whose address is known.
+    let script = "exec 3<&0 0<&- 1>&- 2>&-; LISTEN_FDS=1 LISTEN_PID=$$ exec \"$0\" 127.0.0.1 \"$1\" -";
+    let child = Command::new("sh")
+        .args(["-c", script, PROGRAM, &port])
+        .stdin(OwnedFd::from(socket))
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .spawn();
+    let child = Running(child.unwrap());
+    for _ in 0..10 {
+        visit(address).unwrap();
+    }
+    child.stop();
+}
+
+#[test]
+fn a_standard_output_that_nobody_reads_stops_nothing() {
+    let port = echo();
+    let (reader_gone, broken) = std::io::pipe().unwrap();
+    drop(reader_gone);
+    let full = File::options().write(true).open("/dev/full").unwrap();
+    for stdout in [Stdio::from(broken), full.into()] {
+        let listen = testkit::proxy::free_port().unwrap();
+        let child = Command::new(PROGRAM)
+            .args(["127.0.0.1", &port, &listen.to_string(), "--bind", "127.0.0.1"])
+            .stdout(stdout)
+            .stderr(Stdio::null())
+            .spawn();
+        let child = Running(child.unwrap());
+        until("it listens", || TcpStream::connect(("127.0.0.1", listen)).is_ok());
+        visit(([127, 0, 0, 1], listen).into()).unwrap();
+        child.stop();
+    }
+}
+
+/// A terminal: the end that shows what is written, and the path of the other one.
+fn terminal() -> (OwnedFd, String) {
+    let master = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY).unwrap();
+    fcntl_setfd(&master, FdFlags::CLOEXEC).unwrap(); // it is the test that hangs up
+    grantpt(&master).unwrap();
+    unlockpt(&master).unwrap();
+    let path = ptsname(&master, Vec::new()).unwrap().into_string().unwrap();
+    (master, path)
+}
+
+/// A program on a terminal of its own, which it leads, that listens on a socket; nobody reads its standard output
+/// to find out where.
+fn on_terminal(path: &str, port: &str, socket: TcpListener) -> Running {
+    // A session leader that opens a terminal makes it its own (tty(4)).
+    let script = r#"exec 3<&0 0<"$2" 1>"$2" 2>"$2"; LISTEN_FDS=1 LISTEN_PID=$$ exec "$0" 127.0.0.1 "$1" -"#;
+    let child = Command::new("setsid")
+        .args(["sh", "-c", script, PROGRAM, port, path])
+        .stdin(OwnedFd::from(socket))
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .spawn();
+    Running(child.unwrap())
+}
+
+#[test]
+fn a_terminal_that_was_halted_with_ctrl_s_stops_nothing() {
+    let port = echo();
+    let (master, path) = terminal();
+    let socket = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = socket.local_addr().unwrap();
+    let child = on_terminal(&path, &port, socket);
+    visit(address).unwrap();
+    rustix::io::write(&master, &[0x13]).unwrap(); // Ctrl-S
+    for _ in 0..200 {
+        visit(address).unwrap();
+    }
+    rustix::io::write(&master, &[0x11]).unwrap(); // Ctrl-Q
+    visit(address).unwrap();
+    let mut said = String::new();
+    let mut buffer = [0; 4096];
+    while !said.contains("log lines were lost") {
+        let mut fds = [PollFd::new(&master, PollFlags::IN)];
+        let patience = PATIENCE.try_into().unwrap();
+        assert_eq!(poll(&mut fds, Some(&patience)).unwrap(), 1, "nothing more is said after:\n{said}");
+        let n = rustix::io::read(&master, &mut buffer).unwrap();
+        said.push_str(std::str::from_utf8(&buffer[..n]).unwrap());
+    }
+    child.stop();
+}
+
+#[test]
+fn a_terminal_that_is_gone_stops_nothing() {
+    let port = echo();
+    let (master, path) = terminal();
+    let socket = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = socket.local_addr().unwrap();
+    let child = on_terminal(&path, &port, socket);
+    visit(address).unwrap();
+    drop(master); // which sends SIGHUP
+    for _ in 0..10 {
+        visit(address).unwrap();
+    }
+    child.stop();
+}
