@@ -1,7 +1,7 @@
 //! The command line: what may be said, and what it means.
 
 use std::ffi::OsString;
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
 use bytesize::ByteSize;
@@ -157,6 +157,11 @@ struct Arguments {
     #[arg(long, value_name = "VERSION", value_enum)]
     proxy_protocol: Option<ProxyProtocol>,
 
+    /// Answer HTTP on this address and port: /metrics for Prometheus, and /healthz (200 while serving, 503 once
+    /// it was asked to stop) [default: off]
+    #[arg(long, value_name = "ADDR", value_parser = metrics_address)]
+    metrics: Option<SocketAddr>,
+
     /// How the log on the standard error looks
     #[arg(long, value_name = "FORMAT", value_enum, default_value_t = LogFormat::Text)]
     log_format: LogFormat,
@@ -228,6 +233,7 @@ pub fn parse(words: impl IntoIterator<Item = OsString>) -> Result<Invocation, Re
             allow: arguments.allow,
             accept_proxy_protocol: arguments.accept_proxy_protocol,
             proxy_protocol: arguments.proxy_protocol,
+            metrics: arguments.metrics,
             ..defaults
         },
     })
@@ -285,6 +291,11 @@ fn server_port(text: &str) -> Result<ServerPort, String> {
         "-" => Ok(ServerPort::Passed),
         _ => text.parse().map(ServerPort::Number).map_err(|_| "it must be from 0 to 65535, or -".to_owned()),
     }
+}
+
+fn metrics_address(text: &str) -> Result<SocketAddr, String> {
+    text.parse()
+        .map_err(|_| "it must be an address and a port, such as 127.0.0.1:9090 or [::1]:9090".to_owned())
 }
 
 fn duration(text: &str) -> Result<Duration, String> {
@@ -373,6 +384,8 @@ mod tests {
         assert_eq!(config(&["--proxy-protocol", "v2"]).proxy_protocol, Some(ProxyProtocol::V2));
         let networks = ["192.0.2.0/24".parse().unwrap(), "2001:db8::/32".parse().unwrap()];
         assert_eq!(config(&["--allow", "192.0.2.0/24", "--allow", "2001:db8::/32"]).allow, networks);
+        let metrics = config(&["--metrics", "[::1]:9090"]).metrics;
+        assert_eq!(metrics, Some("[::1]:9090".parse().unwrap()));
         assert!(config(&["--accept-proxy-protocol"]).accept_proxy_protocol);
         assert_eq!(config(&["--bind", "::1"]).bind, Some("::1".parse().unwrap()));
     }
@@ -406,6 +419,8 @@ mod tests {
             (&["host", "80", "8000", "--connect-timeout", "9999y"], "at most a year"),
             (&["host", "80", "8000", "--allow", "everyone"], "such as 192.0.2.0/24"),
             (&["host", "80", "8000", "--allow", "192.0.2.1/24"], "the network is 192.0.2.0/24"),
+            (&["host", "80", "8000", "--metrics", "9090"], "such as 127.0.0.1:9090"),
+            (&["host", "80", "8000", "--metrics", "localhost:9090"], "such as 127.0.0.1:9090"),
             (&["host", "80", "8000", "--proxy-protocol", "v3"], "'v3' for '--proxy-protocol"),
             (&["host", "80", "8000", "-q", "-v"], "cannot be used with"),
             (&["", "80", "8000"], "remote_host"),

@@ -1,6 +1,6 @@
 //! What a proxy is to do.
 
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
 use clap::ValueEnum;
@@ -50,6 +50,8 @@ pub struct Config {
     pub header_timeout: Duration,
     /// Whether and how servers are told who the client is, before its first byte.
     pub proxy_protocol: Option<ProxyProtocol>,
+    /// Where metrics and health can be asked for, over HTTP; port 0 lets the system choose.
+    pub metrics: Option<SocketAddr>,
     /// How long sessions may go on after the proxy was asked to stop.
     pub drain_timeout: Duration,
     /// Stop when no client has come and none has been served for so long.
@@ -100,6 +102,7 @@ impl Config {
             accept_proxy_protocol: false,
             header_timeout: Duration::from_secs(10),
             proxy_protocol: None,
+            metrics: None,
             drain_timeout: Duration::from_secs(30),
             exit_on_idle: None,
         }

@@ -3,8 +3,9 @@
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use tracing::warn;
 
-/// Descriptors that are not sessions': the standard streams, the poller, listener, signals, lookups.
-const RESERVED: u64 = 32;
+/// Descriptors that are not sessions': the standard streams, the poller, listeners, signals, lookups, those who
+/// ask for metrics.
+const RESERVED: u64 = 48;
 
 /// A session holds its client and the server; while it connects, briefly more.
 const PER_SESSION: u64 = 2;

@@ -100,11 +100,17 @@ macro_rules! words {
         impl $type {
             /// All there are.
             pub const ALL: &[Self] = &[$(Self::$variant),*];
+
+            /// The word for it in logs and metrics.
+            #[must_use]
+            pub fn word(self) -> &'static str {
+                match self { $(Self::$variant => $word),* }
+            }
         }
 
         impl fmt::Display for $type {
             fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str(match self { $(Self::$variant => $word),* })
+                f.write_str(self.word())
             }
         }
     };

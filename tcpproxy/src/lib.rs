@@ -79,6 +79,7 @@ mod destination;
 pub mod ending;
 mod farewell;
 pub mod log;
+mod metrics;
 pub mod pipe;
 mod proxy;
 mod proxy_protocol;

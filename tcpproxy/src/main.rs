@@ -41,6 +41,9 @@ fn serve(config: Config, passed_sockets: bool) -> Result<(), String> {
         // Whoever does not read this line does not need it.
         let _ = writeln!(io::stdout(), "listening on {address}, forwarding to {remote}");
     }
+    if let Some(address) = proxy.metrics_addr() {
+        let _ = writeln!(io::stdout(), "metrics on http://{address}/metrics");
+    }
     supervisor::ready(&format!("forwarding to {remote}"));
     let mut told = false;
     while proxy.is_running() {

@@ -17,6 +17,7 @@ use tracing::info;
 
 use crate::descriptors::{self, Allowance};
 use crate::destination::Destination;
+use crate::metrics::{Endpoint, Metrics, Moment};
 use crate::pipe::Pipes;
 use crate::reception::Reception;
 use crate::start_error::StartError;
@@ -37,6 +38,7 @@ use crate::{Config, Splice};
 pub struct Proxy {
     event_loop: EventLoop,
     local_addrs: Vec<SocketAddr>,
+    metrics_addr: Option<SocketAddr>,
     shared: Rc<Shared>,
 }
 
@@ -50,6 +52,8 @@ pub struct Statistics {
     pub ended: u64,
     /// Clients that were turned away because [`Config::allow`] does not name their network.
     pub denied: u64,
+    /// Times that the system lacked what a client's connection needs; the client then waits.
+    pub accept_errors: u64,
     /// Bytes that servers have been given, in all sessions.
     pub up: u64,
     /// Bytes that clients have been given, in all sessions.
@@ -65,6 +69,8 @@ pub(crate) struct Shared {
     pub(crate) stop: Cell<Option<Stop>>,
     /// All places are taken and somebody is known to wait for one.
     pub(crate) somebody_waits: Cell<bool>,
+    /// What is told to those who ask for it, if anybody can.
+    pub(crate) metrics: Option<Metrics>,
     pool: Pool,
     pipes: Pipes,
     pub(crate) handle: Handle,
@@ -129,6 +135,7 @@ impl Proxy {
         kept_open: bool,
     ) -> Result<Self, StartError> {
         let cannot_set_up = |reason| StartError::setting_up("the event loop", reason);
+        let metrics = config.metrics.map(|address| listen_for_metrics(address, &config)).transpose()?;
         let local_addrs = listener.local_addrs().map_err(cannot_set_up)?;
         let mut event_loop = EventLoop::new().map_err(cannot_set_up)?;
         let Allowance { places, pipes } = descriptors::allowance(config.max_clients);
@@ -137,6 +144,7 @@ impl Proxy {
             destination: RefCell::new(Destination::new(host, port, addresses, now)),
             stop: Cell::default(),
             somebody_waits: Cell::default(),
+            metrics: config.metrics.map(|_| Metrics::new()),
             pool: Pool::new(config.buffer_size, places.saturating_mul(2)),
             pipes: Pipes::new(
                 if config.splice == Splice::Always { config.buffer_size } else { PIPE_SIZE },
@@ -150,7 +158,11 @@ impl Proxy {
             places,
         });
         event_loop.spawn(Reception::new(shared.clone(), listener, kept_open));
-        Ok(Self { event_loop, local_addrs, shared })
+        let (listener, metrics_addr) = metrics.unzip();
+        if let Some(listener) = listener {
+            event_loop.spawn(Endpoint::new(shared.clone(), listener));
+        }
+        Ok(Self { event_loop, local_addrs, metrics_addr, shared })
     }
 
     /// The address it listens on, with the port that the system chose if it was to; the first one, if there
@@ -164,6 +176,12 @@ impl Proxy {
     #[must_use]
     pub fn local_addrs(&self) -> &[SocketAddr] {
         &self.local_addrs
+    }
+
+    /// Where it tells its metrics, with the port that the system chose if it was to.
+    #[must_use]
+    pub fn metrics_addr(&self) -> Option<SocketAddr> {
+        self.metrics_addr
     }
 
     /// From now on the first SIGTERM or SIGINT is understood as [`stop`](Self::stop), and a second one
@@ -268,7 +286,7 @@ impl Shared {
     }
 
     /// Whether it was asked to stop, and has done so.
-    fn is_over(&self) -> bool {
+    pub(crate) fn is_over(&self) -> bool {
         self.is_stopping() && !self.receiving.get() && self.active() == 0
     }
 
@@ -291,6 +309,23 @@ impl Shared {
     /// So many have been turned away by now.
     pub(crate) fn note_denied(&self, denied: u64) {
         self.change_statistics(|statistics| statistics.denied = denied);
+    }
+
+    /// The system lacked what a client's connection needs.
+    pub(crate) fn note_accept_error(&self) {
+        self.change_statistics(|statistics| statistics.accept_errors += 1);
+    }
+
+    /// What is told to those who ask for metrics.
+    pub(crate) fn metrics_text(&self) -> String {
+        let moment = Moment {
+            statistics: self.statistics.get(),
+            places: self.places,
+            waiting: self.somebody_waits.get(),
+            draining: self.is_stopping(),
+            buffers: self.pool.lent(),
+        };
+        self.metrics.as_ref().map(|metrics| metrics.text(moment)).unwrap_or_default()
     }
 
     /// So many bytes were delivered to the server and to the client.
@@ -358,6 +393,12 @@ fn prepare(config: &Config) -> Result<Vec<SocketAddr>, StartError> {
     reserved.map_err(|_| StartError::setting_aside(bytes, io::ErrorKind::OutOfMemory.into()))?;
     let host = &config.remote_host;
     resolve(host, config.remote_port).map_err(|reason| StartError::resolving(host, reason))
+}
+
+fn listen_for_metrics(address: SocketAddr, config: &Config) -> Result<(Listener, SocketAddr), StartError> {
+    Listener::bind(address, connection_options(config))
+        .and_then(|listener| listener.local_addr().map(|address| (listener, address)))
+        .map_err(|reason| StartError::listening_for_metrics(address, reason))
 }
 
 fn connection_options(config: &Config) -> SocketOptions {

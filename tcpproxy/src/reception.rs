@@ -84,6 +84,7 @@ impl Reception {
                 Accept::Blocked => return,
                 Accept::Full => return self.note_that_somebody_waits(),
                 Accept::Exhausted(error) => {
+                    self.shared.note_accept_error();
                     if !replace(&mut self.told_that_resources_ran_out, true) {
                         warn!(%error, "cannot accept clients for now; they wait");
                     }

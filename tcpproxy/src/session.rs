@@ -236,7 +236,7 @@ impl Session {
         self.ending = Some((Ending { by, phase, how }, detail));
     }
 
-    /// The log hears how it was.
+    /// The metrics and the log hear how it was.
     fn report(&mut self) {
         let (ending, detail) = self
             .ending
@@ -246,7 +246,10 @@ impl Session {
             Server::Reached { address, .. } => Some(*address),
             Server::Awaited(_) | Server::Approached(_) => None,
         };
-        let now = Instant::now();
+        let duration = self.began.elapsed();
+        if let Some(metrics) = &self.shared.metrics {
+            metrics.session_ended(ending, self.connect_time, duration);
+        }
         info!(
             client = %self.client.source(),
             peer = self.client.passed_on_by().map(tracing::field::display),
@@ -254,7 +257,7 @@ impl Session {
             up = self.tunnel.up().delivered(),
             down = self.tunnel.down().delivered(),
             connect_ms = self.connect_time.map(milliseconds),
-            duration_ms = milliseconds(now - self.began),
+            duration_ms = milliseconds(duration),
             by = %ending.by,
             phase = %ending.phase,
             how = %ending.how,

@@ -38,6 +38,10 @@ impl StartError {
         Self::new(attempt, reason, "pass TCP sockets that listen")
     }
 
+    pub(crate) fn listening_for_metrics(address: SocketAddr, reason: io::Error) -> Self {
+        Self::new(format!("cannot listen on {address} for metrics"), reason, "give --metrics another address")
+    }
+
     pub(crate) fn setting_up(what: &str, reason: io::Error) -> Self {
         Self::new(format!("cannot set up {what}"), reason, "see what else this machine does")
     }

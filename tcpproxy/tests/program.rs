@@ -110,6 +110,7 @@ fn help_names_every_option_and_status() {
         "--allow",
         "--accept-proxy-protocol",
         "--proxy-protocol",
+        "--metrics",
         "--log-format",
         "--quiet",
         "--verbose",

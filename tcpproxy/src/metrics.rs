@@ -1,0 +1,218 @@
+//! What is counted, in the words of Prometheus.
+
+mod endpoint;
+
+use std::sync::atomic::AtomicU64;
+use std::sync::atomic::Ordering::Relaxed;
+use std::time::Duration;
+
+use prometheus_client::encoding::text;
+use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::family::Family;
+use prometheus_client::metrics::gauge::Gauge;
+use prometheus_client::metrics::histogram::Histogram;
+use prometheus_client::metrics::info::Info;
+use prometheus_client::registry::{Registry, Unit};
+
+use crate::Statistics;
+use crate::ending::Ending;
+
+pub(crate) use endpoint::Endpoint;
+
+/// What is told of the sessions that are over, and what of this moment when somebody asks.
+///
+/// A session that ends changes a few numbers here; nothing is done for the bytes that it carries.
+#[derive(Debug)]
+pub(crate) struct Metrics {
+    registry: Registry,
+    sessions: Family<Reason, Counter>,
+    connect: Histogram,
+    duration: Histogram,
+    bytes: Family<[(&'static str, &'static str); 1], Counter>,
+    denied: Counter,
+    accept_errors: Counter,
+    active: Gauge,
+    places: Gauge<u64, AtomicU64>,
+    waiting: Gauge,
+    draining: Gauge,
+    buffers: Gauge,
+}
+
+/// What somebody who asks wants to know of this moment.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Moment {
+    pub(crate) statistics: Statistics,
+    /// How many clients can be served at once.
+    pub(crate) places: usize,
+    /// Somebody waits for a place.
+    pub(crate) waiting: bool,
+    /// The proxy was asked to stop.
+    pub(crate) draining: bool,
+    /// Rings that hold bytes.
+    pub(crate) buffers: usize,
+}
+
+/// An [`Ending`] as labels.
+type Reason = [(&'static str, &'static str); 3];
+
+/// Seconds: from what a connection over loopback takes to the usual time limit, and beyond.
+const CONNECT_BUCKETS: [f64; 14] =
+    [0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0];
+/// Seconds: from a request or two to a day.
+const DURATION_BUCKETS: [f64; 11] = [0.01, 0.1, 0.5, 1.0, 5.0, 10.0, 60.0, 300.0, 1800.0, 3600.0, 86400.0];
+
+impl Metrics {
+    pub(crate) fn new() -> Self {
+        let mut registry = Registry::with_prefix("tcpproxy");
+        let metrics = Self {
+            sessions: Family::default(),
+            connect: Histogram::new(CONNECT_BUCKETS),
+            duration: Histogram::new(DURATION_BUCKETS),
+            bytes: Family::default(),
+            denied: Counter::default(),
+            accept_errors: Counter::default(),
+            active: Gauge::default(),
+            places: Gauge::default(),
+            waiting: Gauge::default(),
+            draining: Gauge::default(),
+            buffers: Gauge::default(),
+            registry: Registry::default(),
+        };
+        let version = Info::new([("version", env!("CARGO_PKG_VERSION"))]);
+        registry.register("build", "The program that runs", version);
+        registry.register(
+            "sessions",
+            "Sessions that are over, by who ended them, in which phase and how",
+            metrics.sessions.clone(),
+        );
+        registry.register_with_unit(
+            "connect",
+            "Time it took to reach the server, the lookup of its name included",
+            Unit::Seconds,
+            metrics.connect.clone(),
+        );
+        registry.register_with_unit(
+            "session_duration",
+            "Time from the arrival of a client to the end of its session",
+            Unit::Seconds,
+            metrics.duration.clone(),
+        );
+        registry.register_with_unit(
+            "delivered",
+            "Bytes that servers (up) and clients (down) have been given",
+            Unit::Bytes,
+            metrics.bytes.clone(),
+        );
+        registry.register("denied", "Clients that --allow does not admit", metrics.denied.clone());
+        registry.register(
+            "accept_errors",
+            "Times that the system lacked descriptors or memory for a client, who then waits",
+            metrics.accept_errors.clone(),
+        );
+        registry.register("active_sessions", "Sessions there are", metrics.active.clone());
+        registry.register("places", "Clients that can be served at once", metrics.places.clone());
+        registry.register(
+            "waiting",
+            "1 while all places are taken and somebody is known to wait for one",
+            metrics.waiting.clone(),
+        );
+        registry.register(
+            "draining",
+            "1 once the program was asked to stop and serves only those who are left",
+            metrics.draining.clone(),
+        );
+        registry.register("buffers_lent", "Buffers that hold bytes", metrics.buffers.clone());
+        Self { registry, ..metrics }
+    }
+
+    /// A session is over.
+    pub(crate) fn session_ended(&self, ending: Ending, connect: Option<Duration>, duration: Duration) {
+        let Ending { by, phase, how } = ending;
+        let reason = [("by", by.word()), ("phase", phase.word()), ("how", how.word())];
+        self.sessions.get_or_create(&reason).inc();
+        if let Some(connect) = connect {
+            self.connect.observe(connect.as_secs_f64());
+        }
+        self.duration.observe(duration.as_secs_f64());
+    }
+
+    /// Everything as text: OpenMetrics 1.0, which Prometheus asks for.
+    pub(crate) fn text(&self, moment: Moment) -> String {
+        let Moment { statistics, places, waiting, draining, buffers } = moment;
+        for (direction, bytes) in [("up", statistics.up), ("down", statistics.down)] {
+            self.bytes.get_or_create(&[("direction", direction)]).inner().store(bytes, Relaxed);
+        }
+        self.denied.inner().store(statistics.denied, Relaxed);
+        self.accept_errors.inner().store(statistics.accept_errors, Relaxed);
+        let number = |number: usize| i64::try_from(number).unwrap_or(i64::MAX);
+        self.active.set(number(statistics.active));
+        self.places.set(places as u64);
+        self.waiting.set(waiting.into());
+        self.draining.set(draining.into());
+        self.buffers.set(number(buffers));
+        let mut text = String::new();
+        text::encode(&mut text, &self.registry).expect("writing into memory cannot fail");
+        text
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ending::{By, How, Phase};
+
+    fn moment(statistics: Statistics) -> Moment {
+        Moment { statistics, places: 64, waiting: true, draining: false, buffers: 3 }
+    }
+
+    #[test]
+    fn what_was_counted_is_told() {
+        let metrics = Metrics::new();
+        let refused = Ending { by: By::Server, phase: Phase::Connect, how: How::Refused };
+        metrics.session_ended(refused, None, Duration::from_millis(3));
+        metrics.session_ended(refused, None, Duration::from_millis(3));
+        let fin = Ending { by: By::Client, phase: Phase::Data, how: How::Fin };
+        metrics.session_ended(fin, Some(Duration::from_millis(2)), Duration::from_secs(20));
+        let text =
+            metrics.text(moment(Statistics { active: 7, up: 11, down: 13, denied: 2, ..Default::default() }));
+        for line in [
+            "# TYPE tcpproxy_sessions counter",
+            r#"tcpproxy_sessions_total{by="server",phase="connect",how="refused"} 2"#,
+            r#"tcpproxy_sessions_total{by="client",phase="data",how="fin"} 1"#,
+            "# TYPE tcpproxy_connect_seconds histogram",
+            r#"tcpproxy_connect_seconds_bucket{le="0.001"} 0"#,
+            r#"tcpproxy_connect_seconds_bucket{le="0.0025"} 1"#,
+            "tcpproxy_connect_seconds_count 1",
+            r#"tcpproxy_session_duration_seconds_bucket{le="10.0"} 2"#,
+            "tcpproxy_session_duration_seconds_count 3",
+            r#"tcpproxy_delivered_bytes_total{direction="up"} 11"#,
+            r#"tcpproxy_delivered_bytes_total{direction="down"} 13"#,
+            "tcpproxy_denied_total 2",
+            "tcpproxy_accept_errors_total 0",
+            "tcpproxy_active_sessions 7",
+            "tcpproxy_places 64",
+            "tcpproxy_waiting 1",
+            "tcpproxy_draining 0",
+            "tcpproxy_buffers_lent 3",
+            "# EOF",
+        ] {
+            assert!(text.lines().any(|there| there == line), "{line} is missing in:\n{text}");
+        }
+    }
+
+    /// The labels of a session are words of a few, so that there is an end to their number.
+    #[test]
+    fn the_text_is_bounded() {
+        let metrics = Metrics::new();
+        for &by in By::ALL {
+            for &phase in Phase::ALL {
+                for &how in How::ALL {
+                    let duration = Duration::from_secs(1);
+                    metrics.session_ended(Ending { by, phase, how }, Some(duration), duration);
+                }
+            }
+        }
+        let most = Statistics { up: u64::MAX, down: u64::MAX, ..Default::default() };
+        assert!(metrics.text(moment(most)).len() < 32 * 1024);
+    }
+}

@@ -1,0 +1,222 @@
+//! What operators ask for over HTTP: metrics that agree with what the peers saw, and health, at nobody's cost.
+
+#![allow(clippy::unwrap_used)] // a test that cannot go on says so by failing
+
+mod stage;
+
+use std::collections::HashMap;
+use std::io::Read;
+use std::net::TcpStream;
+use std::time::Duration;
+
+use stage::{End, Stage, counting, fin, reset};
+use tcpproxy::{Config, Proxy, Splice};
+use testkit::peer::Refusing;
+
+fn observed(change: impl FnOnce(Config) -> Config) -> Stage {
+    Stage::with(|config| change(Config { metrics: Some("127.0.0.1:0".parse().unwrap()), ..config }))
+}
+
+fn asker(stage: &Stage) -> TcpStream {
+    let asker = TcpStream::connect(stage.proxy.metrics_addr().unwrap()).unwrap();
+    asker.set_nonblocking(true).unwrap();
+    asker
+}
+
+/// The status line and the body of the answer to this request.
+#[track_caller]
+fn ask(stage: &mut Stage, request: &str) -> (String, String) {
+    let asker = asker(stage);
+    stage.send(&asker, request.as_bytes());
+    hear(stage, &asker)
+}
+
+#[track_caller]
+fn hear(stage: &mut Stage, asker: &TcpStream) -> (String, String) {
+    let (answer, end) = stage.drain(asker);
+    assert_eq!(end, End::Fin);
+    let answer = String::from_utf8(answer).unwrap();
+    let (head, body) = answer.split_once("\r\n\r\n").expect("a whole head");
+    let length = head.lines().find_map(|line| line.strip_prefix("content-length: ")).unwrap();
+    assert!(body.is_empty() || length.parse() == Ok(body.len()), "{answer}");
+    (head.lines().next().unwrap().to_owned(), body.to_owned())
+}
+
+/// Every sample, by its name with labels.
+#[track_caller]
+fn scrape(stage: &mut Stage) -> HashMap<String, f64> {
+    let (status, body) = ask(stage, "GET /metrics HTTP/1.1\r\nHost: proxy\r\n\r\n");
+    assert_eq!(status, "HTTP/1.1 200 OK");
+    assert!(body.ends_with("\n# EOF\n"));
+    let samples = body.lines().filter(|line| !line.starts_with('#'));
+    samples
+        .map(|line| line.rsplit_once(' ').unwrap())
+        .map(|(name, value)| (name.to_owned(), value.parse().unwrap()))
+        .collect()
+}
+
+fn health(stage: &mut Stage) -> String {
+    ask(stage, "GET /healthz HTTP/1.0\r\n\r\n").0
+}
+
+#[test]
+fn metrics_say_what_the_peers_saw() {
+    let mut stage = observed(|config| Config { max_clients: Some(2), splice: Splice::Never, ..config });
+    let (client, server) = stage.session();
+    stage.send(&client, &counting(0, 12_345));
+    fin(&client);
+    assert_eq!(stage.drain(&server).0.len(), 12_345);
+    stage.send(&server, &counting(0, 678));
+    fin(&server);
+    assert_eq!(stage.drain(&client).0.len(), 678);
+    stage.until_over();
+    let (_client, server) = stage.session();
+    stage.send(&server, b"half");
+    reset(server);
+    stage.until_over();
+
+    let (client, _server) = stage.session();
+    let _other = stage.session();
+    let _waits = stage.client();
+    stage.fill(&client); // the rings are in use, and the server does not read
+    let metrics = scrape(&mut stage);
+    for (name, value) in [
+        (r#"tcpproxy_sessions_total{by="client",phase="data",how="fin"}"#, 1.0),
+        (r#"tcpproxy_sessions_total{by="server",phase="data",how="reset"}"#, 1.0),
+        (r#"tcpproxy_delivered_bytes_total{direction="down"}"#, 678.0 + 4.0),
+        ("tcpproxy_connect_seconds_count", 2.0),
+        ("tcpproxy_session_duration_seconds_count", 2.0),
+        ("tcpproxy_active_sessions", 2.0),
+        ("tcpproxy_places", 2.0),
+        ("tcpproxy_waiting", 1.0),
+        ("tcpproxy_draining", 0.0),
+        ("tcpproxy_accept_errors_total", 0.0),
+        ("tcpproxy_denied_total", 0.0),
+    ] {
+        assert_eq!(metrics.get(name), Some(&value), "{name}");
+    }
+    assert!(metrics[r#"tcpproxy_delivered_bytes_total{direction="up"}"#] > 12_345.0, "those under way, too");
+    assert_eq!(metrics["tcpproxy_buffers_lent"], 1.0, "one direction is stalled");
+}
+
+#[test]
+fn sessions_that_reached_nobody_are_counted_by_their_reason() {
+    let refusing = Refusing::new().unwrap();
+    let mut stage = observed(|config| Config {
+        remote_port: refusing.address().port(),
+        allow: vec!["127.0.0.1/32".parse().unwrap()],
+        ..config
+    });
+    for _ in 0..3 {
+        let client = stage.client();
+        stage.drain(&client);
+    }
+    let outsider = TcpStream::connect(("::1", stage.proxy.local_addr().port())).unwrap();
+    outsider.set_nonblocking(true).unwrap();
+    stage.drain(&outsider);
+    let metrics = scrape(&mut stage);
+    assert_eq!(metrics[r#"tcpproxy_sessions_total{by="server",phase="connect",how="refused"}"#], 3.0);
+    assert_eq!(metrics["tcpproxy_connect_seconds_count"], 0.0, "no server was reached");
+    assert_eq!(metrics["tcpproxy_denied_total"], 1.0);
+}
+
+#[test]
+fn who_asks_takes_no_clients_place_and_no_client_takes_his() {
+    let mut stage = observed(|config| config);
+    let askers: Vec<TcpStream> = (0..20).map(|_| asker(&stage)).collect();
+    stage.settle();
+    let (client, server) = stage.session();
+    drop(askers);
+    assert_eq!(scrape(&mut stage)["tcpproxy_active_sessions"], 1.0);
+    stage.send(&client, b"undisturbed");
+    assert_eq!(stage.receive(&server, 11), b"undisturbed");
+}
+
+#[test]
+fn metrics_and_health_are_to_be_had_during_a_drain_and_do_not_prolong_it() {
+    let mut stage = observed(|config| config);
+    assert_eq!(health(&mut stage), "HTTP/1.1 200 OK");
+    let (client, server) = stage.session();
+    let address = stage.proxy.metrics_addr().unwrap();
+    stage.proxy.stop();
+    stage.settle();
+    assert_eq!(health(&mut stage), "HTTP/1.1 503 Service Unavailable");
+    let metrics = scrape(&mut stage);
+    assert_eq!((metrics["tcpproxy_draining"], metrics["tcpproxy_active_sessions"]), (1.0, 1.0));
+    let silent = asker(&stage);
+    stage.settle();
+    fin(&client);
+    fin(&server);
+    stage.until_over();
+    stage.proxy.run().unwrap(); // returns: nobody waits for the one who asks nothing
+    silent.set_nonblocking(false).unwrap();
+    let end = (&silent).read(&mut [0]).map_err(|error| error.kind());
+    assert_eq!(end, Err(std::io::ErrorKind::ConnectionReset));
+    TcpStream::connect(address).unwrap_err();
+}
+
+#[test]
+fn those_who_ask_slowly_or_not_at_all_have_their_time_and_no_more() {
+    let mut stage = observed(|config| config);
+    let slow: Vec<TcpStream> = (0..8).map(|_| asker(&stage)).collect();
+    for asker in &slow {
+        stage.send(asker, b"GET /met");
+    }
+    stage.assert_quiet();
+    assert_eq!(health(&mut stage), "HTTP/1.1 200 OK", "after them");
+    for asker in &slow {
+        assert_eq!(stage.drain(asker), (vec![], End::Reset));
+    }
+}
+
+#[test]
+fn a_request_may_come_byte_by_byte_and_the_answer_be_taken_slowly() {
+    let mut stage = observed(|config| config);
+    let asker = asker(&stage);
+    rustix::net::sockopt::set_socket_recv_buffer_size(&asker, 2048).unwrap();
+    for byte in b"GET /metrics?from=here HTTP/1.1\r\nHost: proxy\r\n\r\n" {
+        stage.send(&asker, &[*byte]);
+        stage.proxy.turn(Some(Duration::ZERO)).unwrap();
+    }
+    stage.settle();
+    let (status, body) = hear(&mut stage, &asker);
+    assert_eq!(status, "HTTP/1.1 200 OK");
+    assert!(body.ends_with("# EOF\n"));
+}
+
+#[test]
+fn what_is_asked_wrongly_is_answered_so() {
+    let mut stage = observed(|config| config);
+    for (request, status) in [
+        ("GET / HTTP/1.1\r\n\r\n", "HTTP/1.1 404 Not Found"),
+        ("POST /metrics HTTP/1.1\r\nContent-Length: 3\r\n\r\nabc", "HTTP/1.1 405 Method Not Allowed"),
+        ("\x16\x03\x01\r\n\r\n", "HTTP/1.1 400 Bad Request"),
+        (&format!("GET /{} HTTP/1.1\r\n\r\n", "x".repeat(5000)), "HTTP/1.1 400 Bad Request"),
+        ("GET /healthz HTTP/1.1\r\n\r\nGET /healthz HTTP/1.1\r\n\r\n", "HTTP/1.1 200 OK"),
+    ] {
+        assert_eq!(ask(&mut stage, request).0, status, "{request:?}");
+    }
+    let (status, body) = ask(&mut stage, "HEAD /metrics HTTP/1.1\r\n\r\n");
+    assert_eq!((status.as_str(), body.as_str()), ("HTTP/1.1 200 OK", ""));
+    let finishes = asker(&stage);
+    stage.send(&finishes, b"GET /healthz HTTP/1.1\r\n\r\n");
+    fin(&finishes);
+    assert_eq!(hear(&mut stage, &finishes).1, "serving\n");
+}
+
+#[test]
+fn nobody_asks_and_nothing_happens() {
+    let mut stage = observed(|config| config);
+    stage.assert_quiet();
+    let _asker = asker(&stage);
+    stage.assert_quiet();
+}
+
+#[test]
+fn an_address_that_is_taken_is_an_error_that_names_it() {
+    let stage = observed(|config| config);
+    let address = stage.proxy.metrics_addr().unwrap();
+    let error = Proxy::start(Config { metrics: Some(address), ..Config::new("127.0.0.1", 80) }).unwrap_err();
+    let expected = format!("cannot listen on {address} for metrics: Address");
+    assert!(error.to_string().starts_with(&expected), "{error}");
+}
