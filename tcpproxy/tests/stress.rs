@@ -4,6 +4,7 @@
 //! it also takes a certain moment, `TESTKIT_ROUNDS=100` before that line tries a hundred times. Without a seed it runs
 //! a hundred fresh ones.
 
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
 use std::thread;
 use std::time::Duration;
@@ -87,12 +88,19 @@ fn round(test: &str, seed: Seed, sessions: usize, options: &[&str]) {
     let scenarios: Vec<_> = (0..sessions)
         .map(|number| Scenario::draw(seed.derive(&format!("session {number}")), buffer, sessions > 1))
         .collect();
-    let listener = Listener::bind(SocketOptions::default()).expect("the loopback address has free ports");
+    let ip = if seed.derive("origin").rng().random() {
+        IpAddr::from(Ipv4Addr::LOCALHOST)
+    } else {
+        Ipv6Addr::LOCALHOST.into()
+    };
+    let listener = Listener::bind_to((ip, 0).into(), SocketOptions::default())
+        .expect("the loopback addresses have free ports");
     let splice =
         *["auto", "always", "never"].choose(&mut seed.derive("splice").rng()).expect("there are three");
     let options = [options, &["--splice", splice]].concat();
     let proxy = start(&listener, &buffer_size, &options);
-    let address = proxy.address();
+    let addresses = [IpAddr::from(Ipv4Addr::LOCALHOST), Ipv6Addr::LOCALHOST.into()]
+        .map(|ip| SocketAddr::new(ip, proxy.address().port()));
     let line = replay.line().to_owned();
     let verdict = thread::scope(|scope| {
         let (playing, over) = channel();
@@ -103,7 +111,7 @@ fn round(test: &str, seed: Seed, sessions: usize, options: &[&str]) {
         }
         let verdict = within(LIMIT, move |status| {
             status.set(format!("{line}, a round of {scenarios:#?}"));
-            play(address, listener, scenarios)
+            play(addresses.into(), listener, &scenarios)
         });
         drop(playing);
         verdict
@@ -143,9 +151,9 @@ fn buffer_size(seed: Seed) -> (u64, String) {
 }
 
 fn start(listener: &Listener, buffer_size: &str, options: &[&str]) -> Proxy {
-    let port = listener.address().port().to_string();
+    let (ip, port) = (listener.address().ip().to_string(), listener.address().port().to_string());
     Proxy::command(env!("CARGO_BIN_EXE_tcpproxy"))
-        .args(["127.0.0.1", &port, "0", "--bind", "127.0.0.1", "--buffer-size", buffer_size])
+        .args([&ip, &port, "0", "--buffer-size", buffer_size])
         .args(options)
         .start()
         .expect("the proxy starts")

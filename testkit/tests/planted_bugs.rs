@@ -19,7 +19,7 @@ fn run(bug: Option<Bug>, scenarios: Vec<Scenario>) -> Result<(), String> {
         status.set(format!("{bug:?} in {scenarios:#?}"));
         let listener = Listener::bind(SocketOptions::default()).expect("the loopback address has free ports");
         let relay = relay::start(listener.address(), bug).expect("the loopback address has free ports");
-        play(relay, listener, scenarios)
+        play(vec![relay], listener, &scenarios).map(|_| ())
     })
 }
 

@@ -44,7 +44,8 @@ impl Scenario {
             Kind::ServerReset => server.receives_first = rng.random_range(0..=up),
             _ => {}
         }
-        Self { seed, kind, client, server }
+        let address = seed.derive("address").rng().random_range(0..60);
+        Self { seed, kind, address, client, server }
     }
 }
 

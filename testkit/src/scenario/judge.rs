@@ -1,33 +1,46 @@
 use std::io;
 
 use crate::peer::{Ending, Report};
-use crate::scenario::{Kind, Scenario, Side};
+use crate::scenario::{Kind, Played, Scenario, Side};
+
+impl Played {
+    /// Whether both sides saw what a correct proxy brings about.
+    ///
+    /// # Errors
+    ///
+    /// What it was that they did not.
+    pub fn judge(&self) -> Result<(), String> {
+        let Self { scenario, client, servers } = self;
+        match &servers[..] {
+            [] => scenario.judge(client, None),
+            [server] => scenario.judge(client, Some(server)),
+            several => Err(format!("one client made {} connections to the server", several.len())),
+        }
+    }
+}
 
 impl Scenario {
     /// Whether the reports of both sides are what a correct proxy brings about; `server` is `None` if the session never
     /// reached the server.
-    pub(super) fn judge(&self, client: &io::Result<Report>, server: Option<&Report>) -> Result<(), String> {
+    fn judge(&self, client: &io::Result<Report>, server: Option<&Report>) -> Result<(), String> {
         let client = client.as_ref().map_err(|error| format!("the client could not connect: {error}"))?;
         patient(client).map_err(|why| format!("the client {why}"))?;
-        let Some(server) = server else {
-            return if self.kind == Kind::Vanish {
-                Ok(())
-            } else {
-                Err("the server was not reached".to_owned())
-            };
-        };
-        patient(server).map_err(|why| format!("the server {why}"))?;
+        match server {
+            None if self.kind == Kind::Vanish => Ok(()),
+            None => Err("the server was not reached".to_owned()),
+            Some(server) => {
+                patient(server).map_err(|why| format!("the server {why}"))?;
+                self.judge_client(client).and_then(|()| self.judge_server(server))
+            }
+        }
+    }
+
+    fn judge_client(&self, client: &Report) -> Result<(), String> {
         match self.kind {
             Kind::Independent | Kind::AnswerAfterFin | Kind::RequestAfterFin => {
-                got(client, &self.server, &[Ending::Eof]).map_err(|why| format!("the client {why}"))?;
-                got(server, &self.client, &[Ending::Eof]).map_err(|why| format!("the server {why}"))
+                got(client, &self.server, &[Ending::Eof])
             }
-            Kind::ClientReset | Kind::ClientUnread => {
-                got(server, &self.client, &[Ending::Reset]).map_err(|why| format!("the server {why}"))
-            }
-            Kind::ServerReset | Kind::ServerUnread => {
-                got(client, &self.server, &[Ending::Reset]).map_err(|why| format!("the client {why}"))
-            }
+            Kind::ServerReset | Kind::ServerUnread => got(client, &self.server, &[Ending::Reset]),
             Kind::AcceptAndClose => {
                 // The client's bytes, if they reach the server in time or too late, make its kernel reset.
                 let endings = match self.client.bytes {
@@ -35,13 +48,27 @@ impl Scenario {
                     _ => &[Ending::Eof, Ending::EofThenReset, Ending::Reset],
                 };
                 let nothing = Side { bytes: 0, ..self.server.clone() };
-                got(client, &nothing, endings).map_err(|why| format!("the client {why}"))
+                got(client, &nothing, endings)
             }
-            Kind::Vanish => match server.ending {
-                Ending::Reset => Ok(()),
-                other => Err(format!("the client vanished, but the server saw {other:?}")),
-            },
+            Kind::ClientReset | Kind::ClientUnread | Kind::Vanish => return Ok(()),
         }
+        .map_err(|why| format!("the client {why}"))
+    }
+
+    /// The server's half of that, which can be told without the client's.
+    pub(super) fn judge_server(&self, server: &Report) -> Result<(), String> {
+        match self.kind {
+            Kind::Independent | Kind::AnswerAfterFin | Kind::RequestAfterFin => {
+                got(server, &self.client, &[Ending::Eof])
+            }
+            Kind::ClientReset | Kind::ClientUnread => got(server, &self.client, &[Ending::Reset]),
+            Kind::Vanish => patient(server).and_then(|()| match server.ending {
+                Ending::Reset => Ok(()),
+                other => Err(format!("saw {other:?}, although the client vanished")),
+            }),
+            Kind::ServerReset | Kind::ServerUnread | Kind::AcceptAndClose => Ok(()),
+        }
+        .map_err(|why| format!("the server {why}"))
     }
 }
 

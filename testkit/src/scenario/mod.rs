@@ -1,7 +1,8 @@
 //! Random sessions of two flaky and slow peers through a proxy, and what the proxy promises about each.
 //!
 //! A [`Scenario`] is drawn from a seed: how much each side sends, in which bits and with which pauses, its socket
-//! buffers, and how the session ends. [`play`] runs one or many of them at once through a proxy and judges.
+//! buffers, and how the session ends. A [`Stage`] plays one after the other or many at once through a proxy; [`play`]
+//! does that with a handful and judges them.
 //!
 //! It asserts no more than a correct proxy can keep on Linux:
 //!
@@ -15,13 +16,18 @@
 mod draw;
 mod judge;
 mod play;
+mod stage;
 
 pub use play::play;
+pub use stage::Stage;
+
+use std::io;
+use std::net::SocketAddr;
+use std::time::Duration;
 
 use crate::payload::Payload;
-use crate::peer::{Pace, Script, SocketOptions, Step};
+use crate::peer::{Pace, Report, Script, SocketOptions, Step};
 use crate::seed::Seed;
-use std::time::Duration;
 
 /// How long a peer waits for the next byte: a session may wait for its turn behind many others.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -69,8 +75,21 @@ impl Kind {
 pub struct Scenario {
     seed: Seed,
     kind: Kind,
+    /// Which of the addresses of a proxy the client takes, counted round.
+    address: usize,
     client: Side,
     server: Side,
+}
+
+/// A session that is over, and what both sides saw.
+#[derive(Debug)]
+pub struct Played {
+    /// What it was.
+    pub scenario: Scenario,
+    /// What the client saw, if it could connect.
+    pub client: io::Result<Report>,
+    /// What the server saw of each connection that was this session: one if all is well, none if it was not reached.
+    pub servers: Vec<Report>,
 }
 
 /// One side of a session.
@@ -96,6 +115,27 @@ impl Scenario {
     /// How the session ends.
     pub const fn kind(&self) -> Kind {
         self.kind
+    }
+
+    /// What it was drawn from.
+    pub const fn seed(&self) -> Seed {
+        self.seed
+    }
+
+    fn address(&self, proxy: &[SocketAddr]) -> SocketAddr {
+        proxy[self.address % proxy.len()]
+    }
+
+    fn client_options(&self) -> SocketOptions {
+        self.client.options
+    }
+
+    /// By what a server tells it from others.
+    fn name(&self) -> [u8; NAME as usize] {
+        assert!(self.client.bytes >= NAME, "not drawn for a crowd: {self:?}");
+        let mut name = [0; NAME as usize];
+        self.upwards().fill(0, &mut name);
+        name
     }
 
     /// What the client sends, and by its first bytes the name of the session.
