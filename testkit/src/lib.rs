@@ -62,6 +62,7 @@
 //! | [`peer`] | real sockets that send in bits, stall, half-close and reset as told, and report what they saw |
 //! | [`scenario`] | random sessions of two such peers through a proxy, judged by what it promises |
 //! | [`conform`] | the suite that scores any proxy, case by case |
+//! | [`stress`] | such sessions for hours, many at once, and what the proxy takes meanwhile |
 //! | [`proxy`] | a proxy of any make as a process: started on a free port, watched from outside, stopped at the end |
 //! | [`procfs`] | what the kernel tells about connections and processes |
 //! | [`descriptors`] | a process without a free file descriptor |
@@ -80,5 +81,6 @@ pub mod replay;
 pub mod scenario;
 pub mod scripted;
 pub mod seed;
+pub mod stress;
 pub mod watchdog;
 pub mod web;

@@ -6,7 +6,7 @@ use std::io::{self, Write};
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
-use commands::{conform, list, origin};
+use commands::{conform, list, origin, replay, stress};
 use testkit::bench;
 
 /// Peers to prove TCP programs with, and a suite that scores any TCP proxy.
@@ -33,6 +33,10 @@ enum Command {
         /// What to do, as JSON
         orders: String,
     },
+    /// Play random sessions through a proxy for a while, many at once
+    Stress(stress::Arguments),
+    /// Play one session again that `stress` has named
+    Replay(replay::Arguments),
 }
 
 fn main() -> ExitCode {
@@ -44,6 +48,8 @@ fn main() -> ExitCode {
             .and_then(|()| bench::run(&options))
             .map(|()| ExitCode::SUCCESS),
         Command::Load { orders } => bench::load::run(&orders).map(|()| ExitCode::SUCCESS),
+        Command::Stress(arguments) => stress::run(&arguments),
+        Command::Replay(arguments) => replay::run(&arguments),
     };
     result.unwrap_or_else(|error| {
         // Nothing is left to do when stderr is closed too.

@@ -1,6 +1,5 @@
 use std::fs;
 use std::io::{self, Write};
-use std::net::{SocketAddr, ToSocketAddrs};
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::mpsc::{RecvTimeoutError, Sender, channel};
@@ -8,11 +7,12 @@ use std::thread;
 use std::time::Duration;
 
 use clap::{Args, ValueEnum};
-use testkit::conform::{Case, Plan, Results, Service, Subject, Topic, topics};
-use testkit::proxy::{Recipe, kill_all_and_exit};
+use testkit::conform::{Case, Plan, Results, Service, Topic, topics};
+use testkit::proxy::kill_all_and_exit;
 use testkit::seed::Seed;
 
 use crate::commands::display::Display;
+use crate::commands::subject::SubjectArguments;
 use crate::commands::{TROUBLE, end_everything_when_interrupted};
 
 /// The proxy is given by its command line, in which {host} and {port} stand for the server, {listen} for the port
@@ -57,22 +57,8 @@ pub(crate) struct Arguments {
     #[arg(long, value_enum)]
     clients: Option<Clients>,
 
-    /// A configuration file for the proxy, in which the same places are filled; {config} names it in the command. Without
-    /// a command, its line `# command: …` is the command
-    #[arg(long, value_name = "TEMPLATE")]
-    config: Option<PathBuf>,
-
-    /// Where the clients of a running proxy connect
-    #[arg(long, value_name = "HOST:PORT", requires = "origin_listen", conflicts_with_all = ["command", "config"])]
-    address: Option<String>,
-
-    /// Where a running proxy expects its server
-    #[arg(long, value_name = "ADDR:PORT", requires = "address")]
-    origin_listen: Option<SocketAddr>,
-
-    /// The program and its arguments
-    #[arg(last = true, value_name = "COMMAND")]
-    command: Vec<String>,
+    #[command(flatten)]
+    subject: SubjectArguments,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -90,7 +76,7 @@ const SLACK: Duration = Duration::from_secs(120);
 
 /// Judges the proxy; the status says whether all held.
 pub(crate) fn run(arguments: &Arguments) -> Result<ExitCode, String> {
-    let (subject, name) = subject(arguments)?;
+    let (subject, name) = arguments.subject.subject()?;
     let cases = chosen(&arguments.only, &arguments.skip)?;
     end_everything_when_interrupted()?;
     let service = match arguments.clients {
@@ -122,26 +108,6 @@ pub(crate) fn run(arguments: &Arguments) -> Result<ExitCode, String> {
     write(&arguments.json, format!("{:#}\n", results.json()))?;
     write(&arguments.markdown, results.markdown())?;
     Ok(if outcomes.iter().any(|outcome| outcome.failed()) { ExitCode::FAILURE } else { ExitCode::SUCCESS })
-}
-
-/// The proxy, and what to call it.
-fn subject(arguments: &Arguments) -> Result<(Subject, String), String> {
-    if let (Some(address), Some(origin)) = (&arguments.address, arguments.origin_listen) {
-        let resolved = address.to_socket_addrs().map_err(|error| format!("{address}: {error}"))?;
-        let proxy = resolved.into_iter().next().ok_or_else(|| format!("{address} has no address"))?;
-        return Ok((Subject::Running { proxy, origin }, format!("{address} in front of {origin}")));
-    }
-    let words = arguments.command.iter();
-    let recipe = match &arguments.config {
-        Some(file) if arguments.command.is_empty() => Recipe::read(file)?,
-        Some(file) => {
-            let text = fs::read_to_string(file).map_err(|error| format!("{}: {error}", file.display()))?;
-            Recipe::with_configuration(words, text)?
-        }
-        None => Recipe::new(words)?,
-    };
-    let name = recipe.command_line();
-    Ok((Subject::Command(recipe), name))
 }
 
 type Chosen = Vec<(Topic, Vec<&'static Case>)>;
@@ -191,25 +157,6 @@ fn replay(arguments: &Arguments, seed: Seed) -> String {
     if let Some(clients) = arguments.clients.and_then(|clients| clients.to_possible_value()) {
         words.extend(["--clients".to_owned(), clients.get_name().to_owned()]);
     }
-    if let Some(config) = &arguments.config {
-        words.extend(["--config".to_owned(), config.display().to_string()]);
-    }
-    if let (Some(address), Some(origin)) = (&arguments.address, arguments.origin_listen) {
-        words.extend(["--address", address, "--origin-listen", &origin.to_string()].map(ToOwned::to_owned));
-    }
-    words.push("--only CASE".to_owned());
-    if !arguments.command.is_empty() {
-        words.push("--".to_owned());
-        words.extend(arguments.command.iter().map(|word| quoted(word)));
-    }
+    words.extend(["--only CASE".to_owned(), arguments.subject.words()]);
     words.join(" ")
-}
-
-/// For a shell.
-fn quoted(word: &str) -> String {
-    let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-_./:=,+@{}".contains(&byte);
-    if !word.is_empty() && word.bytes().all(plain) {
-        return word.to_owned();
-    }
-    format!("'{}'", word.replace('\'', r"'\''"))
 }

@@ -4,6 +4,10 @@ pub(crate) mod conform;
 mod display;
 pub(crate) mod list;
 pub(crate) mod origin;
+pub(crate) mod replay;
+mod set;
+pub(crate) mod stress;
+mod subject;
 
 use std::thread;
 

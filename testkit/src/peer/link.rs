@@ -14,6 +14,9 @@ use crate::procfs;
 /// How often a condition is looked at that the kernel announces to nobody.
 const LOOK_AGAIN: Duration = Duration::from_millis(1);
 
+/// The same for what may last.
+const MOST_SELDOM: Duration = Duration::from_millis(20);
+
 /// Options of a socket, set before it listens or connects.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct SocketOptions {
@@ -207,6 +210,8 @@ impl Link {
     /// Waits until the other kernel has acknowledged everything sent, or the connection is gone.
     pub(super) fn acknowledged(&self, patience: Duration) -> Result<(), Stop> {
         let until = Instant::now() + patience;
+        // Each look costs the kernel a walk through all of its sockets.
+        let mut look_again = LOOK_AGAIN;
         loop {
             let left = procfs::unacknowledged(self.local, self.remote)
                 .map_err(|error| Stop::Failed(error.kind()))?;
@@ -216,7 +221,8 @@ impl Link {
             if Instant::now() >= until {
                 return Err(Stop::Late);
             }
-            self.pause(LOOK_AGAIN)?;
+            self.pause(look_again)?;
+            look_again = (2 * look_again).min(MOST_SELDOM);
         }
     }
 

@@ -151,6 +151,36 @@ impl Proxy {
         tree::sockets(&self.processes()?)
     }
 
+    /// The loopback addresses at which it can be reached, those of IPv4 first.
+    ///
+    /// # Errors
+    ///
+    /// When the proxy has ended, or belongs to another user.
+    pub fn loopback_addresses(&self) -> io::Result<Vec<SocketAddr>> {
+        let port = self.address.port();
+        let sockets = self.sockets()?.into_iter();
+        let listening =
+            sockets.filter(|socket| socket.state == TcpState::Listen && socket.local.port() == port);
+        let (mut v4, mut v6) = (false, false);
+        for socket in listening {
+            match socket.local.ip() {
+                IpAddr::V4(ip) => v4 |= ip.is_unspecified() || ip.is_loopback(),
+                IpAddr::V6(ip) => {
+                    v6 |= ip.is_unspecified() || ip.is_loopback();
+                    // A socket for both families shows as one of IPv6, but then nobody else can listen for IPv4.
+                    v4 |= ip.is_unspecified() && TcpListener::bind((Ipv4Addr::LOCALHOST, port)).is_err();
+                }
+            }
+        }
+        let loopback = [(v4, IpAddr::from(Ipv4Addr::LOCALHOST)), (v6, Ipv6Addr::LOCALHOST.into())];
+        let reached = loopback.into_iter().filter(|(reached, _)| *reached);
+        let mut addresses: Vec<_> = reached.map(|(_, ip)| SocketAddr::new(ip, port)).collect();
+        if addresses.is_empty() {
+            addresses.push(self.address);
+        }
+        Ok(addresses)
+    }
+
     /// Lets the proxy open no descriptor numbered `limit` or above from now on: soon its accept(2) fails with `EMFILE`.
     /// Processes to come inherit that.
     ///

@@ -25,6 +25,8 @@ use std::io;
 use std::net::SocketAddr;
 use std::time::Duration;
 
+use clap::ValueEnum;
+
 use crate::payload::Payload;
 use crate::peer::{Pace, Report, Script, SocketOptions, Step};
 use crate::seed::Seed;
@@ -33,7 +35,7 @@ use crate::seed::Seed;
 const PATIENCE: Duration = Duration::from_secs(60);
 
 /// How a session ends.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, ValueEnum)]
 pub enum Kind {
     /// Both sides send, receive and finish on their own.
     Independent,

@@ -3,6 +3,8 @@ use std::io;
 use std::mem;
 use std::net::SocketAddr;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::thread;
+use std::time::{Duration, Instant};
 
 use crate::peer::{Link, Listener, Report, Server, SocketOptions};
 use crate::scenario::{Kind, NAME, PATIENCE, Played, Scenario};
@@ -128,7 +130,7 @@ impl Stage {
             server.finish();
         }
         let result = meanwhile();
-        let again = self.origin.iter().map(|&address| Listener::bind_to(address, SocketOptions::default()));
+        let again = self.origin.iter().map(|&address| listen_again(address));
         self.serve_at(again.collect::<io::Result<_>>()?)?;
         Ok(result)
     }
@@ -155,6 +157,20 @@ impl Stage {
 
     fn servers(&self) -> MutexGuard<'_, Vec<Server<()>>> {
         self.servers.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Somebody's connection may have got the port for its own meanwhile.
+fn listen_again(address: SocketAddr) -> io::Result<Listener> {
+    let until = Instant::now() + PATIENCE;
+    loop {
+        match Listener::bind_to(address, SocketOptions::default()) {
+            Err(error) if error.kind() == io::ErrorKind::AddrInUse && Instant::now() < until => {
+                // Nobody announces that a port is free.
+                thread::sleep(Duration::from_millis(20));
+            }
+            outcome => return outcome,
+        }
     }
 }
 

@@ -1,0 +1,66 @@
+use std::io::{self, Write};
+use std::process::ExitCode;
+
+use bytesize::ByteSize;
+use clap::Args;
+use testkit::scenario::Scenario;
+use testkit::seed::Seed;
+use testkit::stress::{replay, stuttering};
+
+use crate::commands::end_everything_when_interrupted;
+use crate::commands::set::SetArguments;
+
+#[derive(Debug, Args)]
+#[command(
+    after_help = "A seed repeats what the peers do, but not the moments at which the kernel runs each thread.\n\
+    Exit status: 0 if the session was as it should be each time, 1 if it was not, 2 if there was no proxy."
+)]
+pub(crate) struct Arguments {
+    /// What the session is drawn from, as `testkit stress` says
+    #[arg(value_name = "SEED")]
+    seed: Seed,
+
+    /// Draw it as for one client at a time
+    #[arg(long)]
+    alone: bool,
+
+    /// What the buffers of the proxy hold, as it was when the session was drawn
+    #[arg(long, value_name = "SIZE", default_value = "256KiB")]
+    buffer: ByteSize,
+
+    /// How often to play it, unless it goes wrong before
+    #[arg(long, value_name = "N", default_value_t = 1)]
+    times: u32,
+
+    /// Stop the process of the proxy for moments, so that what happens meanwhile meets it at once
+    #[arg(long, conflicts_with = "address")]
+    stutter: bool,
+
+    #[command(flatten)]
+    set: SetArguments,
+}
+
+/// Plays one session again; the status says whether it was as it should be.
+pub(crate) fn run(arguments: &Arguments) -> Result<ExitCode, String> {
+    let scenario = Scenario::draw(arguments.seed, arguments.buffer.as_u64(), !arguments.alone);
+    end_everything_when_interrupted()?;
+    let set = arguments.set.build(!arguments.alone)?;
+    let print = |text: String| {
+        // A closed standard output is no reason to stop: there is the status.
+        let _ = writeln!(io::stdout(), "{text}");
+    };
+    print(format!("{}\n{scenario:#?}", set.name));
+    let proxy = set.proxy.as_ref().filter(|_| arguments.stutter);
+    stuttering(proxy, arguments.seed, || {
+        for time in 1..=arguments.times {
+            match replay(&set.stage, &scenario) {
+                Ok(played) => print(format!("as it should be ({time} of {})\n{played:#?}", arguments.times)),
+                Err(failure) => {
+                    print(format!("FAIL  {failure}\n{}", failure.details));
+                    return Ok(ExitCode::FAILURE);
+                }
+            }
+        }
+        Ok(ExitCode::SUCCESS)
+    })
+}

@@ -1,0 +1,86 @@
+//! A proxy between clients and a server, for the commands that play sessions through it.
+
+use std::io;
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::sync::Arc;
+
+use clap::Args;
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+use testkit::conform::Subject;
+use testkit::peer::{Listener, SocketOptions};
+use testkit::proxy::Proxy;
+use testkit::scenario::Stage;
+
+use crate::commands::subject::SubjectArguments;
+
+#[derive(Debug, Args)]
+pub(crate) struct SetArguments {
+    /// Where the server is, as the proxy is told: 127.0.0.1, ::1, or localhost, which is both
+    #[arg(long, value_name = "HOST", default_value = "127.0.0.1", value_parser = ["127.0.0.1", "::1", "localhost"])]
+    host: String,
+
+    #[command(flatten)]
+    subject: SubjectArguments,
+}
+
+pub(crate) struct Set {
+    pub(crate) stage: Arc<Stage>,
+    /// Its process, if it was started here.
+    pub(crate) proxy: Option<Proxy>,
+    /// What to call it.
+    pub(crate) name: String,
+}
+
+impl SetArguments {
+    /// Starts the proxy and the server, for a crowd of clients or for one after the other.
+    pub(crate) fn build(&self, crowd: bool) -> Result<Set, String> {
+        let (subject, name) = self.subject.subject()?;
+        let (addresses, origin, proxy) = match subject {
+            Subject::Running { proxy, origin } => {
+                let listener = Listener::bind_to(origin, SocketOptions::default())
+                    .map_err(|error| format!("cannot listen on {origin}: {error}"))?;
+                (vec![proxy], vec![listener], None)
+            }
+            Subject::Command(recipe) => {
+                let origin = listen_at(&self.host).map_err(|error| format!("cannot listen: {error}"))?;
+                let port = origin[0].address().port();
+                let proxy = recipe.start(&self.host, port).map_err(|error| error.to_string())?;
+                let addresses = proxy.loopback_addresses().map_err(|error| error.to_string())?;
+                (addresses, origin, Some(proxy))
+            }
+        };
+        allow_many_descriptors();
+        let stage = Stage::new(addresses, origin, crowd).map_err(|error| error.to_string())?;
+        Ok(Set { stage: Arc::new(stage), proxy, name })
+    }
+
+    /// These arguments again, for a shell.
+    pub(crate) fn words(&self) -> String {
+        let host = if self.host == "127.0.0.1" { String::new() } else { format!("--host {} ", self.host) };
+        host + &self.subject.words()
+    }
+}
+
+/// A listener at each address that the host has; all of them at one port.
+fn listen_at(host: &str) -> io::Result<Vec<Listener>> {
+    let bind = |address: SocketAddr| Listener::bind_to(address, SocketOptions::default());
+    match host {
+        "127.0.0.1" => Ok(vec![bind((Ipv4Addr::LOCALHOST, 0).into())?]),
+        "::1" => Ok(vec![bind((Ipv6Addr::LOCALHOST, 0).into())?]),
+        _ => loop {
+            let first = bind((Ipv4Addr::LOCALHOST, 0).into())?;
+            match bind((Ipv6Addr::LOCALHOST, first.address().port()).into()) {
+                // Somebody has that port there: the next one will be another.
+                Err(error) if error.kind() == io::ErrorKind::AddrInUse => {}
+                second => return Ok(vec![first, second?]),
+            }
+        },
+    }
+}
+
+/// Each session takes half a dozen descriptors of this process. The proxy was started before, and keeps its limit.
+fn allow_many_descriptors() {
+    let limit = getrlimit(Resource::Nofile);
+    // It may always be raised to the hard one; were it refused, there would just be fewer clients.
+    let _ = setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, maximum: limit.maximum });
+}

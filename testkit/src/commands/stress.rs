@@ -1,0 +1,172 @@
+use std::io::{self, IsTerminal, Write};
+use std::process::ExitCode;
+use std::time::{Duration, Instant};
+
+use bytesize::ByteSize;
+use clap::{Args, ValueEnum};
+use indicatif::{ProgressBar, ProgressStyle};
+use testkit::scenario::Kind;
+use testkit::seed::Seed;
+use testkit::stress::{Failure, Figures, Stress};
+
+use crate::commands::end_everything_when_interrupted;
+use crate::commands::set::SetArguments;
+
+#[derive(Debug, Args)]
+#[command(
+    after_help = "Every session is drawn from a seed of its own and judged when it is over; the first one that goes \
+    wrong ends the run, with the line that plays it again.\n\
+    Exit status: 0 if all sessions were as they should be, 1 if one was not, 2 if there was no proxy."
+)]
+pub(crate) struct Arguments {
+    /// For how long
+    #[arg(long, value_name = "N", default_value_t = 60)]
+    seconds: u64,
+
+    /// How many sessions at once; with 1 they come one after the other
+    #[arg(long, value_name = "N", default_value_t = 16, value_parser = clap::value_parser!(u16).range(1..))]
+    clients: u16,
+
+    /// What every session is drawn from [default: another one each time]
+    #[arg(long, value_name = "HEX")]
+    seed: Option<Seed>,
+
+    /// Draw these kinds of session alone
+    #[arg(long, value_name = "KIND", value_enum, value_delimiter = ',')]
+    kinds: Vec<Kind>,
+
+    /// What the buffers of the proxy hold: with small ones, less is sent
+    #[arg(long, value_name = "SIZE", default_value = "256KiB")]
+    buffer: ByteSize,
+
+    /// Now and then let the server refuse everybody for a moment: clients have to be reset
+    #[arg(long)]
+    refusals: bool,
+
+    /// Stop the process of the proxy for moments, so that what happens meanwhile meets it at once
+    #[arg(long, conflicts_with = "address")]
+    stutter: bool,
+
+    /// How much more memory than after its first sessions the proxy may have at the end
+    #[arg(long, value_name = "SIZE", conflicts_with = "address")]
+    memory_growth: Option<ByteSize>,
+
+    #[command(flatten)]
+    set: SetArguments,
+}
+
+/// How often a log gets a line.
+const LINE_EVERY: Duration = Duration::from_secs(10);
+
+/// Plays random sessions for a while; the status says whether all were as they should be.
+pub(crate) fn run(arguments: &Arguments) -> Result<ExitCode, String> {
+    let clients = usize::from(arguments.clients);
+    let mut stress = Stress::new(clients, arguments.seed.unwrap_or_else(Seed::random));
+    stress.length = Duration::from_secs(arguments.seconds);
+    stress.buffer = arguments.buffer.as_u64();
+    stress.refusals = arguments.refusals;
+    stress.stutter = arguments.stutter;
+    stress.memory_growth = arguments.memory_growth.map(|size| size.as_u64());
+    if !arguments.kinds.is_empty() {
+        stress.kinds.clone_from(&arguments.kinds);
+    }
+    if clients == 1 && stress.kinds == [Kind::Vanish] {
+        return Err("a client that vanishes can be told from others only in a crowd: --clients 2".to_owned());
+    }
+    end_everything_when_interrupted()?;
+    let set = arguments.set.build(clients > 1)?;
+    let mut display = Display::new();
+    display.print(&format!("{}\n{clients} clients at once; seed {}", set.name, stress.seed));
+    let outcome = stress.run(&set.stage, set.proxy.as_ref(), |figures| display.show(figures));
+    display.clear();
+    match outcome {
+        Ok(figures) => {
+            display.print(&summary(&figures));
+            Ok(ExitCode::SUCCESS)
+        }
+        Err(failure) => {
+            display.print(&complaint(&failure, &stress, arguments));
+            Ok(ExitCode::FAILURE)
+        }
+    }
+}
+
+fn summary(figures: &Figures) -> String {
+    let kinds = figures.kinds.iter().map(|(kind, count)| format!("{} {count}", kind_name(*kind)));
+    let mut text = format!("{figures}\nall as they should be: {}", kinds.collect::<Vec<_>>().join(", "));
+    if let Some((took, seed)) = figures.slowest {
+        text += &format!("\nthe slowest took {:.1} s: session {seed}", took.as_secs_f64());
+    }
+    text
+}
+
+fn complaint(failure: &Failure, stress: &Stress, arguments: &Arguments) -> String {
+    let mut options = String::new();
+    if stress.buffer != Stress::new(1, stress.seed).buffer {
+        options += &format!(" --buffer {}B", stress.buffer);
+    }
+    if stress.stutter {
+        options += " --stutter";
+    }
+    let subject = arguments.set.words();
+    let mut text = format!("FAIL  {failure}\n{}\n", failure.details);
+    if let Some(seed) = failure.session {
+        let alone = if stress.clients == 1 { " --alone" } else { "" };
+        text += &format!("\nthis session again:  testkit replay {seed}{alone}{options} {subject}");
+    }
+    if stress.refusals {
+        options += " --refusals";
+    }
+    if let Some(growth) = stress.memory_growth {
+        options += &format!(" --memory-growth {growth}B");
+    }
+    if !arguments.kinds.is_empty() {
+        let kinds: Vec<_> = stress.kinds.iter().map(|kind| kind_name(*kind)).collect();
+        options += &format!(" --kinds {}", kinds.join(","));
+    }
+    let (seed, clients, seconds) = (stress.seed, stress.clients, stress.length.as_secs());
+    text += &format!(
+        "\nthe whole run again: testkit stress --seed {seed} --clients {clients} --seconds {seconds}{options} {subject}"
+    );
+    text
+}
+
+fn kind_name(kind: Kind) -> String {
+    kind.to_possible_value().map(|value| value.get_name().to_owned()).unwrap_or_default()
+}
+
+/// A line that changes on a terminal, and a line now and then in a log.
+struct Display {
+    bar: ProgressBar,
+    printed: Instant,
+    terminal: bool,
+}
+
+impl Display {
+    fn new() -> Self {
+        let bar = ProgressBar::new_spinner();
+        bar.set_style(ProgressStyle::with_template("{spinner} {wide_msg}").expect("the template is right"));
+        Self { bar, printed: Instant::now(), terminal: io::stderr().is_terminal() }
+    }
+
+    fn show(&mut self, figures: &Figures) {
+        if self.terminal {
+            self.bar.set_message(figures.to_string());
+            self.bar.tick();
+        } else if self.printed.elapsed() >= LINE_EVERY {
+            self.printed = Instant::now();
+            self.print(&figures.to_string());
+        }
+    }
+
+    fn clear(&self) {
+        self.bar.finish_and_clear();
+    }
+
+    /// A closed standard output is no reason to stop: there is the status.
+    fn print(&self, text: &str) {
+        self.bar.suspend(|| {
+            let _ = writeln!(io::stdout(), "{text}");
+        });
+    }
+}

@@ -1,0 +1,171 @@
+use std::io;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use crate::proxy::Proxy;
+use crate::stress::{Failure, ProcessFigures};
+
+/// What the process of a proxy takes, if there is one.
+pub(super) struct Gauge<'a> {
+    proxy: Option<&'a Proxy>,
+    figures: ProcessFigures,
+    /// How long the proxy has to let go of sessions whose peers have gone.
+    patience: Duration,
+}
+
+/// A proxy may keep a session for so long after its peers have gone: some wait half a minute for bytes that nobody
+/// acknowledges any more.
+const LET_GO: Duration = Duration::from_secs(90);
+
+/// What has not changed for so long has settled.
+const SETTLED: Duration = Duration::from_secs(1);
+
+/// How often is looked at what the kernel announces to nobody.
+const LOOK_AGAIN: Duration = Duration::from_millis(50);
+
+impl<'a> Gauge<'a> {
+    pub(super) fn new(proxy: Option<&'a Proxy>) -> Self {
+        Self { proxy, figures: ProcessFigures::default(), patience: LET_GO }
+    }
+
+    pub(super) fn figures(&self) -> Option<ProcessFigures> {
+        self.proxy.map(|_| self.figures)
+    }
+
+    /// Reads the figures; fails when the process is gone.
+    pub(super) fn look(&mut self) -> Result<(), Failure> {
+        let Some(proxy) = self.proxy else { return Ok(()) };
+        let read = || io::Result::Ok((proxy.descriptors()?, proxy.resident()?, proxy.cpu_time()?));
+        let (descriptors, memory, cpu_time) = read().map_err(|error| gone(proxy, &error))?;
+        let figures = &mut self.figures;
+        (figures.descriptors, figures.memory, figures.cpu_time) = (descriptors, memory, cpu_time);
+        figures.most_descriptors = figures.most_descriptors.max(descriptors);
+        figures.most_memory = figures.most_memory.max(memory);
+        Ok(())
+    }
+
+    /// Waits until a proxy without clients has let go of them, and remembers what it has then.
+    pub(super) fn settle(&mut self) -> Result<(), Failure> {
+        let until = Instant::now() + self.patience;
+        let mut since = Instant::now();
+        self.look()?;
+        while since.elapsed() < SETTLED && Instant::now() < until {
+            let before = self.figures.descriptors;
+            thread::sleep(LOOK_AGAIN);
+            self.look()?;
+            if self.figures.descriptors != before {
+                since = Instant::now();
+            }
+        }
+        self.figures.first_descriptors = Some(self.figures.descriptors);
+        self.figures.first_memory = Some(self.figures.memory);
+        Ok(())
+    }
+
+    /// Waits until the proxy has no more than it had when it settled.
+    pub(super) fn expect_return(&mut self, growth: Option<u64>) -> Result<(), Failure> {
+        let (Some(proxy), Some(first), Some(first_memory)) =
+            (self.proxy, self.figures.first_descriptors, self.figures.first_memory)
+        else {
+            return Ok(());
+        };
+        let until = Instant::now() + self.patience;
+        loop {
+            self.look()?;
+            let extra = self.figures.descriptors.saturating_sub(first);
+            let grown = self.figures.memory.saturating_sub(first_memory);
+            let too_much = growth.filter(|growth| grown > *growth);
+            if extra == 0 && too_much.is_none() {
+                return Ok(());
+            }
+            if Instant::now() >= until {
+                return Err(if extra > 0 {
+                    let sockets = proxy.sockets().unwrap_or_default();
+                    Failure {
+                        session: None,
+                        why: format!(
+                            "{extra} descriptors more than after the first round are open {:?} after the last \
+                             session: {first} then, {} now",
+                            self.patience, self.figures.descriptors
+                        ),
+                        details: format!("{sockets:#?}"),
+                    }
+                } else {
+                    Failure::of_the_run(format!(
+                        "{grown} bytes of memory more than after the first round: {first_memory} then, {} now",
+                        self.figures.memory
+                    ))
+                });
+            }
+            thread::sleep(LOOK_AGAIN);
+        }
+    }
+}
+
+fn gone(proxy: &Proxy, error: &io::Error) -> Failure {
+    let log = proxy.log();
+    let last = log.len().saturating_sub(20);
+    Failure {
+        session: None,
+        why: format!("the proxy cannot be watched any more: {error}"),
+        details: format!("the last lines it wrote: {:#?}", &log[last..]),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A process that does `what` when it is told to, says so, and stays.
+    fn process(what: &str) -> Proxy {
+        // While it waits for a child, bash acts on a signal at once.
+        let script = format!(
+            "sleep 1000 & trap '{what}; echo done' TERM; echo 'listening on 127.0.0.1:9'; while :; do wait; done"
+        );
+        Proxy::command("bash").args(["-c", &script]).leading_a_group().start().unwrap()
+    }
+
+    fn settled(proxy: &Proxy) -> Gauge<'_> {
+        let mut gauge = Gauge::new(Some(proxy));
+        gauge.settle().unwrap();
+        gauge.patience = Duration::from_millis(200);
+        gauge
+    }
+
+    fn act(proxy: &Proxy) {
+        proxy.terminate().unwrap();
+        proxy.wait_for_line(Duration::from_secs(30), |line| line == "done").unwrap();
+    }
+
+    #[test]
+    fn a_descriptor_that_stays_open_is_a_leak() {
+        let proxy = process("exec 7< /dev/null");
+        let mut gauge = settled(&proxy);
+        gauge.expect_return(None).unwrap();
+        act(&proxy);
+        let failure = gauge.expect_return(None).unwrap_err();
+        assert!(failure.why.starts_with("1 descriptors more than after the first round"), "{failure}");
+    }
+
+    #[test]
+    fn memory_that_is_kept_counts_only_if_a_limit_is_given() {
+        let proxy = process("text=$(seq 3000000)");
+        let mut gauge = settled(&proxy);
+        act(&proxy);
+        gauge.expect_return(None).unwrap();
+        gauge.expect_return(Some(1 << 40)).unwrap();
+        let failure = gauge.expect_return(Some(1_000_000)).unwrap_err();
+        assert!(failure.why.contains("bytes of memory more"), "{failure}");
+    }
+
+    #[test]
+    fn a_process_that_ends_is_missed() {
+        let mut proxy = process("echo why; exit 3");
+        settled(&proxy).look().unwrap();
+        proxy.terminate().unwrap();
+        proxy.wait(Duration::from_secs(30)).unwrap();
+        let mut gauge = Gauge::new(Some(&proxy));
+        let failure = gauge.look().unwrap_err();
+        assert!(failure.details.contains("why"), "{failure:?}");
+    }
+}

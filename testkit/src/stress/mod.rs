@@ -1,0 +1,186 @@
+//! Random sessions through a proxy, many at once, for as long as told.
+//!
+//! Every session is a [`Scenario`] drawn from a seed of its own, is judged when it is over, and can be played again
+//! alone: [`replay`]. The first one that goes wrong ends the run.
+//!
+//! Of a proxy that is a process of this machine, what it takes is watched: a first round of sessions brings its
+//! descriptors and its memory to where a proxy that has worked has them, and there they have to be again at the end.
+
+mod crew;
+mod figures;
+mod gauge;
+mod stutter;
+
+pub use figures::{Figures, ProcessFigures};
+pub use stutter::stuttering;
+
+use std::fmt;
+use std::sync::Arc;
+use std::sync::mpsc::RecvTimeoutError;
+use std::time::{Duration, Instant};
+
+use crate::proxy::Proxy;
+use crate::scenario::{Kind, Played, Scenario, Stage};
+use crate::seed::Seed;
+use crew::{Crew, Until};
+use gauge::Gauge;
+
+/// What to do to a proxy.
+#[derive(Clone, Debug)]
+pub struct Stress {
+    /// How many sessions at once. With 1 they come one after the other, and then a client need not send anything.
+    pub clients: usize,
+    /// For how long sessions are begun. Those under way then come to their ends.
+    pub length: Duration,
+    /// What every session is drawn from.
+    pub seed: Seed,
+    /// How many bytes the buffers of the proxy hold: for small ones the sessions are drawn shorter.
+    pub buffer: u64,
+    /// The kinds of session to draw; [`Kind::Vanish`] only for several clients.
+    pub kinds: Vec<Kind>,
+    /// Whether now and then the server refuses everybody for a moment. Who comes then has to be reset.
+    pub refusals: bool,
+    /// Whether the process of the proxy is stopped for moments, so that what its peers did meanwhile meets it at once.
+    pub stutter: bool,
+    /// How many bytes more than after the first round the process may have at the end.
+    pub memory_growth: Option<u64>,
+}
+
+/// What went wrong.
+#[derive(Clone, Debug)]
+pub struct Failure {
+    /// The session it was, if it was one that can be played again.
+    pub session: Option<Seed>,
+    /// In a few words.
+    pub why: String,
+    /// What was drawn, and what both sides saw.
+    pub details: String,
+}
+
+/// How often the figures are read.
+const LOOK: Duration = Duration::from_secs(1);
+
+/// So many sessions bring a proxy to work, at the least.
+const FIRST_ROUND: u64 = 16;
+
+impl Stress {
+    /// A minute of every kind of session, so many at once.
+    pub fn new(clients: usize, seed: Seed) -> Self {
+        let kinds = Kind::ALL.into_iter().filter(|kind| clients > 1 || *kind != Kind::Vanish).collect();
+        Self {
+            clients,
+            length: Duration::from_secs(60),
+            seed,
+            buffer: 262_144,
+            kinds,
+            refusals: false,
+            stutter: false,
+            memory_growth: None,
+        }
+    }
+
+    /// Plays sessions through the proxy of the stage, and tells every second how far it is.
+    ///
+    /// # Errors
+    ///
+    /// The first thing that went wrong. Sessions under way are left to themselves then.
+    ///
+    /// # Panics
+    ///
+    /// When there are no clients, or none of the kinds can be drawn for them.
+    pub fn run(
+        &self,
+        stage: &Arc<Stage>,
+        proxy: Option<&Proxy>,
+        mut progress: impl FnMut(&Figures),
+    ) -> Result<Figures, Failure> {
+        assert!(self.clients > 0, "there is no stress without a client");
+        assert!(
+            self.kinds.iter().any(|kind| self.clients > 1 || *kind != Kind::Vanish),
+            "of these kinds none can be drawn for {} clients: {:?}",
+            self.clients,
+            self.kinds
+        );
+        let mut gauge = Gauge::new(proxy);
+        let crew = Arc::new(Crew::new(self.clone(), stage.clone()));
+        if proxy.is_some() {
+            let enough = Until::Sessions((2 * self.clients as u64).max(FIRST_ROUND));
+            self.play(&crew, enough, &mut gauge, &mut progress)?;
+            gauge.settle()?;
+        }
+        let end = Until::Time(Instant::now() + self.length);
+        let stutters = proxy.filter(|_| self.stutter);
+        stuttering(stutters, self.seed, || self.play(&crew, end, &mut gauge, &mut progress))?;
+        stage.check().map_err(Failure::of_the_run)?;
+        gauge.expect_return(self.memory_growth)?;
+        let figures = crew.figures(&gauge);
+        progress(&figures);
+        Ok(figures)
+    }
+
+    /// The session of this number.
+    fn scenario(&self, number: u64) -> Scenario {
+        let seeds = (0..).map(|draw| self.seed.derive(&format!("session {number}, draw {draw}")));
+        let mut scenarios = seeds.map(|seed| Scenario::draw(seed, self.buffer, self.clients > 1));
+        scenarios.find(|scenario| self.kinds.contains(&scenario.kind())).expect("draws never end")
+    }
+
+    /// Lets the crew work, and looks on.
+    fn play(
+        &self,
+        crew: &Arc<Crew>,
+        until: Until,
+        gauge: &mut Gauge<'_>,
+        progress: &mut impl FnMut(&Figures),
+    ) -> Result<(), Failure> {
+        let failures = crew.begin(until);
+        loop {
+            match failures.recv_timeout(LOOK) {
+                Ok(failure) => return Err(failure),
+                Err(RecvTimeoutError::Disconnected) => return Ok(()),
+                Err(RecvTimeoutError::Timeout) => {}
+            }
+            gauge.look()?;
+            crew.expect_ends()?;
+            progress(&crew.figures(gauge));
+        }
+    }
+}
+
+/// Plays one session again.
+///
+/// # Errors
+///
+/// What went wrong.
+pub fn replay(stage: &Stage, scenario: &Scenario) -> Result<Played, Failure> {
+    let played = stage.play(scenario);
+    played.judge().map_err(|why| Failure::of_a_session(stage, &played, why))?;
+    stage.check().map_err(Failure::of_the_run)?;
+    Ok(played)
+}
+
+impl Failure {
+    fn of_a_session(stage: &Stage, played: &Played, why: String) -> Self {
+        let mut details = format!("{played:#?}");
+        // A session whose first bytes were spoiled is one that nobody knows.
+        if let Err(faults) = stage.check() {
+            details = format!("{faults}\n{details}");
+        }
+        Self { session: Some(played.scenario.seed()), why, details }
+    }
+
+    fn of_the_run(why: impl Into<String>) -> Self {
+        Self { session: None, why: why.into(), details: String::new() }
+    }
+}
+
+impl fmt::Display for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.session {
+            Some(seed) => write!(f, "session {seed}: {}", self.why),
+            None => f.write_str(&self.why),
+        }
+    }
+}
+
+impl std::error::Error for Failure {}

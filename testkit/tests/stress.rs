@@ -1,0 +1,159 @@
+//! `testkit stress` and `testkit replay`: a relay with a bug is found, and shows it again; a correct one passes.
+
+#[allow(dead_code)] // it can do more than what is planted here
+mod relay;
+
+use std::net::SocketAddr;
+use std::process::{Command, Output};
+use std::sync::Arc;
+use std::time::Duration;
+
+use relay::Bug;
+use testkit::peer::{Listener, SocketOptions};
+use testkit::scenario::{Kind, Scenario, Stage};
+use testkit::seed::Seed;
+use testkit::stress::{Failure, Figures, Stress, replay};
+use testkit::watchdog::within;
+
+/// The size of the relay's buffers, for the amounts that are drawn.
+const BUFFER: u64 = 512;
+
+/// Longer than any machine takes.
+const LIMIT: Duration = Duration::from_secs(240);
+
+fn stage(bug: Option<Bug>, crowd: bool) -> Arc<Stage> {
+    let listener = Listener::bind(SocketOptions::default()).expect("the loopback address has free ports");
+    let relay = relay::start(listener.address(), bug).expect("the loopback address has free ports");
+    Arc::new(Stage::new(vec![relay], vec![listener], crowd).expect("there are descriptors"))
+}
+
+fn stress(clients: usize, kinds: &[Kind]) -> Stress {
+    let mut stress = Stress::new(clients, Seed::random());
+    stress.buffer = BUFFER;
+    if !kinds.is_empty() {
+        stress.kinds = kinds.to_vec();
+    }
+    stress
+}
+
+fn run(stress: &Stress, bug: Option<Bug>) -> Result<Figures, Failure> {
+    let stress = stress.clone();
+    within(LIMIT, move |status| {
+        status.set(format!("{stress:?} of {bug:?}"));
+        stress.run(&stage(bug, stress.clients > 1), None, |_| {})
+    })
+}
+
+#[test]
+fn a_correct_relay_passes_with_any_number_of_clients() {
+    for (clients, refusals) in [(1, true), (8, true), (8, false)] {
+        let mut stress = stress(clients, &[]);
+        stress.length = Duration::from_secs(3);
+        stress.refusals = refusals;
+        let figures = run(&stress, None).unwrap_or_else(|failure| {
+            panic!("{clients} clients, seed {}: {failure}\n{}", stress.seed, failure.details)
+        });
+        assert!(figures.sessions > 0 && figures.under_way == 0, "{figures:?}");
+        assert!(clients > 1 || !figures.kinds.contains_key(&Kind::Vanish));
+    }
+}
+
+#[test]
+fn a_bug_is_found_and_the_session_it_was_found_in_shows_it_again() {
+    for (bug, kind) in [
+        (Bug::DropsLastByte, Kind::Independent),
+        (Bug::IgnoresHalfClose, Kind::AnswerAfterFin),
+        (Bug::ResetBecomesFin, Kind::ServerReset),
+    ] {
+        for clients in [1, 4] {
+            let failure = run(&stress(clients, &[kind]), Some(bug)).expect_err("the bug is found");
+            let seed = failure.session.expect("it was found in a session");
+            let scenario = Scenario::draw(seed, BUFFER, clients > 1);
+            assert_eq!(scenario.kind(), kind);
+            let again = within(LIMIT, move |status| {
+                status.set(format!("{bug:?} again in {scenario:#?}"));
+                let stage = stage(Some(bug), clients > 1);
+                // A seed does not repeat the moments at which threads run.
+                let mut failures = (0..20).filter_map(|_| replay(&stage, &scenario).err());
+                failures.next().expect("the bug shows again")
+            });
+            assert_eq!(again.session, Some(seed), "{bug:?}: {failure}, and then: {again}");
+        }
+    }
+}
+
+#[test]
+fn a_refusal_turned_into_a_fin_is_found() {
+    let mut stress = stress(4, &[Kind::AcceptAndClose]);
+    stress.refusals = true;
+    let failure = run(&stress, Some(Bug::RefusalBecomesFin)).expect_err("the bug is found");
+    assert!(failure.why.starts_with("the server refused, but the client saw Eof"), "{failure}");
+}
+
+/// A relay that already runs, in front of an address where nobody listens yet.
+fn running(bug: Option<Bug>) -> (SocketAddr, SocketAddr) {
+    // Somebody else may take the port in between; then the program says so, and the test fails.
+    let listener = Listener::bind(SocketOptions::default()).expect("the loopback address has free ports");
+    let origin = listener.address();
+    (relay::start(origin, bug).expect("the loopback address has free ports"), origin)
+}
+
+fn testkit(arguments: &[&str], (relay, origin): (SocketAddr, SocketAddr)) -> Output {
+    let arguments: Vec<String> = arguments.iter().map(ToString::to_string).collect();
+    let (relay, origin) = (relay.to_string(), origin.to_string());
+    within(LIMIT, move |status| {
+        status.set(format!("{arguments:?}"));
+        let running = ["--address", &relay, "--origin-listen", &origin, "--buffer", "512B"];
+        let program = env!("CARGO_BIN_EXE_testkit");
+        Command::new(program).args(arguments).args(running).output().expect("the program starts")
+    })
+}
+
+#[test]
+fn the_program_says_which_session_failed_and_the_line_it_prints_shows_it_again() {
+    let kinds = ["--clients", "2", "--kinds", "independent"];
+    let output =
+        testkit(&[&["stress", "--seconds", "60"], &kinds[..]].concat(), running(Some(Bug::DropsLastByte)));
+    let text = String::from_utf8(output.stdout).expect("it is text");
+    assert_eq!(output.status.code(), Some(1), "{text}");
+    assert!(text.contains("FAIL  session ") && text.contains("truncated"), "{text}");
+    let line =
+        text.lines().find_map(|line| line.strip_prefix("this session again:  testkit ")).expect("a line");
+    let seed = line.split(' ').nth(1).expect("it begins with `replay SEED`");
+    assert!(line.contains("--buffer 512B") && !line.contains("--alone"), "{line}");
+    assert!(text.contains("--clients 2 --seconds 60 --buffer 512B --kinds independent"), "{text}");
+
+    let again = testkit(&["replay", seed], running(Some(Bug::DropsLastByte)));
+    let text = String::from_utf8(again.stdout).expect("it is text");
+    assert_eq!(again.status.code(), Some(1), "{text}");
+    assert!(text.contains("truncated"), "{text}");
+    assert_eq!(testkit(&["replay", seed, "--times", "2"], running(None)).status.code(), Some(0));
+}
+
+#[test]
+fn the_program_passes_a_correct_relay_and_says_what_it_has_done() {
+    let output = testkit(&["stress", "--seconds", "2", "--clients", "4"], running(None));
+    let text = String::from_utf8(output.stdout).expect("it is text");
+    assert_eq!(output.status.code(), Some(0), "{text}");
+    assert!(text.contains("all as they should be: ") && text.contains("the slowest took "), "{text}");
+}
+
+#[test]
+fn what_is_no_proxy_is_status_2() {
+    for arguments in [
+        &["stress", "--", "true"][..],
+        &["stress", "--", "no-such-program", "{host}", "{port}", "{listen}"],
+        &["stress", "--", "true", "{host}", "{port}", "{listen}"],
+        &["stress", "--clients", "1", "--kinds", "vanish", "--", "cat"],
+        &["replay", "xyz"],
+        &["stress", "--address", "127.0.0.1:1"],
+    ] {
+        let output = Command::new(env!("CARGO_BIN_EXE_testkit")).args(arguments).output().expect("it starts");
+        let text = String::from_utf8_lossy(&output.stderr);
+        assert_eq!(
+            (output.status.code(), output.stdout.is_empty()),
+            (Some(2), true),
+            "{arguments:?}: {text}"
+        );
+    }
+}
