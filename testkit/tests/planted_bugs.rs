@@ -15,7 +15,7 @@ use testkit::watchdog::within;
 const BUFFER: u64 = 512;
 
 fn run(bug: Option<Bug>, scenarios: Vec<Scenario>) -> Result<(), String> {
-    within(Duration::from_secs(120), move |status| {
+    within(Duration::from_secs(480), move |status| {
         status.set(format!("{bug:?} in {scenarios:#?}"));
         let listener = Listener::bind(SocketOptions::default()).expect("the loopback address has free ports");
         let relay = relay::start(listener.address(), bug).expect("the loopback address has free ports");

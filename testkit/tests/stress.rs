@@ -19,7 +19,7 @@ use testkit::watchdog::within;
 const BUFFER: u64 = 512;
 
 /// Longer than any machine takes.
-const LIMIT: Duration = Duration::from_secs(240);
+const LIMIT: Duration = Duration::from_secs(480);
 
 fn stage(bug: Option<Bug>, crowd: bool) -> Arc<Stage> {
     let listener = Listener::bind(SocketOptions::default()).expect("the loopback address has free ports");

@@ -236,7 +236,7 @@ impl Proxy {
     ///
     /// `TimedOut` when it does not within `patience`.
     pub fn wait(&mut self, patience: Duration) -> io::Result<ExitStatus> {
-        if self.status.is_some() || self.ended()? {
+        if self.status.is_some() || self.fate().is_some() {
             return self.collect();
         }
         let process = pidfd_open(self.process()?, PidfdFlags::empty())?;
@@ -263,7 +263,21 @@ impl Proxy {
     fn processes(&self) -> io::Result<Vec<Process>> {
         match self.status {
             Some(status) => Err(io::Error::new(io::ErrorKind::NotFound, format!("it has ended ({status})"))),
-            None => tree::processes(self.pid()),
+            None => tree::processes(self.pid()).map_err(|error| match self.fate() {
+                Some(fate) => io::Error::new(error.kind(), format!("it has ended ({fate})")),
+                None => error,
+            }),
+        }
+    }
+
+    /// How the process has ended, if it has; its status is left for [`collect`](Self::collect).
+    fn fate(&self) -> Option<String> {
+        let options = WaitIdOptions::EXITED | WaitIdOptions::NOHANG | WaitIdOptions::NOWAIT;
+        let status = waitid(WaitId::Pid(self.process().ok()?), options).ok()??;
+        match (status.exit_status(), status.terminating_signal()) {
+            (Some(code), _) => Some(format!("exit status: {code}")),
+            (None, Some(signal)) => Some(format!("signal: {signal}")),
+            (None, None) => None,
         }
     }
 
@@ -275,12 +289,6 @@ impl Proxy {
             }
         }
         Ok(())
-    }
-
-    /// Whether the process has ended; its status is left for [`collect`](Self::collect).
-    fn ended(&self) -> io::Result<bool> {
-        let options = WaitIdOptions::EXITED | WaitIdOptions::NOHANG | WaitIdOptions::NOWAIT;
-        Ok(waitid(WaitId::Pid(self.process()?), options)?.is_some())
     }
 
     /// Ends the process, unless it has ended, and what it has left behind.

@@ -32,7 +32,7 @@ use crate::peer::{Pace, Report, Script, SocketOptions, Step};
 use crate::seed::Seed;
 
 /// How long a peer waits for the next byte: a session may wait for its turn behind many others.
-const PATIENCE: Duration = Duration::from_secs(60);
+const PATIENCE: Duration = Duration::from_secs(120);
 
 /// How a session ends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, ValueEnum)]

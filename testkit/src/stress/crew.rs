@@ -44,7 +44,7 @@ struct Tally {
 }
 
 /// How long a session may take. Each wait of a peer has a shorter deadline, and amounts are drawn for a second or so.
-const LONGEST_SESSION: Duration = Duration::from_secs(240);
+const LONGEST_SESSION: Duration = Duration::from_secs(480);
 
 /// After how many sessions of each client the server refuses everybody.
 const REFUSES_AFTER: u64 = 25;

@@ -101,7 +101,7 @@ impl Stress {
             self.clients,
             self.kinds
         );
-        let mut gauge = Gauge::new(proxy);
+        let mut gauge = Gauge::new(proxy, self.clients);
         let crew = Arc::new(Crew::new(self.clone(), stage.clone()));
         if proxy.is_some() {
             let enough = Until::Sessions((2 * self.clients as u64).max(FIRST_ROUND));
