@@ -191,12 +191,16 @@ impl Contender {
 
     /// Whether it is to be measured by this.
     pub(super) fn takes_part_in(&self, measure: &Measure) -> bool {
-        (measure.field == Field::Tuned || !self.tuned) && measure.connections() <= self.most
+        let measured = measure.has_a_limit() || self.recipe.is_some();
+        measured && (measure.field == Field::Tuned || !self.tuned) && measure.connections() <= self.most
     }
 
-    /// Its command line; empty if there is none.
+    /// Its command line without the folders of its program; empty if it has none.
     pub(super) fn command_line(&self) -> String {
-        self.recipe.as_ref().map(Recipe::command_line).unwrap_or_default()
+        let line = self.recipe.as_ref().map(Recipe::command_line).unwrap_or_default();
+        let (program, arguments) = line.split_once(' ').unwrap_or((&line, ""));
+        let name = Path::new(program).file_name().unwrap_or_default();
+        format!("{} {arguments}", name.to_string_lossy()).trim().to_owned()
     }
 
     /// Starts it in front of this origin; `None` if it is no proxy.

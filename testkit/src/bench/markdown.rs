@@ -3,81 +3,199 @@
 use std::fmt::Write as _;
 
 use super::contender::DIRECT;
-use super::quantity::Quantity;
-use super::results::{MeasureResults, Results, Row};
+use super::quantity::{Better, Quantity};
+use super::results::{Results, Row};
+use super::statistics::Summary;
+use super::topics::{Column, TOPICS, Topic};
 
 /// The tables alone.
 pub(super) fn tables(results: &Results) -> String {
     let mut text = String::new();
-    for measure in &results.measures {
-        table(&mut text, measure);
+    for topic in TOPICS {
+        table(&mut text, results, topic);
     }
+    notes(&mut text, results);
+    failures(&mut text, results);
     text
 }
 
-/// The whole page.
-pub(super) fn page(results: &Results) -> String {
-    tables(results)
+/// The whole page. `plots` is where the plots are, seen from the page; none if there are none.
+pub(super) fn page(results: &Results, plots: Option<&str>) -> String {
+    let mut text = String::new();
+    head(&mut text, results);
+    for topic in TOPICS {
+        if !table(&mut text, results, topic) {
+            continue;
+        }
+        if let (Some(folder), Some(name)) = (plots, topic.plot) {
+            line(&mut text, &format!("\n![{}]({folder}/{name}.svg)", topic.title));
+        }
+    }
+    notes(&mut text, results);
+    failures(&mut text, results);
+    text
 }
 
-fn table(text: &mut String, measure: &MeasureResults) {
-    let mut quantities: Vec<Quantity> =
-        measure.rows.iter().flat_map(|row| row.values.keys().copied()).collect();
-    quantities.sort_unstable();
-    quantities.dedup();
-    line(text, &format!("\n### {}\n", measure.title));
-    let heads: Vec<_> = quantities.iter().map(|quantity| quantity.label()).collect();
+fn head(text: &mut String, results: &Results) {
+    let machine = &results.machine;
+    line(text, "# Performance, side by side");
+    line(text, "");
+    line(text, "This page is written by `testkit bench`; `make bench` makes one for your machine.");
+    line(text, "");
+    line(
+        text,
+        &format!("- Machine: {}, {} processors, {:.0} GiB", machine.cpu, machine.cpus, machine.memory_gib),
+    );
+    line(text, &format!("- System: {}, {}", machine.system, machine.kernel));
+    line(text, &format!("- Command: `{}`", results.command));
+    line(
+        text,
+        &format!(
+            "- {} rounds, {} s for each figure after a quarter of that to warm up; {:.0} minutes in all",
+            results.rounds,
+            results.seconds,
+            results.duration / 60.0
+        ),
+    );
+    if results.most_connections < 10_000 {
+        line(
+            text,
+            &format!(
+                "- Connections: {} where it says 10,000, as descriptors allow",
+                results.most_connections
+            ),
+        );
+    }
+    if let Some(headroom) = headroom(results) {
+        line(
+            text,
+            &format!("- Without a proxy: at least {headroom:.2} times the best proxy's rate in each measure"),
+        );
+    }
+    line(text, "");
+    line(
+        text,
+        "Contenders take turns in each round. A figure is the median of the rounds, with the least and the greatest \
+         behind it; the best is bold. Clients and origin are one process of their own, on the same machine; of bulk data \
+         they only write and count, as a peer on another machine would cost this one no more. Each proxy runs on one \
+         thread, or a process for each client if it is made so.",
+    );
+    line(text, "");
+    line(text, "| contender | what it is | version | command |");
+    line(text, "|---|---|---|---|");
+    for entrant in &results.contenders {
+        let command =
+            if entrant.command.is_empty() { String::new() } else { format!("`{}`", entrant.command) };
+        line(text, &format!("| {} | {} | {} | {command} |", entrant.name, entrant.about, entrant.version));
+    }
+}
+
+/// How much faster it goes without a proxy than with the best one, where it is least.
+fn headroom(results: &Results) -> Option<f64> {
+    let rates = TOPICS.iter().flat_map(|topic| topic.columns).filter(|column| {
+        matches!(column.quantity, Quantity::Throughput | Quantity::Requests | Quantity::Connections)
+    });
+    rates
+        .filter_map(|column| {
+            let direct = results.summary(column, DIRECT)?.median;
+            Some(direct / best(results, column)?)
+        })
+        .reduce(f64::min)
+}
+
+/// Whether there is something to show.
+fn table(text: &mut String, results: &Results, topic: &Topic) -> bool {
+    let columns: Vec<_> =
+        topic.columns.iter().filter(|column| results.rows(column).next().is_some()).collect();
+    if columns.is_empty() {
+        return false;
+    }
+    line(text, &format!("\n## {}\n", topic.title));
+    if !topic.about.is_empty() {
+        line(text, &format!("{}\n", topic.about));
+    }
+    let heads: Vec<_> = columns.iter().map(|column| column.head).collect();
     line(text, &format!("| | {} |", heads.join(" | ")));
     line(text, &format!("|---|{}", "--:|".repeat(heads.len())));
-    for row in &measure.rows {
-        let cells: Vec<_> = quantities.iter().map(|&quantity| cell(measure, row, quantity)).collect();
-        line(text, &format!("| {} | {} |", row.contender, cells.join(" | ")));
+    for entrant in &results.contenders {
+        let rows: Vec<_> = columns.iter().map(|column| results.row(column, &entrant.name)).collect();
+        if rows.iter().all(Option::is_none) {
+            continue;
+        }
+        let cells: Vec<_> = columns
+            .iter()
+            .zip(rows)
+            .map(|(column, row)| row.map_or_else(String::new, |row| cell(results, column, row, topic.spread)))
+            .collect();
+        line(text, &format!("| {} | {} |", entrant.name, cells.join(" | ")));
     }
-    for row in measure.rows.iter().filter(|row| !row.note.is_empty()) {
-        line(text, &format!("\n{}: {}", row.contender, row.note));
+    true
+}
+
+/// The best median of a proxy.
+fn best(results: &Results, column: &Column) -> Option<f64> {
+    let proxies = results.rows(column).filter(|row| row.contender != DIRECT);
+    let medians = proxies.filter_map(|row| Some(row.summaries.get(&column.quantity)?.median));
+    match column.quantity.better()? {
+        Better::More => medians.reduce(f64::max),
+        Better::Less => medians.reduce(f64::min),
     }
 }
 
-fn cell(measure: &MeasureResults, row: &Row, quantity: Quantity) -> String {
-    let Some(summary) = row.summaries.get(&quantity) else {
-        return if row.failures.is_empty() { "–" } else { "failed" }.to_owned();
+fn cell(results: &Results, column: &Column, row: &Row, spread: bool) -> String {
+    let Some(Summary { median, min, max }) = row.summaries.get(&column.quantity) else {
+        return if row.failures.is_empty() { String::new() } else { "failed".to_owned() };
     };
-    let median = number(summary.median);
-    let best = measure
-        .rows
-        .iter()
-        .filter(|row| row.contender != DIRECT)
-        .filter_map(|row| Some(row.summaries.get(&quantity)?.median))
-        .reduce(if quantity.more_is_better() { f64::max } else { f64::min });
-    let median = if best == Some(summary.median) && row.contender != DIRECT {
-        format!("**{median}**")
-    } else {
-        median
-    };
-    if summary.min == summary.max {
-        return median;
+    let is_best = row.contender != DIRECT && best(results, column) == Some(*median);
+    let text = if is_best { format!("**{}**", number(*median)) } else { number(*median) };
+    if !spread || min == max {
+        return text;
     }
-    format!("{median} ({}–{})", number(summary.min), number(summary.max))
+    format!("{text} ({}–{})", number(*min), number(*max))
+}
+
+/// What figures consist of.
+fn notes(text: &mut String, results: &Results) {
+    for measure in &results.measures {
+        let rows = measure.rows.iter().filter(|row| !row.note.is_empty());
+        for (i, row) in rows.enumerate() {
+            if i == 0 {
+                line(text, &format!("\n### {}, one by one\n", measure.name));
+            }
+            line(text, &format!("- {}: {}", row.contender, row.note));
+        }
+    }
+}
+
+fn failures(text: &mut String, results: &Results) {
+    let failures = results.measures.iter().flat_map(|measure| {
+        measure
+            .rows
+            .iter()
+            .flat_map(move |row| row.failures.iter().map(move |failure| (measure, row, failure)))
+    });
+    for (i, (measure, row, failure)) in failures.enumerate() {
+        if i == 0 {
+            line(text, "\n## What failed\n");
+        }
+        line(text, &format!("- {}, {}: {}", measure.name, row.contender, failure.replace('\n', " ")));
+    }
 }
 
 /// Three digits or more, and thousands apart.
-fn number(value: f64) -> String {
+pub(super) fn number(value: f64) -> String {
     let digits = match value.abs() {
-        v if v >= 100.0 => 0,
-        v if v >= 10.0 => 1,
-        v if v >= 1.0 => 2,
+        v if v >= 99.95 => 0,
+        v if v >= 9.995 => 1,
+        v if v >= 0.9995 => 2,
+        0.0 => 0,
         _ => 3,
     };
     let text = format!("{value:.digits$}");
     let (whole, rest) = text.split_at(text.find('.').unwrap_or(text.len()));
-    let mut grouped = String::new();
-    for (i, c) in whole.chars().enumerate() {
-        if i > 0 && (whole.len() - i) % 3 == 0 && !grouped.ends_with('-') {
-            grouped.push(',');
-        }
-        grouped.push(c);
-    }
-    grouped + rest
+    let (sign, whole) = whole.split_at(usize::from(whole.starts_with('-')));
+    let groups: Vec<_> = whole.as_bytes().rchunks(3).rev().map(String::from_utf8_lossy).collect();
+    format!("{sign}{}{rest}", groups.join(","))
 }
 
 fn line(text: &mut String, words: &str) {
@@ -90,7 +208,10 @@ mod tests {
 
     #[test]
     fn numbers_have_three_digits_at_least() {
-        let shown = [1234567.0, -1234.4, 999.6, 123.4, 12.34, 1.234, 0.1234, 0.0].map(number);
-        assert_eq!(shown, ["1,234,567", "-1,234", "1,000", "123", "12.3", "1.23", "0.123", "0.000"]);
+        let values = [1_234_567.0, -1234.4, 999.6, 123.4, 99.97, 12.34, 9.999, 1.234, 0.1234, 0.0, -0.5];
+        let shown = values.map(number);
+        let expected =
+            ["1,234,567", "-1,234", "1,000", "123", "100", "12.3", "10.0", "1.23", "0.123", "0", "-0.500"];
+        assert_eq!(shown, expected);
     }
 }

@@ -3,20 +3,18 @@
 use super::load::Workload;
 
 /// One thing to measure of every contender.
-#[derive(Clone, Debug)]
+#[derive(Clone, Copy, Debug)]
 pub(super) struct Measure {
-    /// What it is called on the command line.
+    /// What it is called, on the command line and in the results.
     pub(super) name: &'static str,
-    /// What it is called in the report.
-    pub(super) title: &'static str,
     /// The load.
     pub(super) workload: Workload,
     /// Whether clients, contender and origin share one CPU, which takes out the noise of waking up another one.
     pub(super) pinned: bool,
     /// Which contenders it is of interest for.
     pub(super) field: Field,
-    /// How often it is made: figures that are exact, or nearly so, need no repetition.
-    pub(super) repeats: Repeats,
+    /// Whether it is made in the first round only, because its figures are exact, or nearly so.
+    pub(super) once: bool,
 }
 
 /// Which contenders take part.
@@ -28,17 +26,73 @@ pub(super) enum Field {
     Plain,
 }
 
-/// How often a measure is made.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Repeats {
-    /// In each round.
-    EachRound,
-    /// In the first round.
-    Once,
+use Field::{Plain, Tuned};
+
+/// All measures, in the order they are made in.
+///
+/// `most` is how many connections can be open; where the name of a measure says more, it makes do with that.
+pub(super) fn all(most: usize) -> Vec<Measure> {
+    let requests = |connections: usize, answer| requests(connections.min(most), answer);
+    let few_busy = |connections: usize, turns| few_busy(connections.min(most), turns);
+    let idle = |connections: usize| Workload::Idle { connections: connections.min(most) };
+    vec![
+        Measure::new("bulk-up", Tuned, bulk(1, true, false)),
+        Measure::new("bulk-down", Tuned, bulk(1, false, true)),
+        Measure::new("bulk-both", Tuned, bulk(1, true, true)),
+        Measure::new("bulk-64", Tuned, bulk(most.min(64), false, true)),
+        Measure { pinned: true, ..Measure::new("pingpong", Plain, requests(1, SMALL)) },
+        Measure::new("small-1", Plain, requests(1, SMALL)),
+        Measure::new("small-64", Plain, requests(64, SMALL)),
+        Measure::new("small-1000", Plain, requests(1000, SMALL)),
+        Measure::new("large-1", Tuned, requests(1, LARGE)),
+        Measure::new("large-64", Tuned, requests(64, LARGE)),
+        Measure::new("large-1000", Tuned, requests(1000, LARGE)),
+        Measure::new("growth-10", Plain, few_busy(10, false)),
+        Measure::new("growth-100", Plain, few_busy(100, false)),
+        Measure::new("growth-1000", Plain, few_busy(1000, false)),
+        Measure::new("growth-10000", Plain, few_busy(10_000, false)),
+        Measure::new("turns-10000", Plain, few_busy(10_000, true)),
+        Measure::once("idle-1000", Tuned, idle(1000)),
+        Measure::once("idle-10000", Tuned, idle(10_000)),
+        Measure::once("stalled-100", Tuned, Workload::Stalled { connections: most.min(100) }),
+        Measure::once("calls-request", Plain, Workload::CallsPerRequest),
+        Measure::once("calls-connection", Plain, Workload::CallsPerConnection),
+        // Last, because the TIME_WAITs it leaves behind make the kernel's tables long.
+        Measure::new("connections", Plain, Workload::Connections { concurrent: 16 }),
+    ]
+}
+
+/// The sizes of answers in bytes.
+const SMALL: usize = 64;
+const LARGE: usize = 16 << 10;
+
+const fn bulk(streams: usize, up: bool, down: bool) -> Workload {
+    Workload::Bulk { streams, up, down }
+}
+
+const fn requests(connections: usize, answer: usize) -> Workload {
+    Workload::Requests { connections, busy: connections, turns: false, answer }
+}
+
+const fn few_busy(connections: usize, turns: bool) -> Workload {
+    Workload::Requests {
+        connections,
+        busy: if connections < 10 { connections } else { 10 },
+        turns,
+        answer: SMALL,
+    }
 }
 
 impl Measure {
-    /// How many connections are open at once.
+    const fn new(name: &'static str, field: Field, workload: Workload) -> Self {
+        Self { name, workload, pinned: false, field, once: false }
+    }
+
+    const fn once(name: &'static str, field: Field, workload: Workload) -> Self {
+        Self { once: true, ..Self::new(name, field, workload) }
+    }
+
+    /// How many connections a contender has to serve at once.
     pub(super) const fn connections(&self) -> usize {
         match self.workload {
             Workload::Bulk { streams, .. } => streams,
@@ -50,84 +104,38 @@ impl Measure {
         }
     }
 
+    /// Whether there is something to measure without a proxy.
+    pub(super) const fn has_a_limit(&self) -> bool {
+        matches!(
+            self.workload,
+            Workload::Bulk { .. } | Workload::Requests { .. } | Workload::Connections { .. }
+        )
+    }
+
     /// Whether `pattern` names it: by its name, or by the first part of it.
     pub(super) fn is_named(&self, pattern: &str) -> bool {
         self.name == pattern || self.name.strip_prefix(pattern).is_some_and(|rest| rest.starts_with('-'))
     }
 }
 
-/// All measures, in the order they are made in.
-///
-/// `limit` is how many connections can be open where 10,000 are asked for, see
-/// [`descriptors`](super::descriptors::most_connections).
-pub(super) fn all(limit: usize) -> Vec<Measure> {
-    let many = limit.min(10_000);
-    let bulk = |streams, up, down| Workload::Bulk { streams, up, down };
-    let requests = |connections, answer| Workload::Requests { connections, busy: connections, answer };
-    let growth = |connections| Workload::Requests { connections, busy: 10, answer: 64 };
-    let each = |name, title, workload, field| Measure {
-        name,
-        title,
-        workload,
-        pinned: false,
-        field,
-        repeats: Repeats::EachRound,
-    };
-    let once = |name, title, workload, field| Measure {
-        repeats: Repeats::Once,
-        ..each(name, title, workload, field)
-    };
-    use Field::{Plain, Tuned};
-    vec![
-        each("bulk-up", "Bulk, one stream, client to server", bulk(1, true, false), Tuned),
-        each("bulk-down", "Bulk, one stream, server to client", bulk(1, false, true), Tuned),
-        each("bulk-both", "Bulk, one stream, both ways at once", bulk(1, true, true), Tuned),
-        each("bulk-64", "Bulk, 64 streams, server to client", bulk(64, false, true), Tuned),
-        Measure {
-            pinned: true,
-            ..each(
-                "pingpong",
-                "64 B there and back on one connection, all on one CPU",
-                requests(1, 64),
-                Plain,
-            )
-        },
-        each("small-1", "Answers of 64 B, 1 connection", requests(1, 64), Plain),
-        each("small-64", "Answers of 64 B, 64 connections", requests(64, 64), Plain),
-        each("small-1000", "Answers of 64 B, 1,000 connections", requests(1000, 64), Plain),
-        each("large-1", "Answers of 16 KiB, 1 connection", requests(1, 16 << 10), Tuned),
-        each("large-64", "Answers of 16 KiB, 64 connections", requests(64, 16 << 10), Tuned),
-        each("large-1000", "Answers of 16 KiB, 1,000 connections", requests(1000, 16 << 10), Tuned),
-        each("growth-10", "10 of 10 connections busy", growth(10), Plain),
-        each("growth-100", "10 of 100 connections busy", growth(100), Plain),
-        each("growth-1000", "10 of 1,000 connections busy", growth(1000), Plain),
-        each("growth-10000", "10 of 10,000 connections busy", growth(many), Plain),
-        once(
-            "idle-1000",
-            "1,000 idle connections, half of them after traffic",
-            Workload::Idle { connections: 1000 },
-            Tuned,
-        ),
-        once(
-            "idle-10000",
-            "10,000 idle connections, half of them after traffic",
-            Workload::Idle { connections: many },
-            Tuned,
-        ),
-        once(
-            "stalled-100",
-            "100 connections stalled both ways",
-            Workload::Stalled { connections: 100 },
-            Tuned,
-        ),
-        once("calls-request", "System calls for a round trip of 64 B", Workload::CallsPerRequest, Plain),
-        once("calls-connection", "System calls for a short connection", Workload::CallsPerConnection, Plain),
-        // Last, because the TIME_WAITs it leaves behind make the kernel's tables long.
-        each(
-            "connections",
-            "Short connections: connect, 64 B there and back, close",
-            Workload::Connections { concurrent: 16 },
-            Plain,
-        ),
-    ]
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_measure_is_named_by_itself_or_with_its_family() {
+        let bulk = Measure::new("bulk-64", Tuned, bulk(64, false, true));
+        assert!(bulk.is_named("bulk-64") && bulk.is_named("bulk"));
+        assert!(!bulk.is_named("bul") && !bulk.is_named("bulk-6") && !bulk.is_named("bulk-"));
+    }
+
+    #[test]
+    fn names_are_different_and_no_measure_needs_more_connections_than_there_can_be() {
+        let all = all(9000);
+        let mut names: Vec<_> = all.iter().map(|measure| measure.name).collect();
+        names.sort_unstable();
+        names.dedup();
+        assert_eq!(names.len(), all.len());
+        assert_eq!(all.iter().map(Measure::connections).max(), Some(9000));
+    }
 }

@@ -11,9 +11,11 @@ mod machine;
 mod markdown;
 mod measure;
 mod options;
+mod plots;
 mod quantity;
 mod results;
 mod statistics;
+mod topics;
 
 pub use cell::LOAD_COMMAND;
 pub use options::Options;
@@ -28,7 +30,7 @@ use indicatif::{ProgressBar, ProgressStyle};
 use crate::descriptors;
 use contender::Contender;
 use machine::Machine;
-use measure::{Measure, Repeats};
+use measure::Measure;
 use results::{MeasureResults, Results};
 
 /// Measures what the options ask for, prints the tables, and writes the files.
@@ -41,7 +43,8 @@ pub fn run(options: &Options) -> Result<(), String> {
     let begun = Instant::now();
     let limit = descriptors::raise_limit()
         .map_err(|error| format!("cannot raise the limit of descriptors: {error}"))?;
-    let measures = chosen_measures(options, most_connections(limit))?;
+    let most = most_connections(limit).min(options.most.map_or(usize::MAX, |most| most as usize));
+    let measures = chosen_measures(options, most)?;
     let (contenders, missing) = chosen_contenders(options)?;
     for contender in missing {
         say(&format!("not installed: {contender}"))?;
@@ -68,6 +71,7 @@ pub fn run(options: &Options) -> Result<(), String> {
         command: command_line(),
         rounds: options.rounds as usize,
         seconds: options.seconds,
+        most_connections: measures.iter().map(Measure::connections).max().unwrap_or_default(),
         duration: begun.elapsed().as_secs_f64(),
         contenders: contenders.iter().map(Into::into).collect(),
         measures: outcomes,
@@ -78,7 +82,11 @@ pub fn run(options: &Options) -> Result<(), String> {
         write(file, &(json + "\n"))?;
     }
     if let Some(file) = &options.markdown {
-        write(file, &markdown::page(&results))?;
+        let plots = options.plots.as_deref().map(|folder| seen_from(file, folder));
+        write(file, &markdown::page(&results, plots.as_deref()))?;
+    }
+    if let Some(folder) = &options.plots {
+        plots::draw(&results, folder)?;
     }
     Ok(())
 }
@@ -95,7 +103,7 @@ fn schedule(measures: &[Measure], contenders: &[Contender], rounds: u32) -> Vec<
     let mut cells = Vec::new();
     for round in 0..rounds {
         for (m, measure) in measures.iter().enumerate() {
-            if measure.repeats == Repeats::Once && round > 0 {
+            if measure.once && round > 0 {
                 continue;
             }
             let field =
@@ -147,7 +155,7 @@ fn chosen_contenders(options: &Options) -> Result<(Vec<Contender>, Vec<String>),
 /// How many connections fit under a limit of descriptors: a contender, and the process of clients and origin, have two
 /// for each, and some more.
 fn most_connections(limit: u64) -> usize {
-    const OTHERS: u64 = 100;
+    const OTHERS: u64 = 200;
     usize::try_from(limit.saturating_sub(OTHERS) / 2).unwrap_or(usize::MAX)
 }
 
@@ -155,7 +163,7 @@ fn list(measures: &[Measure], contenders: &[Contender]) -> Result<(), String> {
     for measure in measures {
         let field = contenders.iter().filter(|contender| contender.takes_part_in(measure));
         let names: Vec<_> = field.map(|contender| contender.name.as_str()).collect();
-        say(&format!("{:18} {}\n{:18} {}", measure.name, measure.title, "", names.join(" ")))?;
+        say(&format!("{}: {}", measure.name, names.join(" ")))?;
     }
     Ok(())
 }
@@ -170,6 +178,12 @@ fn command_line() -> String {
     let program = words.next().unwrap_or_default();
     let name = Path::new(&program).file_name().map(|name| name.to_string_lossy().into_owned());
     [name.unwrap_or(program)].into_iter().chain(words).collect::<Vec<_>>().join(" ")
+}
+
+/// The way from a page to a folder, if the folder is beside the page or below; otherwise the folder as it is.
+fn seen_from(page: &Path, folder: &Path) -> String {
+    let beside = page.parent().and_then(|parent| folder.strip_prefix(parent).ok());
+    beside.unwrap_or(folder).display().to_string()
 }
 
 fn say(text: &str) -> Result<(), String> {

@@ -29,6 +29,10 @@ pub struct Options {
     #[arg(long, value_name = "S", default_value_t = 2.0, value_parser = seconds)]
     pub seconds: f64,
 
+    /// Have no more connections open than this, whatever a measure is called
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(2..))]
+    pub most: Option<u32>,
+
     /// The proxy of this project [default: tcpproxy beside this program]
     #[arg(long, value_name = "PATH")]
     pub tcpproxy: Option<PathBuf>,

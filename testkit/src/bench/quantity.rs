@@ -39,6 +39,15 @@ pub enum Quantity {
     PeerLoad,
 }
 
+/// Which numbers are better.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Better {
+    /// Greater ones.
+    More,
+    /// Smaller ones.
+    Less,
+}
+
 impl Quantity {
     /// What stands above a column.
     pub const fn label(self) -> &'static str {
@@ -62,8 +71,12 @@ impl Quantity {
         }
     }
 
-    /// Whether a greater number is a better one.
-    pub const fn more_is_better(self) -> bool {
-        matches!(self, Self::Throughput | Self::Requests | Self::Connections)
+    /// Which numbers are better; `None` when a number only explains another.
+    pub const fn better(self) -> Option<Better> {
+        match self {
+            Self::Throughput | Self::Requests | Self::Connections => Some(Better::More),
+            Self::ContenderLoad | Self::PeerLoad => None,
+            _ => Some(Better::Less),
+        }
     }
 }

@@ -9,6 +9,7 @@ use super::load::Report;
 use super::measure::Measure;
 use super::quantity::Quantity;
 use super::statistics::Summary;
+use super::topics::Column;
 
 /// Everything a run has found out.
 #[derive(Clone, Debug, Serialize)]
@@ -21,6 +22,8 @@ pub(super) struct Results {
     pub(super) rounds: usize,
     /// How long, each time.
     pub(super) seconds: f64,
+    /// How many connections were open at most: fewer than 10,000 where so many descriptors are not allowed.
+    pub(super) most_connections: usize,
     /// How long all of it took, in seconds.
     pub(super) duration: f64,
     /// Who was measured.
@@ -47,8 +50,6 @@ pub(super) struct Entrant {
 pub(super) struct MeasureResults {
     /// Its name.
     pub(super) name: String,
-    /// What it is called in the report.
-    pub(super) title: String,
     /// How many connections were open.
     pub(super) connections: usize,
     /// For each contender that took part, in the order of the contenders.
@@ -70,15 +71,28 @@ pub(super) struct Row {
     pub(super) failures: Vec<String>,
 }
 
+impl Results {
+    /// Everybody's row in the measure of this column.
+    pub(super) fn rows(&self, column: &Column) -> impl Iterator<Item = &Row> {
+        let measure = self.measures.iter().find(|measure| measure.name == column.measure);
+        measure.into_iter().flat_map(|measure| &measure.rows)
+    }
+
+    /// One contender's row in the measure of this column.
+    pub(super) fn row(&self, column: &Column, contender: &str) -> Option<&Row> {
+        self.rows(column).find(|row| row.contender == contender)
+    }
+
+    /// One contender's figure.
+    pub(super) fn summary(&self, column: &Column, contender: &str) -> Option<&Summary> {
+        self.row(column, contender)?.summaries.get(&column.quantity)
+    }
+}
+
 impl MeasureResults {
     /// A measure that nobody has taken part in yet.
     pub(super) fn new(measure: &Measure) -> Self {
-        Self {
-            name: measure.name.to_owned(),
-            title: measure.title.to_owned(),
-            connections: measure.connections(),
-            rows: Vec::new(),
-        }
+        Self { name: measure.name.to_owned(), connections: measure.connections(), rows: Vec::new() }
     }
 
     /// Adds what one cell gave.

@@ -320,6 +320,11 @@ impl Drop for Proxy {
 }
 
 impl ProxyCommand {
+    /// The program.
+    pub fn program(&self) -> &OsStr {
+        &self.program
+    }
+
     /// Adds an argument.
     #[must_use]
     pub fn arg(mut self, argument: impl AsRef<OsStr>) -> Self {

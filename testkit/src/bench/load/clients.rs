@@ -9,8 +9,9 @@ use std::time::Duration;
 use super::connect;
 use super::crew::Crew;
 
-/// How many connections may have been made that the origin has not seen yet, so that no backlog overflows.
-const AHEAD: usize = 32;
+/// How many connections may have been made that the origin has not seen yet: the backlog of some proxies is 5, and a
+/// connection that does not find room there is tried again after a second.
+const AHEAD: usize = 4;
 
 /// How long the contender may take for some of them.
 const PATIENCE: Duration = Duration::from_secs(20);

@@ -60,7 +60,7 @@ impl Crew {
         }
     }
 
-    /// Lets the crew work until `ready`, and looks every few milliseconds.
+    /// Lets the crew work until `ready`, and looks every now and then.
     ///
     /// # Errors
     ///
@@ -68,7 +68,7 @@ impl Crew {
     pub(super) fn work_until(&self, patience: Duration, ready: impl Fn() -> bool) -> io::Result<()> {
         let until = Instant::now() + patience;
         while !ready() {
-            self.work(Duration::from_millis(2))?;
+            self.work(Duration::from_micros(100))?;
             if Instant::now() > until {
                 return Err(io::Error::new(
                     io::ErrorKind::TimedOut,

@@ -42,6 +42,8 @@ pub enum Workload {
         connections: usize,
         /// How many of them have a request under way; the others are idle meanwhile.
         busy: usize,
+        /// Whether the connections take turns at being busy; otherwise it is always the same ones.
+        turns: bool,
         /// The size of an answer in bytes.
         answer: usize,
     },
@@ -94,6 +96,27 @@ pub struct Report {
     pub note: String,
 }
 
+impl Workload {
+    fn measure(self, listener: TcpListener, target: &Target, seconds: Duration) -> io::Result<Report> {
+        match self {
+            Workload::Bulk { streams, up, down } => {
+                bulk::measure(listener, target, streams, (up, down), seconds)
+            }
+            Workload::Requests { connections, busy, turns, answer } => {
+                let crowd = requests::Crowd { connections, busy, turns };
+                requests::measure(listener, target, crowd, answer, seconds)
+            }
+            Workload::Connections { concurrent } => {
+                connections::measure(listener, target, concurrent, seconds)
+            }
+            Workload::Idle { connections } => memory::idle(listener, target, connections, seconds),
+            Workload::Stalled { connections } => memory::stalled(listener, target, connections),
+            Workload::CallsPerRequest => calls::per_request(listener, target),
+            Workload::CallsPerConnection => calls::per_connection(listener, target),
+        }
+    }
+}
+
 impl Target {
     /// All processes of the contender; none if it is no process.
     fn processes(&self) -> io::Result<Vec<Process>> {
@@ -135,19 +158,7 @@ fn measure(orders: &Orders) -> io::Result<()> {
     io::stdin().lock().read_line(&mut line)?;
     let target: Target = serde_json::from_str(&line)?;
     let seconds = Duration::from_secs_f64(orders.seconds);
-    let report = match orders.workload {
-        Workload::Bulk { streams, up, down } => {
-            bulk::measure(listener, &target, streams, (up, down), seconds)
-        }
-        Workload::Requests { connections, busy, answer } => {
-            requests::measure(listener, &target, connections, busy, answer, seconds)
-        }
-        Workload::Connections { concurrent } => connections::measure(listener, &target, concurrent, seconds),
-        Workload::Idle { connections } => memory::idle(listener, &target, connections, seconds),
-        Workload::Stalled { connections } => memory::stalled(listener, &target, connections),
-        Workload::CallsPerRequest => calls::per_request(listener, &target),
-        Workload::CallsPerConnection => calls::per_connection(listener, &target),
-    }?;
+    let report = orders.workload.measure(listener, &target, seconds)?;
     say(&report)
 }
 
@@ -175,4 +186,46 @@ fn connect(target: SocketAddr) -> io::Result<TcpStream> {
 /// A connection that ends although neither peer has ended it.
 fn ended_early() -> io::Error {
     io::Error::new(io::ErrorKind::UnexpectedEof, "a connection ended early")
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::{Read, Write};
+    use std::thread;
+
+    use super::*;
+
+    /// Runs a load through a proxy that reads requests, and answers them with so many bytes before it closes.
+    fn through_a_bad_proxy(workload: Workload, answer: usize) -> io::Error {
+        let proxy = listen().unwrap();
+        let target = Target { address: proxy.local_addr().unwrap(), process: None };
+        let listener = listen().unwrap();
+        let origin = listener.local_addr().unwrap();
+        thread::spawn(move || {
+            for mut client in proxy.incoming().map_while(Result::ok) {
+                thread::spawn(move || {
+                    let _server = connect(origin)?;
+                    client.read_exact(&mut [0; REQUEST])?;
+                    client.write_all(&vec![0; answer])
+                });
+            }
+        });
+        workload.measure(listener, &target, Duration::from_secs(20)).unwrap_err()
+    }
+
+    #[test]
+    fn an_answer_that_is_too_long_or_too_short_is_a_failure() {
+        let requests = |connections| Workload::Requests {
+            connections,
+            busy: connections,
+            turns: false,
+            answer: REQUEST,
+        };
+        for workload in [requests(1), requests(2), Workload::Connections { concurrent: 1 }] {
+            let error = through_a_bad_proxy(workload, REQUEST + 1);
+            assert_eq!(error.kind(), io::ErrorKind::InvalidData, "{workload:?}: {error}");
+            let error = through_a_bad_proxy(workload, REQUEST - 1);
+            assert_eq!(error.kind(), io::ErrorKind::UnexpectedEof, "{workload:?}: {error}");
+        }
+    }
 }

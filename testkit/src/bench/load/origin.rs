@@ -21,12 +21,16 @@ pub(super) struct Manner {
     pub(super) close: bool,
 }
 
-/// Serves one connection for ever, with fewer system calls than a loop needs.
+/// Serves one connection to its end, with fewer system calls than a loop needs.
 pub(super) fn serve_one(mut stream: TcpStream, manner: Manner) -> io::Result<()> {
     let mut request = vec![0; manner.request];
     let answer = vec![0x5a; manner.answer];
     loop {
-        stream.read_exact(&mut request)?;
+        match stream.read_exact(&mut request) {
+            // Whether it was to end now, its client knows.
+            Err(error) if error.kind() == ErrorKind::UnexpectedEof => return Ok(()),
+            outcome => outcome?,
+        }
         stream.write_all(&answer)?;
     }
 }

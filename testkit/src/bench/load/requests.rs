@@ -18,18 +18,28 @@ use crate::bench::quantity::Quantity;
 /// How long the longest answer may take that is told apart from longer ones.
 const LONGEST: Duration = Duration::from_secs(60);
 
+/// Who asks.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Crowd {
+    pub(super) connections: usize,
+    /// How many requests are under way at once.
+    pub(super) busy: usize,
+    /// Whether each connection waits as long as the others for its next request. If not, the same ones, evenly spread
+    /// over all, are busy all the time.
+    pub(super) turns: bool,
+}
+
 pub(super) fn measure(
     listener: TcpListener,
     target: &Target,
-    connections: usize,
-    busy: usize,
+    crowd: Crowd,
     answer: usize,
     seconds: Duration,
 ) -> io::Result<Report> {
     let crew = Crew::new();
     let manner = Manner { request: REQUEST, answer, close: false };
     let meter = Meter { answers: crew.done.clone(), latencies: Arc::new(Mutex::new(histogram())) };
-    if connections == 1 {
+    if crowd.connections == 1 {
         let client = connect(target.address)?;
         let (server, _) = listener.accept()?;
         crew.spawn(move || origin::serve_one(server, manner));
@@ -39,9 +49,9 @@ pub(super) fn measure(
         let accepted = Arc::default();
         let counter = Arc::clone(&accepted);
         crew.spawn(move || origin::serve_all(&listener, manner, &counter));
-        let clients = clients::open(&crew, target.address, connections, &accepted)?;
+        let clients = clients::open(&crew, target.address, crowd.connections, &accepted)?;
         let meter = meter.clone();
-        crew.spawn(move || ask_all(&clients, busy, answer, &meter));
+        crew.spawn(move || ask_all(&clients, crowd, answer, &meter));
     }
     crew.work(seconds / 4)?;
     meter.latencies().reset();
@@ -91,40 +101,63 @@ fn ask_one(mut client: TcpStream, answer: usize, meter: &Meter) -> io::Result<()
     }
 }
 
-/// Keeps `busy` requests under way, and lets each connection wait as long as the others.
-fn ask_all(clients: &[TcpStream], busy: usize, answer: usize, meter: &Meter) -> io::Result<()> {
+fn ask_all(clients: &[TcpStream], crowd: Crowd, answer: usize, meter: &Meter) -> io::Result<()> {
     let mut poller = Poller::new()?;
     for (token, client) in clients.iter().enumerate() {
         client.set_nonblocking(true)?;
         poller.add(client, token, Interest::READ)?;
     }
-    let mut idle: VecDeque<usize> = (0..clients.len()).collect();
-    let mut asked = vec![Instant::now(); clients.len()];
-    let mut missing = vec![0; clients.len()];
-    let mut buffer = vec![0; answer + 1];
-    let ask = |idle: &mut VecDeque<usize>, asked: &mut [Instant], missing: &mut [usize], now| {
-        let token = idle.pop_front().expect("fewer are busy than there are");
-        asked[token] = now;
-        missing[token] = answer;
-        // 64 B always fit into a socket that has been read empty.
-        (&clients[token]).write_all(&[0x5a; REQUEST])
+    let mut questions = Questions {
+        clients,
+        answer,
+        pending: vec![(Instant::now(), 0); clients.len()],
+        waiting: VecDeque::new(),
     };
-    for _ in 0..busy {
-        ask(&mut idle, &mut asked, &mut missing, Instant::now())?;
+    let step = if crowd.turns { 1 } else { clients.len() / crowd.busy };
+    questions.waiting.extend((0..clients.len()).step_by(step));
+    for _ in 0..crowd.busy {
+        questions.ask_next(Instant::now())?;
     }
+    let mut buffer = vec![0; answer + 1];
     let mut ready = Vec::new();
     loop {
         poller.wait(&mut ready)?;
         for event in &ready {
-            let token = event.token;
-            missing[token] = received((&clients[token]).read(&mut buffer)?, missing[token])?;
-            if missing[token] == 0 {
+            let (asked, missing) = &mut questions.pending[event.token];
+            *missing = received((&clients[event.token]).read(&mut buffer)?, *missing)?;
+            if *missing == 0 {
                 let now = Instant::now();
-                meter.answered(asked[token], now);
-                idle.push_back(token);
-                ask(&mut idle, &mut asked, &mut missing, now)?;
+                meter.answered(*asked, now);
+                if crowd.turns {
+                    questions.waiting.push_back(event.token);
+                    questions.ask_next(now)?;
+                } else {
+                    questions.ask(event.token, now)?;
+                }
             }
         }
+    }
+}
+
+struct Questions<'a> {
+    clients: &'a [TcpStream],
+    answer: usize,
+    /// For each client when it asked, and how many bytes of the answer are missing.
+    pending: Vec<(Instant, usize)>,
+    /// Whose turn it will be.
+    waiting: VecDeque<usize>,
+}
+
+impl Questions<'_> {
+    fn ask_next(&mut self, now: Instant) -> io::Result<()> {
+        let token = self.waiting.pop_front().expect("not more are busy than there are");
+        self.ask(token, now)
+    }
+
+    fn ask(&mut self, token: usize, now: Instant) -> io::Result<()> {
+        self.pending[token] = (now, self.answer);
+        // It always fits into a socket whose last answer has come.
+        (&self.clients[token]).write_all(&[0x5a; REQUEST])
     }
 }
 

@@ -1,0 +1,151 @@
+//! Every measure of `testkit bench`, on sizes that say nothing about speed.
+#![allow(clippy::unwrap_used)] // a test that cannot go on says so by failing
+
+use std::fs;
+use std::process::{Command, Output};
+use std::time::Duration;
+
+use serde_json::Value;
+use testkit::proxy::Proxy;
+use testkit::watchdog::within;
+
+/// Each takes a few seconds.
+const PATIENCE: Duration = Duration::from_secs(240);
+
+/// Measures without a proxy, and what else the options name, and returns the output and the JSON.
+fn bench(rounds: usize, options: &[&str]) -> (Output, Value) {
+    let folder = tempfile::tempdir().unwrap();
+    let json = folder.path().join("results.json");
+    let mut command = Command::new(env!("CARGO_BIN_EXE_testkit"));
+    command.args(["bench", "--seconds", "0.05", "--most", "6", "--contenders", "direct", "--json"]);
+    command.arg(&json).args(["--rounds", &rounds.to_string()]).args(options);
+    let output = within(PATIENCE, move |_| command.output().unwrap());
+    assert!(output.status.success(), "{output:?}");
+    let results = serde_json::from_slice(&fs::read(json).unwrap()).unwrap();
+    (output, results)
+}
+
+fn relay() -> String {
+    format!("relay={} {{host}} {{port}} {{listen}}", Proxy::example("relay").program().display())
+}
+
+/// The row of a contender in a measure.
+fn row<'a>(results: &'a Value, measure: &str, contender: &str) -> Option<&'a Value> {
+    let measures = results["measures"].as_array().unwrap();
+    let measure = measures.iter().find(|found| found["name"] == measure).unwrap();
+    measure["rows"].as_array().unwrap().iter().find(|row| row["contender"] == contender)
+}
+
+fn median(row: &Value, quantity: &str) -> f64 {
+    row["summaries"][quantity]["median"].as_f64().unwrap_or_else(|| panic!("no {quantity} in {row:#}"))
+}
+
+#[test]
+fn throughput_is_measured_with_and_without_a_proxy() {
+    let (_, results) = bench(1, &["--only", "bulk", "--contender", &relay()]);
+    for measure in ["bulk-up", "bulk-down", "bulk-both", "bulk-64"] {
+        let direct = row(&results, measure, "direct").unwrap();
+        let relay = row(&results, measure, "relay").unwrap();
+        assert!(median(direct, "Throughput") > 0.0 && median(relay, "Throughput") > 0.0);
+        assert!(median(relay, "CpuPerGib") >= 0.0);
+        assert!(direct["summaries"]["CpuPerGib"].is_null(), "no proxy, no processor time");
+    }
+}
+
+#[test]
+fn requests_are_answered_and_timed() {
+    let (_, results) = bench(1, &["--only", "pingpong,small,large,growth,turns", "--contender", &relay()]);
+    for measure in results["measures"].as_array().unwrap() {
+        let name = measure["name"].as_str().unwrap();
+        for contender in ["direct", "relay"] {
+            let row = row(&results, name, contender).unwrap();
+            assert!(median(row, "Requests") > 0.0, "{name}");
+            let latencies =
+                ["LatencyMedian", "Latency99", "Latency999"].map(|quantity| median(row, quantity));
+            assert!(latencies[0] > 0.0 && latencies.is_sorted(), "{name}: {latencies:?}");
+        }
+        assert!(median(row(&results, name, "relay").unwrap(), "CpuPerRequest") >= 0.0);
+    }
+}
+
+#[test]
+fn short_connections_are_counted() {
+    let (_, results) = bench(1, &["--only", "connections", "--contender", &relay()]);
+    for contender in ["direct", "relay"] {
+        assert!(median(row(&results, "connections", contender).unwrap(), "Connections") > 0.0);
+    }
+}
+
+#[test]
+fn memory_is_measured_of_proxies_alone() {
+    let (_, results) = bench(1, &["--only", "idle,stalled", "--contender", &relay()]);
+    for measure in ["idle-1000", "idle-10000", "stalled-100"] {
+        assert!(row(&results, measure, "direct").is_none());
+        let relay = row(&results, measure, "relay").unwrap();
+        assert!(median(relay, "Memory") > 0.0);
+        assert!(median(relay, "MemoryPerConnection").is_finite());
+    }
+}
+
+/// The relay blocks in each call, so that it makes exactly two for each direction of a round trip.
+#[test]
+fn system_calls_are_counted_exactly() {
+    let (_, results) = bench(1, &["--only", "calls", "--contender", &relay()]);
+    let request = row(&results, "calls-request", "relay").unwrap();
+    let connection = row(&results, "calls-connection", "relay").unwrap();
+    if Command::new("strace").arg("-V").output().is_err() {
+        assert!(request["failures"][0].as_str().unwrap().contains("strace"), "{request:#}");
+        return;
+    }
+    assert_eq!(median(request, "CallsPerRequest"), 4.0, "{request:#}");
+    assert!(median(connection, "CallsPerConnection") > 10.0, "{connection:#}");
+}
+
+#[test]
+fn a_contender_that_does_not_work_is_reported_and_the_others_are_measured() {
+    let only = ["--only", "bulk-up,connections"];
+    let broken = ["--contender", "broken=false {host} {port} {listen}", "--contender", &relay()];
+    let (output, results) = bench(2, &[&only[..], &broken[..]].concat());
+    let said = String::from_utf8(output.stdout).unwrap();
+    for measure in ["bulk-up", "connections"] {
+        let broken = row(&results, measure, "broken").unwrap();
+        let failures = broken["failures"].as_array().unwrap();
+        assert_eq!(failures.len(), 2, "{broken:#}");
+        assert!(failures[0].as_str().unwrap().contains("exit status: 1"), "{broken:#}");
+        assert!(said.contains(&format!("{measure}, broken: ")), "{said}");
+        let relay = row(&results, measure, "relay").unwrap();
+        assert_eq!(relay["failures"].as_array().unwrap().len(), 0, "{relay:#}");
+    }
+}
+
+#[test]
+fn a_page_has_the_tables_and_shows_the_plots() {
+    let folder = tempfile::tempdir().unwrap();
+    let page = folder.path().join("page.md");
+    let plots = folder.path().join("plots");
+    let files = ["--markdown", page.to_str().unwrap(), "--plots", plots.to_str().unwrap()];
+    let only = ["--only", "bulk-down,small-1", "--contender", &relay()];
+    bench(1, &[&files[..], &only[..]].concat());
+    let page = fs::read_to_string(page).unwrap();
+    for expected in
+        ["# Performance", "- Command: `testkit bench ", "## Bulk: MiB/s", "| direct | ", "| relay | **"]
+    {
+        assert!(page.contains(expected), "{expected}: {page}");
+    }
+    for plot in ["bulk", "bulk-cpu", "small", "small-cpu"] {
+        assert!(page.contains(&format!("](plots/{plot}.svg)")), "{page}");
+        let svg = fs::read_to_string(plots.join(plot).with_extension("svg")).unwrap();
+        assert!(svg.starts_with("<svg") && svg.contains("relay"), "{svg}");
+    }
+    assert!(!plots.join("memory.svg").exists(), "nothing is drawn that was not measured");
+}
+
+#[test]
+fn what_does_not_exist_is_refused() {
+    let words = [["--only", "speed"], ["--contenders", "nobody"], ["--contender", "x=cat {host}"]];
+    for words in words {
+        let output = Command::new(env!("CARGO_BIN_EXE_testkit")).arg("bench").args(words).output().unwrap();
+        assert_eq!(output.status.code(), Some(2), "{output:?}");
+        assert!(!output.stderr.is_empty());
+    }
+}
