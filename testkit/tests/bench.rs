@@ -89,7 +89,7 @@ fn memory_is_measured_of_proxies_alone() {
 
 /// The relay blocks in each call, so that it makes exactly two for each direction of a round trip.
 #[test]
-fn system_calls_are_counted_exactly() {
+fn system_calls_are_counted_but_for_those_at_the_ends_of_a_trace() {
     let (_, results) = bench(1, &["--only", "calls", "--contender", &relay()]);
     let request = row(&results, "calls-request", "relay").unwrap();
     let connection = row(&results, "calls-connection", "relay").unwrap();
@@ -97,7 +97,7 @@ fn system_calls_are_counted_exactly() {
         assert!(request["failures"][0].as_str().unwrap().contains("strace"), "{request:#}");
         return;
     }
-    assert_eq!(median(request, "CallsPerRequest"), 4.0, "{request:#}");
+    assert!((median(request, "CallsPerRequest") - 4.0).abs() < 0.05, "{request:#}");
     assert!(median(connection, "CallsPerConnection") > 10.0, "{connection:#}");
 }
 

@@ -17,7 +17,8 @@ use crate::bench::quantity::Quantity;
 /// What happens before any counting.
 const WARM_UP: usize = 20;
 
-/// The difference between two counts is exact: it leaves out what begins and ends a trace.
+/// The difference between two counts leaves out what begins and ends a trace, but for the calls that threads are blocked
+/// in just then, which are counted or not: a few among thousands.
 const FEW: usize = 100;
 const MANY: usize = 600;
 
