@@ -76,6 +76,18 @@ need_build() {
   done
 }
 
+# private_network "$@": goes on in namespaces of its own, with nothing but a loopback interface and with mounts that
+# nobody else sees. The script is started again there. For those who are not root, user namespaces have to be allowed.
+private_network() {
+  local user=()
+  if [[ -z ${PRIVATE_NETWORK:-} ]]; then
+    ((EUID == 0)) || user=(--user --map-root-user)
+    rm -rf "$WORK" # exec runs no trap
+    PRIVATE_NETWORK=1 exec unshare ${user[@]+"${user[@]}"} --net --mount -- "$0" "$@"
+  fi
+  ip link set lo up
+}
+
 # start NAME COMMAND...: runs it in the background, its output in $WORK/NAME.out and NAME.err. Sets PID.
 # It gets a process group of its own, so that a function or a server can be ended together with its children.
 start() {

@@ -6,7 +6,7 @@ use std::time::Instant;
 use eventloop::{Connect, ConnectError, Connected, Connector, Intents, Ready, SocketOptions};
 
 use crate::destination::{Directions, Inquiry};
-use crate::ending::How;
+use crate::ending::{By, How};
 use crate::proxy::Shared;
 
 /// A session's way to its server: the name is looked up, and the connection made.
@@ -33,8 +33,8 @@ pub(crate) enum Arrival {
     Pending,
     /// The server is reached.
     Reached(Connected),
-    /// It cannot be reached: how, and in words.
-    Failed(How, String),
+    /// It cannot be reached: whose fault that is, how, and in words.
+    Failed(By, How, String),
 }
 
 impl Approach {
@@ -73,7 +73,8 @@ impl Approach {
             Connect::Connected(server) => Arrival::Reached(server),
             Connect::Failed(error) => {
                 shared.destination.borrow_mut().doubt(now);
-                Arrival::Failed(how_it_failed(&error), error.to_string())
+                let (by, how) = how_it_failed(&error);
+                Arrival::Failed(by, how, error.to_string())
             }
         }
     }
@@ -85,6 +86,9 @@ fn connecting(shared: &Shared, addresses: &[SocketAddr], now: Instant) -> State 
 }
 
 /// The last attempt speaks for all: it is the one that was given the most time.
-fn how_it_failed(error: &ConnectError) -> How {
-    error.attempts.last().map_or(How::Unreachable, |(_, error)| How::of_attempt(error))
+fn how_it_failed(error: &ConnectError) -> (By, How) {
+    match error.attempts.last().map_or(How::Unreachable, |(_, error)| How::of_attempt(error)) {
+        How::Exhausted => (By::Proxy, How::Exhausted),
+        how => (By::Server, how),
+    }
 }

@@ -99,7 +99,7 @@ impl Session {
         if let Server::Approached(approach) = &mut self.server {
             match approach.advance(&self.shared, ready) {
                 Arrival::Pending => return true,
-                Arrival::Failed(how, why) => return !self.cut_because(By::Server, how, Some(why)),
+                Arrival::Failed(by, how, why) => return !self.cut_because(by, how, Some(why)),
                 Arrival::Reached(server) => {
                     self.connect_time = Some(approach.since().elapsed());
                     self.arrive(server, ready.now());

@@ -1,0 +1,248 @@
+//! Every reason in docs/log.md is brought about once, and the program's log gives it, with the bytes that the
+//! peers have counted.
+
+#![allow(clippy::unwrap_used)] // a test that cannot go on says so by failing
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::io::{Read, Write};
+use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
+use std::thread;
+use std::time::Duration;
+
+use serde_json::Value;
+use testkit::peer::{BlackHole, Refusing};
+use testkit::proxy::Proxy;
+
+const PROGRAM: &str = env!("CARGO_BIN_EXE_tcpproxy");
+/// Longer than any machine takes.
+const PATIENCE: Duration = Duration::from_secs(30);
+
+/// A reason, what brings it about, and what the session has carried up and down.
+type Scenario = (&'static str, fn() -> Proxy, [u64; 2]);
+
+const SCENARIOS: &[Scenario] = &[
+    ("client header no-header", || headless(&[], |client| client.shutdown(Shutdown::Write).unwrap()), [0, 0]),
+    ("timeout header no-header", || headless(&[], |mut client| assert_reset(&mut client)), [0, 0]),
+    ("client header bad-header", || headless(&[], |mut client| client.write_all(b"GET /").unwrap()), [0, 0]),
+    ("client header reset", || headless(&[], reset), [0, 0]),
+    ("proxy header stopped", header_stopped, [0, 0]),
+    ("server connect refused", refused, [0, 0]),
+    ("server connect unreachable", || nowhere("255.255.255.255"), [0, 0]), // a broadcast address
+    ("server connect unanswered", unanswered, [0, 0]),
+    ("server connect error", || nowhere("fe80::1"), [0, 0]), // which link?
+    ("proxy connect exhausted", exhausted, [0, 0]),
+    ("client connect fin", finished_early, [8, 6]),
+    ("client connect reset", || unreached(&[], |_, client| reset(client)), [0, 0]),
+    ("proxy connect stopped", || unreached(&["--drain-timeout", "0s"], stopped_early), [0, 0]),
+    ("client data fin", || session(&[], |_, client, server| finish(&client, &server)), [8, 6]),
+    ("server data fin", || session(&[], |_, client, server| finish(&server, &client)), [8, 6]),
+    ("client data reset", || session(&[], |_, client, _| reset(client)), [8, 6]),
+    ("server data reset", || session(&[], |_, _, server| reset(server)), [8, 6]),
+    ("timeout data idle", || session(&["--idle-timeout", "100ms"], cut), [8, 6]),
+    ("timeout data yielded", || session(&["--yield-idle", "100ms"], yields), [8, 6]),
+    ("proxy data stopped", || session(&["--drain-timeout", "0s"], stopped), [8, 6]),
+    ("client drain reset", || half_closed(&[], |_, _, server| reset(server), true), [8, 6]),
+    ("server drain reset", || half_closed(&[], |_, _, server| reset(server), false), [8, 6]),
+    ("timeout drain half-closed", || half_closed(&["--half-close-timeout", "100ms"], cut, false), [8, 6]),
+    ("timeout drain idle", || half_closed(&["--idle-timeout", "100ms"], cut, false), [8, 6]),
+    ("timeout drain yielded", || half_closed(&["--yield-idle", "100ms"], yields, false), [8, 6]),
+    ("proxy drain stopped", || half_closed(&["--drain-timeout", "0s"], stopped, false), [8, 6]),
+];
+
+/// Brought about by `interop/log.sh`, which takes the network away.
+const ELSEWHERE: &[&str] = &[
+    "client header error",
+    "client connect error",
+    "client data error",
+    "server data error",
+    "client drain error",
+    "server drain error",
+];
+
+#[test]
+fn each_reason_is_given_when_it_is_due() {
+    thread::scope(|scope| {
+        for &(reason, bring_about, bytes) in SCENARIOS {
+            scope.spawn(move || {
+                let proxy = bring_about();
+                let line = proxy.wait_for_line(PATIENCE, |line| line.contains("session ended"));
+                let line: Value = serde_json::from_str(&line.unwrap()).unwrap();
+                let word = |name: &str| line[name].as_str().unwrap().to_owned();
+                assert_eq!(format!("{} {} {}", word("by"), word("phase"), word("how")), reason, "{line}");
+                let counted = ["up", "down"].map(|name| line[name].as_u64().unwrap());
+                assert_eq!(counted, bytes, "{line}");
+                let in_order = ["fin", "idle", "half-closed", "yielded", "stopped"].contains(&&*word("how"));
+                assert_eq!(line.get("error").is_some(), !in_order, "{line}");
+                let reached = bytes != [0, 0];
+                assert_eq!(line.get("server").is_some(), reached, "{line}");
+                assert_eq!(line.get("connect_ms").is_some(), reached, "{line}");
+            });
+        }
+    });
+}
+
+#[test]
+fn the_reasons_in_the_documentation_are_those_that_are_brought_about() {
+    let documented = fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/log.md")).unwrap();
+    let (_, table) = documented.split_once("\n| by | phase | how | what happened |\n").unwrap();
+    let rows = table.lines().skip(1).take_while(|line| line.starts_with('|'));
+    let reason = |row: &str| row.split('|').skip(1).take(3).map(str::trim).collect::<Vec<_>>().join(" ");
+    let documented: BTreeSet<String> = rows.map(reason).collect();
+    let here = SCENARIOS.iter().map(|&(reason, ..)| reason);
+    let brought_about: BTreeSet<String> = here.chain(ELSEWHERE.iter().copied()).map(str::to_owned).collect();
+    assert_eq!(documented, brought_about);
+}
+
+/// A proxy whose log is JSON.
+fn proxy(host: &str, port: u16, options: &[&str]) -> Proxy {
+    let proxy = Proxy::command(PROGRAM).args([host, &port.to_string(), "0", "--log-format", "json"]);
+    proxy.args(options).start().unwrap()
+}
+
+fn connect(address: SocketAddr) -> TcpStream {
+    let stream = TcpStream::connect(address).unwrap();
+    stream.set_read_timeout(Some(PATIENCE)).unwrap();
+    stream
+}
+
+/// A session in which 8 bytes have gone up and 6 down.
+fn session(options: &[&str], end: impl FnOnce(&Proxy, TcpStream, TcpStream)) -> Proxy {
+    let origin = TcpListener::bind("127.0.0.1:0").unwrap();
+    let proxy = proxy("127.0.0.1", origin.local_addr().unwrap().port(), options);
+    let mut client = connect(proxy.address());
+    let (mut server, _) = origin.accept().unwrap();
+    server.set_read_timeout(Some(PATIENCE)).unwrap();
+    client.write_all(b"question").unwrap();
+    server.read_exact(&mut [0; 8]).unwrap();
+    server.write_all(b"answer").unwrap();
+    client.read_exact(&mut [0; 6]).unwrap();
+    end(&proxy, client, server);
+    proxy
+}
+
+/// The same, and the server has finished, so the session ends with the client's or with the server's end. Whoever
+/// is to end it is given as the last one.
+fn half_closed(options: &[&str], end: impl FnOnce(&Proxy, TcpStream, TcpStream), client_ends: bool) -> Proxy {
+    session(options, |proxy, client, server| {
+        let (first, second) = if client_ends { (server, client) } else { (client, server) };
+        first.shutdown(Shutdown::Write).unwrap();
+        assert_eq!((&second).read(&mut [0]).unwrap(), 0);
+        end(proxy, first, second);
+    })
+}
+
+/// A client that owes a PROXY header.
+fn headless(options: &[&str], end: impl FnOnce(TcpStream)) -> Proxy {
+    let proxy = proxy("127.0.0.1", 80, &[&["--accept-proxy-protocol"], options].concat());
+    end(connect(proxy.address()));
+    proxy
+}
+
+fn header_stopped() -> Proxy {
+    let options = ["--accept-proxy-protocol", "--drain-timeout", "0s", "--max-clients", "1"];
+    let proxy = proxy("127.0.0.1", 80, &options);
+    let client = connect(proxy.address());
+    // That somebody waits says that the first one has its place.
+    let _waits = connect(proxy.address());
+    proxy.wait_for_line(PATIENCE, |line| line.contains("a client is waiting")).unwrap();
+    stopped_early(&proxy, client);
+    proxy
+}
+
+fn refused() -> Proxy {
+    let refusing = Refusing::new().unwrap();
+    let proxy = proxy("127.0.0.1", refusing.address().port(), &[]);
+    assert_reset(&mut connect(proxy.address()));
+    proxy
+}
+
+fn nowhere(host: &str) -> Proxy {
+    let proxy = proxy(host, 80, &[]);
+    assert_reset(&mut connect(proxy.address()));
+    proxy
+}
+
+fn unanswered() -> Proxy {
+    unreached(&["--connect-timeout", "200ms"], |_, mut client| assert_reset(&mut client))
+}
+
+/// A client whose server does not answer; the proxy has its bytes.
+fn unreached(options: &[&str], end: impl FnOnce(&Proxy, TcpStream)) -> Proxy {
+    let hole = BlackHole::new().unwrap();
+    let proxy = proxy("127.0.0.1", hole.address().port(), options);
+    let client = connect(proxy.address());
+    let _waits = connect(proxy.address());
+    proxy.wait_for_line(PATIENCE, |line| line.contains("a client is waiting")).unwrap();
+    end(&proxy, client);
+    proxy.wait_for_line(PATIENCE, |line| line.contains("session ended")).unwrap(); // before the hole goes
+    proxy
+}
+
+fn exhausted() -> Proxy {
+    let origin = TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = origin.local_addr().unwrap().port();
+    let proxy = proxy("127.0.0.1", port, &["--connect-timeout", "300ms"]);
+    let open = fs::read_dir(format!("/proc/{}/fd", proxy.pid())).unwrap();
+    let open: BTreeSet<u64> =
+        open.map(|entry| entry.unwrap().file_name().to_str().unwrap().parse().unwrap()).collect();
+    let next = (0..).find(|number| !open.contains(number)).unwrap();
+    proxy.limit_descriptors(next + 1).unwrap(); // enough for the client, not for a connection to the server
+    assert_reset(&mut connect(proxy.address()));
+    proxy
+}
+
+fn finished_early() -> Proxy {
+    let hole = BlackHole::new().unwrap();
+    let proxy = proxy("127.0.0.1", hole.address().port(), &[]);
+    let mut client = connect(proxy.address());
+    client.write_all(b"question").unwrap();
+    client.shutdown(Shutdown::Write).unwrap();
+    let _waits = connect(proxy.address());
+    proxy.wait_for_line(PATIENCE, |line| line.contains("a client is waiting")).unwrap();
+    let origin = hole.open().unwrap();
+    let (mut server, _) = origin.accept().unwrap(); // the kernel sends its next SYN after a second
+    server.read_to_end(&mut Vec::new()).unwrap();
+    server.write_all(b"answer").unwrap();
+    drop(server);
+    client.read_to_end(&mut Vec::new()).unwrap();
+    proxy
+}
+
+fn finish(first: &TcpStream, second: &TcpStream) {
+    for (from, mut to) in [(first, second), (second, first)] {
+        from.shutdown(Shutdown::Write).unwrap();
+        assert_eq!(to.read(&mut [0]).unwrap(), 0);
+    }
+}
+
+fn reset(stream: TcpStream) {
+    rustix::net::sockopt::set_socket_linger(&stream, Some(Duration::ZERO)).unwrap();
+}
+
+/// The program is stopped.
+fn stopped(proxy: &Proxy, client: TcpStream, _server: TcpStream) {
+    stopped_early(proxy, client);
+}
+
+fn stopped_early(proxy: &Proxy, mut client: TcpStream) {
+    proxy.terminate().unwrap();
+    assert_reset(&mut client);
+}
+
+/// The proxy cuts the session.
+fn cut(_: &Proxy, mut client: TcpStream, _server: TcpStream) {
+    assert_reset(&mut client);
+}
+
+/// The proxy cuts the session because somebody waits.
+fn yields(proxy: &Proxy, client: TcpStream, server: TcpStream) {
+    let _waits = connect(proxy.address());
+    cut(proxy, client, server);
+}
+
+#[track_caller]
+fn assert_reset(stream: &mut TcpStream) {
+    let error = stream.read(&mut [0]).unwrap_err();
+    assert_eq!(error.kind(), std::io::ErrorKind::ConnectionReset);
+}
