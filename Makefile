@@ -18,7 +18,7 @@ SHARED = man/man1/tcpproxy.1 bash-completion/completions/tcpproxy zsh/site-funct
          fish/vendor_completions.d/tcpproxy.fish
 UNITS  = tcpproxy.service tcpproxy.socket tcpproxy@.service
 
-.PHONY: tcpproxy test check stress fuzz interop demo doc share install uninstall clean help toolchain
+.PHONY: tcpproxy test check stress fuzz bench performance microbench interop deployment demo doc share install uninstall clean help toolchain
 
 tcpproxy: toolchain ## build the proxy and say where it is
 	$(CARGO) build --release --locked -p tcpproxy
@@ -30,7 +30,9 @@ test: toolchain ## run every test of the workspace
 
 check: toolchain ## formatting, lints and docs, as CI runs them
 	$(CARGO) fmt --all --check
+	$(CARGO) fmt --manifest-path ringbuf/benches/Cargo.toml --check
 	$(CARGO) clippy --workspace --all-targets --locked -- -D warnings
+	$(CARGO) clippy --manifest-path ringbuf/benches/Cargo.toml --locked -- -D warnings
 	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --workspace --no-deps --locked
 
 stress: toolchain ## random misbehaving peers around the release build, for longer than the tests do
@@ -45,6 +47,12 @@ fuzz: toolchain ## each fuzz target for MINUTES=…: see fuzz/README.md
 
 bench: tcpproxy ## this proxy beside those that are installed: ROUNDS=… TIME=… ARGS='--only bulk'
 	$(CARGO) run --release --locked -p testkit -- bench --rounds $(ROUNDS) --seconds $(TIME) $(ARGS)
+
+performance: ## a long run of it, on a quiet machine, into docs/performance.md
+	$(MAKE) bench ARGS="--markdown docs/performance.md --plots docs/performance --json docs/performance/figures.json $(ARGS)"
+
+microbench: toolchain ## the ring beside other rings
+	$(CARGO) run --release --locked --manifest-path ringbuf/benches/Cargo.toml -- --bench $(ARGS)
 
 interop: tcpproxy ## real programs through the proxy: see interop/packages.txt
 	$(CARGO) build --release --locked -p testkit

@@ -77,6 +77,9 @@ pub fn run(options: &Options) -> Result<(), String> {
         measures: outcomes,
     };
     say(&markdown::tables(&results))?;
+    if let Some(folder) = &options.plots {
+        plots::draw(&results, folder)?;
+    }
     if let Some(file) = &options.json {
         let json = serde_json::to_string_pretty(&results).map_err(|error| error.to_string())?;
         write(file, &(json + "\n"))?;
@@ -84,9 +87,6 @@ pub fn run(options: &Options) -> Result<(), String> {
     if let Some(file) = &options.markdown {
         let plots = options.plots.as_deref().map(|folder| seen_from(file, folder));
         write(file, &markdown::page(&results, plots.as_deref()))?;
-    }
-    if let Some(folder) = &options.plots {
-        plots::draw(&results, folder)?;
     }
     Ok(())
 }
