@@ -13,12 +13,17 @@ ARGS   ?=
 # How long to go on looking for trouble.
 MINUTES ?= 10
 
+# What the container image is built for, and by.
+STATIC  ?= $(shell uname -m)-unknown-linux-musl
+BUILDAH ?= buildah
+
 # What is installed beside the program.
 SHARED = man/man1/tcpproxy.1 bash-completion/completions/tcpproxy zsh/site-functions/_tcpproxy \
          fish/vendor_completions.d/tcpproxy.fish
 UNITS  = tcpproxy.service tcpproxy.socket tcpproxy@.service
 
-.PHONY: tcpproxy test check stress fuzz bench performance microbench interop deployment demo doc share install uninstall clean help toolchain
+.PHONY: tcpproxy test check stress fuzz bench performance microbench interop deployment demo doc share install \
+        uninstall clean help toolchain deb image
 
 tcpproxy: toolchain ## build the proxy and say where it is
 	$(CARGO) build --release --locked -p tcpproxy
@@ -59,8 +64,9 @@ interop: tcpproxy ## real programs through the proxy: see interop/packages.txt
 	$(CARGO) build --release --locked -p tcpproxy --example webproxy
 	interop/run.sh
 
-deployment: tcpproxy ## install, start, replace and remove it as operators do: see deploy/tests
+deployment: tcpproxy share ## install, start, replace and remove it as operators do: see deploy/tests
 	$(CARGO) build --release --locked -p testkit
+	$(CARGO) build --release --locked -p tcpproxy --target $(STATIC)
 	interop/run.sh deploy/tests/*.sh
 
 demo: tcpproxy ## a page with pictures through the proxy; HOST=… PORT=… LISTEN=… for a real site
@@ -85,6 +91,14 @@ uninstall: ## remove what install put there
 	rm -f "$(DESTDIR)$(PREFIX)/bin/tcpproxy"
 	for file in $(SHARED); do rm -f "$(DESTDIR)$(PREFIX)/share/$$file" || exit; done
 	for unit in $(UNITS); do rm -f "$(DESTDIR)$(PREFIX)/lib/systemd/system/$$unit" || exit; done
+
+deb: tcpproxy share ## a Debian package in target/debian
+	$(CARGO) deb --package tcpproxy --no-build --output target/debian/
+
+image: toolchain ## a container image of the static program alone, by buildah
+	$(CARGO) build --release --locked --target $(STATIC) -p tcpproxy
+	install -D -m 755 target/$(STATIC)/release/tcpproxy target/image/tcpproxy
+	$(BUILDAH) build --quiet --tag tcpproxy --file deploy/Containerfile target/image
 
 clean: ## remove everything that was built
 	$(CARGO) clean
