@@ -141,6 +141,11 @@ impl Lookup {
             return None;
         }
         self.done = None;
+        self.take()
+    }
+
+    /// The answer, if it is there already: for whoever looks now and then, and does not wait for it.
+    pub fn take(&mut self) -> Option<Addresses> {
         self.answer.lock().expect("nothing panics that has the lock").take()
     }
 }

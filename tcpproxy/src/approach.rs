@@ -5,7 +5,7 @@ use std::time::Instant;
 
 use eventloop::{Connect, ConnectError, Connected, Connector, Intents, Ready, SocketOptions};
 
-use crate::destination::{Directions, Inquiry};
+use crate::destination::{Directions, Inquiry, PATIENCE};
 use crate::ending::{By, How};
 use crate::proxy::Shared;
 
@@ -21,7 +21,8 @@ pub(crate) struct Approach {
 
 #[derive(Debug)]
 enum State {
-    Resolving(Inquiry),
+    /// The answer is waited for until then.
+    Resolving(Option<Inquiry>, Instant),
     Connecting(Connector),
 }
 
@@ -42,7 +43,9 @@ impl Approach {
     pub(crate) fn new(shared: &Shared, now: Instant) -> Self {
         let state = match shared.destination.borrow_mut().directions(now) {
             Directions::Known(addresses) => connecting(shared, &addresses, now),
-            Directions::Ask(inquiry) => State::Resolving(inquiry),
+            Directions::Ask(inquiry) => {
+                State::Resolving(Some(inquiry), now + PATIENCE.min(shared.config.connect_timeout))
+            }
         };
         Self { since: now, state }
     }
@@ -54,7 +57,12 @@ impl Approach {
 
     pub(crate) fn intents(&self, want: &mut Intents<'_>) {
         match &self.state {
-            State::Resolving(inquiry) => inquiry.lookup.intents(want),
+            State::Resolving(inquiry, until) => {
+                if let Some(inquiry) = inquiry {
+                    inquiry.lookup.intents(want);
+                }
+                want.deadline(*until);
+            }
             State::Connecting(connector) => connector.intents(want),
         }
     }
@@ -62,9 +70,15 @@ impl Approach {
     /// Gets on with it.
     pub(crate) fn advance(&mut self, shared: &Shared, ready: &Ready<'_>) -> Arrival {
         let now = ready.now();
-        if let State::Resolving(inquiry) = &mut self.state {
-            let Some(answer) = inquiry.lookup.advance(ready) else { return Arrival::Pending };
-            let addresses = shared.destination.borrow_mut().learn(answer, now);
+        if let State::Resolving(inquiry, until) = &mut self.state {
+            let mut destination = shared.destination.borrow_mut();
+            let answer = inquiry.as_mut().and_then(|inquiry| inquiry.lookup.advance(ready));
+            let addresses = match (answer, inquiry.take_if(|_| *until <= now)) {
+                (Some(answer), _) => destination.learn(answer, now),
+                (None, Some(late)) => destination.do_without(late),
+                (None, None) => return Arrival::Pending,
+            };
+            drop(destination);
             self.state = connecting(shared, &addresses, now);
         }
         let State::Connecting(connector) = &mut self.state else { return Arrival::Pending };

@@ -5,10 +5,14 @@ use std::rc::{Rc, Weak};
 use std::time::{Duration, Instant};
 
 use eventloop::{Addresses, Lookup, Resolver};
+use tracing::warn;
 
 /// The host to forward to. Its name is looked up again when a client comes and the last answer is more
-/// than a few seconds old, so that a change is noticed. One client waits for that; those who come
-/// meanwhile are served with the addresses that were known before.
+/// than a few seconds old, so that a change is noticed.
+///
+/// One client waits for that, and not for long; those who come meanwhile are served with the addresses that
+/// were known before, and so is that one if the answer is late. Only when a server was not reached, and the
+/// addresses are in doubt, does everybody wait for the answer.
 #[derive(Debug)]
 pub(crate) struct Destination {
     host: String,
@@ -16,8 +20,12 @@ pub(crate) struct Destination {
     resolver: Resolver,
     known: Vec<SocketAddr>,
     fresh_until: Instant,
-    /// Upgrades while somebody waits for a lookup.
+    /// None of the known addresses could be reached.
+    doubtful: bool,
+    /// Upgrades while somebody waits for a lookup, or its answer is late.
     looking: Weak<()>,
+    /// A lookup that nobody waits for any more. Its answer is for those who come later.
+    late: Option<Inquiry>,
 }
 
 /// Where to connect to, or how to find out.
@@ -31,46 +39,72 @@ pub(crate) enum Directions {
 #[derive(Debug)]
 pub(crate) struct Inquiry {
     pub(crate) lookup: Lookup,
+    /// When it was asked.
+    since: Instant,
     _looking: Rc<()>,
 }
 
 /// How long addresses count as fresh.
 const FRESH: Duration = Duration::from_secs(5);
 
+/// How long a client waits for a lookup while there are addresses that were good a little while ago.
+pub(crate) const PATIENCE: Duration = Duration::from_secs(1);
+
 impl Destination {
     /// A host whose addresses were looked up just now.
     pub(crate) fn new(host: String, port: u16, known: Vec<SocketAddr>, now: Instant) -> Self {
         let (resolver, looking) = (Resolver::new(), Weak::new());
-        Self { host, port, resolver, known, fresh_until: now + FRESH, looking }
+        let fresh_until = now + FRESH;
+        Self { host, port, resolver, known, fresh_until, doubtful: false, looking, late: None }
     }
 
     /// Where to connect to now.
     pub(crate) fn directions(&mut self, now: Instant) -> Directions {
-        if now < self.fresh_until || self.looking.strong_count() > 0 {
+        if let Some(answer) = self.late.as_mut().and_then(|inquiry| inquiry.lookup.take())
+            && let Some(inquiry) = self.late.take()
+        {
+            self.take_note(answer, inquiry.since);
+        }
+        let others_look = self.looking.strong_count() > 0 && !self.doubtful;
+        if now < self.fresh_until || others_look {
             return Directions::Known(self.known.clone());
         }
-        let looking = Rc::new(());
+        let looking = self.looking.upgrade().unwrap_or_default();
         self.looking = Rc::downgrade(&looking);
-        Directions::Ask(Inquiry { lookup: self.resolver.lookup(&self.host, self.port), _looking: looking })
+        let lookup = self.resolver.lookup(&self.host, self.port);
+        Directions::Ask(Inquiry { lookup, since: now, _looking: looking })
     }
 
     /// What to try, given the answer to a lookup: if the resolver fails now, what it said before.
     pub(crate) fn learn(&mut self, answer: Addresses, now: Instant) -> Vec<SocketAddr> {
-        match answer {
-            Ok(addresses) => {
-                self.known = addresses;
-                self.fresh_until = now + FRESH;
-            }
-            Err(error) => {
-                tracing::warn!(host = self.host, %error, "cannot look up the server's name now; using the addresses it had");
-            }
-        }
+        self.take_note(answer, now);
+        self.known.clone()
+    }
+
+    /// What to try in place of an answer that is late.
+    pub(crate) fn do_without(&mut self, inquiry: Inquiry) -> Vec<SocketAddr> {
+        self.late.get_or_insert(inquiry);
         self.known.clone()
     }
 
     /// None of the addresses could be reached: look them up again for the next client.
     pub(crate) fn doubt(&mut self, now: Instant) {
         self.fresh_until = now;
+        self.doubtful = true;
+    }
+
+    /// An answer that was right at that time.
+    fn take_note(&mut self, answer: Addresses, at: Instant) {
+        match answer {
+            Ok(addresses) => {
+                self.known = addresses;
+                self.fresh_until = at + FRESH;
+                self.doubtful = false;
+            }
+            Err(error) => {
+                warn!(host = self.host, %error, "cannot look up the server's name now; using the addresses it had");
+            }
+        }
     }
 }
 
@@ -109,6 +143,37 @@ mod tests {
         let mut destination = destination(now);
         destination.doubt(now);
         assert!(asks(&mut destination, now).is_some());
+    }
+
+    /// Else those who come while the answer is awaited would only fail like those before them.
+    #[test]
+    fn everybody_waits_for_the_answer_while_the_addresses_are_in_doubt() {
+        let now = Instant::now();
+        let mut destination = destination(now);
+        destination.doubt(now);
+        let (first, second) = (asks(&mut destination, now), asks(&mut destination, now));
+        assert!(first.is_some() && second.is_some());
+        let moved: SocketAddr = ([127, 0, 0, 2], 80).into();
+        destination.learn(Ok(vec![moved]), now);
+        assert!(asks(&mut destination, now).is_none(), "they are fresh again");
+    }
+
+    #[test]
+    fn a_late_answer_is_waited_for_by_nobody_and_serves_those_who_come_later() {
+        let now = Instant::now();
+        let mut destination = destination(now);
+        let mut inquiry = asks(&mut destination, now + FRESH).unwrap();
+        inquiry.lookup = Lookup::from([].as_slice()); // the test plays the resolver's part
+        let _ = inquiry.lookup.take(); // so this one is without an answer
+        assert_eq!(destination.do_without(inquiry), [([127, 0, 0, 1], 80).into()]);
+        assert!(asks(&mut destination, now + FRESH + PATIENCE).is_none(), "it is being looked for");
+        let moved: SocketAddr = ([127, 0, 0, 2], 80).into();
+        destination.late.as_mut().unwrap().lookup = Lookup::from([moved].as_slice());
+        match destination.directions(now + FRESH + PATIENCE) {
+            Directions::Known(addresses) => assert_eq!(addresses, [moved]),
+            Directions::Ask(_) => panic!("the answer is there, and fresh"),
+        }
+        assert!(asks(&mut destination, now + FRESH * 2).is_some(), "it was right when it was asked for");
     }
 
     #[test]
