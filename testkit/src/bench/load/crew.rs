@@ -12,6 +12,9 @@ use rustix::time::{ClockId, clock_gettime};
 use super::{Report, Target};
 use crate::bench::quantity::Quantity;
 
+/// How long it may take until anything is done, on a busy machine.
+const PATIENCE: Duration = Duration::from_secs(30);
+
 /// The workers, and what they have done. They run until the process ends.
 pub(super) struct Crew {
     /// Bytes, requests or connections.
@@ -79,14 +82,16 @@ impl Crew {
         Ok(())
     }
 
-    /// Lets the crew work for so long, and tells what it and the contender did meanwhile.
+    /// Lets the crew work for so long, or until it has done anything at all, and tells what it and the contender did
+    /// meanwhile.
     ///
     /// # Errors
     ///
-    /// The first failure of a worker, and a contender that is gone.
+    /// The first failure of a worker, a contender that is gone, and `TimedOut` when nothing is done at all.
     pub(super) fn span(&self, target: &Target, time: Duration) -> io::Result<Span> {
         let before = self.sample(target)?;
         self.work(time)?;
+        self.work_until(PATIENCE, || self.done.load(Ordering::Acquire) > before.done)?;
         let after = self.sample(target)?;
         Ok(Span {
             seconds: (after.at - before.at).as_secs_f64(),
@@ -100,7 +105,7 @@ impl Crew {
         Ok(Sample {
             cpu: target.process.is_some().then(|| target.cpu_time()).transpose()?,
             peers_cpu: clock_gettime(ClockId::ProcessCPUTime).try_into().map_err(io::Error::other)?,
-            done: self.done.load(Ordering::Relaxed),
+            done: self.done.load(Ordering::Acquire),
             at: Instant::now(),
         })
     }

@@ -4,7 +4,7 @@ use std::io::{self, ErrorKind, Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::sync::Arc;
 use std::sync::atomic::AtomicUsize;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use super::crew::Crew;
 use super::origin::{self, Manner};
@@ -45,11 +45,11 @@ pub(super) fn idle(
     }
     // What the last answer has set off comes to its end.
     crew.work(seconds / 4)?;
-    let span = crew.span(target, seconds)?;
+    let (begun, cpu_before) = (Instant::now(), target.cpu_time()?);
+    crew.work(seconds)?;
+    let (time, cpu) = (begun.elapsed(), target.cpu_time()?.saturating_sub(cpu_before));
     let mut report = memory(target, before, connections)?;
-    if let Some(cpu) = span.cpu {
-        report.values.push((Quantity::IdleCpu, cpu / span.seconds * 1e3));
-    }
+    report.values.push((Quantity::IdleCpu, cpu.as_secs_f64() / time.as_secs_f64() * 1e3));
     Ok(report)
 }
 

@@ -75,8 +75,9 @@ struct Meter {
 
 impl Meter {
     fn answered(&self, asked: Instant, now: Instant) {
-        self.answers.fetch_add(1, Ordering::Relaxed);
+        // In this order, so that whoever sees an answer counted also finds its latency.
         self.latencies().saturating_record((now - asked).as_nanos() as u64);
+        self.answers.fetch_add(1, Ordering::Release);
     }
 
     fn latencies(&self) -> MutexGuard<'_, Histogram<u64>> {
