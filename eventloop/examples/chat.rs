@@ -50,33 +50,31 @@ impl Guest {
     fn converse(&mut self, ready: &Ready<'_>) -> io::Result<Progress> {
         if ready.is_readable(&self.stream) {
             let mut searched = self.said.len();
-            if self.said.ring().fill_from(&mut &self.stream)? == Fill::Eof {
+            if self.said.fill_from(&mut &self.stream)? == Fill::Eof {
                 return Ok(Progress::Done);
             }
-            while let Some(end) = self.said.ring().find(b"\n", searched) {
+            while let Some(end) = self.said.find(b"\n", searched) {
                 self.tell_others(end + 1);
                 searched = 0;
             }
             if self.said.is_full() {
                 self.tell_others(CAPACITY); // a line without end is passed on in pieces
             }
-            self.said.settle();
         }
         let mut heard = self.seat.heard.borrow_mut();
-        let _ = heard.ring().drain_to(&mut &self.stream)?; // what is not taken now waits
-        heard.settle();
+        let _ = heard.drain_to(&mut &self.stream)?; // what is not taken now waits
         Ok(Progress::Continue)
     }
 
     fn tell_others(&mut self, len: usize) {
-        let line = &self.said.ring().make_contiguous()[..len];
+        let line = &self.said.make_contiguous()[..len];
         for seat in self.room.borrow().iter().filter(|seat| !Rc::ptr_eq(seat, &self.seat)) {
             let mut heard = seat.heard.borrow_mut();
-            if heard.ring().push_all(line) {
+            if heard.push_all(line) {
                 seat.waker.wake();
             }
         }
-        self.said.ring().consume(len);
+        self.said.consume(len);
     }
 }
 

@@ -24,10 +24,9 @@ impl Session for Echo {
     }
 
     fn advance(&mut self, ready: &Ready<'_>) -> Progress {
-        let filled = ready.is_readable(&self.client).then(|| self.slot.ring().fill_from(&mut &self.client));
+        let filled = ready.is_readable(&self.client).then(|| self.slot.fill_from(&mut &self.client));
         self.finished |= matches!(filled, Some(Ok(Fill::Eof) | Err(_)));
-        let failed = self.slot.ring().drain_to(&mut &self.client).is_err(); // what is not taken now waits
-        self.slot.settle();
+        let failed = self.slot.drain_to(&mut &self.client).is_err(); // what is not taken now waits
         if failed || self.finished && self.slot.is_empty() { Progress::Done } else { Progress::Continue }
     }
 }

@@ -125,7 +125,7 @@ impl Body {
             Next::End if !self.chunked => Next::Over,
             Next::End if to.free() < LAST_CHUNK.len() => return Err(Stop::Clogged),
             Next::End => {
-                let _ = to.ring().push_slice(LAST_CHUNK);
+                let _ = to.push_slice(LAST_CHUNK);
                 Next::Over
             }
             Next::Data(0) => Next::End,
@@ -160,32 +160,31 @@ impl Body {
         let length = from.len().min(room).min(usize::try_from(limit).unwrap_or(usize::MAX));
         let _ = self.record.take_if(|record| record.bytes.len() + length > record.limit);
         if let Some(record) = &mut self.record {
-            let (first, second) = from.ring().as_slices();
+            let (first, second) = from.as_slices();
             let one = first.len().min(length);
             record.bytes.extend_from_slice(&first[..one]);
             record.bytes.extend_from_slice(&second[..length - one]);
         }
         if self.chunked {
-            let _ = to.ring().push_slice(format!("{length:x}\r\n").as_bytes()); // there is room for all this
+            let _ = to.push_slice(format!("{length:x}\r\n").as_bytes()); // there is room for all this
         }
-        from.ring().move_to(to.ring(), length);
+        from.move_to(to, length);
         if self.chunked {
-            let _ = to.ring().push_slice(b"\r\n");
+            let _ = to.push_slice(b"\r\n");
         }
         Ok(length as u64)
     }
 }
 
-/// Takes a line out of the ring, and lets `parse` see it with its end. One that has no end within a ring, or within
+/// Takes a line out, and lets `parse` see it with its end. One that has no end within a ring, or within
 /// the longest length, is none.
 fn take_line<T>(from: &mut Slot, parse: impl FnOnce(&[u8]) -> T) -> Result<T, Stop> {
-    let ring = from.ring();
-    let Some(end) = ring.find(b"\r\n", 0).filter(|&end| end < LONGEST_LINE) else {
-        let hopeless = ring.is_full() || ring.len() > LONGEST_LINE;
+    let Some(end) = from.find(b"\r\n", 0).filter(|&end| end < LONGEST_LINE) else {
+        let hopeless = from.is_full() || from.len() > LONGEST_LINE;
         return Err(if hopeless { Stop::Malformed } else { Stop::Starved });
     };
-    let parsed = parse(&ring.make_contiguous()[..end + 2]);
-    ring.consume(end + 2);
+    let parsed = parse(&from.make_contiguous()[..end + 2]);
+    from.consume(end + 2);
     Ok(parsed)
 }
 
@@ -213,10 +212,10 @@ mod tests {
         let (mut out, mut sent) = (Vec::new(), 0);
         loop {
             let end = bytes.len().min(sent + piece);
-            sent += from.ring().push_slice(&bytes[sent..end]);
+            sent += from.push_slice(&bytes[sent..end]);
             let stop = body.advance(&mut from, sent == bytes.len(), &mut to);
             let mut taken = vec![0; piece];
-            let n = to.ring().pop_slice(&mut taken);
+            let n = to.pop_slice(&mut taken);
             out.extend(&taken[..n]);
             let stuck = stop == Stop::Starved && sent == bytes.len();
             if n == 0 && (stuck || matches!(stop, Stop::Over | Stop::Malformed)) {

@@ -57,19 +57,15 @@ impl HeadReader {
     }
 
     fn take<T>(&mut self, from: &mut Slot, parse: Parse<T>) -> Result<Option<T>, HeadError> {
-        if from.is_empty() {
-            return Ok(None);
-        }
-        let ring = from.ring();
-        match ring.find(b"\r\n\r\n", self.searched) {
+        match from.find(b"\r\n\r\n", self.searched) {
             Some(end) if end + 4 <= self.longest => {
-                let (length, head) = parse(&ring.make_contiguous()[..end + 4])?;
-                ring.consume(length);
+                let (length, head) = parse(&from.make_contiguous()[..end + 4])?;
+                from.consume(length);
                 self.searched = 0;
                 Ok(Some(head))
             }
-            None if ring.len() < self.longest => {
-                self.searched = ring.len().saturating_sub(3);
+            None if from.len() < self.longest => {
+                self.searched = from.len().saturating_sub(3);
                 Ok(None)
             }
             _ => Err(HeadError::TooLong),
@@ -226,7 +222,7 @@ mod tests {
 
     fn ring(bytes: &[u8]) -> Slot {
         let mut slot = Pool::new(1024, 1).reserve().unwrap();
-        assert_eq!(slot.ring().push_slice(bytes), bytes.len());
+        assert_eq!(slot.push_slice(bytes), bytes.len());
         slot
     }
 
@@ -241,23 +237,23 @@ mod tests {
         let mut from = ring(b"");
         let mut reader = HeadReader::new(head.len());
         for &byte in &head[..head.len() - 1] {
-            let _ = from.ring().push_slice(&[byte]);
+            let _ = from.push_slice(&[byte]);
             assert_eq!(reader.request(&mut from).unwrap().map(|_| ()), None);
         }
-        let _ = from.ring().push_slice(b"\nbehind");
+        let _ = from.push_slice(b"\nbehind");
         let request = reader.request(&mut from).unwrap().unwrap();
         assert_eq!(encode_request(&request), b"GET /b?c HTTP/1.1\r\nhost: a\r\n\r\n");
-        assert_eq!(from.ring().make_contiguous(), b"behind");
+        assert_eq!(from.make_contiguous(), b"behind");
     }
 
     #[test]
     fn a_head_is_found_across_the_wrap_of_the_ring() {
         for offset in 0..64 {
             let mut slot = Pool::new(64, 1).reserve().unwrap();
-            let _ = slot.ring().push_slice(&[0; 64][..offset]);
-            let _ = slot.ring().push_slice(b"x");
-            slot.ring().consume(offset);
-            let _ = slot.ring().push_slice(b" / HTTP/1.1\r\nA: b\r\n\r\n");
+            let _ = slot.push_slice(&[0; 64][..offset]);
+            let _ = slot.push_slice(b"x");
+            slot.consume(offset);
+            let _ = slot.push_slice(b" / HTTP/1.1\r\nA: b\r\n\r\n");
             let request = HeadReader::new(64).request(&mut slot).unwrap().unwrap();
             assert_eq!((request.method().as_str(), request.uri().path()), ("x", "/"));
         }

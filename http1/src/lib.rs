@@ -32,7 +32,7 @@
 //!
 //! let pool = Pool::new(1024, 2);
 //! let (mut from, mut to) = (pool.reserve().unwrap(), pool.reserve().unwrap());
-//! let _ = from.ring().push_slice(b"POST http://a/ HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\n\r\nhello, and the next");
+//! let _ = from.push_slice(b"POST http://a/ HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\n\r\nhello, and the next");
 //!
 //! let request = HeadReader::new(512).request(&mut from).unwrap().expect("it is complete");
 //! assert_eq!((request.method().as_str(), request.uri().path()), ("POST", "/"));
@@ -40,8 +40,8 @@
 //! let framing = request_framing(&request).expect("it is consistent");
 //! let mut body = Body::new(framing, Framing::Chunked); // as it comes, and as it goes
 //! assert_eq!(body.advance(&mut from, false, &mut to), Stop::Over);
-//! assert_eq!(to.ring().make_contiguous(), b"5\r\nhello\r\n0\r\n\r\n");
-//! assert_eq!(from.ring().make_contiguous(), b", and the next");
+//! assert_eq!(to.make_contiguous(), b"5\r\nhello\r\n0\r\n\r\n");
+//! assert_eq!(from.make_contiguous(), b", and the next");
 //! ```
 //!
 //! The crate knows no sockets and no loop: where its rings are filled and drained is its user's affair, such as the

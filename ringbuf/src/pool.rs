@@ -2,15 +2,16 @@
 
 use std::cell::RefCell;
 use std::fmt;
+use std::io::{self, Read, Write};
 use std::rc::Rc;
 
-use crate::RingBuffer;
+use crate::{Drain, Fill, RingBuffer};
 
 /// A bounded store of rings of one capacity, for many connections of which few hold bytes at once.
 ///
-/// A connection reserves a [`Slot`] when it begins: the right to one ring. It has a ring in hand only
-/// from the first byte that waits to the last, so an idle connection costs no buffer; and since
-/// the ring that was given back last is lent first, a busy loop works on memory that is warm in cache.
+/// A connection reserves a [`Slot`] when it begins: the right to one ring. It has a ring only from the
+/// first byte that waits to the last, so an idle connection costs no buffer; and since the ring that was
+/// given back last is lent first, a busy loop works on memory that is warm in cache.
 ///
 /// Invariants: `lent <= reserved <= max_rings`, so memory never exceeds `max_rings * ring_capacity`
 /// bytes plus a few spare rings; a slot gets its ring whenever it asks, because the bound is checked
@@ -24,11 +25,10 @@ use crate::RingBuffer;
 /// let pool = Pool::new(64 * 1024, 2);
 /// let mut slot = pool.reserve().expect("the pool is new");
 /// assert_eq!(pool.lent(), 0);
-/// assert_eq!(slot.ring().push_slice(b"bytes"), 5);
-/// assert_eq!(pool.lent(), 1);
-/// slot.ring().clear();
-/// slot.settle();
-/// assert_eq!(pool.lent(), 0);
+/// assert!(slot.push_all(b"bytes"));
+/// assert_eq!((slot.len(), pool.lent()), (5, 1)); // the slot has a ring, because bytes wait
+/// slot.consume(5);
+/// assert_eq!((slot.len(), pool.lent()), (0, 0)); // it has given it back
 /// ```
 #[derive(Clone)]
 pub struct Pool {
@@ -36,8 +36,12 @@ pub struct Pool {
 }
 
 /// The right to one ring of a [`Pool`]. Dropping it gives the right, and the ring, back.
+///
+/// It is used like the ring it stands for, and the methods that say no more do what those of [`RingBuffer`]
+/// with the same names do. The ring is lent when the first byte comes and goes back with the last one.
 pub struct Slot {
     pool: Pool,
+    /// Invariant: bytes wait in it.
     ring: Option<RingBuffer>,
 }
 
@@ -104,32 +108,101 @@ impl Pool {
 }
 
 impl Slot {
-    /// The ring, lent from the pool now if it is not in hand.
-    pub fn ring(&mut self) -> &mut RingBuffer {
-        self.ring.get_or_insert_with(|| self.pool.lend())
+    /// See [`RingBuffer::fill_from`].
+    ///
+    /// # Errors
+    ///
+    /// What `source` reports, other than `Interrupted` and `WouldBlock`.
+    pub fn fill_from(&mut self, source: &mut impl Read) -> io::Result<Fill> {
+        self.with_ring(|ring| ring.fill_from(source))
     }
 
-    /// Gives the ring back if it is in hand and empty. Call it at the end of each step.
-    pub fn settle(&mut self) {
-        if self.ring.as_ref().is_some_and(RingBuffer::is_empty) {
-            self.discard();
+    /// See [`RingBuffer::drain_to`].
+    ///
+    /// # Errors
+    ///
+    /// What `sink` reports, other than `Interrupted` and `WouldBlock`, and `WriteZero` if it took nothing
+    /// without saying why.
+    pub fn drain_to(&mut self, sink: &mut impl Write) -> io::Result<Drain> {
+        if self.is_empty() {
+            return Ok(Drain::Empty);
         }
+        self.with_ring(|ring| ring.drain_to(sink))
     }
 
-    /// Forgets all waiting bytes and gives the ring back.
-    pub fn discard(&mut self) {
+    /// See [`RingBuffer::as_slices`].
+    #[must_use]
+    pub fn as_slices(&self) -> (&[u8], &[u8]) {
+        self.ring.as_ref().map_or((&[], &[]), RingBuffer::as_slices)
+    }
+
+    /// See [`RingBuffer::make_contiguous`].
+    pub fn make_contiguous(&mut self) -> &[u8] {
+        self.ring.as_mut().map_or(&[], RingBuffer::make_contiguous)
+    }
+
+    /// See [`RingBuffer::find`].
+    #[must_use]
+    pub fn find(&self, needle: &[u8], from: usize) -> Option<usize> {
+        self.ring.as_ref()?.find(needle, from)
+    }
+
+    /// See [`RingBuffer::consume`].
+    ///
+    /// # Panics
+    ///
+    /// If fewer than `n` bytes are waiting.
+    pub fn consume(&mut self, n: usize) {
+        self.with_ring(|ring| ring.consume(n));
+    }
+
+    /// See [`RingBuffer::push_slice`].
+    #[must_use = "what did not fit is still the caller's"]
+    pub fn push_slice(&mut self, bytes: &[u8]) -> usize {
+        self.with_ring(|ring| ring.push_slice(bytes))
+    }
+
+    /// See [`RingBuffer::push_all`].
+    #[must_use = "a message that does not fit is not in"]
+    pub fn push_all(&mut self, bytes: &[u8]) -> bool {
+        self.with_ring(|ring| ring.push_all(bytes))
+    }
+
+    /// See [`RingBuffer::move_to`].
+    pub fn move_to(&mut self, other: &mut Slot, most: usize) -> usize {
+        self.with_ring(|ring| other.with_ring(|other| ring.move_to(other, most)))
+    }
+
+    /// See [`RingBuffer::pop_slice`].
+    #[must_use = "only so much of the slice is filled"]
+    pub fn pop_slice(&mut self, bytes: &mut [u8]) -> usize {
+        self.with_ring(|ring| ring.pop_slice(bytes))
+    }
+
+    /// Lends the ring for this work, and longer if bytes wait in it then.
+    fn with_ring<T>(&mut self, work: impl FnOnce(&mut RingBuffer) -> T) -> T {
+        let ring = self.ring.get_or_insert_with(|| self.pool.lend());
+        let outcome = work(ring);
+        if ring.is_empty() {
+            self.clear();
+        }
+        outcome
+    }
+
+    /// Forgets all waiting bytes.
+    pub fn clear(&mut self) {
         if let Some(ring) = self.ring.take() {
             self.pool.take_back(ring);
         }
     }
 
-    /// The number of bytes waiting; 0 without a ring in hand.
+    /// The number of bytes waiting.
     #[must_use]
     pub fn len(&self) -> usize {
         self.ring.as_ref().map_or(0, RingBuffer::len)
     }
 
-    /// The number of bytes that still fit; the whole capacity without a ring in hand.
+    /// The number of bytes that still fit.
     #[must_use]
     pub fn free(&self) -> usize {
         self.pool.shared.ring_capacity - self.len()
@@ -150,7 +223,7 @@ impl Slot {
 
 impl Drop for Slot {
     fn drop(&mut self) {
-        self.discard();
+        self.clear();
         self.pool.shared.state.borrow_mut().reserved -= 1;
     }
 }
@@ -193,26 +266,42 @@ mod tests {
         let pool = Pool::new(8, 1);
         let mut slot = pool.reserve().unwrap();
         assert_eq!((pool.lent(), slot.len(), slot.free()), (0, 0, 8));
-        assert_eq!(slot.ring().push_slice(b"abc"), 3);
-        slot.settle();
+        assert_eq!(slot.push_slice(b"abc"), 3);
         assert_eq!((pool.lent(), slot.len(), slot.free()), (1, 3, 5));
-        slot.ring().consume(3);
-        slot.settle();
+        slot.consume(3);
+        assert_eq!((pool.lent(), slot.len(), slot.free()), (0, 0, 8));
+    }
+
+    #[test]
+    fn a_slot_without_bytes_has_no_ring_whatever_it_is_asked() {
+        let pool = Pool::new(8, 2);
+        let (mut slot, mut other) = (pool.reserve().unwrap(), pool.reserve().unwrap());
+        assert_eq!(slot.drain_to(&mut io::sink()).unwrap(), Drain::Empty);
+        assert_eq!(slot.fill_from(&mut io::empty()).unwrap(), Fill::Eof);
+        assert_eq!((slot.push_slice(b""), slot.pop_slice(&mut [0]), slot.move_to(&mut other, 9)), (0, 0, 0));
+        assert!(!slot.push_all(b"too many bytes"));
+        assert_eq!((slot.find(b"a", 0), slot.as_slices()), (None, (&b""[..], &b""[..])));
+        assert_eq!(slot.make_contiguous(), b"");
+        slot.consume(0);
         assert_eq!(pool.lent(), 0);
+        assert!(slot.push_all(b"abc"));
+        assert_eq!((slot.move_to(&mut other, 9), pool.lent()), (3, 1), "it goes where its bytes go");
+        assert_eq!(other.make_contiguous(), b"abc");
     }
 
     #[test]
     fn the_last_ring_used_is_lent_first_and_clean() {
         let pool = Pool::new(8, 2);
         let (mut a, mut b) = (pool.reserve().unwrap(), pool.reserve().unwrap());
-        let _ = a.ring().push_slice(b"aaa");
-        let _ = b.ring().push_slice(b"bbb");
-        let address = |slot: &mut Slot| slot.ring().as_slices().0.as_ptr();
+        let _ = a.push_slice(b"aaa");
+        let _ = b.push_slice(b"bbb");
+        let address = |slot: &mut Slot| slot.as_slices().0.as_ptr();
         let (first, last) = (address(&mut a), address(&mut b));
         assert_ne!(first, last);
-        a.discard();
+        a.clear();
         drop(b);
-        assert!(a.ring().is_empty(), "nobody sees another's bytes");
+        assert!(a.push_all(b"a"));
+        assert_eq!(a.as_slices(), (&b"a"[..], &b""[..]), "nobody sees another's bytes");
         assert_eq!(address(&mut a), last);
     }
 
@@ -220,7 +309,7 @@ mod tests {
     fn a_dropped_slot_gives_back_its_ring_and_its_right() {
         let pool = Pool::new(8, 1);
         let mut slot = pool.reserve().unwrap();
-        let _ = slot.ring().push_slice(b"abc");
+        let _ = slot.push_slice(b"abc");
         drop(slot);
         assert_eq!(pool.lent(), 0);
         assert!(pool.reserve().is_some());
@@ -231,7 +320,7 @@ mod tests {
         let pool = Pool::new(8, 100);
         let mut slots: Vec<Slot> = (0..100).map(|_| pool.reserve().unwrap()).collect();
         for slot in &mut slots {
-            let _ = slot.ring().push_slice(b"x");
+            let _ = slot.push_slice(b"x");
         }
         assert_eq!(pool.lent(), 100);
         slots.clear();

@@ -79,7 +79,7 @@ impl Buffer {
                 Err(error) => return Err(error),
             }
         }
-        let fill = self.slot.ring().fill_from(source)?;
+        let fill = self.slot.fill_from(source)?;
         if let Fill::Read(n) = fill {
             self.note_read(n);
         }
@@ -94,8 +94,7 @@ impl Buffer {
     pub(crate) fn drain_to(&mut self, sink: &mut impl Sink) -> io::Result<Drain> {
         match &mut self.pipe {
             Some(pipe) if !pipe.is_empty() => sink.splice_from(pipe),
-            _ if self.slot.is_empty() => Ok(Drain::Empty),
-            _ => self.slot.ring().drain_to(sink),
+            _ => self.slot.drain_to(sink),
         }
     }
 
@@ -104,15 +103,14 @@ impl Buffer {
         self.pipe.as_ref().map_or(self.slot.is_full(), |pipe| pipe.len() == pipe.capacity())
     }
 
-    /// Gives back what is in hand if it is empty. Call it at the end of each step.
+    /// Gives back a pipe that is empty. Call it at the end of each step.
     pub(crate) fn settle(&mut self) {
-        self.slot.settle();
         self.pipe.take_if(|pipe| pipe.is_empty());
     }
 
     /// Forgets all bytes that wait.
     pub(crate) fn discard(&mut self) {
-        self.slot.discard();
+        self.slot.clear();
         self.pipe = None;
     }
 

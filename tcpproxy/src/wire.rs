@@ -97,7 +97,7 @@ impl Wire {
         if !due || self.ended.is_some() || self.input.is_full() {
             return false;
         }
-        match self.input.ring().fill_from(&mut &self.stream) {
+        match self.input.fill_from(&mut &self.stream) {
             Ok(Fill::Read(_)) => {}
             // The error that would tell the end from a reset has been used up by the write that met it.
             Ok(Fill::Eof) if self.deaf => self.ended = Some(End::Failed),
@@ -108,24 +108,22 @@ impl Wire {
         true
     }
 
-    /// Writes once, if something waits and the stream takes it, and gives back the rings that hold
-    /// nothing. Returns whether that changed anything. After a failure what waits is lost.
+    /// Writes once, if something waits and the stream takes it. Returns whether that changed anything. After a
+    /// failure what waits is lost.
     pub fn flush(&mut self, ready: &Ready<'_>) -> bool {
         self.blocked &= !ready.is_writable(&self.stream);
         let mut changed = false;
         if !self.blocked && !self.output.is_empty() {
-            match self.output.ring().drain_to(&mut &self.stream) {
+            match self.output.drain_to(&mut &self.stream) {
                 Ok(Drain::Wrote(_)) => changed = true,
                 Ok(Drain::Blocked | Drain::Empty) => {}
                 Err(_) => {
-                    self.output.discard();
+                    self.output.clear();
                     changed = !std::mem::replace(&mut self.deaf, true);
                 }
             }
             self.blocked = !self.output.is_empty();
         }
-        self.input.settle();
-        self.output.settle();
         changed
     }
 
@@ -158,7 +156,7 @@ impl Wire {
     pub fn has_left(&mut self, ready: &Ready<'_>) -> bool {
         let (now, sent, failed) = (ready.now(), self.output.is_empty(), self.has_failed());
         if self.leave.is_some() {
-            self.input.discard();
+            self.input.clear();
         }
         match &mut self.leave {
             None => false,

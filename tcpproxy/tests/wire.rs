@@ -72,7 +72,7 @@ fn what_fits_is_read_and_the_rest_waits_without_a_spin() {
     for _ in 0..3 {
         settle(&mut event_loop);
         assert_eq!(stage.wire.borrow().input.len(), RING);
-        stage.wire.borrow_mut().input.ring().clear();
+        stage.wire.borrow_mut().input.clear();
         waker.wake();
     }
     peer.shutdown(Shutdown::Write).unwrap();
@@ -89,7 +89,7 @@ fn a_failure_is_noticed_after_what_came_before_it_was_read() {
     Stream::new(peer).unwrap().reset_on_close().unwrap();
     settle(&mut event_loop);
     assert!(!stage.wire.borrow().has_ended());
-    stage.wire.borrow_mut().input.ring().clear();
+    stage.wire.borrow_mut().input.clear();
     waker.wake();
     settle(&mut event_loop);
     assert_eq!(stage.wire.borrow().input.len(), 1);
@@ -101,7 +101,7 @@ fn taking_leave_properly_delivers_all_though_the_peer_still_sends() {
     let (mut event_loop, stage, waker, mut peer) = stage();
     peer.write_all(&[7; 3 * RING]).unwrap();
     settle(&mut event_loop);
-    let _ = stage.wire.borrow_mut().output.ring().push_slice(b"goodbye");
+    let _ = stage.wire.borrow_mut().output.push_slice(b"goodbye");
     stage.wire.borrow_mut().finish(Instant::now() + PATIENCE);
     waker.wake();
     settle(&mut event_loop);
@@ -130,7 +130,7 @@ fn a_peer_that_does_not_finish_is_left_when_its_time_is_up() {
 #[test]
 fn taking_leave_by_reset_delivers_all_before_it() {
     let (mut event_loop, stage, waker, mut peer) = stage();
-    let _ = stage.wire.borrow_mut().output.ring().push_slice(&[7; RING]);
+    let _ = stage.wire.borrow_mut().output.push_slice(&[7; RING]);
     stage.wire.borrow_mut().reset(Instant::now() + PATIENCE);
     waker.wake();
     settle(&mut event_loop);

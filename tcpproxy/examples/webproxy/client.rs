@@ -76,7 +76,7 @@ impl Client {
                 Ok(self.next_request(exchange.client_keeps, ready))
             }
             State::Cached(exchange, body, at) => {
-                let sent = self.wire.output.ring().push_slice(&body[at..]);
+                let sent = self.wire.output.push_slice(&body[at..]);
                 Ok(State::Cached(exchange, body, at + sent))
             }
             State::Tunnel(origin, mut tunnel) => {
@@ -142,9 +142,8 @@ impl Client {
         };
         if exchange.request.method() == Method::CONNECT {
             info!(method = "CONNECT", %authority, "tunnel");
-            self.wire.input.ring().move_to(up.ring(), usize::MAX);
-            self.wire.input.settle();
-            let _ = down.ring().push_slice(ESTABLISHED);
+            self.wire.input.move_to(&mut up, usize::MAX);
+            let _ = down.push_slice(ESTABLISHED);
             return Ok(State::Tunnel(stream, Box::new(Tunnel::new(up, down, FAREWELL))));
         }
         let (_, wire) = self.origin.insert((authority, Wire::new(stream, down, up)));
@@ -191,7 +190,7 @@ impl Client {
         info!(status = status.as_u16(), reason, "refused");
         let why = format!("Proxy-Status: webproxy; details=\"{reason}\""); // RFC 9209
         let answer = format!("HTTP/1.1 {status}\r\n{why}\r\nConnection: close\r\nContent-Length: 0\r\n\r\n");
-        let _ = self.wire.output.ring().push_slice(answer.as_bytes());
+        let _ = self.wire.output.push_slice(answer.as_bytes());
         self.next_request(false, ready)
     }
 

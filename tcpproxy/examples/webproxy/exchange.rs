@@ -89,7 +89,7 @@ impl Exchange {
     /// Sends the head of the request.
     pub(crate) fn send(&self, origin: &mut Wire) -> Result<(), Refusal> {
         let head = http1::encode_request(self.stale.as_ref().map_or(&self.request, |(request, _)| request));
-        if origin.output.ring().push_all(&head) { Ok(()) } else { Err(HeadError::TooLong.into()) }
+        if origin.output.push_all(&head) { Ok(()) } else { Err(HeadError::TooLong.into()) }
     }
 
     /// Whether nothing is done twice if it is sent again (RFC 9112, section 9.3.1).
@@ -146,7 +146,7 @@ impl Exchange {
         if status.is_informational() {
             http1::pass_on(version, answer.headers_mut(), Framing::None, NAME);
             if !old_client {
-                let _ = client.output.ring().push_slice(&http1::encode_response(&answer));
+                let _ = client.output.push_slice(&http1::encode_response(&answer));
             }
             return Ok(Outcome::Pending);
         }
@@ -190,7 +190,7 @@ impl Exchange {
         if !self.client_keeps {
             answer.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
         }
-        let _ = client.output.ring().push_slice(&http1::encode_response(&answer));
+        let _ = client.output.push_slice(&http1::encode_response(&answer));
     }
 }
 

@@ -97,7 +97,7 @@ impl Inquiry {
         }
         if let State::Answer(response, sent) = &mut self.state {
             loop {
-                *sent += self.wire.output.ring().push_slice(&response[*sent..]);
+                *sent += self.wire.output.push_slice(&response[*sent..]);
                 if *sent == response.len() {
                     self.state = State::Leaving;
                     self.wire.finish(self.until);
