@@ -20,7 +20,8 @@ use crate::farewell::Farewell;
 ///
 /// Its session passes on [`intents`](Self::intents), and in each step calls [`fill`](Self::fill), does its
 /// work, and calls [`flush`](Self::flush). Where a step has changed something there may be more to do
-/// without any news from the kernel: the session then wakes itself for another one.
+/// without any news from the kernel: the session then asks for another one, with
+/// [`Progress::Again`](eventloop::Progress::Again).
 ///
 /// Invariants:
 /// - Nothing is read that was not found readable, and after the stream has refused bytes nothing is

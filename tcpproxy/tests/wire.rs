@@ -34,10 +34,11 @@ impl Session for Stage {
         let mut wire = self.wire.borrow_mut();
         let filled = wire.fill(ready);
         let over = wire.has_left(ready);
-        if wire.flush(ready) | filled {
-            ready.waker().wake();
+        match wire.flush(ready) | filled {
+            _ if over => Progress::Done,
+            true => Progress::Again,
+            false => Progress::Continue,
         }
-        if over { Progress::Done } else { Progress::Continue }
     }
 }
 
