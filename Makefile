@@ -22,7 +22,7 @@ SHARED = man/man1/tcpproxy.1 bash-completion/completions/tcpproxy zsh/site-funct
          fish/vendor_completions.d/tcpproxy.fish
 UNITS  = tcpproxy.service tcpproxy.socket tcpproxy@.service
 
-.PHONY: tcpproxy test check stress fuzz bench performance microbench interop deployment demo doc share install \
+.PHONY: tcpproxy test check stress soak fuzz bench performance microbench interop deployment demo doc share install \
         uninstall clean help toolchain deb image
 
 tcpproxy: toolchain ## build the proxy and say where it is
@@ -49,6 +49,11 @@ fuzz: toolchain ## each fuzz target for MINUTES=…: see fuzz/README.md
 	  $(CARGO) fuzz run --sanitizer none $$target fuzz/target/corpus/$$target fuzz/corpus/$$target -- \
 	    -max_total_time=$$(($(MINUTES) * 60)) -max_len=1024 || exit 1; \
 	done
+
+soak: tcpproxy ## sessions of every kind through the release build for MINUTES=…, many at once; nothing may be lost or leak
+	$(CARGO) build --release --locked -p testkit
+	target/release/testkit stress --seconds $$(($(MINUTES) * 60)) --clients 64 --refusals --memory-growth 16MiB -- \
+	  target/release/tcpproxy {host} {port} {listen} --max-clients 0 --quiet
 
 bench: tcpproxy ## this proxy beside those that are installed: ROUNDS=… TIME=… ARGS='--only bulk'
 	$(CARGO) run --release --locked -p testkit -- bench --rounds $(ROUNDS) --seconds $(TIME) $(ARGS)
