@@ -30,6 +30,8 @@ fn ops() -> impl Strategy<Value = Vec<Op>> {
         1 => (0..30_u8, 0..30_u8, 0..30_u8).prop_map(|(at, count, from)| Op::FindOwn(at, count, from)),
         1 => Just(Op::MakeContiguous),
         1 => Just(Op::Clear),
+        2 => bytes(30).prop_map(Op::PushAll),
+        2 => (0..30_u8, 0..30_u8, 0..30_u8).prop_map(|(capacity, held, most)| Op::MoveTo(capacity, held, most)),
     ];
     proptest::collection::vec(op, 0..60)
 }

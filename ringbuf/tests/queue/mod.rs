@@ -23,6 +23,9 @@ pub(crate) enum Op {
     FindOwn(u8, u8, u8),
     MakeContiguous,
     Clear,
+    PushAll(Vec<u8>),
+    /// To a ring of one more than this capacity that holds so many bytes, at the most so many.
+    MoveTo(u8, u8, u8),
 }
 
 /// A ring, and what it should hold.
@@ -74,6 +77,19 @@ impl Ring {
             Op::Clear => {
                 ring.clear();
                 model.clear();
+            }
+            Op::PushAll(ref bytes) => {
+                let fits = bytes.len() <= room;
+                prop_assert_eq!(ring.push_all(bytes), fits);
+                model.extend(bytes.iter().filter(|_| fits));
+            }
+            Op::MoveTo(capacity, held, most) => {
+                let mut other = RingBuffer::new(usize::from(capacity) + 1);
+                let held = other.push_slice(&vec![0xaa; held.into()]);
+                let moved = model.len().min(other.free()).min(most.into());
+                prop_assert_eq!(ring.move_to(&mut other, most.into()), moved);
+                let expected: Vec<u8> = [0xaa].repeat(held).into_iter().chain(model.drain(..moved)).collect();
+                prop_assert_eq!(other.make_contiguous(), expected);
             }
         }
         self.verify()
