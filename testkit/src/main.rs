@@ -6,7 +6,7 @@ use std::io::{self, Write};
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
-use commands::{conform, list, origin, replay, stress};
+use commands::{conform, list, origin, peer, replay, stress};
 use testkit::bench;
 
 /// Peers to prove TCP programs with, and a suite that scores any TCP proxy.
@@ -33,6 +33,8 @@ enum Command {
         /// What to do, as JSON
         orders: String,
     },
+    /// A server or a client that does as told, to try a program by hand
+    Peer(peer::Arguments),
     /// Play random sessions through a proxy for a while, many at once
     Stress(stress::Arguments),
     /// Play one session again that `stress` has named
@@ -48,6 +50,7 @@ fn main() -> ExitCode {
             .and_then(|()| bench::run(&options))
             .map(|()| ExitCode::SUCCESS),
         Command::Load { orders } => bench::load::run(&orders).map(|()| ExitCode::SUCCESS),
+        Command::Peer(arguments) => peer::run(&arguments),
         Command::Stress(arguments) => stress::run(&arguments),
         Command::Replay(arguments) => replay::run(&arguments),
     };

@@ -4,10 +4,12 @@ pub(crate) mod conform;
 mod display;
 pub(crate) mod list;
 pub(crate) mod origin;
+pub(crate) mod peer;
 pub(crate) mod replay;
 mod set;
 pub(crate) mod stress;
 mod subject;
+mod verbs;
 
 use std::thread;
 

@@ -6,7 +6,8 @@ use rand_chacha::ChaCha8Rng;
 
 use crate::payload::{Payload, Verifier};
 use crate::peer::link::Stop;
-use crate::peer::{Ending, Gate, Link, Pace, Report, Sending};
+use crate::peer::observer::Observer;
+use crate::peer::{Ending, Event, Gate, Link, Pace, Report, Sending};
 use crate::seed::Seed;
 
 /// More than two kernels and a proxy of bounded memory hold between a sender and a receiver that does not read.
@@ -17,6 +18,8 @@ const MOST_TO_FILL: u64 = 64 << 20;
 pub enum Step {
     /// Send so many more bytes of the peer's payload.
     Send(u64, Pace),
+    /// Send these bytes, which are not of the payload.
+    Say(Vec<u8>),
     /// Send until the other side has taken nothing for so long, which fills every buffer on the way; at most 64 MiB.
     /// [`Report::sent`] tells how much it was.
     Fill(Duration),
@@ -63,6 +66,7 @@ pub struct Script {
     expects: Payload,
     seed: Seed,
     patience: Duration,
+    observer: Option<Observer>,
 }
 
 impl Script {
@@ -77,6 +81,7 @@ impl Script {
             expects: Payload::new(seed),
             seed,
             patience: Duration::from_secs(20),
+            observer: None,
         }
     }
 
@@ -113,6 +118,13 @@ impl Script {
     #[must_use]
     pub const fn patience(mut self, patience: Duration) -> Self {
         self.patience = patience;
+        self
+    }
+
+    /// Lets somebody hear of everything that happens, from the threads in which it does.
+    #[must_use]
+    pub fn observed(mut self, hear: impl Fn(Event<'_>) + Send + Sync + 'static) -> Self {
+        self.observer = Some(Observer::new(hear));
         self
     }
 
@@ -168,14 +180,40 @@ struct Run<'a> {
 impl Run<'_> {
     fn steps(&self, steps: &[Step], rng: &mut ChaCha8Rng) {
         for step in steps {
-            match self.step(step, rng) {
-                Ok(()) => {}
-                Err(Stop::Late) => {
-                    lock(&self.late).get_or_insert_with(|| step.clone());
-                    return;
-                }
-                Err(Stop::Over | Stop::Failed(_)) => return,
+            let before = self.moved(step);
+            let outcome = self.step(step, rng);
+            let moved = self.moved(step) - before;
+            let Err(stop) = outcome else {
+                self.tell(Event::Done(step, moved));
+                continue;
+            };
+            if stop == Stop::Late {
+                lock(&self.late).get_or_insert_with(|| step.clone());
             }
+            self.tell(Event::Stopped(step, &self.explain(stop), moved));
+            return;
+        }
+    }
+
+    fn tell(&self, event: Event<'_>) {
+        if let Some(observer) = &self.script.observer {
+            observer.tell(event);
+        }
+    }
+
+    /// How many bytes have gone the way of this step so far.
+    fn moved(&self, step: &Step) -> u64 {
+        match step {
+            Step::Receive(..) | Step::ReceiveAll(_) | Step::Echo(_) => lock(&self.received).0.received(),
+            _ => lock(&self.sent).0,
+        }
+    }
+
+    fn explain(&self, stop: Stop) -> String {
+        match stop {
+            Stop::Late => format!("nothing happened for {:?}", self.script.patience),
+            Stop::Over => "the stream had ended".to_owned(),
+            Stop::Failed(error) => error.to_string(),
         }
     }
 
@@ -183,6 +221,7 @@ impl Run<'_> {
         let patience = self.script.patience;
         match step {
             Step::Send(bytes, pace) => self.send(*bytes, pace, rng),
+            Step::Say(bytes) => self.send_bytes(bytes),
             Step::Fill(quiet) => self.fill(*quiet),
             Step::Stalled(quiet) => self.stalled(*quiet),
             Step::Urgent => self.urgent(),
@@ -304,6 +343,7 @@ impl Run<'_> {
             };
             // The verifier remembers the first mismatch; the rest is read on, so that the sender is not stuck.
             let _ = lock(&self.received).0.feed(&buffer[..count]);
+            self.tell(Event::Received(&buffer[..count]));
             hand_on(&buffer[..count])?;
             left -= count as u64;
             self.pause_after(count, pace, rng)?;

@@ -1,0 +1,35 @@
+use std::fmt;
+use std::sync::Arc;
+
+use crate::peer::Step;
+
+/// What happens while a script runs.
+#[derive(Clone, Copy, Debug)]
+pub enum Event<'a> {
+    /// These bytes were received.
+    Received(&'a [u8]),
+    /// This step was carried out, and moved so many bytes.
+    Done(&'a Step, u64),
+    /// This step could not be carried out, for this reason, after so many bytes. Those after it are not run.
+    Stopped(&'a Step, &'a str, u64),
+}
+
+/// Who hears of events. Clones tell the same one.
+#[derive(Clone)]
+pub(super) struct Observer(Arc<dyn Fn(Event<'_>) + Send + Sync>);
+
+impl Observer {
+    pub(super) fn new(hear: impl Fn(Event<'_>) + Send + Sync + 'static) -> Self {
+        Self(Arc::new(hear))
+    }
+
+    pub(super) fn tell(&self, event: Event<'_>) {
+        (self.0)(event);
+    }
+}
+
+impl fmt::Debug for Observer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Observer")
+    }
+}
