@@ -26,7 +26,7 @@ Verbs, carried out one after the other:
   connect            connect again; the connection before it is closed (connect)
   send:SIZE          send so many bytes, each of them a function of --seed and its place
   say:TEXT           send this text; \\r \\n \\t \\\\ \\0 and \\xHH stand for what they usually do
-  fill[:TIME]        send until nothing has been taken for so long [500ms]: every buffer on the way is full
+  fill[:TIME]        send until nothing has been taken for so long [500ms]
   urgent             send one more byte, as urgent
   recv:SIZE          receive so many bytes
   recv:all           receive until the stream ends
@@ -40,8 +40,10 @@ Verbs, carried out one after the other:
   close              close; a reset if something is unread
   beside             what follows runs on the same connection at the same time
 
-send, recv and echo take how: send:1MiB,by:1..1460 in calls of such sizes, recv:all,rate:64KiB so many bytes a
-second. At the end of its verbs a connection is closed. Sizes are like 100, 64KiB, 1MB, times like 200ms, 3s.
+How to send, recv and echo: send:1MiB,by:1..1460 moves so many bytes a call,
+recv:all,rate:64KiB so many a second. A connection is closed at the end of its verbs.
+Sizes are like 100, 64KiB, 1MB; times are like 200ms, 3s.
+Exit status: 0 if every verb was carried out, 1 if one was not, 2 if the words made no sense.
 
   testkit peer listen 127.0.0.1:7000 accept recv:100 send:1MiB fin pause:200ms rst
   testkit peer connect localhost:7000 'say:GET / HTTP/1.0\\r\\n\\r\\n' recv:all --print
