@@ -22,6 +22,8 @@ pub struct Invocation {
     pub log_format: LogFormat,
     /// What goes into the log.
     pub verbosity: Verbosity,
+    /// Whether to show what is going on, if the log goes to a terminal.
+    pub progress: bool,
 }
 
 /// A command line that asks for no proxy, and what to say instead.
@@ -162,6 +164,10 @@ struct Arguments {
     #[arg(long, value_name = "ADDR", value_parser = metrics_address)]
     metrics: Option<SocketAddr>,
 
+    /// Show sessions, bytes each way and rates in a line that changes, if the standard error is a terminal
+    #[arg(long)]
+    progress: bool,
+
     /// How the log on the standard error looks
     #[arg(long, value_name = "FORMAT", value_enum, default_value_t = LogFormat::Text)]
     log_format: LogFormat,
@@ -204,6 +210,7 @@ pub fn parse(words: impl IntoIterator<Item = OsString>) -> Result<Invocation, Re
     Ok(Invocation {
         passed_sockets: arguments.server_port == ServerPort::Passed,
         log_format: arguments.log_format,
+        progress: arguments.progress,
         verbosity: match (arguments.quiet, arguments.verbose) {
             (true, _) => Verbosity::Quiet,
             (_, true) => Verbosity::Verbose,
@@ -353,9 +360,9 @@ mod tests {
 
     #[test]
     fn three_words_are_enough() {
-        let Invocation { config, passed_sockets, log_format, verbosity } =
+        let Invocation { config, passed_sockets, log_format, verbosity, progress } =
             parse_words(&["example.org", "80", "0"]).unwrap();
-        assert!(!passed_sockets);
+        assert!(!passed_sockets && !progress);
         assert_eq!(
             (config.remote_host.as_str(), config.remote_port, config.server_port),
             ("example.org", 80, 0)

@@ -81,6 +81,7 @@ mod farewell;
 pub mod log;
 mod metrics;
 pub mod pipe;
+mod progress;
 mod proxy;
 mod proxy_protocol;
 mod reception;

@@ -1,16 +1,27 @@
 //! The log: lines on the standard error, which must never hold up the proxy.
 
 use std::io::{self, Write};
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::termios::tcgetwinsize;
 use tracing::level_filters::LevelFilter;
 use tracing_subscriber::fmt::MakeWriter;
 
 use crate::cli::{LogFormat, Verbosity};
 
-/// From now on events go to the standard error.
-pub fn start(format: LogFormat, verbosity: Verbosity) {
+/// A line below the log, where that goes to a terminal: it is drawn again and again, and makes way for what is
+/// logged.
+#[derive(Clone, Debug, Default)]
+pub struct StatusLine {
+    /// It stands in the last row.
+    shown: Arc<AtomicBool>,
+}
+
+/// From now on events go to the standard error. Returns the line below them.
+pub fn start(format: LogFormat, verbosity: Verbosity) -> StatusLine {
+    let line = StatusLine::default();
     let level = match verbosity {
         Verbosity::Quiet => LevelFilter::WARN,
         Verbosity::Normal => LevelFilter::INFO,
@@ -21,10 +32,34 @@ pub fn start(format: LogFormat, verbosity: Verbosity) {
         .with_target(false)
         .with_ansi(false)
         .log_internal_errors(false) // it would report a closed standard error on the standard error
-        .with_writer(Patient { format, lost: AtomicU64::new(0) });
+        .with_writer(Patient { format, lost: AtomicU64::new(0), below: line.clone() });
     match format {
         LogFormat::Text => subscriber.init(),
         LogFormat::Json => subscriber.json().flatten_event(true).init(),
+    }
+    line
+}
+
+/// Back to the first column, and the row is empty (ECMA-48: EL).
+const ERASE: &str = "\r\x1b[K";
+
+impl StatusLine {
+    /// Draws the line, as far as it fits into a row. If the terminal takes nothing now, it is left out.
+    pub fn show(&self, text: &str) {
+        if takes_a_line() {
+            let columns = tcgetwinsize(io::stderr()).map_or(0, |size| usize::from(size.ws_col));
+            let columns = if columns == 0 { 80 } else { columns };
+            let fits: String = text.chars().take(columns - 1).collect();
+            self.shown.store(true, Ordering::Relaxed);
+            let _ = io::stderr().write_all(format!("{ERASE}{fits}").as_bytes());
+        }
+    }
+
+    /// Takes the line away.
+    pub fn clear(&self) {
+        if takes_a_line() && self.shown.swap(false, Ordering::Relaxed) {
+            let _ = io::stderr().write_all(ERASE.as_bytes());
+        }
     }
 }
 
@@ -36,6 +71,8 @@ pub fn start(format: LogFormat, verbosity: Verbosity) {
 struct Patient {
     format: LogFormat,
     lost: AtomicU64,
+    /// What has to make way for a line.
+    below: StatusLine,
 }
 
 struct Line<'a>(&'a Patient);
@@ -53,11 +90,12 @@ impl<'a> MakeWriter<'a> for Patient {
 impl Write for Line<'_> {
     /// Takes a whole line, whatever becomes of it: nobody could do anything about it.
     fn write(&mut self, line: &[u8]) -> io::Result<usize> {
-        let Patient { format, lost } = self.0;
+        let Patient { format, lost, below } = self.0;
         if !takes_a_line() {
             lost.fetch_add(1, Ordering::Relaxed);
             return Ok(line.len());
         }
+        below.clear();
         let mut stderr = io::stderr().lock();
         let missing = lost.swap(0, Ordering::Relaxed);
         if missing > 0 {

@@ -2,17 +2,18 @@
 
 mod supervisor;
 
-use std::io::{self, Write};
+use std::io::{self, IsTerminal, Write};
 use std::process::ExitCode;
 
 use tcpproxy::cli::{self, Invocation, Refusal};
-use tcpproxy::{Config, Proxy, log};
+use tcpproxy::log::{self, StatusLine};
+use tcpproxy::{Config, Proxy};
 
 /// The arguments are wrong.
 const MISUSED: u8 = 2;
 
 fn main() -> ExitCode {
-    let Invocation { config, passed_sockets, log_format, verbosity } = match cli::parse(std::env::args_os()) {
+    let invocation = match cli::parse(std::env::args_os()) {
         Ok(invocation) => invocation,
         Err(Refusal::Information(text)) => {
             let _ = io::stdout().write_all(text.as_bytes());
@@ -23,8 +24,10 @@ fn main() -> ExitCode {
             return ExitCode::from(MISUSED);
         }
     };
-    log::start(log_format, verbosity);
-    match serve(config, passed_sockets) {
+    let Invocation { config, passed_sockets, log_format, verbosity, progress } = invocation;
+    let line = log::start(log_format, verbosity);
+    let line = (progress && io::stderr().is_terminal()).then_some(line);
+    match serve(config, passed_sockets, line) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             complain(&format!("tcpproxy: {error}"));
@@ -33,7 +36,7 @@ fn main() -> ExitCode {
     }
 }
 
-fn serve(config: Config, passed_sockets: bool) -> Result<(), String> {
+fn serve(config: Config, passed_sockets: bool, progress: Option<StatusLine>) -> Result<(), String> {
     let remote = format!("{}:{}", bracketed(&config.remote_host), config.remote_port);
     let mut proxy = start(config, passed_sockets)?;
     proxy.stop_on_signals().map_err(|error| error.to_string())?;
@@ -43,6 +46,9 @@ fn serve(config: Config, passed_sockets: bool) -> Result<(), String> {
     }
     if let Some(address) = proxy.metrics_addr() {
         let _ = writeln!(io::stdout(), "metrics on http://{address}/metrics");
+    }
+    if let Some(line) = progress {
+        proxy.show_progress(line);
     }
     supervisor::ready(&format!("forwarding to {remote}"));
     let mut told = false;

@@ -17,8 +17,10 @@ use tracing::info;
 
 use crate::descriptors::{self, Allowance};
 use crate::destination::Destination;
+use crate::log::StatusLine;
 use crate::metrics::{Endpoint, Metrics, Moment};
 use crate::pipe::Pipes;
+use crate::progress::Watch;
 use crate::reception::Reception;
 use crate::start_error::StartError;
 use crate::tunnel::Tunnel;
@@ -198,6 +200,11 @@ impl Proxy {
         Ok(())
     }
 
+    /// From now on this line of the terminal says what is going on.
+    pub fn show_progress(&mut self, line: StatusLine) {
+        self.event_loop.spawn(Watch::new(self.shared.clone(), line, Instant::now()));
+    }
+
     /// Serves until it has been stopped and the last session is over.
     ///
     /// # Errors
@@ -288,6 +295,10 @@ impl Shared {
     /// Whether it was asked to stop, and has done so.
     pub(crate) fn is_over(&self) -> bool {
         self.is_stopping() && !self.receiving.get() && self.active() == 0
+    }
+
+    pub(crate) fn statistics(&self) -> Statistics {
+        self.statistics.get()
     }
 
     /// How many sessions there are.

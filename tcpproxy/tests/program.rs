@@ -111,6 +111,7 @@ fn help_names_every_option_and_status() {
         "--accept-proxy-protocol",
         "--proxy-protocol",
         "--metrics",
+        "--progress",
         "--log-format",
         "--quiet",
         "--verbose",

@@ -1,0 +1,84 @@
+//! What is going on now, in one line for people who watch.
+
+use std::rc::Rc;
+use std::time::{Duration, Instant};
+
+use bytesize::ByteSize;
+use eventloop::{Intents, Progress, Ready, Session};
+
+use crate::Statistics;
+use crate::log::StatusLine;
+use crate::proxy::Shared;
+
+/// The session that keeps a line of the terminal up to date. It ends when the proxy does, and takes the line
+/// with it.
+pub(crate) struct Watch {
+    shared: Rc<Shared>,
+    line: StatusLine,
+    /// What was known when the line was drawn last.
+    before: (Instant, Statistics),
+    next: Instant,
+}
+
+/// Often enough to be watched, and seldom enough to cost nothing.
+const PERIOD: Duration = Duration::from_millis(500);
+
+impl Watch {
+    pub(crate) fn new(shared: Rc<Shared>, line: StatusLine, now: Instant) -> Self {
+        let before = (now, shared.statistics());
+        Self { shared, line, before, next: now }
+    }
+}
+
+impl Session for Watch {
+    fn intents(&self, want: &mut Intents<'_>) {
+        want.deadline(self.next);
+    }
+
+    fn advance(&mut self, ready: &Ready<'_>) -> Progress {
+        if self.shared.is_over() {
+            self.line.clear();
+            return Progress::Done;
+        }
+        if self.next <= ready.now() {
+            let (then, before) = self.before;
+            let now = self.shared.statistics();
+            self.line.show(&describe(before, now, ready.now() - then));
+            self.before = (ready.now(), now);
+            self.next = ready.now() + PERIOD;
+        }
+        Progress::Continue
+    }
+}
+
+/// The sessions there are and were, and the bytes each way, so far and in a second.
+fn describe(before: Statistics, now: Statistics, between: Duration) -> String {
+    let rate = |bytes: u64| {
+        let seconds = between.as_secs_f64();
+        if seconds > 0.0 { ByteSize((bytes as f64 / seconds) as u64) } else { ByteSize(0) }
+    };
+    format!(
+        "{} now, {} ended | up {} ({}/s) | down {} ({}/s)",
+        now.active,
+        now.ended,
+        ByteSize(now.up),
+        rate(now.up - before.up),
+        ByteSize(now.down),
+        rate(now.down - before.down),
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_line_tells_of_sessions_bytes_and_rates() {
+        let before = Statistics { up: 1024, down: 0, ..Default::default() };
+        let now = Statistics { active: 2, ended: 7, up: 3072, down: 3 << 30, ..Default::default() };
+        let line = "2 now, 7 ended | up 3.0 KiB (4.0 KiB/s) | down 3.0 GiB (6.0 GiB/s)";
+        assert_eq!(describe(before, now, Duration::from_millis(500)), line);
+        let at_once = "2 now, 7 ended | up 3.0 KiB (0 B/s) | down 3.0 GiB (0 B/s)";
+        assert_eq!(describe(now, now, Duration::ZERO), at_once);
+    }
+}
