@@ -68,7 +68,7 @@ pub(crate) fn raise_limit() -> io::Result<u64> {
     Ok(limit.maximum.unwrap_or(u64::MAX))
 }
 
-/// Lets another process open no descriptor numbered `limit` or above; those it has stay open.
+/// Lets another process open no descriptor numbered `limit` or above; those it has stay open. Returns the limits it had.
 ///
 /// # Errors
 ///
@@ -77,9 +77,21 @@ pub(crate) fn raise_limit() -> io::Result<u64> {
 /// # Panics
 ///
 /// When `pid` is 0, which is no process.
-pub(crate) fn limit_descriptors(pid: u32, limit: u64) -> io::Result<()> {
-    let pid = pid.try_into().ok().and_then(Pid::from_raw).expect("process ids are positive");
+pub(crate) fn limit_descriptors(pid: u32, limit: u64) -> io::Result<Rlimit> {
     let maximum = getrlimit(Resource::Nofile).maximum;
-    prlimit(Some(pid), Resource::Nofile, Rlimit { current: Some(limit), maximum })?;
-    Ok(())
+    set_limits(pid, Rlimit { current: Some(limit), maximum })
+}
+
+/// Sets the limits on the descriptors of another process, and returns those it had.
+///
+/// # Errors
+///
+/// Those of prlimit(2).
+///
+/// # Panics
+///
+/// When `pid` is 0, which is no process.
+pub(crate) fn set_limits(pid: u32, limits: Rlimit) -> io::Result<Rlimit> {
+    let pid = pid.try_into().ok().and_then(Pid::from_raw).expect("process ids are positive");
+    Ok(prlimit(Some(pid), Resource::Nofile, limits)?)
 }

@@ -74,7 +74,6 @@ impl Case {
     }
 
     /// Another deadline for the whole case, in seconds.
-    #[expect(dead_code, reason = "most cases are short")]
     pub(super) const fn deadline(mut self, seconds: u64) -> Self {
         self.deadline = Duration::from_secs(seconds);
         self

@@ -29,11 +29,15 @@
 //! - A case is not believed before it has failed: plant the bug in `testkit/tests/`.
 
 mod case;
+mod echo;
 mod ends;
+mod establishing;
 mod integrity;
 mod judge;
+mod names;
 mod outcome;
 mod report;
+mod resources;
 mod runner;
 mod subject;
 mod trial;
@@ -53,6 +57,16 @@ pub fn topics() -> Vec<Topic> {
             name: "ends",
             about: "FIN, RST and silence mean on one side what they mean on the other",
             cases: ends::CASES,
+        },
+        Topic {
+            name: "establishing",
+            about: "a client reaches the server, or hears that it does not",
+            cases: establishing::CASES,
+        },
+        Topic {
+            name: "resources",
+            about: "memory, processor time, descriptors and places are bounded, given back, and shared",
+            cases: resources::CASES,
         },
     ]
 }

@@ -1,11 +1,12 @@
 use std::io;
 use std::net::SocketAddr;
 use std::sync::{Mutex, PoisonError};
+use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
 use crate::conform::{Service, Stop, Subject, broken};
 use crate::payload::Payload;
-use crate::peer::{Link, Listener, Report, Script, SocketOptions};
+use crate::peer::{Link, Listener, Peer, Report, Script, SocketOptions};
 use crate::proxy::{Proxy, Recipe, Setting};
 use crate::seed::Seed;
 use crate::watchdog::Status;
@@ -169,9 +170,28 @@ impl Trial {
     /// When one of them cannot be started.
     pub fn stand_of(&self, recipe: &Recipe, options: SocketOptions) -> Result<Stand<'_>, Stop> {
         let listener = self.listen(options)?;
-        let origin = listener.address();
-        let running = self.start_recipe(recipe, &origin.ip().to_string(), origin.port())?;
+        let host = listener.address().ip().to_string();
+        self.stand_before(recipe, &host, listener)
+    }
+
+    /// The proxy from a recipe of the case's own in front of this server, which it is told to find at `host`.
+    ///
+    /// # Errors
+    ///
+    /// When it cannot be started.
+    pub fn stand_before(&self, recipe: &Recipe, host: &str, listener: Listener) -> Result<Stand<'_>, Stop> {
+        let running = self.start_recipe(recipe, host, listener.address().port())?;
         Ok(Stand { trial: self, listener, running })
+    }
+
+    /// The script of a client: with what clients send and expect.
+    pub fn of_client(&self, script: Script) -> Script {
+        script.sends(self.upwards()).expects(self.downwards()).seed(self.seed.derive("client"))
+    }
+
+    /// The script of a server.
+    pub fn of_server(&self, script: Script) -> Script {
+        script.sends(self.downwards()).expects(self.upwards()).seed(self.seed.derive("server"))
     }
 
     pub(super) const fn status(&self) -> &Status {
@@ -308,6 +328,17 @@ impl<'a> Stand<'a> {
         self.session_with(SocketOptions::default(), client, server)
     }
 
+    /// The same, which goes on while the case does something else.
+    ///
+    /// # Errors
+    ///
+    /// [`Stop::Broken`] when there is no connection.
+    pub fn begin(&self, options: SocketOptions, client: Script, server: Script) -> Result<Session, Stop> {
+        let client = Peer::client(self.address(), options, self.trial.of_client(client));
+        let (server, link) = (self.trial.of_server(server), self.accept()?);
+        Ok(Session { client, server: thread::spawn(move || link.run(&server)) })
+    }
+
     /// The same with options for the client's socket; those of the server are the listener's.
     ///
     /// # Errors
@@ -319,22 +350,36 @@ impl<'a> Stand<'a> {
         client: Script,
         server: Script,
     ) -> Result<(Report, Report), Stop> {
-        let client = client
-            .sends(self.trial.upwards())
-            .expects(self.trial.downwards())
-            .seed(self.trial.seed.derive("client"));
-        let server = server
-            .sends(self.trial.downwards())
-            .expects(self.trial.upwards())
-            .seed(self.trial.seed.derive("server"));
+        let (client, server) = (self.trial.of_client(client), self.trial.of_server(server));
         self.trial.doing(format!("a session of this client: {client:?}\nand this server: {server:?}"));
-        std::thread::scope(|scope| {
+        thread::scope(|scope| {
             let server = scope.spawn(|| self.accept().map(|link| link.run(&server)));
             let client = self.connect(options).map(|link| link.run(&client));
             let server = server.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic));
             self.trial.doing("");
             Ok((client?, server?))
         })
+    }
+}
+
+/// A session under way, whose ends do as their scripts say while the case looks on.
+#[derive(Debug)]
+pub struct Session {
+    client: Peer,
+    server: JoinHandle<Report>,
+}
+
+impl Session {
+    /// Waits until both scripts have ended, and returns what client and server saw.
+    ///
+    /// # Errors
+    ///
+    /// [`Stop::Broken`] when the client had no connection.
+    pub fn join(self) -> Result<(Report, Report), Stop> {
+        let client = self.client.join();
+        let server = self.server.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic));
+        let client = client.or_else(|error| broken(format!("no connection to the proxy: {error}")));
+        Ok((client?, server))
     }
 }
 
@@ -349,10 +394,12 @@ pub(super) fn until<T>(
 ) -> Result<T, Stop> {
     let until = Instant::now() + patience;
     loop {
+        let begin = Instant::now();
         match look()? {
             Ok(found) => return Ok(found),
             Err(observed) if Instant::now() > until => return broken(observed),
-            Err(_) => std::thread::sleep(LOOK_AGAIN),
+            // Where tables are long, looking is not all that is done.
+            Err(_) => thread::sleep(LOOK_AGAIN.max(begin.elapsed())),
         }
     }
 }

@@ -1,7 +1,10 @@
 use std::io;
 use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::time::Duration;
 
-use socket2::{Domain, Socket, Type};
+use socket2::{Domain, SockRef, Socket, Type};
+
+use crate::peer::{Link, Listener};
 
 /// An address that refuses every connection, for as long as this value lives: nobody else gets its port meanwhile.
 #[derive(Debug)]
@@ -50,8 +53,9 @@ impl Refusing {
 #[derive(Debug)]
 pub struct BlackHole {
     address: SocketAddr,
-    listener: Socket,
-    _waiting: TcpStream,
+    listener: TcpListener,
+    /// What fills the queue.
+    waiting: Option<TcpStream>,
 }
 
 impl BlackHole {
@@ -74,12 +78,33 @@ impl BlackHole {
         // With a backlog of 0 one connection is let in, see `sk_acceptq_is_full` in the kernel.
         listener.listen(0)?;
         let waiting = TcpStream::connect(address)?;
-        Ok(Self { address, listener, _waiting: waiting })
+        Ok(Self { address, listener: listener.into(), waiting: Some(waiting) })
     }
 
     /// Where nobody answers.
     pub const fn address(&self) -> SocketAddr {
         self.address
+    }
+
+    /// Makes room for one: the first SYN to come is answered, and no other.
+    ///
+    /// # Errors
+    ///
+    /// Those of accept(2).
+    pub fn make_room_for_one(&mut self) -> io::Result<()> {
+        if self.waiting.take().is_some() {
+            self.listener.accept()?;
+        }
+        Ok(())
+    }
+
+    /// The connection that was let in then, which makes room for another one; waits for it at most `patience`.
+    ///
+    /// # Errors
+    ///
+    /// `TimedOut` when nobody came, else those of accept(2).
+    pub fn accept(&self, patience: Duration) -> io::Result<Link> {
+        Listener::of(self.listener.try_clone()?)?.accept(patience)
     }
 
     /// Makes room: attempts to come are answered, and those under way when they send their next SYN, which they do
@@ -88,10 +113,10 @@ impl BlackHole {
     /// # Errors
     ///
     /// Those of listen(2) and accept(2).
-    pub fn open(self) -> io::Result<TcpListener> {
-        self.listener.listen(128)?;
-        self.listener.accept()?;
-        Ok(self.listener.into())
+    pub fn open(mut self) -> io::Result<TcpListener> {
+        SockRef::from(&self.listener).listen(128)?;
+        self.make_room_for_one()?;
+        Ok(self.listener)
     }
 }
 
@@ -107,7 +132,6 @@ fn bound_socket(address: SocketAddr) -> io::Result<(Socket, SocketAddr)> {
 #[cfg(test)]
 mod tests {
     use std::io::ErrorKind;
-    use std::time::Duration;
 
     use super::*;
 
@@ -123,10 +147,15 @@ mod tests {
 
     #[test]
     fn a_black_hole_answers_nobody() {
-        let hole = BlackHole::new().unwrap();
+        let mut hole = BlackHole::new().unwrap();
         let address = hole.address();
         let error = TcpStream::connect_timeout(&address, Duration::from_millis(200)).unwrap_err();
         assert_eq!(error.kind(), ErrorKind::TimedOut);
+        hole.make_room_for_one().unwrap();
+        let _admitted = TcpStream::connect(address).unwrap();
+        let error = TcpStream::connect_timeout(&address, Duration::from_millis(200)).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::TimedOut, "only one was admitted");
+        hole.accept(Duration::from_secs(20)).unwrap();
         let _listener = hole.open().unwrap();
         TcpStream::connect(address).unwrap();
     }

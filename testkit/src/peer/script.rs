@@ -11,7 +11,7 @@ use crate::peer::{Ending, Event, Gate, Link, Pace, Report, Sending};
 use crate::seed::Seed;
 
 /// More than two kernels and a proxy of bounded memory hold between a sender and a receiver that does not read.
-const MOST_TO_FILL: u64 = 64 << 20;
+pub(crate) const MOST_TO_FILL: u64 = 128 << 20;
 
 /// What a peer does next.
 #[derive(Clone, Debug)]
@@ -20,7 +20,7 @@ pub enum Step {
     Send(u64, Pace),
     /// Send these bytes, which are not of the payload.
     Say(Vec<u8>),
-    /// Send until the other side has taken nothing for so long, which fills every buffer on the way; at most 64 MiB.
+    /// Send until the other side has taken nothing for so long, which fills every buffer on the way; at most 128 MiB.
     /// [`Report::sent`] tells how much it was.
     Fill(Duration),
     /// Wait until the other list has sent nothing for so long, because every buffer on the way is full or there is no

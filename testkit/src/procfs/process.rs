@@ -48,6 +48,22 @@ impl Process {
         Ok(fs::read_dir(format!("/proc/{}/fd", self.pid))?.count())
     }
 
+    /// For how long each of its threads, by its id, has run or waited for a processor to run on. Empty where the kernel
+    /// does not count that.
+    ///
+    /// # Errors
+    ///
+    /// When there is no such process.
+    pub(crate) fn runnable(&self) -> io::Result<Vec<(u32, Duration)>> {
+        let threads = fs::read_dir(format!("/proc/{}/task", self.pid))?;
+        let threads = threads.filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok());
+        let times = threads.filter_map(|thread: u32| {
+            let stat = fs::read_to_string(format!("/proc/{}/task/{thread}/schedstat", self.pid)).ok()?;
+            Some((thread, parse_schedstat(&stat)?))
+        });
+        Ok(times.collect())
+    }
+
     /// The inodes of its sockets.
     ///
     /// # Errors
@@ -108,6 +124,13 @@ fn parse_stat(pid: u32, stat: &str) -> Option<Process> {
         ended: matches!(state, "Z" | "X"),
         cpu_time: Duration::from_millis(ticks * (1000 / TICKS_A_SECOND)),
     })
+}
+
+/// Nanoseconds on a processor, nanoseconds waiting for one, and how often.
+fn parse_schedstat(stat: &str) -> Option<Duration> {
+    let mut fields = stat.split_ascii_whitespace().map(str::parse::<u64>);
+    let (ran, waited) = (fields.next()?.ok()?, fields.next()?.ok()?);
+    Some(Duration::from_nanos(ran.saturating_add(waited)))
 }
 
 #[cfg(test)]

@@ -5,7 +5,9 @@
 //!
 //! What a proxy is measured by (processor time, memory, descriptors, sockets) is summed over all of its processes.
 
+mod effort;
 mod example;
+mod exhausted;
 mod group;
 mod log;
 mod passing;
@@ -13,6 +15,8 @@ mod port;
 mod recipe;
 pub(crate) mod tree;
 
+pub use effort::{Effort, Exertion};
+pub use exhausted::Exhausted;
 pub use group::kill_all_and_exit;
 pub(crate) use group::kill_from_outside;
 pub use port::free_port;
@@ -192,6 +196,24 @@ impl Proxy {
             descriptors::limit_descriptors(process.pid, limit)?;
         }
         Ok(())
+    }
+
+    /// Lets the proxy open no further descriptor, as when it has used up what it may have.
+    ///
+    /// # Errors
+    ///
+    /// When the proxy has ended.
+    pub fn exhaust_descriptors(&self) -> io::Result<Exhausted<'_>> {
+        Exhausted::new(self)
+    }
+
+    /// How hard the proxy has worked so far.
+    ///
+    /// # Errors
+    ///
+    /// When the proxy has ended.
+    pub fn effort(&self) -> io::Result<Effort> {
+        Effort::of(&self.processes()?)
     }
 
     /// Sends SIGTERM to the process that was started, which asks a proxy to stop.
@@ -417,6 +439,7 @@ impl Proxy {
     fn listening_on(mut self, port: u16) -> io::Result<Self> {
         let until = Instant::now() + START;
         loop {
+            let begin = Instant::now();
             // That of another program on the same port does not count.
             let sockets = self.sockets().unwrap_or_default();
             let mut listening = sockets
@@ -426,8 +449,8 @@ impl Proxy {
                 self.address = SocketAddr::new(reachable(socket.local.ip()), port);
                 return Ok(self);
             }
-            // The kernel tells nobody that a socket listens, so look again.
-            let ended = match self.wait(Duration::from_millis(5)) {
+            // The kernel tells nobody that a socket listens, so look again; the longer the table, the less often.
+            let ended = match self.wait(begin.elapsed().max(Duration::from_millis(5))) {
                 Ok(status) => format!("it ended ({status})"),
                 Err(_) if Instant::now() < until => continue,
                 Err(_) => format!("silent for {START:?}"),

@@ -99,6 +99,35 @@ impl Recipe {
         }
     }
 
+    /// The same command, started by another one: a word more in front of it for each of these.
+    #[must_use]
+    pub fn inside<W: Into<String>>(&self, words: impl IntoIterator<Item = W>) -> Self {
+        let words = words.into_iter().map(Into::into).chain(self.words.clone()).collect();
+        Self { words, configuration: self.configuration.clone() }
+    }
+
+    /// The same with this text wherever `place` is, such as `{listen}`: for a proxy that is to complain.
+    #[must_use]
+    pub fn saying(&self, place: &str, text: &str) -> Self {
+        let say = |said: &String| said.replace(place, text);
+        Self {
+            words: self.words.iter().map(say).collect(),
+            configuration: self.configuration.as_ref().map(say),
+        }
+    }
+
+    /// The same without the last word that says where the server is: for a proxy that is to complain.
+    #[must_use]
+    pub fn without_server(&self) -> Self {
+        let mut recipe = self.clone();
+        let places = ["{host}", "{port}", "{address}", "{config}"];
+        let says = |word: &String| places.iter().any(|place| word.contains(place));
+        if let Some(last) = recipe.words.iter().rposition(says) {
+            recipe.words.remove(last);
+        }
+        recipe
+    }
+
     /// The command line, for people.
     pub fn command_line(&self) -> String {
         self.words.join(" ")

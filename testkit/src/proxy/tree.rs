@@ -56,7 +56,7 @@ pub(crate) fn sum<T: std::iter::Sum>(
     tree.iter().filter_map(|process| unless_gone(figure(process)).transpose()).sum()
 }
 
-fn unless_gone<T>(figure: io::Result<T>) -> io::Result<Option<T>> {
+pub(super) fn unless_gone<T>(figure: io::Result<T>) -> io::Result<Option<T>> {
     match figure {
         Ok(figure) => Ok(Some(figure)),
         // The second when it ends between open(2) and read(2).

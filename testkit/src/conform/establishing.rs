@@ -1,0 +1,281 @@
+//! A client reaches the server, or hears that it does not.
+
+use std::io::{self, ErrorKind};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::time::{Duration, Instant};
+
+use crate::conform::names::PrivateHost;
+use crate::conform::{Case, Need, Stop, Trial, Verdict, broken, echo, judge, trial};
+use crate::peer::{
+    BlackHole, Ending, Link, Listener, Pace, Peer, Refusing, Report, Script, SocketOptions, Step,
+};
+use crate::procfs::TcpState;
+use crate::proxy::{Proxy, Setting};
+use trial::{PATIENCE, Running, alive, until};
+
+const EACH_ADDRESS: &str =
+    "RFC 1123, section 2.3: an application tries every address of a host until one works; RFC 8305";
+
+pub(super) const CASES: &[Case] = &[
+    Case::new("a_client_of_a_server_that_refuses_is_not_left_waiting", refused)
+        .expects("an end at the client")
+        .why("Nobody listens where the proxy connects. A client that hears nothing of it waits until it gives up by itself.")
+        .source("connect(2): ECONNREFUSED; RFC 9293, section 3.5.2"),
+    Case::new("a_refused_connection_does_not_look_like_an_empty_answer", refused_is_no_fin)
+        .expects("RST at the client")
+        .why("The same; connected directly, the client would see a reset. A FIN says that a server was there and had nothing to send.")
+        .source("RFC 9293, section 3.5.2: a connection that does not exist is reset"),
+    Case::new("a_server_that_does_not_answer_is_given_up", unanswered)
+        .expects("an end at the client within 40 s")
+        .why("The queue of the server is full, so that nothing answers the proxy's SYN, and the limit for that is 2 s. The kernel alone would try for two minutes.")
+        .source("tcp(7): tcp_syn_retries"),
+    Case::new("a_dead_first_address_does_not_hide_the_second", first_address_refuses)
+        .expects("a session with the server at whichever address it is")
+        .why("The server's name has two addresses. At one of them nobody listens: at the first, then at the second.")
+        .source(EACH_ADDRESS),
+    Case::new("a_silent_first_address_does_not_hide_the_second", first_address_is_silent)
+        .expects("a session with the server at whichever address it is")
+        .why("The same with an address where nothing answers, and a limit of 2 s for connecting.")
+        .source(EACH_ADDRESS),
+    Case::new("a_name_with_ipv6_and_ipv4_reaches_a_server_on_either", either_family)
+        .expects("a session with the server at either address")
+        .why("The server's name has an address of each family, and the server listens on one of them only.")
+        .source(EACH_ADDRESS),
+    Case::new("an_ipv6_address_is_reached", ipv6_literal)
+        .expects("a session")
+        .why("The server is given by its IPv6 address, ::1.")
+        .source("RFC 4291, section 2.2; getaddrinfo(3)"),
+    Case::new("a_client_that_closes_while_connecting_does_not_hold_up_the_next", closes_while_connecting)
+        .expects("the next client is served, and nothing is left of the first")
+        .why("While the server does not answer, the client gives up and closes. Then the next client comes, and the server answers again.")
+        .source("RFC 9293, section 3.6")
+        .needs(&[Need::Sessions]),
+    Case::new("a_client_that_resets_while_connecting_does_not_hold_up_the_next", resets_while_connecting)
+        .expects("the next client is served, and nothing is left of the first")
+        .why("The same with a client that resets.")
+        .source("RFC 9293, section 3.5.2")
+        .needs(&[Need::Sessions]),
+    Case::new("others_are_served_while_a_connect_hangs", others_meanwhile)
+        .expects("a later client is served first")
+        .why("The server did not answer the SYN for one client, then makes room for one connection. A proxy that waits in connect(2) serves nobody meanwhile.")
+        .source("connect(2): EINPROGRESS")
+        .needs(&[Need::Process, Need::Crowd]),
+    Case::new("service_resumes_when_the_server_comes_up", resumes)
+        .expects("a session, not later than 20 s after the server listens")
+        .why("Three clients come while nobody listens where the proxy connects, and another one when somebody does.")
+        .source("connect(2): ECONNREFUSED is that attempt's affair alone")
+        .needs(&[Need::Sessions]),
+];
+
+const REQUEST: u64 = 1000;
+const ANSWER: u64 = 20_000;
+
+fn refused(trial: &Trial) -> Verdict {
+    let client = client_of_refusing_server(trial)?;
+    match (client.ending, &client.late) {
+        (Ending::Open, _) | (_, Some(_)) => broken(judge::told(&client)),
+        _ => Ok(judge::told(&client)),
+    }
+}
+
+fn refused_is_no_fin(trial: &Trial) -> Verdict {
+    let client = client_of_refusing_server(trial)?;
+    if client.ending == Ending::Reset { Ok(judge::told(&client)) } else { broken(judge::told(&client)) }
+}
+
+fn client_of_refusing_server(trial: &Trial) -> Result<Report, Stop> {
+    let server = Refusing::at(trial.origin())?;
+    let running = trial.start(server.address())?;
+    // It sends nothing: an unread byte would make the kernel of the proxy reset whatever is closed.
+    hopes_in_vain(&running)
+}
+
+/// What a client sees that waits for whatever comes.
+fn hopes_in_vain(running: &Running<'_>) -> Result<Report, Stop> {
+    let script = Script::new([Step::ReceiveAll(Pace::FAST)]);
+    Ok(Peer::client(running.address(), SocketOptions::default(), script).join()?)
+}
+
+fn unanswered(trial: &Trial) -> Verdict {
+    let recipe = trial.recipe_with(Setting::Connect, "2")?;
+    let hole = BlackHole::at(trial.origin())?;
+    let running = trial.start_recipe(&recipe, &hole.address().ip().to_string(), hole.address().port())?;
+    let begin = Instant::now();
+    let script = Script::new([Step::ReceiveAll(Pace::FAST)]).patience(Duration::from_secs(40));
+    let client = Peer::client(running.address(), SocketOptions::default(), script).join()?;
+    let observed = format!("{} after {:.1?}", judge::told(&client), begin.elapsed());
+    if client.late.is_some() { broken(observed) } else { Ok(observed) }
+}
+
+const FIRST: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
+const SECOND: IpAddr = IpAddr::V4(Ipv4Addr::new(127, 0, 0, 2));
+const IPV6: IpAddr = IpAddr::V6(Ipv6Addr::LOCALHOST);
+
+fn first_address_refuses(trial: &Trial) -> Verdict {
+    one_of_two(trial, [FIRST, SECOND], Refusing::at)
+}
+
+fn first_address_is_silent(trial: &Trial) -> Verdict {
+    trial.recipe_with(Setting::Connect, "2")?;
+    one_of_two(trial, [FIRST, SECOND], BlackHole::at)
+}
+
+fn either_family(trial: &Trial) -> Verdict {
+    unless_there_is_no_ipv6()?;
+    one_of_two(trial, [IPV6, FIRST], Refusing::at)
+}
+
+/// A session with a server at one of two addresses of a name, and something else at the other; whichever the proxy
+/// takes for the first one.
+fn one_of_two<T>(
+    trial: &Trial,
+    addresses: [IpAddr; 2],
+    dead: impl Fn(SocketAddr) -> io::Result<T>,
+) -> Verdict {
+    let host = PrivateHost::new(&addresses)?;
+    let recipe = match trial.recipe()?.takes(Setting::Connect) {
+        true => trial.recipe_with(Setting::Connect, "2")?,
+        false => trial.recipe()?.clone(),
+    };
+    let [one, other] = addresses;
+    for (lives, is_dead) in [(one, other), (other, one)] {
+        let (listener, _dead) = at_the_same_port(lives, is_dead, &dead)?;
+        let who = format!("with the server at {lives} and not at {is_dead}");
+        let stand = trial.stand_before(&host.inside(&recipe), PrivateHost::NAME, listener)?;
+        let (client, server) = exchange();
+        let whole = stand
+            .session(client, server)
+            .and_then(|(client, server)| judge::both_whole(&client, &server, (REQUEST, ANSWER)));
+        if let Err(Stop::Broken(observed)) = whole {
+            return broken(format!("{who}: {observed}"));
+        }
+        whole?;
+    }
+    Ok(format!("a session with the server at {one}, and one with it at {other}"))
+}
+
+/// A server at one address, and something else at another one.
+fn at_the_same_port<T>(
+    lives: IpAddr,
+    is_dead: IpAddr,
+    dead: impl Fn(SocketAddr) -> io::Result<T>,
+) -> Result<(Listener, T), Stop> {
+    let attempts = 20;
+    let mut last = ErrorKind::AddrInUse.into();
+    for _ in 0..attempts {
+        let listener = Listener::bind_to(SocketAddr::new(lives, 0), SocketOptions::default())?;
+        // What is free at one address may be taken at another.
+        match dead(SocketAddr::new(is_dead, listener.address().port())) {
+            Ok(dead) => return Ok((listener, dead)),
+            Err(error) => last = error,
+        }
+    }
+    Err(last.into())
+}
+
+fn exchange() -> (Script, Script) {
+    let client = [Step::Send(REQUEST, Pace::FAST), Step::Fin, Step::ReceiveAll(Pace::FAST)];
+    let server = [Step::ReceiveAll(Pace::FAST), Step::Send(ANSWER, Pace::FAST), Step::Fin];
+    (Script::new(client), Script::new(server))
+}
+
+fn unless_there_is_no_ipv6() -> Result<Listener, Stop> {
+    Listener::bind_to(SocketAddr::new(IPV6, 0), SocketOptions::default())
+        .map_err(|error| Stop::NotApplicable(format!("this machine has no IPv6: {error}")))
+}
+
+fn ipv6_literal(trial: &Trial) -> Verdict {
+    let recipe = trial.recipe()?;
+    let listener = unless_there_is_no_ipv6()?;
+    let (client, server) = exchange();
+    let (client, server) = trial.stand_before(recipe, "::1", listener)?.session(client, server)?;
+    judge::both_whole(&client, &server, (REQUEST, ANSWER))
+}
+
+fn closes_while_connecting(trial: &Trial) -> Verdict {
+    leaves_while_connecting(trial, Step::Close)
+}
+
+fn resets_while_connecting(trial: &Trial) -> Verdict {
+    leaves_while_connecting(trial, Step::Reset)
+}
+
+fn leaves_while_connecting(trial: &Trial, leaves: Step) -> Verdict {
+    let hole = BlackHole::at(trial.origin())?;
+    let running = trial.start(hole.address())?;
+    let options = SocketOptions::default();
+    let first = Link::connect(running.address(), options, PATIENCE)?;
+    if let Ok(proxy) = running.proxy() {
+        until_it_connects(proxy)?;
+    }
+    let _ = first.run(&Script::new([leaves]));
+    let next = echo::client(trial, running.address());
+    let server = echo::serve(trial, Listener::of(hole.open()?)?)?;
+    let next = next.join()?;
+    echo::judge("next client", &next)?;
+    drop(server);
+    if let Ok(proxy) = running.proxy() {
+        until(PATIENCE, || {
+            let sockets = alive(proxy.sockets())?;
+            let left = sockets.iter().filter(|socket| socket.state != TcpState::Listen);
+            let left: Vec<_> = left.map(|socket| socket.state).collect();
+            Ok(if left.is_empty() {
+                Ok(())
+            } else {
+                Err(format!("the next client was served, and this is left: {left:?}"))
+            })
+        })?;
+    }
+    Ok(format!("the next client got {}", judge::told(&next)))
+}
+
+fn until_it_connects(proxy: &Proxy) -> Result<(), Stop> {
+    until(PATIENCE, || {
+        let connecting = alive(proxy.sockets())?.iter().any(|socket| socket.state == TcpState::SynSent);
+        Ok(if connecting { Ok(()) } else { Err("the proxy does not connect to the server".to_owned()) })
+    })
+}
+
+/// How long whoever was connected may take to say who it is.
+const SILENCE: Duration = Duration::from_secs(2);
+
+fn others_meanwhile(trial: &Trial) -> Verdict {
+    // The SYN of the first client may be sent again just then and take the room. More often than not it is not.
+    let attempts = 6;
+    for attempt in 1..=attempts {
+        let mut hole = BlackHole::at(trial.origin())?;
+        let running = trial.start(hole.address())?;
+        let _first = Link::connect(running.address(), SocketOptions::default(), PATIENCE)?;
+        until_it_connects(running.proxy()?)?;
+        hole.make_room_for_one()?;
+        let second = Link::connect(running.address(), SocketOptions::default(), PATIENCE)?;
+        second.send_all(b"2", PATIENCE)?;
+        let link = hole.accept(PATIENCE);
+        let link =
+            link.or_else(|error| broken(format!("the proxy did not connect, now that it could: {error}")))?;
+        // The first one has sent nothing.
+        if link.peek(1, SILENCE)? == b"2" {
+            return Ok(format!(
+                "the second client was served while the first one waited, in attempt {attempt}"
+            ));
+        }
+    }
+    broken(format!("{attempts} times the first client had to be served before the second one was"))
+}
+
+fn resumes(trial: &Trial) -> Verdict {
+    let refusing = Refusing::at(trial.origin())?;
+    let running = trial.start(refusing.address())?;
+    for _ in 0..3 {
+        let _ = hopes_in_vain(&running)?;
+    }
+    let _server = echo::serve(trial, Listener::of(refusing.open()?)?)?;
+    let begin = Instant::now();
+    // Some leave a server alone for a while that has refused.
+    let client = until(PATIENCE, || {
+        let client = echo::client(trial, running.address()).join()?;
+        let echoed = echo::judge("client", &client);
+        Ok(echoed.map(|()| client).map_err(|_| "no session within 20 s".to_owned()))
+    })?;
+    Ok(format!("{} after {:.1?}", judge::told(&client), begin.elapsed()))
+}

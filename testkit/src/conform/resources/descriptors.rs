@@ -1,0 +1,259 @@
+//! Descriptors and connections: given back after use, and gone without.
+
+use std::net::SocketAddr;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::thread;
+use std::time::Duration;
+
+use crate::conform::resources::processor;
+use crate::conform::trial::{PATIENCE, Running, Stand, alive, until};
+use crate::conform::{Service, Stop, Trial, Verdict, broken, echo, judge};
+use crate::peer::{Link, Listener, Pace, Peer, Refusing, Script, Server, SocketOptions, Step};
+use crate::procfs::TcpState;
+use crate::proxy::{Exhausted, Proxy};
+
+/// A way in which a session may end: the first byte of the client tells the server which.
+struct Kind {
+    name: &'static str,
+    client: Vec<Step>,
+    server: Vec<Step>,
+}
+
+fn kinds() -> Vec<Kind> {
+    let kind = |name, client: &[Step], server: &[Step]| Kind {
+        name,
+        client: client.to_vec(),
+        server: server.to_vec(),
+    };
+    let (first, answer) = (Step::Receive(1, Pace::FAST), Step::Send(100, Pace::FAST));
+    let all = Step::ReceiveAll(Pace::FAST);
+    vec![
+        kind(
+            "the client finishes first",
+            &[Step::Fin, all.clone()],
+            &[all.clone(), answer.clone(), Step::Fin],
+        ),
+        kind(
+            "the server finishes first",
+            &[all.clone(), Step::Fin],
+            &[first.clone(), answer.clone(), Step::Fin, all.clone()],
+        ),
+        kind(
+            "the client resets",
+            &[first.clone(), Step::Reset],
+            &[first.clone(), answer.clone(), all.clone()],
+        ),
+        kind("the server resets", &[all.clone()], &[first, Step::Reset]),
+        kind("the client closes with bytes unread", &[Step::Readable, Step::Close], &[answer, all.clone()]),
+        kind("the server closes with bytes unread", &[all], &[Step::Close]),
+        kind("the client closes at once", &[Step::Close], &[]),
+        kind("the client resets at once", &[Step::Reset], &[]),
+    ]
+}
+
+/// What a proxy may keep for later, such as pipes to splice(2) through.
+const KEPT: usize = 32;
+
+/// How long what lingers may linger.
+const LINGER: Duration = Duration::from_secs(40);
+
+pub(super) fn given_back(trial: &Trial) -> Verdict {
+    let each = trial.scaled(250) as usize;
+    let refusing = Refusing::at(trial.origin())?;
+    let running = trial.start(refusing.address())?;
+    let proxy = running.proxy()?;
+    trial.doing("sessions with a server that refuses");
+    turned_down(&running, 10)?;
+    let few = nothing_but(proxy, usize::MAX)?;
+    turned_down(&running, each)?;
+    let mut observed = format!("{few} descriptors after 10 refused clients");
+    let refused = nothing_but(proxy, few + KEPT).or_else(|stop| told_after(stop, &observed))?;
+    observed += &format!(", {refused} after {each} more");
+
+    let _server = serve_kinds(Listener::of(refusing.open()?)?)?;
+    trial.doing("sessions of every kind");
+    sessions(trial, running.address(), 5)?;
+    let few = nothing_but(proxy, usize::MAX)?;
+    observed += &format!("; {few} after 5 sessions of each kind");
+    sessions(trial, running.address(), each)?;
+    let many = nothing_but(proxy, few + KEPT).or_else(|stop| told_after(stop, &observed))?;
+    Ok(format!("{observed}, {many} after {each} more of each"))
+}
+
+fn told_after<T>(stop: Stop, before: &str) -> Result<T, Stop> {
+    match stop {
+        Stop::Broken(observed) => broken(format!("{before}; then {observed}")),
+        other => Err(other),
+    }
+}
+
+/// How many descriptors the proxy has, once it has no connection and at most so many descriptors.
+fn nothing_but(proxy: &Proxy, most: usize) -> Result<usize, Stop> {
+    until(LINGER, || {
+        let open = connections(proxy)?;
+        let descriptors = alive(proxy.descriptors())?;
+        if open.is_empty() && descriptors <= most {
+            return Ok(Ok(descriptors));
+        }
+        Ok(Err(format!("{descriptors} descriptors, {} connections ({})", open.len(), tally(&open))))
+    })
+}
+
+/// The states of the proxy's connections.
+fn connections(proxy: &Proxy) -> Result<Vec<TcpState>, Stop> {
+    let sockets = alive(proxy.sockets())?;
+    Ok(sockets.iter().map(|socket| socket.state).filter(|state| *state != TcpState::Listen).collect())
+}
+
+/// `3 CloseWait, 1 Established`.
+fn tally(states: &[TcpState]) -> String {
+    let mut counts: Vec<(TcpState, usize)> = Vec::new();
+    for state in states {
+        match counts.iter_mut().find(|(known, _)| known == state) {
+            Some((_, count)) => *count += 1,
+            None => counts.push((*state, 1)),
+        }
+    }
+    let counts: Vec<_> = counts.iter().map(|(state, count)| format!("{count} {state:?}")).collect();
+    if counts.is_empty() { "none".to_owned() } else { counts.join(", ") }
+}
+
+/// So many clients one after another, of a server that refuses.
+fn turned_down(running: &Running<'_>, count: usize) -> Result<(), Stop> {
+    let script = Script::new([Step::Fin, Step::ReceiveAll(Pace::FAST)]);
+    for _ in 0..count {
+        let report = link(running.address())?.run(&script);
+        if report.late.is_some() {
+            return broken("a client of a server that refuses has seen no end within 20 s");
+        }
+    }
+    Ok(())
+}
+
+fn serve_kinds(listener: Listener) -> Result<Server<()>, Stop> {
+    let scripts: Vec<_> = kinds().into_iter().map(|kind| Script::new(kind.server)).collect();
+    let serve = move |link: Link| {
+        // Of a client that has gone without a word comes nothing, or an error.
+        let first = link.peek(1, PATIENCE).unwrap_or_default();
+        if let Some(script) = first.first().and_then(|kind| scripts.get(usize::from(*kind))) {
+            let _ = link.run(script);
+        }
+    };
+    Ok(Server::start(listener, serve)?)
+}
+
+/// So many sessions of each kind.
+fn sessions(trial: &Trial, proxy: SocketAddr, each: usize) -> Result<(), Stop> {
+    let kinds = kinds();
+    let count = each * kinds.len();
+    let next = AtomicUsize::new(0);
+    let work = || -> Result<(), Stop> {
+        loop {
+            let number = next.fetch_add(1, Ordering::Relaxed);
+            if number >= count {
+                return Ok(());
+            }
+            let outcome = session(proxy, number % kinds.len(), &kinds[number % kinds.len()]);
+            // Nobody goes on when one has failed.
+            outcome.inspect_err(|_| next.store(count, Ordering::Relaxed))?;
+        }
+    };
+    let workers = if trial.service() == Service::Crowd { 4 } else { 1 };
+    thread::scope(|scope| {
+        let workers: Vec<_> = (0..workers).map(|_| scope.spawn(work)).collect();
+        let outcomes = workers.into_iter().map(|worker| worker.join());
+        outcomes.map(|outcome| outcome.unwrap_or_else(|panic| std::panic::resume_unwind(panic))).collect()
+    })
+}
+
+fn session(proxy: SocketAddr, number: usize, kind: &Kind) -> Result<(), Stop> {
+    let link = link(proxy)?;
+    if !kind.server.is_empty() {
+        let sent = link.send_all(&[number as u8], PATIENCE);
+        sent.or_else(|error| broken(format!("in a session in which {}: {error}", kind.name)))?;
+    }
+    let report = link.run(&Script::new(kind.client.clone()));
+    match report.late {
+        None => Ok(()),
+        Some(step) => {
+            broken(format!("in a session in which {} the client waits in vain at {step:?}", kind.name))
+        }
+    }
+}
+
+fn link(proxy: SocketAddr) -> Result<Link, Stop> {
+    let link = Link::connect(proxy, SocketOptions::default(), PATIENCE);
+    link.or_else(|error| broken(format!("no connection to the proxy: {error}")))
+}
+
+pub(super) fn close_wait(trial: &Trial) -> Verdict {
+    let refusing = Refusing::at(trial.origin())?;
+    let running = trial.start(refusing.address())?;
+    let proxy = running.proxy()?;
+    turned_down(&running, 5)?;
+    let _server = serve_kinds(Listener::of(refusing.open()?)?)?;
+    let each = 5;
+    sessions(trial, running.address(), each)?;
+    until(LINGER, || {
+        let open = connections(proxy)?;
+        if open.contains(&TcpState::CloseWait) { Ok(Err(tally(&open))) } else { Ok(Ok(tally(&open))) }
+    })
+    .map(|open| format!("connections after {each} sessions of each kind: {open}"))
+}
+
+pub(super) fn exhausted_sleeps(trial: &Trial) -> Verdict {
+    short_of_descriptors(trial, |shortage| {
+        processor::sleeps(shortage.proxy, &format!("while {} clients wait", shortage.waiting.len()))
+    })
+}
+
+pub(super) fn exhausted_recovers(trial: &Trial) -> Verdict {
+    short_of_descriptors(trial, |Shortage { proxy_address, exhausted, waiting, served, .. }| {
+        let mut observed = String::new();
+        if let Some(link) = &served {
+            let echo = link.send_all(b"?", PATIENCE).and_then(|()| link.receive_exactly(1, PATIENCE));
+            if let Err(error) = echo {
+                return broken(format!("the session that was there did not go on: {error}"));
+            }
+            observed += "the session that was there went on, and ";
+        }
+        alive(exhausted.relieve())?;
+        drop((waiting, served));
+        // Some accept nobody for a while.
+        let report = until(PATIENCE, || {
+            let client = Peer::join(echo::client(trial, proxy_address))?;
+            let echoed = echo::judge("client", &client).map(|()| judge::told(&client));
+            Ok(echoed.map_err(|_| format!("a client later got {}", judge::told(&client))))
+        })?;
+        Ok(format!("{observed}a client later got {report}"))
+    })
+}
+
+/// A proxy that can open no further descriptor, and clients who want to be served.
+struct Shortage<'a> {
+    proxy: &'a Proxy,
+    proxy_address: SocketAddr,
+    exhausted: Exhausted<'a>,
+    /// The client of a session that was there before; of a proxy that serves several.
+    served: Option<Link>,
+    waiting: Vec<Link>,
+}
+
+fn short_of_descriptors(trial: &Trial, act: impl FnOnce(Shortage<'_>) -> Verdict) -> Verdict {
+    let (listener, running) = trial.stand().map(Stand::apart)?;
+    let _server = echo::serve(trial, listener)?;
+    let (proxy, proxy_address) = (running.proxy()?, running.address());
+    let served = if trial.service() == Service::Crowd { Some(link(proxy_address)?) } else { None };
+    if let Some(link) = &served {
+        let echo = link.send_all(b"!", PATIENCE).and_then(|()| link.receive_exactly(1, PATIENCE));
+        echo.or_else(|error| broken(format!("no session before the shortage: {error}")))?;
+    }
+    let exhausted = alive(proxy.exhaust_descriptors())?;
+    let waiting = (0..3).map(|_| {
+        let link = link(proxy_address)?;
+        let _ = link.send_all(b"?", PATIENCE); // it may have been turned away already
+        Ok(link)
+    });
+    let waiting = waiting.collect::<Result<Vec<_>, Stop>>()?;
+    act(Shortage { proxy, proxy_address, exhausted, served, waiting })
+}

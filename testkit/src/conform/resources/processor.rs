@@ -1,0 +1,118 @@
+//! A proxy with nothing to do does nothing.
+
+use std::thread;
+use std::time::Duration;
+
+use crate::conform::trial::{PATIENCE, alive};
+use crate::conform::{Stop, Trial, Verdict, broken, judge};
+use crate::peer::{Pace, Script, SocketOptions, Step, gate};
+use crate::proxy::{Exertion, Proxy};
+
+/// For how long a proxy is watched.
+const WINDOW: Duration = Duration::from_secs(1);
+
+/// How often a proxy may be seen at work in a row, until it counts as one that never sleeps: there may be something
+/// left to do at first.
+const LOOKS: u32 = 4;
+
+/// Whether the proxy sleeps in this state; which is what is observed, in a few words.
+pub(super) fn sleeps(proxy: &Proxy, state: &str) -> Result<String, Stop> {
+    let mut seen = Vec::new();
+    for _ in 0..LOOKS {
+        let before = alive(proxy.effort())?;
+        thread::sleep(WINDOW);
+        let exertion = alive(proxy.effort())?.since(&before);
+        if !at_work(exertion) {
+            return Ok(format!("{exertion} {state}"));
+        }
+        seen.push(exertion.to_string());
+    }
+    broken(format!("never asleep {state}: {}", seen.join(", then ")))
+}
+
+/// A tenth of a processor is much for nothing. On a machine that is busy with something else a program that spins gets
+/// less than it would take: it is the one that always wants a processor, and uses what it gets.
+fn at_work(exertion: Exertion) -> bool {
+    let Exertion { interval, used, busiest } = exertion;
+    used * 10 >= interval || (busiest * 5 >= interval * 4 && used * 50 >= interval)
+}
+
+pub(super) fn idle(trial: &Trial) -> Verdict {
+    let stand = trial.stand()?;
+    let proxy = stand.proxy()?;
+    let without = sleeps(proxy, "without a client")?;
+    let _silent = (stand.connect(SocketOptions::default())?, stand.accept()?);
+    let with = sleeps(proxy, "with a silent one")?;
+    Ok(format!("{without}, {with}"))
+}
+
+pub(super) fn half_closed(trial: &Trial) -> Verdict {
+    let mut observed = Vec::new();
+    for (client_finishes, who) in [(true, "client"), (false, "server")] {
+        let stand = trial.stand()?;
+        let (arrived, _arrived) = gate()?;
+        let (measured, _release) = gate()?;
+        let finishes = [Step::Send(1, Pace::FAST), Step::Fin, Step::Await(measured.clone())];
+        let hears = [Step::ReceiveAll(Pace::FAST), Step::Open(arrived.clone()), Step::Await(measured)];
+        let (finishes, hears) = (Script::new(finishes), Script::new(hears));
+        let (client, server) = if client_finishes { (finishes, hears) } else { (hears, finishes) };
+        let _session = stand.begin(SocketOptions::default(), client, server)?;
+        if !arrived.wait(PATIENCE) {
+            return broken(format!("the FIN of the {who} did not arrive"));
+        }
+        observed.push(sleeps(stand.proxy()?, &format!("when the {who} had finished"))?);
+    }
+    Ok(observed.join(", "))
+}
+
+pub(super) fn stalled(trial: &Trial) -> Verdict {
+    both_ways(trial, After::Nothing)
+}
+
+pub(super) fn finished(trial: &Trial) -> Verdict {
+    both_ways(trial, After::SenderFinishes)
+}
+
+pub(super) fn sender_reset(trial: &Trial) -> Verdict {
+    both_ways(trial, After::SenderResets)
+}
+
+pub(super) fn reader_reset(trial: &Trial) -> Verdict {
+    both_ways(trial, After::ReaderResets)
+}
+
+/// What happens when every buffer is full.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum After {
+    Nothing,
+    SenderFinishes,
+    SenderResets,
+    ReaderResets,
+}
+
+fn both_ways(trial: &Trial, after: After) -> Verdict {
+    let mut observed = Vec::new();
+    for (upload, direction) in [(true, "upload"), (false, "download")] {
+        let stand = trial.stand_with(judge::SMALL)?;
+        let (full, _full) = gate()?;
+        let (measured, _release) = gate()?;
+        let mut sends = vec![Step::Fill(judge::QUIET)];
+        if after == After::SenderFinishes {
+            sends.push(Step::Fin);
+        }
+        sends.push(Step::Open(full.clone()));
+        sends.push(if after == After::SenderResets { Step::Reset } else { Step::Await(measured.clone()) });
+        let sleeps_then = match after {
+            After::ReaderResets => vec![Step::Await(full.clone()), Step::Reset],
+            _ => vec![Step::Await(measured)],
+        };
+        let (sends, reads) = (Script::new(sends), Script::new(sleeps_then));
+        let (client, server) = if upload { (sends, reads) } else { (reads, sends) };
+        let _session = stand.begin(judge::SMALL, client, server)?;
+        if !full.wait(PATIENCE * 2) {
+            return broken("the sender has found no end");
+        }
+        observed.push(sleeps(stand.proxy()?, &format!("in a stalled {direction}"))?);
+    }
+    Ok(observed.join(", "))
+}

@@ -1,0 +1,186 @@
+//! Clients beside each other.
+
+use std::io::ErrorKind;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use crate::conform::trial::{PATIENCE, Stand};
+use crate::conform::{Service, Stop, Trial, Verdict, broken, judge};
+use crate::peer::{Ending, Link, Listener, Pace, Peer, Script, SocketOptions, Step, gate};
+use crate::proxy::Setting;
+
+const REQUEST: u64 = 1000;
+const ANSWER: u64 = 20_000;
+
+/// Who is served beyond the limit is served soon; who waits is not, however long.
+const TOO_EARLY: Duration = Duration::from_secs(1);
+
+pub(super) fn beyond_the_limit(trial: &Trial) -> Verdict {
+    let (recipe, limit) = match trial.service() {
+        Service::Crowd => (Some(trial.recipe_with(Setting::Clients, "2")?), 2),
+        Service::Once | Service::OneAtATime => (None, 1),
+    };
+    let options = SocketOptions::default();
+    let stand = match recipe {
+        Some(recipe) => trial.stand_of(&recipe, options)?,
+        None => trial.stand()?,
+    };
+    let mut places = (0..limit).map(|_| pair(&stand)).collect::<Result<Vec<_>, _>>()?;
+    let script = Script::new([Step::Send(REQUEST, Pace::FAST), Step::Fin, Step::ReceiveAll(Pace::FAST)]);
+    let script = trial.of_client(script).patience(PATIENCE * 2);
+    let one_more = Peer::client(stand.address(), options, script);
+    if stand.listener().accept(TOO_EARLY).is_ok() {
+        return broken(format!("it serves {} clients at once, and was told to serve {limit}", limit + 1));
+    }
+    drop(places.pop());
+    let link = stand.listener().accept(PATIENCE);
+    let server = link.map(|link| {
+        let steps = [Step::ReceiveAll(Pace::FAST), Step::Send(ANSWER, Pace::FAST), Step::Fin];
+        link.run(&trial.of_server(Script::new(steps)))
+    });
+    let client = one_more.join();
+    match (client, server) {
+        (Ok(client), Ok(server)) => judge::both_whole(&client, &server, (REQUEST, ANSWER)),
+        (Ok(client), Err(_)) if client.late.is_none() => {
+            Err(Stop::NotApplicable(format!("it turns such a client away, who got {}", judge::told(&client))))
+        }
+        (Ok(client), Err(error)) => {
+            broken(format!("not served: {error}; the client got {}", judge::told(&client)))
+        }
+        // The queue itself is full.
+        (Err(error), _) if error.kind() == ErrorKind::ConnectionRefused => {
+            Err(Stop::NotApplicable(format!("it turns such a client away: {error}")))
+        }
+        (Err(error), _) => broken(format!("no connection to the proxy: {error}")),
+    }
+}
+
+/// A client and its server, who have exchanged a byte.
+fn pair(stand: &Stand<'_>) -> Result<(Link, Link), Stop> {
+    let options = SocketOptions { no_delay: true, ..SocketOptions::default() };
+    let pair = (stand.connect(options)?, stand.accept()?);
+    exchange(&pair)?;
+    Ok(pair)
+}
+
+/// A byte there and one back, and how long it took.
+fn exchange((client, server): &(Link, Link)) -> Result<Duration, Stop> {
+    let begin = Instant::now();
+    for (from, to) in [(client, server), (server, client)] {
+        let arrived = from.send_all(b"x", PATIENCE).and_then(|()| to.receive_exactly(1, PATIENCE));
+        arrived.or_else(|error| broken(format!("a byte did not arrive: {error}")))?;
+    }
+    Ok(begin.elapsed())
+}
+
+fn median(mut times: Vec<Duration>) -> Duration {
+    times.sort();
+    times[times.len() / 2]
+}
+
+/// How often a comparison of times may come out badly: something else may have kept the machine busy.
+const ROUNDS: usize = 3;
+
+pub(super) fn stalled_beside_others(trial: &Trial) -> Verdict {
+    let stand = trial.stand_with(judge::SMALL)?;
+    let alone = sessions(&stand)?;
+    let (release, _release) = gate()?;
+    let mut stalled = Vec::new();
+    for upload in [true, false] {
+        let (full, _full) = gate()?;
+        let fills = [Step::Fill(judge::QUIET), Step::Open(full.clone()), Step::Await(release.clone())];
+        let sleeps = [Step::Await(release.clone())];
+        let [fills, sleeps] =
+            [Script::new(fills), Script::new(sleeps)].map(|script| script.patience(PATIENCE * 4));
+        let (client, server) = if upload { (fills, sleeps) } else { (sleeps, fills) };
+        stalled.push(stand.begin(judge::SMALL, client, server)?);
+        if !full.wait(PATIENCE * 2) {
+            return broken("the sender has found no end");
+        }
+    }
+    let mut observed = String::new();
+    for _ in 0..ROUNDS {
+        let beside = sessions(&stand)?;
+        observed =
+            format!("{beside:.1?} for half of the sessions beside the stalled ones, {alone:.1?} before");
+        if beside <= alone * 10 + Duration::from_secs(1) {
+            return Ok(observed);
+        }
+    }
+    broken(observed)
+}
+
+/// Twenty sessions, one after another: how long half of them took at most.
+fn sessions(stand: &Stand<'_>) -> Result<Duration, Stop> {
+    let times = (0..20).map(|_| {
+        let begin = Instant::now();
+        let script =
+            || Script::new([Step::Send(REQUEST, Pace::FAST), Step::Fin, Step::ReceiveAll(Pace::FAST)]);
+        let (client, server) = stand.session(script(), script())?;
+        judge::all_then("server", &server, REQUEST, &[Ending::Eof])?;
+        judge::all_then("client", &client, REQUEST, &[Ending::Eof])?;
+        Ok::<_, Stop>(begin.elapsed())
+    });
+    Ok(median(times.collect::<Result<_, _>>()?))
+}
+
+pub(super) fn fairness(trial: &Trial) -> Verdict {
+    let stand = trial.stand()?;
+    let (pairs, others) = (1..=10, 10);
+    let through = pairs.clone().map(|_| pair(&stand)).collect::<Result<Vec<_>, _>>()?;
+    let bulk = (stand.connect(SocketOptions::default())?, stand.accept()?);
+    let listener = Listener::bind(SocketOptions::default())?;
+    let direct = || -> Result<_, Stop> {
+        let options = SocketOptions { no_delay: true, ..SocketOptions::default() };
+        Ok((Link::connect(listener.address(), options, PATIENCE)?, listener.accept(PATIENCE)?))
+    };
+    let without = pairs.map(|_| direct()).collect::<Result<Vec<_>, _>>()?;
+    let direct_bulk = direct()?;
+    let mut observed = String::new();
+    for _ in 0..ROUNDS {
+        let without = beside_bulk(&direct_bulk, &without)?;
+        let through = beside_bulk(&bulk, &through)?;
+        observed = format!(
+            "{through:.1?} for half of the exchanges of {others} clients, {without:.1?} without the proxy"
+        );
+        if through <= without * 20 + Duration::from_millis(100) {
+            return Ok(observed);
+        }
+    }
+    broken(observed)
+}
+
+/// How long half of the exchanges on these connections took at most, while another one was full of bytes from the server.
+fn beside_bulk((client, server): &(Link, Link), others: &[(Link, Link)]) -> Result<Duration, Stop> {
+    let chunk = vec![0; 64 << 10];
+    let (stop, opener) = gate()?;
+    thread::scope(|scope| {
+        let sending = scope.spawn(|| {
+            let mut chunks = 0;
+            while !stop.wait(Duration::ZERO) {
+                server.send_all(&chunk, PATIENCE)?;
+                chunks += 1;
+            }
+            // Where the receiver is to stop.
+            server.send_all(&[1], PATIENCE)?;
+            Ok::<usize, std::io::Error>(chunks)
+        });
+        let receiving = scope.spawn(|| {
+            while client.receive_exactly(1, PATIENCE)? != [1] {
+                client.receive_exactly(chunk.len() - 1, PATIENCE)?;
+            }
+            Ok::<(), std::io::Error>(())
+        });
+        let rounds = 10;
+        let times = (0..rounds).flat_map(|_| others).map(exchange).collect::<Result<Vec<_>, _>>();
+        drop(opener);
+        let ended =
+            |outcome: thread::Result<_>| outcome.unwrap_or_else(|panic| std::panic::resume_unwind(panic));
+        let received = receiving.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic));
+        let sent: std::io::Result<usize> = ended(sending.join());
+        let times = times?;
+        sent.and(received.map(|()| 0))
+            .or_else(|error| broken(format!("the bulk transfer ended: {error}")))?;
+        Ok(median(times))
+    })
+}
