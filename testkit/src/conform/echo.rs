@@ -1,25 +1,55 @@
-//! A server that sends everything back, and what its clients do.
+//! Plain sessions, as clients and servers have them that work: they ask no more of a proxy than to carry bytes.
+
+use std::net::SocketAddr;
 
 use crate::conform::{Stop, Trial, judge};
-use crate::peer::{Ending, Listener, Pace, Peer, Report, Script, Server, SocketOptions, Step};
+use crate::peer::{Listener, Pace, Peer, Report, Script, Server, SocketOptions, Step};
 
-/// How much a client sends.
+/// How much a client of [`serve`] sends.
 const REQUEST: u64 = 1000;
 
-/// The server, on a socket that listens.
+/// Sends a request of so many bytes, and closes when it has an answer of so many.
+pub(super) fn asks(request: u64, answer: u64) -> Script {
+    Script::new([Step::Send(request, Pace::FAST), Step::Receive(answer, Pace::FAST)])
+}
+
+/// Answers such a request, and waits for the end.
+pub(super) fn answers(request: u64, answer: u64) -> Script {
+    let steps =
+        [Step::Receive(request, Pace::FAST), Step::Send(answer, Pace::FAST), Step::ReceiveAll(Pace::FAST)];
+    Script::new(steps)
+}
+
+/// Whether both have got every byte.
+pub(super) fn judge_both(
+    client: &Report,
+    server: &Report,
+    request: u64,
+    answer: u64,
+) -> Result<String, Stop> {
+    judge::all("server", server, request)?;
+    judge::all("client", client, answer)?;
+    Ok(format!("{} up, {} down", judge::bytes(request), judge::bytes(answer)))
+}
+
+/// A server that sends everything back, on a socket that listens.
 pub(super) fn serve(trial: &Trial, listener: Listener) -> Result<Server<Report>, Stop> {
     let script = trial.of_server(Script::new([Step::Echo(Pace::FAST)]));
     Ok(Server::start(listener, move |link| link.run(&script))?)
 }
 
-/// A client of the proxy at this address, which sends some bytes and its FIN, and waits for the same.
-pub(super) fn client(trial: &Trial, proxy: std::net::SocketAddr) -> Peer {
-    let steps = [Step::Send(REQUEST, Pace::FAST), Step::Fin, Step::ReceiveAll(Pace::FAST)];
-    let script = trial.of_client(Script::new(steps)).expects(trial.upwards());
+/// A client of that server, through the proxy at this address.
+pub(super) fn client(trial: &Trial, proxy: SocketAddr) -> Peer {
+    let script = trial.of_client(asks(REQUEST, REQUEST)).expects(trial.upwards());
     Peer::client(proxy, SocketOptions::default(), script)
 }
 
-/// Whether the client has got back what it sent, and FIN.
+/// Whether the client has got back what it sent.
 pub(super) fn judge(who: &str, client: &Report) -> Result<(), Stop> {
-    judge::all_then(who, client, REQUEST, &[Ending::Eof])
+    judge::all(who, client, REQUEST)
+}
+
+/// What it has got, in words.
+pub(super) fn told(client: &Report) -> String {
+    format!("{} back", judge::bytes(client.received))
 }

@@ -11,7 +11,7 @@ use crate::peer::{
 };
 use crate::procfs::TcpState;
 use crate::proxy::{Proxy, Setting};
-use trial::{PATIENCE, Running, alive, until};
+use trial::{PATIENCE, Running, Stand, alive, until};
 
 const EACH_ADDRESS: &str =
     "RFC 1123, section 2.3: an application tries every address of a host until one works; RFC 8305";
@@ -142,10 +142,7 @@ fn one_of_two<T>(
         let (listener, _dead) = at_the_same_port(lives, is_dead, &dead)?;
         let who = format!("with the server at {lives} and not at {is_dead}");
         let stand = trial.stand_before(&host.inside(&recipe), PrivateHost::NAME, listener)?;
-        let (client, server) = exchange();
-        let whole = stand
-            .session(client, server)
-            .and_then(|(client, server)| judge::both_whole(&client, &server, (REQUEST, ANSWER)));
+        let whole = plain_session(&stand);
         if let Err(Stop::Broken(observed)) = whole {
             return broken(format!("{who}: {observed}"));
         }
@@ -173,10 +170,9 @@ fn at_the_same_port<T>(
     Err(last.into())
 }
 
-fn exchange() -> (Script, Script) {
-    let client = [Step::Send(REQUEST, Pace::FAST), Step::Fin, Step::ReceiveAll(Pace::FAST)];
-    let server = [Step::ReceiveAll(Pace::FAST), Step::Send(ANSWER, Pace::FAST), Step::Fin];
-    (Script::new(client), Script::new(server))
+fn plain_session(stand: &Stand<'_>) -> Verdict {
+    let (client, server) = stand.session(echo::asks(REQUEST, ANSWER), echo::answers(REQUEST, ANSWER))?;
+    echo::judge_both(&client, &server, REQUEST, ANSWER)
 }
 
 fn unless_there_is_no_ipv6() -> Result<Listener, Stop> {
@@ -187,9 +183,7 @@ fn unless_there_is_no_ipv6() -> Result<Listener, Stop> {
 fn ipv6_literal(trial: &Trial) -> Verdict {
     let recipe = trial.recipe()?;
     let listener = unless_there_is_no_ipv6()?;
-    let (client, server) = exchange();
-    let (client, server) = trial.stand_before(recipe, "::1", listener)?.session(client, server)?;
-    judge::both_whole(&client, &server, (REQUEST, ANSWER))
+    plain_session(&trial.stand_before(recipe, "::1", listener)?)
 }
 
 fn closes_while_connecting(trial: &Trial) -> Verdict {
@@ -226,7 +220,7 @@ fn leaves_while_connecting(trial: &Trial, leaves: Step) -> Verdict {
             })
         })?;
     }
-    Ok(format!("the next client got {}", judge::told(&next)))
+    Ok(format!("the next client got {}", echo::told(&next)))
 }
 
 fn until_it_connects(proxy: &Proxy) -> Result<(), Stop> {
@@ -277,5 +271,5 @@ fn resumes(trial: &Trial) -> Verdict {
         let echoed = echo::judge("client", &client);
         Ok(echoed.map(|()| client).map_err(|_| "no session within 20 s".to_owned()))
     })?;
-    Ok(format!("{} after {:.1?}", judge::told(&client), begin.elapsed()))
+    Ok(format!("{} after {:.1?}", echo::told(&client), begin.elapsed()))
 }

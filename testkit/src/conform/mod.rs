@@ -36,6 +36,7 @@ mod integrity;
 mod judge;
 mod names;
 mod outcome;
+mod process;
 mod report;
 mod resources;
 mod runner;
@@ -67,6 +68,11 @@ pub fn topics() -> Vec<Topic> {
             name: "resources",
             about: "memory, processor time, descriptors and places are bounded, given back, and shared",
             cases: resources::CASES,
+        },
+        Topic {
+            name: "process",
+            about: "the program as whoever starts and stops it meets it",
+            cases: process::CASES,
         },
     ]
 }

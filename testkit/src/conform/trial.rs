@@ -136,10 +136,34 @@ impl Trial {
     /// When it cannot be started.
     pub fn start_recipe(&self, recipe: &Recipe, host: &str, port: u16) -> Result<Running<'_>, Stop> {
         self.doing("starting the proxy");
-        let proxy = recipe.start(host, port)?;
+        self.running(recipe.start(host, port)?)
+    }
+
+    /// The same, listening on a port that it had before.
+    ///
+    /// # Errors
+    ///
+    /// When it cannot be started.
+    pub fn restart_recipe(
+        &self,
+        recipe: &Recipe,
+        host: &str,
+        port: u16,
+        listen: u16,
+    ) -> Result<Running<'_>, Stop> {
+        self.doing("starting the proxy again");
+        self.running(recipe.start_on(host, port, listen)?)
+    }
+
+    fn running(&self, proxy: Proxy) -> Result<Running<'_>, Stop> {
         self.notes().started.push(proxy.pid());
         self.doing("");
         Ok(Running { trial: self, address: proxy.address(), proxy: Some(proxy) })
+    }
+
+    /// A server and a proxy in front of it that was started alone.
+    pub const fn together<'a>(&'a self, listener: Listener, running: Running<'a>) -> Stand<'a> {
+        Stand { trial: self, listener, running }
     }
 
     /// The proxy in front of a server of this suite, with default options.
@@ -275,6 +299,11 @@ pub struct Stand<'a> {
 }
 
 impl<'a> Stand<'a> {
+    /// The case it is for.
+    pub const fn trial(&self) -> &'a Trial {
+        self.trial
+    }
+
     /// Where clients connect.
     pub const fn address(&self) -> SocketAddr {
         self.running.address()
@@ -370,6 +399,15 @@ pub struct Session {
 }
 
 impl Session {
+    /// Waits until the script of the client has ended, and returns what it saw.
+    ///
+    /// # Errors
+    ///
+    /// [`Stop::Broken`] when it had no connection.
+    pub fn client(self) -> Result<Report, Stop> {
+        self.client.join().or_else(|error| broken(format!("no connection to the proxy: {error}")))
+    }
+
     /// Waits until both scripts have ended, and returns what client and server saw.
     ///
     /// # Errors

@@ -1,6 +1,7 @@
 //! Descriptors and connections: given back after use, and gone without.
 
 use std::net::SocketAddr;
+use std::slice;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
 use std::time::Duration;
@@ -43,7 +44,7 @@ fn kinds() -> Vec<Kind> {
             &[first.clone(), Step::Reset],
             &[first.clone(), answer.clone(), all.clone()],
         ),
-        kind("the server resets", &[all.clone()], &[first, Step::Reset]),
+        kind("the server resets", slice::from_ref(&all), &[first, Step::Reset]),
         kind("the client closes with bytes unread", &[Step::Readable, Step::Close], &[answer, all.clone()]),
         kind("the server closes with bytes unread", &[all], &[Step::Close]),
         kind("the client closes at once", &[Step::Close], &[]),
@@ -161,8 +162,8 @@ fn sessions(trial: &Trial, proxy: SocketAddr, each: usize) -> Result<(), Stop> {
     let workers = if trial.service() == Service::Crowd { 4 } else { 1 };
     thread::scope(|scope| {
         let workers: Vec<_> = (0..workers).map(|_| scope.spawn(work)).collect();
-        let outcomes = workers.into_iter().map(|worker| worker.join());
-        outcomes.map(|outcome| outcome.unwrap_or_else(|panic| std::panic::resume_unwind(panic))).collect()
+        let mut outcomes = workers.into_iter().map(|worker| worker.join());
+        outcomes.try_for_each(|outcome| outcome.unwrap_or_else(|panic| std::panic::resume_unwind(panic)))
     })
 }
 
@@ -222,7 +223,7 @@ pub(super) fn exhausted_recovers(trial: &Trial) -> Verdict {
         // Some accept nobody for a while.
         let report = until(PATIENCE, || {
             let client = Peer::join(echo::client(trial, proxy_address))?;
-            let echoed = echo::judge("client", &client).map(|()| judge::told(&client));
+            let echoed = echo::judge("client", &client).map(|()| echo::told(&client));
             Ok(echoed.map_err(|_| format!("a client later got {}", judge::told(&client))))
         })?;
         Ok(format!("{observed}a client later got {report}"))

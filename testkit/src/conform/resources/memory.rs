@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use crate::conform::trial::{PATIENCE, alive};
 use crate::conform::{Stop, Trial, Verdict, broken, judge};
-use crate::peer::{MOST_TO_FILL, Script, Step, gate};
+use crate::peer::{Gate, MOST_TO_FILL, Script, Step, gate};
 
 /// When nothing is taken for so long, the sender is held back.
 const QUIET: Duration = Duration::from_secs(1);
@@ -25,7 +25,7 @@ pub(super) fn download(trial: &Trial) -> Verdict {
 fn held_back(trial: &Trial, upload: bool) -> Verdict {
     let stand = trial.stand_with(judge::SMALL)?;
     let before = stand.proxy().ok().map(|proxy| alive(proxy.resident())).transpose()?;
-    let (full, _full) = gate()?;
+    let full = Gate::new()?;
     let (measured, release) = gate()?;
     let steps = [Step::Fill(QUIET), Step::Open(full.clone()), Step::Await(measured.clone())];
     let sends = Script::new(steps).patience(Duration::from_secs(60));

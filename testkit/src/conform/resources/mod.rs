@@ -72,7 +72,7 @@ pub(super) const CASES: &[Case] = &[
         .needs(&[Need::Process, Need::Sessions]),
     Case::new("a_client_beyond_the_limit_waits_and_loses_nothing", sharing::beyond_the_limit)
         .expects("every byte at the server once there is a place, then the answer")
-        .why("As many are served as may be, 2 if the proxy can be told so. One more connects, sends its request and its FIN, and waits. Where the proxy turns such clients away, which some do, the case does not apply.")
+        .why("As many are served as may be, 2 if the proxy can be told so. One more connects, sends its request, and waits. Where the proxy turns such clients away, which some do, the case does not apply.")
         .source("listen(2): connections wait in the queue")
         .needs(&[Need::Sessions]),
     Case::new("clients_that_stall_do_not_slow_the_others", sharing::stalled_beside_others)

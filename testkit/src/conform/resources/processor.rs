@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use crate::conform::trial::{PATIENCE, alive};
 use crate::conform::{Stop, Trial, Verdict, broken, judge};
-use crate::peer::{Pace, Script, SocketOptions, Step, gate};
+use crate::peer::{Gate, Pace, Script, SocketOptions, Step, gate};
 use crate::proxy::{Exertion, Proxy};
 
 /// For how long a proxy is watched.
@@ -50,7 +50,7 @@ pub(super) fn half_closed(trial: &Trial) -> Verdict {
     let mut observed = Vec::new();
     for (client_finishes, who) in [(true, "client"), (false, "server")] {
         let stand = trial.stand()?;
-        let (arrived, _arrived) = gate()?;
+        let arrived = Gate::new()?;
         let (measured, _release) = gate()?;
         let finishes = [Step::Send(1, Pace::FAST), Step::Fin, Step::Await(measured.clone())];
         let hears = [Step::ReceiveAll(Pace::FAST), Step::Open(arrived.clone()), Step::Await(measured)];
@@ -94,7 +94,7 @@ fn both_ways(trial: &Trial, after: After) -> Verdict {
     let mut observed = Vec::new();
     for (upload, direction) in [(true, "upload"), (false, "download")] {
         let stand = trial.stand_with(judge::SMALL)?;
-        let (full, _full) = gate()?;
+        let full = Gate::new()?;
         let (measured, _release) = gate()?;
         let mut sends = vec![Step::Fill(judge::QUIET)];
         if after == After::SenderFinishes {

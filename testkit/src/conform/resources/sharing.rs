@@ -5,8 +5,8 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use crate::conform::trial::{PATIENCE, Stand};
-use crate::conform::{Service, Stop, Trial, Verdict, broken, judge};
-use crate::peer::{Ending, Link, Listener, Pace, Peer, Script, SocketOptions, Step, gate};
+use crate::conform::{Service, Stop, Trial, Verdict, broken, echo, judge};
+use crate::peer::{Gate, Link, Listener, Peer, Script, SocketOptions, Step, gate};
 use crate::proxy::Setting;
 
 const REQUEST: u64 = 1000;
@@ -26,21 +26,17 @@ pub(super) fn beyond_the_limit(trial: &Trial) -> Verdict {
         None => trial.stand()?,
     };
     let mut places = (0..limit).map(|_| pair(&stand)).collect::<Result<Vec<_>, _>>()?;
-    let script = Script::new([Step::Send(REQUEST, Pace::FAST), Step::Fin, Step::ReceiveAll(Pace::FAST)]);
-    let script = trial.of_client(script).patience(PATIENCE * 2);
+    let script = trial.of_client(echo::asks(REQUEST, ANSWER)).patience(PATIENCE * 2);
     let one_more = Peer::client(stand.address(), options, script);
     if stand.listener().accept(TOO_EARLY).is_ok() {
         return broken(format!("it serves {} clients at once, and was told to serve {limit}", limit + 1));
     }
     drop(places.pop());
     let link = stand.listener().accept(PATIENCE);
-    let server = link.map(|link| {
-        let steps = [Step::ReceiveAll(Pace::FAST), Step::Send(ANSWER, Pace::FAST), Step::Fin];
-        link.run(&trial.of_server(Script::new(steps)))
-    });
+    let server = link.map(|link| link.run(&trial.of_server(echo::answers(REQUEST, ANSWER))));
     let client = one_more.join();
     match (client, server) {
-        (Ok(client), Ok(server)) => judge::both_whole(&client, &server, (REQUEST, ANSWER)),
+        (Ok(client), Ok(server)) => echo::judge_both(&client, &server, REQUEST, ANSWER),
         (Ok(client), Err(_)) if client.late.is_none() => {
             Err(Stop::NotApplicable(format!("it turns such a client away, who got {}", judge::told(&client))))
         }
@@ -87,7 +83,7 @@ pub(super) fn stalled_beside_others(trial: &Trial) -> Verdict {
     let (release, _release) = gate()?;
     let mut stalled = Vec::new();
     for upload in [true, false] {
-        let (full, _full) = gate()?;
+        let full = Gate::new()?;
         let fills = [Step::Fill(judge::QUIET), Step::Open(full.clone()), Step::Await(release.clone())];
         let sleeps = [Step::Await(release.clone())];
         let [fills, sleeps] =
@@ -114,11 +110,8 @@ pub(super) fn stalled_beside_others(trial: &Trial) -> Verdict {
 fn sessions(stand: &Stand<'_>) -> Result<Duration, Stop> {
     let times = (0..20).map(|_| {
         let begin = Instant::now();
-        let script =
-            || Script::new([Step::Send(REQUEST, Pace::FAST), Step::Fin, Step::ReceiveAll(Pace::FAST)]);
-        let (client, server) = stand.session(script(), script())?;
-        judge::all_then("server", &server, REQUEST, &[Ending::Eof])?;
-        judge::all_then("client", &client, REQUEST, &[Ending::Eof])?;
+        let (client, server) = stand.session(echo::asks(REQUEST, ANSWER), echo::answers(REQUEST, ANSWER))?;
+        echo::judge_both(&client, &server, REQUEST, ANSWER)?;
         Ok::<_, Stop>(begin.elapsed())
     });
     Ok(median(times.collect::<Result<_, _>>()?))

@@ -1,0 +1,387 @@
+//! The program as whoever starts and stops it meets it.
+
+use std::io::{self, ErrorKind, PipeReader, PipeWriter, Write};
+use std::net::{Ipv6Addr, SocketAddr, ToSocketAddrs};
+use std::os::fd::AsRawFd;
+use std::sync::mpsc::channel;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use crate::conform::trial::{PATIENCE, Stand, alive, until};
+use crate::conform::{Case, Need, Service, Stop, Trial, Verdict, broken, echo, judge};
+use crate::peer::{Ending, Gate, Listener, Pace, Peer, Report, Script, SocketOptions, Step, gate};
+use crate::procfs::{TcpState, tcp_sockets};
+use crate::proxy::{Proxy, Recipe, Setting, free_port};
+
+const STATUS: &str =
+    "POSIX.1-2024, XCU 2.8.2: a status other than 0 tells a shell, or a service manager, of a failure";
+const STREAMS: &str = "signal(7): SIGPIPE; pipe(7): a write to a full pipe waits";
+
+pub(super) const CASES: &[Case] = &[
+    Case::new("sigterm_ends_an_idle_proxy", idle)
+        .expects("the end of the process within 20 s, with whatever status")
+        .why("SIGTERM is how every service manager asks a program to stop. One that does not is killed, some time later.")
+        .source("signal(7); systemd.kill(5)")
+        .needs(&[Need::Process]),
+    Case::new("a_transfer_that_sigterm_meets_does_not_look_complete_unless_it_is", cut_transfer)
+        .expects("the whole transfer, or RST at the client; then the end of the process")
+        .why("SIGTERM in the middle of a download. Whether the proxy lets it finish is its own affair, but a FIN after half of it makes that half look like the whole.")
+        .source("RFC 9293, section 3.5.2: a reset tells that the connection was not completed")
+        .needs(&[Need::Process]),
+    Case::new("a_transfer_may_finish_after_sigterm", drained_transfer)
+        .expects("the whole transfer, then the end of the process")
+        .why("The same with a proxy that was told to give its sessions 30 s.")
+        .source("what the proxy was told")
+        .needs(&[Need::Process]),
+    Case::new("what_is_left_at_the_end_of_that_time_is_reset", drain_deadline)
+        .expects("RST at the client, not before 1 s of 2 s, and the end of the process")
+        .why("The same with 2 s, and a session that does not end by itself.")
+        .source("what the proxy was told; RFC 9293, section 3.5.2")
+        .needs(&[Need::Process]),
+    Case::new("a_second_signal_does_not_wait", second_signal)
+        .expects("the end of the process within 20 s, although sessions have 10 minutes")
+        .why("SIGTERM, and later SIGTERM again, while there is a session: somebody wants the program gone.")
+        .source("signal(7)")
+        .needs(&[Need::Process]),
+    Case::new("a_port_in_use_is_reported", port_in_use)
+        .expects("a message, and a status other than 0")
+        .why("Somebody else listens on the port. A proxy that runs on without one looks as if it worked.")
+        .source(STATUS)
+        .needs(&[Need::Process]),
+    Case::new("a_name_without_address_is_reported", unresolvable)
+        .expects("a message and a status other than 0; or, if names are looked up later, an end at the client")
+        .why("The server's name does not exist.")
+        .source("RFC 6761, section 6.4: names below .invalid do not exist; getaddrinfo(3)")
+        .needs(&[Need::Process]),
+    Case::new("a_missing_argument_is_reported", missing_argument)
+        .expects("a message, and a status other than 0")
+        .why("The command is given without the word that says where the server is.")
+        .source(STATUS)
+        .needs(&[Need::Process]),
+    Case::new("a_number_that_is_no_port_is_reported", no_port)
+        .expects("a message, and a status other than 0")
+        .why("The port to listen on is 65536. A proxy that takes that for 0 listens somewhere else.")
+        .source("RFC 9293, section 3.1: a port has 16 bits")
+        .needs(&[Need::Process]),
+    Case::new("service_goes_on_without_a_standard_error", closed_output)
+        .expects("sessions, with nothing in them that does not belong there")
+        .why("The proxy is started with descriptor 2 closed. The next one that it opens may get that number, and what it logs may go to a client.")
+        .source("open(2): the lowest number that is free")
+        .needs(&[Need::Process]),
+    Case::new("service_goes_on_when_nobody_reads_what_it_logs", full_output)
+        .expects("sessions")
+        .why("Standard output and standard error are a pipe that is full. Who waits until a line is written serves nobody meanwhile.")
+        .source(STREAMS)
+        .needs(&[Need::Process]),
+    Case::new("service_goes_on_when_who_read_its_log_has_gone", broken_output)
+        .expects("sessions")
+        .why("Standard output and standard error are a pipe whose other end was closed: a write is answered with SIGPIPE, or with EPIPE.")
+        .source(STREAMS)
+        .needs(&[Need::Process]),
+    Case::new("a_restart_gets_the_port_although_connections_are_in_time_wait", restart)
+        .expects("the proxy listens again, and a session")
+        .why("Sessions end with the FIN of the proxy first, so that their connections stay in TIME_WAIT for a minute. The proxy ends, and is started again on the same port.")
+        .source("socket(7): SO_REUSEADDR; RFC 9293, section 3.6.1")
+        .needs(&[Need::Process]),
+];
+
+const REQUEST: u64 = 1000;
+const ANSWER: u64 = 20_000;
+
+fn idle(trial: &Trial) -> Verdict {
+    let (_listener, running) = trial.stand()?.apart();
+    let proxy = running.take()?;
+    let begin = Instant::now();
+    alive(proxy.terminate())?;
+    ended(proxy, begin)
+}
+
+/// Waits for the end of a proxy that was asked to end.
+fn ended(mut proxy: Proxy, asked: Instant) -> Result<String, Stop> {
+    match proxy.wait(PATIENCE) {
+        Ok(status) => Ok(format!("{status} after {:.1?}", asked.elapsed())),
+        Err(_) => broken(format!("it still runs {:.1?} later", asked.elapsed())),
+    }
+}
+
+/// The halves of a transfer that is under way when the signal comes.
+const HALF: u64 = 1 << 20;
+
+fn cut_transfer(trial: &Trial) -> Verdict {
+    let (client, end) = sigterm_in_a_transfer(trial.stand()?)?;
+    let observed = format!("the client got {}", judge::told(&client));
+    match client.ending {
+        Ending::Reset => {}
+        Ending::Eof if client.verify(2 * HALF).is_ok() => {}
+        _ => return broken(observed),
+    }
+    Ok(format!("{observed}; {}", end?))
+}
+
+fn drained_transfer(trial: &Trial) -> Verdict {
+    let recipe = trial.recipe_with(Setting::Drain, "30")?;
+    let (client, end) = sigterm_in_a_transfer(trial.stand_of(&recipe, SocketOptions::default())?)?;
+    judge::all_then("client", &client, 2 * HALF, &[Ending::Eof])?;
+    Ok(format!("the client got {}; {}", judge::told(&client), end?))
+}
+
+/// Sends SIGTERM when half of a download has arrived, and what is left of it when the proxy has ended or had its time
+/// to. Returns what the client saw, and how the proxy ended then.
+fn sigterm_in_a_transfer(stand: Stand<'_>) -> Result<(Report, Verdict), Stop> {
+    let half = Gate::new()?;
+    let (signalled, opener) = gate()?;
+    let client = [Step::Receive(HALF, Pace::FAST), Step::Open(half.clone()), Step::ReceiveAll(Pace::FAST)];
+    let server = [
+        Step::Send(HALF, Pace::FAST),
+        Step::Await(signalled),
+        Step::Send(HALF, Pace::FAST),
+        Step::Fin,
+        Step::ReceiveAll(Pace::FAST),
+    ];
+    let session = stand.begin(SocketOptions::default(), Script::new(client), Script::new(server))?;
+    if !half.wait(PATIENCE) {
+        return broken("the first half of the transfer did not arrive");
+    }
+    let (_listener, running) = stand.apart();
+    let mut proxy = running.take()?;
+    let begin = Instant::now();
+    alive(proxy.terminate())?;
+    // Those who drain go on until the session is over.
+    let _ = proxy.wait(Duration::from_secs(2));
+    opener.open();
+    let (client, _server) = session.join()?;
+    Ok((client, ended(proxy, begin)))
+}
+
+fn drain_deadline(trial: &Trial) -> Verdict {
+    let recipe = trial.recipe_with(Setting::Drain, "2")?;
+    let stand = trial.stand_of(&recipe, SocketOptions::default())?;
+    let there = Gate::new()?;
+    let (over, _over) = gate()?;
+    let client = [Step::Receive(1, Pace::FAST), Step::Open(there.clone()), Step::ReceiveAll(Pace::FAST)];
+    let server = [Step::Send(1, Pace::FAST), Step::Await(over)];
+    let session = stand.begin(
+        SocketOptions::default(),
+        Script::new(client),
+        Script::new(server).patience(PATIENCE * 4),
+    )?;
+    if !there.wait(PATIENCE) {
+        return broken("the first byte did not arrive");
+    }
+    let (_listener, running) = stand.apart();
+    let proxy = running.take()?;
+    let begin = Instant::now();
+    alive(proxy.terminate())?;
+    let client = session.client()?;
+    let after = begin.elapsed();
+    let observed = format!("the client got {} after {after:.1?}", judge::told(&client));
+    if client.ending != Ending::Reset || after < Duration::from_secs(1) {
+        return broken(observed);
+    }
+    Ok(format!("{observed}; {}", ended(proxy, begin)?))
+}
+
+fn second_signal(trial: &Trial) -> Verdict {
+    let recipe = trial.recipe_with(Setting::Drain, "600")?;
+    let stand = trial.stand_of(&recipe, SocketOptions::default())?;
+    let (client, server) = (stand.connect(SocketOptions::default())?, stand.accept()?);
+    let exchange = || {
+        let there = client.send_all(b"x", PATIENCE).and_then(|()| server.receive_exactly(1, PATIENCE));
+        there.and_then(|_| server.send_all(b"x", PATIENCE)).and_then(|()| client.receive_exactly(1, PATIENCE))
+    };
+    exchange().or_else(|error| broken(format!("there was no session: {error}")))?;
+    let (_listener, running) = stand.apart();
+    let proxy = running.take()?;
+    alive(proxy.terminate())?;
+    // Two signals that nobody has taken are one. Who goes round twice has taken the first.
+    for _ in 0..2 {
+        exchange()
+            .or_else(|error| broken(format!("the session did not go on after the first signal: {error}")))?;
+    }
+    let begin = Instant::now();
+    alive(proxy.terminate())?;
+    ended(proxy, begin)
+}
+
+fn port_in_use(trial: &Trial) -> Verdict {
+    let recipe = trial.recipe()?;
+    let options = SocketOptions::default();
+    // On every address, IPv6 and IPv4.
+    let taken = Listener::bind_to(SocketAddr::from((Ipv6Addr::UNSPECIFIED, 0)), options)
+        .or_else(|_| Listener::bind_to(SocketAddr::from(([0, 0, 0, 0], 0)), options))?;
+    let origin = trial.listen(options)?;
+    complains(recipe.spawn_on("127.0.0.1", origin.address().port(), taken.address().port())?)
+}
+
+/// Waits for the end of a proxy that cannot work, and for what it says.
+fn complains(mut proxy: Proxy) -> Verdict {
+    let Ok(status) = proxy.wait(PATIENCE) else {
+        let said = proxy.log().pop().map_or("nothing".to_owned(), |line| format!("{line:?}"));
+        return broken(format!("it runs on, and said {said}"));
+    };
+    let said = proxy.wait_for_line(PATIENCE, |line| !line.trim().is_empty());
+    match (status.code(), said) {
+        (Some(code), Ok(line)) if code != 0 => Ok(format!("{status}, {line:?}")),
+        (_, Ok(line)) => broken(format!("{status}, {line:?}")),
+        (_, Err(_)) => broken(format!("{status}, without a word")),
+    }
+}
+
+/// Nobody has it: RFC 6761, section 6.4.
+const NO_HOST: &str = "no-such-host.invalid";
+
+fn unresolvable(trial: &Trial) -> Verdict {
+    let recipe = trial.recipe()?;
+    unless_the_resolver_misleads()?;
+    let port = free_port()?;
+    let mut proxy = recipe.spawn_on(NO_HOST, 80, port)?;
+    let listens = until(PATIENCE * 2, || {
+        if proxy.wait(Duration::ZERO).is_ok() {
+            return Ok(Ok(false));
+        }
+        // It may end just now, which is seen the next time.
+        let sockets = proxy.sockets().unwrap_or_default();
+        let listens = sockets.iter().any(|socket| socket.state == TcpState::Listen);
+        Ok(if listens { Ok(true) } else { Err("it neither ends nor listens".to_owned()) })
+    })?;
+    if !listens {
+        return complains(proxy);
+    }
+    let script = Script::new([Step::ReceiveAll(Pace::FAST)]).patience(PATIENCE * 2);
+    let address = SocketAddr::from(([127, 0, 0, 1], port));
+    let client = Peer::client(address, SocketOptions::default(), script).join();
+    let client =
+        client.or_else(|error| broken(format!("it listens, and a client has no connection: {error}")))?;
+    let observed = format!("it listens, and a client got {}", judge::told(&client));
+    if client.late.is_some() { broken(observed) } else { Ok(observed) }
+}
+
+/// How long this machine may take to find out that there is no such host.
+const LOOKUP: Duration = Duration::from_secs(5);
+
+fn unless_the_resolver_misleads() -> Result<(), Stop> {
+    let (sender, answer) = channel();
+    // Blocked by a resolver that does not answer, it ends later.
+    thread::spawn(move || sender.send((NO_HOST, 80).to_socket_addrs().map(|_| ())));
+    match answer.recv_timeout(LOOKUP) {
+        Ok(Err(_)) => Ok(()),
+        Ok(Ok(())) => {
+            Err(Stop::NotApplicable(format!("the resolver of this machine gives {NO_HOST} an address")))
+        }
+        Err(_) => Err(Stop::NotApplicable("the resolver of this machine does not answer".to_owned())),
+    }
+}
+
+fn missing_argument(trial: &Trial) -> Verdict {
+    complains(trial.recipe()?.without_server().spawn_on("127.0.0.1", 80, free_port()?)?)
+}
+
+fn no_port(trial: &Trial) -> Verdict {
+    complains(trial.recipe()?.saying("{listen}", "65536").spawn_on("127.0.0.1", 80, 0)?)
+}
+
+fn closed_output(trial: &Trial) -> Verdict {
+    let recipe = trial.recipe()?.inside(["sh", "-c", r#"exec "$0" "$@" 2>&-"#]);
+    goes_on(&trial.stand_of(&recipe, SocketOptions::default())?)
+}
+
+fn full_output(trial: &Trial) -> Verdict {
+    let (_reader, mut writer) = io::pipe()?;
+    let stand = trial.stand_of(&logging_to(trial.recipe()?, &writer), SocketOptions::default())?;
+    // This end alone: who opens the pipe by its name in /proc has a description of its own.
+    rustix::io::ioctl_fionbio(&writer, true).map_err(io::Error::from)?;
+    loop {
+        match writer.write(&[b'\n'; 4096]) {
+            Ok(_) => {}
+            Err(error) if error.kind() == ErrorKind::WouldBlock => break,
+            Err(error) => return Err(error.into()),
+        }
+    }
+    goes_on(&stand)
+}
+
+fn broken_output(trial: &Trial) -> Verdict {
+    let (reader, writer): (PipeReader, PipeWriter) = io::pipe()?;
+    let stand = trial.stand_of(&logging_to(trial.recipe()?, &writer), SocketOptions::default())?;
+    drop((reader, writer));
+    goes_on(&stand)
+}
+
+/// The proxy with its outputs to this pipe of ours.
+fn logging_to(recipe: &Recipe, pipe: &PipeWriter) -> Recipe {
+    let path = format!("/proc/{}/fd/{}", std::process::id(), pipe.as_raw_fd());
+    let script = r#"pipe=$0; exec "$@" > "$pipe" 2>&1"#;
+    recipe.inside(["sh", "-c", script, &path])
+}
+
+/// Sessions of which there is something to be logged, and whole ones between them.
+fn goes_on(stand: &Stand<'_>) -> Verdict {
+    let rounds = if stand.trial().service() == Service::Once { 1 } else { 5 };
+    for round in 1..=rounds {
+        let (client, server) = stand.session(echo::asks(REQUEST, ANSWER), echo::answers(REQUEST, ANSWER))?;
+        let whole = echo::judge_both(&client, &server, REQUEST, ANSWER);
+        if let Err(Stop::Broken(observed)) = whole {
+            return broken(format!("in round {round} {observed}"));
+        }
+        if round < rounds {
+            let (resets, waits) =
+                ([Step::Receive(1, Pace::FAST), Step::Reset], [Step::ReceiveAll(Pace::FAST)]);
+            let waits = [&[Step::Send(1, Pace::FAST)], &waits[..]].concat();
+            let _ = stand.session(Script::new(resets), Script::new(waits))?;
+        }
+    }
+    Ok(format!(
+        "{rounds} sessions of {REQUEST} bytes up and {ANSWER} down, and between them some that were reset"
+    ))
+}
+
+fn restart(trial: &Trial) -> Verdict {
+    let recipe = trial.recipe()?;
+    // Somebody else may get the port before the proxy does again.
+    let attempts = 3;
+    for _ in 1..attempts {
+        if let Some(observed) = restarted(trial, recipe)? {
+            return Ok(observed);
+        }
+    }
+    restarted(trial, recipe)?.map_or_else(|| broken("somebody else always gets the port"), Ok)
+}
+
+/// `None` if the port was taken by another program meanwhile.
+fn restarted(trial: &Trial, recipe: &Recipe) -> Result<Option<String>, Stop> {
+    let stand = trial.stand()?;
+    let sessions = if trial.service() == Service::Once { 1 } else { 3 };
+    for _ in 0..sessions {
+        let client = Script::new([Step::ReceiveAll(Pace::FAST)]);
+        let server = Script::new([Step::Send(REQUEST, Pace::FAST), Step::Fin, Step::ReceiveAll(Pace::FAST)]);
+        let _ = stand.session(client, server)?;
+    }
+    let (listener, running) = stand.apart();
+    let port = running.address().port();
+    let mut proxy = running.take()?;
+    if trial.service() != Service::Once {
+        alive(proxy.terminate())?;
+    }
+    // Whether it ends is the affair of another case.
+    let _ = proxy.wait(PATIENCE);
+    drop(proxy);
+    let here = |state| {
+        let sockets = tcp_sockets()?;
+        let there = sockets.iter().filter(|socket| socket.state == state && socket.local.port() == port);
+        Ok::<usize, io::Error>(there.count())
+    };
+    let waiting = here(TcpState::TimeWait)?;
+    let origin = listener.address();
+    let running = match trial.restart_recipe(recipe, &origin.ip().to_string(), origin.port(), port) {
+        Ok(running) => running,
+        Err(_) if here(TcpState::Listen)? > 0 => return Ok(None),
+        Err(Stop::Broken(observed)) => {
+            return broken(format!("with {waiting} connections in TIME_WAIT: {observed}"));
+        }
+        Err(other) => return Err(other),
+    };
+    let stand = trial.together(listener, running);
+    let (client, server) = stand.session(echo::asks(REQUEST, ANSWER), echo::answers(REQUEST, ANSWER))?;
+    echo::judge_both(&client, &server, REQUEST, ANSWER)?;
+    Ok(Some(format!("a session, with {waiting} connections of before in TIME_WAIT")))
+}
