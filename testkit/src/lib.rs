@@ -64,6 +64,7 @@
 //! | [`conform`] | the suite that scores any proxy, case by case |
 //! | [`stress`] | such sessions for hours, many at once, and what the proxy takes meanwhile |
 //! | [`proxy`] | a proxy of any make as a process: started on a free port, watched from outside, stopped at the end |
+//! | [`planted`] | small proxies with a bug planted in them, for the suite to find |
 //! | [`procfs`] | what the kernel tells about connections and processes |
 //! | [`descriptors`] | a process without a free file descriptor |
 //! | [`watchdog`] | a deadline around a test, so that a hang fails and says where |
@@ -75,6 +76,7 @@ pub mod conform;
 pub mod descriptors;
 pub mod payload;
 pub mod peer;
+pub mod planted;
 pub mod procfs;
 pub mod proxy;
 pub mod replay;

@@ -6,8 +6,8 @@ use std::io::{self, Write};
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
-use commands::{conform, list, origin, peer, replay, stress};
-use testkit::bench;
+use commands::{conform, list, origin, peer, replay, selftest, stress};
+use testkit::{bench, planted};
 
 /// Peers to prove TCP programs with, and a suite that scores any TCP proxy.
 #[derive(Debug, Parser)]
@@ -23,6 +23,10 @@ enum Command {
     Conform(conform::Arguments),
     /// Explain the cases of the suite
     List(list::Arguments),
+    /// See the suite find the bugs that were planted in small proxies
+    Selftest(selftest::Arguments),
+    /// Run a small proxy, with a bug or without
+    Planted(planted::Options),
     /// Serve a web page with many pictures, and large files at /large?bytes=N
     Origin(origin::Arguments),
     /// Measure TCP proxies side by side
@@ -45,6 +49,10 @@ fn main() -> ExitCode {
     let result = match Cli::parse().command {
         Command::Conform(arguments) => conform::run(&arguments),
         Command::List(arguments) => list::run(&arguments),
+        Command::Selftest(arguments) => selftest::run(&arguments),
+        Command::Planted(options) => planted::serve(options)
+            .map(|()| ExitCode::SUCCESS)
+            .map_err(|error| format!("cannot listen: {error}")),
         Command::Origin(arguments) => origin::run(&arguments).map(|()| ExitCode::SUCCESS),
         Command::Bench(options) => commands::end_everything_when_interrupted()
             .and_then(|()| bench::run(&options))

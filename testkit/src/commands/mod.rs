@@ -6,6 +6,7 @@ pub(crate) mod list;
 pub(crate) mod origin;
 pub(crate) mod peer;
 pub(crate) mod replay;
+pub(crate) mod selftest;
 mod set;
 pub(crate) mod stress;
 mod subject;

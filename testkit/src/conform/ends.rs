@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use crate::conform::{Case, Need, Stop, Trial, Verdict, broken, judge, trial};
 use crate::peer::{BlackHole, Ending, Gate, Link, Listener, Pace, Peer, Report, Script, Sending, Step, gate};
 use crate::procfs::TcpState;
-use crate::proxy::Setting;
+use crate::proxy::{Proxy, Setting};
 use trial::{PATIENCE, alive, until};
 
 const HALF_CLOSE: &str =
@@ -46,11 +46,13 @@ pub(super) const CASES: &[Case] = &[
     Case::new("a_request_before_the_server_answers_is_kept", before_connect)
         .expects("the request at the server when it can be reached, then the answer at the client")
         .why("The queue of the server is full, so that the proxy's SYN goes unanswered until the client has sent everything.")
-        .source("RFC 9293, section 3.8: what was acknowledged is not lost"),
+        .source("RFC 9293, section 3.8: what was acknowledged is not lost")
+        .deadline(240),
     Case::new("a_fin_before_the_server_answers_is_kept", fin_before_connect)
         .expects("the request and FIN at the server when it can be reached, then the answer and FIN at the client")
         .why("The same, and the client has finished meanwhile.")
-        .source(ORDER),
+        .source(ORDER)
+        .deadline(240),
     Case::new("what_a_client_sent_before_closing_reaches_a_sleeping_server", close_by_client)
         .expects("every byte at the server, then FIN")
         .why("The client sends and closes at once, both directions; the server reads only then.")
@@ -95,7 +97,8 @@ pub(super) const CASES: &[Case] = &[
         .expects("every byte at the client before the connection ends")
         .why("While the proxy stands still, the server accepts, sends and resets. SO_ERROR then says ECONNRESET, which looks like a failed connect; the bytes are there all the same.")
         .source("connect(2), socket(7): SO_ERROR is that of the connection, not of the attempt")
-        .needs(&[Need::Process]),
+        .needs(&[Need::Process])
+        .deadline(240),
     Case::new("a_reply_before_the_upload_was_read_arrives", reply_to_unread_upload)
         .expects("the reply at the client before the connection ends")
         .why("The server answers in mid-upload and closes, as with 413 Content Too Large; unread bytes make its kernel reset. The proxy's next write fails, and the reply is still to be read.")
@@ -220,23 +223,30 @@ fn fin_before_connect(trial: &Trial) -> Verdict {
     sent_before_connect(trial, true)
 }
 
+/// When a kernel has sent its SYN several times in vain, it waits twice as long for each next one.
+const NEXT_SYN: Duration = Duration::from_secs(60);
+
 /// The client's request, and maybe its FIN, are sent before the server takes the connection.
 fn sent_before_connect(trial: &Trial, fin: bool) -> Verdict {
     let hole = BlackHole::at(trial.origin())?;
-    let proxy = trial.start(hole.address())?;
+    let proxy = trial.start_patiently(hole.address())?;
     let sent = Gate::new()?;
     let mut client = vec![Step::Send(REQUEST, Pace::FAST)];
     client.extend(fin.then_some(Step::Fin));
     client.extend([Step::Acknowledged, Step::Open(sent.clone()), Step::Receive(ANSWER, Pace::FAST)]);
     client.extend((!fin).then_some(Step::Fin));
     client.push(Step::ReceiveAll(Pace::FAST));
-    let client = Script::new(client).sends(trial.upwards()).expects(trial.downwards());
+    let client = Script::new(client).sends(trial.upwards()).expects(trial.downwards()).patience(NEXT_SYN * 2);
     let client = Peer::client(proxy.address(), judge::SMALL, client);
     if !sent.wait(PATIENCE) {
-        return broken("the proxy's kernel has not acknowledged what the client sent");
+        let client = judge::told(&client.join()?);
+        return broken(format!("the client's bytes were not acknowledged; it got {client}"));
+    }
+    if let Ok(process) = proxy.proxy() {
+        until_connecting(process)?;
     }
     let listener = Listener::of(hole.open()?)?;
-    let link = listener.accept(PATIENCE);
+    let link = listener.accept(NEXT_SYN);
     let link =
         link.or_else(|error| broken(format!("the proxy did not connect, now that it could: {error}")))?;
     let mut server = vec![Step::Receive(REQUEST, Pace::FAST)];
@@ -244,6 +254,13 @@ fn sent_before_connect(trial: &Trial, fin: bool) -> Verdict {
     server.extend([Step::Send(ANSWER, Pace::FAST), Step::ReceiveAll(Pace::FAST)]);
     let server = link.run(&Script::new(server).sends(trial.downwards()).expects(trial.upwards()));
     judge::both_whole(&client.join()?, &server, (REQUEST, ANSWER))
+}
+
+fn until_connecting(proxy: &Proxy) -> Result<(), Stop> {
+    until(PATIENCE, || {
+        let connecting = alive(proxy.sockets())?.iter().any(|socket| socket.state == TcpState::SynSent);
+        Ok(if connecting { Ok(()) } else { Err("the proxy does not connect to the server".to_owned()) })
+    })
 }
 
 /// What a sender has time to hand to its kernel, whoever reads.
@@ -273,7 +290,9 @@ fn ends_before_the_other_reads(
     let stand = trial.stand_with(options)?;
     let (over, opener) = gate()?;
     let ends = [&[Step::Receive(1, Pace::FAST)], steps].concat();
-    let reads = [Step::Send(1, Pace::FAST), Step::Await(over), Step::ReceiveAll(Pace::FAST)];
+    // The proxy has time to make what it can of the end before the bytes are out of its hands.
+    let sleep = Step::Pause(judge::QUIET);
+    let reads = [Step::Send(1, Pace::FAST), Step::Await(over), sleep, Step::ReceiveAll(Pace::FAST)];
     let script = |ends_here: bool| Script::new(if ends_here { ends.clone() } else { reads.to_vec() });
     let client = script(client_ends).sends(trial.upwards()).expects(trial.downwards());
     let server = script(!client_ends).sends(trial.downwards()).expects(trial.upwards());
@@ -381,18 +400,16 @@ fn reset_when_acknowledged() -> [Step; 3] {
 
 fn reset_beats_connect(trial: &Trial) -> Verdict {
     let hole = BlackHole::at(trial.origin())?;
-    let running = trial.start(hole.address())?;
+    let running = trial.start_patiently(hole.address())?;
     let proxy = running.proxy()?;
-    let client = Script::new([Step::ReceiveAll(Pace::FAST)]).expects(trial.downwards());
+    let client =
+        Script::new([Step::ReceiveAll(Pace::FAST)]).expects(trial.downwards()).patience(NEXT_SYN * 2);
     let client = Peer::client(running.address(), judge::SMALL, client);
-    until(PATIENCE, || {
-        let connecting = alive(proxy.sockets())?.iter().any(|socket| socket.state == TcpState::SynSent);
-        Ok(if connecting { Ok(()) } else { Err("the proxy does not connect to the server".to_owned()) })
-    })?;
+    until_connecting(proxy)?;
     alive(proxy.freeze())?;
     let listener = Listener::of(hole.open()?)?;
     // The kernel answers for the proxy, and sends its next SYN after a second or two.
-    let server = listener.accept(PATIENCE)?;
+    let server = listener.accept(NEXT_SYN)?;
     // Whoever tries again is refused.
     drop(listener);
     let steps = [Step::Send(REQUEST, Pace::FAST), Step::Acknowledged, Step::Reset];
@@ -405,8 +422,13 @@ fn reset_beats_connect(trial: &Trial) -> Verdict {
 
 fn reply_to_unread_upload(trial: &Trial) -> Verdict {
     let stand = trial.stand_with(judge::SMALL)?;
-    let client = Script::new([Step::Fill(judge::QUIET)]).beside([Step::ReceiveAll(Pace::FAST)]);
-    let server = [Step::Readable, Step::Send(REQUEST, Pace::FAST), Step::Acknowledged, Step::Close];
+    let full = Gate::new()?;
+    let client = Script::new([Step::Send(TOO_MUCH, Pace::FAST)]).beside([
+        Step::Stalled(judge::QUIET),
+        Step::Open(full.clone()),
+        Step::ReceiveAll(Pace::FAST),
+    ]);
+    let server = [Step::Await(full), Step::Send(REQUEST, Pace::FAST), Step::Acknowledged, Step::Close];
     let (client, _) = stand.session_with(judge::SMALL, client, Script::new(server))?;
     judge::all("client", &client, REQUEST)?;
     Ok(judge::told(&client))

@@ -40,6 +40,7 @@ mod process;
 mod report;
 mod resources;
 mod runner;
+mod selftest;
 mod subject;
 mod trial;
 
@@ -47,6 +48,7 @@ pub use case::{Case, Need, Topic};
 pub use outcome::{Outcome, Stop, Verdict, broken};
 pub use report::Results;
 pub use runner::{Event, Plan};
+pub use selftest::Selftest;
 pub use subject::{Service, Subject};
 pub use trial::{Running, Stand, Trial};
 

@@ -132,13 +132,56 @@ impl Plan {
             }
             Err(RecvTimeoutError::Disconnected) => {
                 let panic = thread.join().err();
-                let said = panic.as_ref().and_then(|panic| panic.downcast_ref::<String>());
-                return broken(format!("the case itself failed: {}", said.map_or("", String::as_str)));
+                let said = panic.as_ref().and_then(|panic| {
+                    let text = panic.downcast_ref::<String>().map(String::as_str);
+                    text.or_else(|| panic.downcast_ref::<&str>().copied())
+                });
+                return broken(format!("the case itself failed: {}", said.unwrap_or_default()));
             }
         };
         match trial.deaths().pop() {
             Some(death) if verdict.is_ok() && self.service != Service::Once => broken(death),
             _ => verdict,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::SocketAddr;
+
+    use super::*;
+
+    static CASES: [Case; 5] = [
+        Case::new("hangs", |trial| {
+            trial.doing("waiting for nobody");
+            loop {
+                thread::park();
+            }
+        })
+        .deadline(1),
+        Case::new("panics", |trial| panic!("as it is, with {:?}", trial.service())),
+        Case::new("panics_in_few_words", |_| panic!("as it is")),
+        Case::new("passes", |trial| Ok(trial.seed().to_string())).alone(),
+        Case::new("needs_a_process", |_| Ok(String::new())).needs(&[Need::Process]),
+    ];
+
+    #[test]
+    fn every_case_ends_with_an_outcome_in_the_order_of_the_list() {
+        let topic = Topic { name: "topic", about: "about", cases: &CASES };
+        let nowhere = SocketAddr::from(([127, 0, 0, 1], 9));
+        let subject = Subject::Running { proxy: nowhere, origin: nowhere };
+        let plan = Plan { subject, service: Service::Crowd, seed: Seed::new(1), scale: 1, jobs: 3 };
+        let mut begun = 0;
+        let outcomes = plan.run(&[(topic, CASES.iter().collect())], |event| {
+            begun += usize::from(matches!(event, Event::Begun(_)));
+        });
+        assert_eq!(begun, CASES.len());
+        let told: Vec<_> = outcomes.iter().map(|outcome| (outcome.word(), outcome.observed())).collect();
+        assert_eq!(told[0], ("fail", "no end within 1s; it was doing this: waiting for nobody"));
+        assert_eq!(told[1], ("fail", "the case itself failed: as it is, with Crowd"));
+        assert_eq!(told[2], ("fail", "the case itself failed: as it is"));
+        assert_eq!(told[3], ("pass", Seed::new(1).derive("passes").to_string().as_str()));
+        assert_eq!(told[4], ("n/a", "it needs the process of the proxy"));
     }
 }

@@ -129,6 +129,18 @@ impl Trial {
         }
     }
 
+    /// The proxy in front of a server that is slow to answer: it is given a minute to connect, if it can be told so.
+    ///
+    /// # Errors
+    ///
+    /// When it cannot be started.
+    pub fn start_patiently(&self, origin: SocketAddr) -> Result<Running<'_>, Stop> {
+        match self.recipe_with(Setting::Connect, "60") {
+            Ok(recipe) => self.start_recipe(&recipe, &origin.ip().to_string(), origin.port()),
+            Err(_) => self.start(origin),
+        }
+    }
+
     /// The proxy from a recipe of the case's own, in front of any host.
     ///
     /// # Errors
@@ -445,4 +457,33 @@ pub(super) fn until<T>(
 /// [`io::Result`] of a figure of a proxy: that it has ended is a broken promise.
 pub(super) fn alive<T>(figure: io::Result<T>) -> Result<T, Stop> {
     figure.or_else(|error| broken(format!("the proxy cannot be looked at: {error}")))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_proxy_that_has_ended_by_itself_is_remembered() {
+        let nowhere = SocketAddr::from(([127, 0, 0, 1], 9));
+        let subject = Subject::Running { proxy: nowhere, origin: nowhere };
+        let trial = Trial::new(subject, Service::Crowd, Seed::new(1), 1);
+        let script = "echo listening on 127.0.0.1:9, forwarding to x:1; echo cannot go on; exit 3";
+        let mut proxy = Proxy::command("sh").args(["-c", script]).start().unwrap();
+        proxy.wait(PATIENCE).unwrap();
+        proxy.wait_for_line(PATIENCE, |line| line == "cannot go on").unwrap();
+        drop(Running { trial: &trial, address: nowhere, proxy: Some(proxy) });
+        let said = "the proxy ended by itself: exit status: 3, after saying \"cannot go on\"";
+        assert_eq!(trial.deaths(), [said]);
+    }
+
+    #[test]
+    fn what_never_comes_about_is_told_as_it_was_seen_last() {
+        let mut looks = 0;
+        let outcome = until(Duration::from_millis(20), || {
+            looks += 1;
+            Ok(if looks < 0 { Ok(()) } else { Err(format!("look {looks}")) })
+        });
+        assert_eq!(outcome, broken(format!("look {looks}")));
+    }
 }

@@ -198,6 +198,11 @@ impl Link {
         self.attempt(PollFlags::OUT, patience, || SockRef::from(&self.stream).send_out_of_band(bytes))
     }
 
+    /// Whether there is no room to send at this moment.
+    pub(super) fn is_full(&self) -> bool {
+        matches!(self.wait_for(PollFlags::OUT, Instant::now()), Wait::Late)
+    }
+
     /// Waits until something can be read, be it the end.
     pub(super) fn readable(&self, patience: Duration) -> Result<(), Stop> {
         match self.wait_for(PollFlags::IN, Instant::now() + patience) {

@@ -1,3 +1,4 @@
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::Duration;
@@ -23,8 +24,8 @@ pub enum Step {
     /// Send until the other side has taken nothing for so long, which fills every buffer on the way; at most 128 MiB.
     /// [`Report::sent`] tells how much it was.
     Fill(Duration),
-    /// Wait until the other list has sent nothing for so long, because every buffer on the way is full or there is no
-    /// more.
+    /// Wait until the other list could send nothing for so long, because every buffer on the way is full, or has nothing
+    /// more to send.
     Stalled(Duration),
     /// Send one more byte of the payload as urgent (`MSG_OOB`).
     Urgent,
@@ -140,6 +141,7 @@ impl Script {
             sent: Mutex::new((0, Sending::Open)),
             received: Mutex::new((Verifier::new(self.expects), Ending::Open)),
             late: Mutex::new(None),
+            ended: AtomicBool::new(false),
         };
         thread::scope(|scope| {
             if !self.beside.is_empty() {
@@ -175,10 +177,17 @@ struct Run<'a> {
     sent: Mutex<(u64, Sending)>,
     received: Mutex<(Verifier, Ending)>,
     late: Mutex<Option<Step>>,
+    /// Whether a list has come to its end.
+    ended: AtomicBool,
 }
 
 impl Run<'_> {
     fn steps(&self, steps: &[Step], rng: &mut ChaCha8Rng) {
+        self.run_steps(steps, rng);
+        self.ended.store(true, Ordering::SeqCst);
+    }
+
+    fn run_steps(&self, steps: &[Step], rng: &mut ChaCha8Rng) {
         for step in steps {
             let before = self.moved(step);
             let outcome = self.step(step, rng);
@@ -278,15 +287,20 @@ impl Run<'_> {
     }
 
     fn stalled(&self, quiet: Duration) -> Result<(), Stop> {
-        let mut sent = lock(&self.sent).0;
+        let (mut sent, mut was_full) = (lock(&self.sent).0, false);
         loop {
             self.link.pause(quiet)?;
-            let now = lock(&self.sent).0;
-            if now == sent {
+            let (now, is_full) = (lock(&self.sent).0, self.link.is_full());
+            if now == sent && (was_full && is_full || self.other_has_ended()) {
                 return Ok(());
             }
-            sent = now;
+            (sent, was_full) = (now, is_full);
         }
+    }
+
+    /// Whether one of the two lists has come to its end.
+    fn other_has_ended(&self) -> bool {
+        self.ended.load(Ordering::SeqCst)
     }
 
     fn send_bytes(&self, mut bytes: &[u8]) -> Result<(), Stop> {

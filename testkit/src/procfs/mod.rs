@@ -1,11 +1,12 @@
 //! What Linux tells about sockets and processes under `/proc`, see proc(5).
 
+mod diag;
 mod process;
 mod tcp;
 
 pub(crate) use process::{Process, processes};
-pub(crate) use tcp::tcp_sockets;
 pub use tcp::{TcpSocket, TcpState, unacknowledged};
+pub(crate) use tcp::{listener, tcp_sockets};
 
 use std::io;
 

@@ -35,7 +35,7 @@ use rustix::process::{Pid, PidfdFlags, Signal, WaitId, WaitIdOptions, kill_proce
 use tempfile::TempDir;
 
 use crate::descriptors;
-use crate::procfs::{Process, TcpSocket, TcpState};
+use crate::procfs::{self, Process, TcpSocket, TcpState};
 use log::Log;
 
 /// How long a proxy may take to listen, on a busy machine.
@@ -408,7 +408,12 @@ impl ProxyCommand {
         self
     }
 
-    fn spawn(self) -> io::Result<Proxy> {
+    /// Starts a process and waits for nothing; its [address](Proxy::address) is not known.
+    ///
+    /// # Errors
+    ///
+    /// When it cannot be started.
+    pub fn spawn(self) -> io::Result<Proxy> {
         self.spawn_with(None)
     }
 
@@ -440,13 +445,8 @@ impl Proxy {
         let until = Instant::now() + START;
         loop {
             let begin = Instant::now();
-            // That of another program on the same port does not count.
-            let sockets = self.sockets().unwrap_or_default();
-            let mut listening = sockets
-                .iter()
-                .filter(|socket| socket.state == TcpState::Listen && socket.local.port() == port);
-            if let Some(socket) = listening.next() {
-                self.address = SocketAddr::new(reachable(socket.local.ip()), port);
+            if let Some(address) = self.listens_on(port)? {
+                self.address = address;
                 return Ok(self);
             }
             // The kernel tells nobody that a socket listens, so look again; the longer the table, the less often.
@@ -458,6 +458,18 @@ impl Proxy {
             let message = format!("no proxy on port {port}: {ended}; it said: {:#?}", self.log());
             return Err(io::Error::other(message));
         }
+    }
+
+    /// Where clients reach one of its processes on this port, if one listens.
+    fn listens_on(&self, port: u16) -> io::Result<Option<SocketAddr>> {
+        for address in [SocketAddr::from((Ipv4Addr::LOCALHOST, port)), (Ipv6Addr::LOCALHOST, port).into()] {
+            let Some(listener) = procfs::listener(address)? else { continue };
+            // That of another program on the same port does not count.
+            if tree::inodes(&self.processes().unwrap_or_default())?.contains(&listener.inode) {
+                return Ok(Some(address));
+            }
+        }
+        Ok(None)
     }
 }
 

@@ -40,12 +40,22 @@ pub(crate) fn processes(root: u32) -> io::Result<Vec<Process>> {
 ///
 /// When the tables cannot be read, or a process belongs to somebody else.
 pub(super) fn sockets(tree: &[Process]) -> io::Result<Vec<TcpSocket>> {
+    let inodes = inodes(tree)?;
+    let sockets = procfs::tcp_sockets()?;
+    Ok(sockets.into_iter().filter(|socket| inodes.contains(&socket.inode)).collect())
+}
+
+/// The inodes of the sockets of these processes, of any kind.
+///
+/// # Errors
+///
+/// When a process belongs to somebody else.
+pub(super) fn inodes(tree: &[Process]) -> io::Result<HashSet<u64>> {
     let mut inodes = HashSet::new();
     for process in tree {
         inodes.extend(unless_gone(process.sockets())?.unwrap_or_default());
     }
-    let sockets = procfs::tcp_sockets()?;
-    Ok(sockets.into_iter().filter(|socket| inodes.contains(&socket.inode)).collect())
+    Ok(inodes)
 }
 
 /// The sum over these processes; one that is gone since they were listed has nothing.

@@ -1,0 +1,91 @@
+use std::collections::BTreeMap;
+use std::env;
+use std::io::{self, Write};
+use std::process::ExitCode;
+use std::sync::mpsc::channel;
+use std::sync::{Mutex, PoisonError};
+use std::thread;
+
+use clap::Args;
+use testkit::conform::{Selftest, Service, topics};
+use testkit::planted::{self, Bug};
+use testkit::seed::Seed;
+
+use crate::commands::end_everything_when_interrupted;
+
+/// How many cases of one proxy run at once.
+const CASES_AT_ONCE: usize = 4;
+
+/// Small proxies, each with a bug planted in it, are judged by the suite: each must fail the cases meant for its bug and no
+/// others, and the one without a bug none.
+#[derive(Debug, Args)]
+pub(crate) struct Arguments {
+    /// These bugs alone
+    #[arg(long, value_enum, value_delimiter = ',')]
+    bug: Vec<Bug>,
+
+    /// What decides everything random [default: another one each time]
+    #[arg(long, value_name = "HEX")]
+    seed: Option<Seed>,
+
+    /// How many proxies are judged at once; most of the time goes by waiting for what will not come
+    #[arg(long, value_name = "N", default_value_t = 6, value_parser = clap::value_parser!(u16).range(1..))]
+    jobs: u16,
+}
+
+/// The status says whether the suite has judged as it should.
+pub(crate) fn run(arguments: &Arguments) -> Result<ExitCode, String> {
+    end_everything_when_interrupted()?;
+    let program = env::current_exe().map_err(|error| format!("cannot find this program: {error}"))?;
+    let planted = topics().into_iter().filter(|topic| planted::TOPICS.contains(&topic.name));
+    let cases: Vec<_> = planted.map(|topic| (topic, topic.cases.iter().collect())).collect();
+    let seed = arguments.seed.unwrap_or_else(Seed::random);
+    let subjects: Vec<(Option<Bug>, Service)> = if arguments.bug.is_empty() {
+        let bugs = Bug::all().iter().map(|bug| (Some(*bug), Service::Crowd));
+        [(None, Service::Crowd), (None, Service::OneAtATime)].into_iter().chain(bugs).collect()
+    } else {
+        arguments.bug.iter().map(|bug| (Some(*bug), Service::Crowd)).collect()
+    };
+    print(&format!("seed {seed}"));
+    let next = Mutex::new(subjects.iter().enumerate());
+    let (sender, judged) = channel();
+    thread::scope(|scope| {
+        for _ in 0..arguments.jobs {
+            let (sender, next, program, cases) = (sender.clone(), &next, &program, &cases);
+            scope.spawn(move || {
+                loop {
+                    let subject = next.lock().unwrap_or_else(PoisonError::into_inner).next();
+                    let Some((number, &(bug, service))) = subject else { return };
+                    let judged = Selftest::run(program, bug, service, cases, seed, CASES_AT_ONCE, |_| ());
+                    // The other end goes on until every sender is gone.
+                    let _ = sender.send((number, judged));
+                }
+            });
+        }
+        drop(sender);
+        let mut early = BTreeMap::new();
+        let mut shown = 0;
+        let mut all_right = true;
+        for (number, judged) in judged {
+            early.insert(number, judged?);
+            while let Some(judged) = early.remove(&shown) {
+                let (bug, service) = subjects[shown];
+                all_right &= judged.is_right();
+                print(&line(bug, service, &judged));
+                shown += 1;
+            }
+        }
+        Ok(if all_right { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+    })
+}
+
+fn line(bug: Option<Bug>, service: Service, judged: &Selftest) -> String {
+    let word = if judged.is_right() { "right" } else { "WRONG" };
+    let name = bug.map_or_else(|| format!("no bug, {}", service.description()), Bug::name);
+    format!("  {word}  {name:32}  {judged}")
+}
+
+fn print(text: &str) {
+    // Whoever has closed the standard output still gets the status.
+    let _ = writeln!(io::stdout(), "{text}");
+}

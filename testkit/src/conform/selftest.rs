@@ -1,0 +1,105 @@
+//! The suite judges itself: each planted bug fails the cases that are meant for it, and no others.
+
+use std::collections::BTreeSet;
+use std::fmt;
+use std::path::Path;
+
+use crate::conform::{Case, Event, Outcome, Plan, Service, Subject, Topic};
+use crate::planted::Bug;
+use crate::proxy::Recipe;
+use crate::seed::Seed;
+
+/// How often a case that should fail is tried: what it provokes may not come about on a machine that is busy elsewhere.
+const ATTEMPTS: usize = 3;
+
+/// What came out for one bug, or for the proxy without one.
+#[derive(Debug)]
+pub struct Selftest {
+    /// The cases that had to fail and did not, tried several times.
+    pub missed: Vec<&'static str>,
+    /// What failed and was not meant to, with what was observed.
+    pub false_alarms: Vec<Outcome>,
+    /// How many cases failed as they were meant to.
+    pub found: usize,
+}
+
+impl Selftest {
+    /// Judges the proxy with this bug, or without one, by these cases. `program` is `testkit` itself.
+    ///
+    /// # Errors
+    ///
+    /// When the proxy cannot be described, which is a mistake here.
+    pub fn run(
+        program: &Path,
+        bug: Option<Bug>,
+        service: Service,
+        cases: &[(Topic, Vec<&'static Case>)],
+        seed: Seed,
+        jobs: usize,
+        mut watcher: impl FnMut(&Event),
+    ) -> Result<Self, String> {
+        let subject = Subject::Command(recipe(program, bug, service)?);
+        let mut plan = Plan { subject, service, seed, scale: 1, jobs };
+        let (must, may) = bug.map_or_else(Default::default, |bug| (bug.must_fail(), bug.may_fail()));
+        let (failed, _): (Vec<_>, Vec<_>) =
+            plan.run(cases, &mut watcher).into_iter().partition(Outcome::failed);
+        let (found, false_alarms): (Vec<_>, Vec<_>) = failed
+            .into_iter()
+            .partition(|outcome| must.contains(&outcome.case.name()) || may.contains(&outcome.case.name()));
+        let mut found: BTreeSet<_> = found.iter().map(|outcome| outcome.case.name()).collect();
+        let mut missed = Vec::new();
+        for attempt in 1..=ATTEMPTS {
+            let left = cases.iter().map(|(topic, cases)| {
+                let left = |case: &&Case| must.contains(&case.name()) && !found.contains(case.name());
+                (*topic, cases.iter().copied().filter(left).collect::<Vec<_>>())
+            });
+            let left: Vec<_> = left.collect();
+            missed = left.iter().flat_map(|(_, cases)| cases).map(|case| case.name()).collect();
+            if missed.is_empty() || attempt == ATTEMPTS {
+                break;
+            }
+            plan.seed = plan.seed.derive("again");
+            let again = plan.run(&left, &mut watcher);
+            found.extend(again.iter().filter(|outcome| outcome.failed()).map(|outcome| outcome.case.name()));
+        }
+        Ok(Self { missed, false_alarms, found: found.len() })
+    }
+
+    /// Whether the suite has judged as it should.
+    pub fn is_right(&self) -> bool {
+        self.missed.is_empty() && self.false_alarms.is_empty()
+    }
+}
+
+/// A line for each case that came out wrong.
+impl fmt::Display for Selftest {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:2} cases failed as meant", self.found)?;
+        for case in &self.missed {
+            write!(f, "\n           it did not fail {case}")?;
+        }
+        for alarm in &self.false_alarms {
+            write!(f, "\n           it failed {}: {}", alarm.case.name(), alarm.observed())?;
+        }
+        Ok(())
+    }
+}
+
+/// The planted proxy as a command.
+fn recipe(program: &Path, bug: Option<Bug>, service: Service) -> Result<Recipe, String> {
+    let mut words = vec![
+        program.display().to_string(),
+        "planted".to_owned(),
+        "--buffer={buffer:16384}".to_owned(),
+        "--connect={connect:10}".to_owned(),
+        "--half-close={half_close:3600}".to_owned(),
+    ];
+    if let Some(bug) = bug {
+        words.push(format!("--bug={}", bug.name()));
+    }
+    if service == Service::OneAtATime {
+        words.push("--one-at-a-time".to_owned());
+    }
+    words.extend(["{host}", "{port}", "{listen}"].map(ToOwned::to_owned));
+    Recipe::new(words)
+}
