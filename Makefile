@@ -22,7 +22,11 @@ SHARED = man/man1/tcpproxy.1 bash-completion/completions/tcpproxy zsh/site-funct
          fish/vendor_completions.d/tcpproxy.fish
 UNITS  = tcpproxy.service tcpproxy.socket tcpproxy@.service
 
-.PHONY: tcpproxy test check stress soak fuzz bench performance microbench interop deployment demo doc share install \
+# The words in braces are the suite's to fill in: see testkit conform --help.
+CONFORM = '{host}' '{port}' '{listen}' --quiet --buffer-size '{buffer:262144}B' --connect-timeout '{connect:10}s' \
+  --half-close-timeout '{half_close:3600}s' --drain-timeout '{drain:30}s'
+
+.PHONY: conform tcpproxy test check stress soak fuzz bench performance microbench interop deployment demo doc share install \
         uninstall clean help toolchain deb image
 
 tcpproxy: toolchain ## build the proxy and say where it is
@@ -63,6 +67,11 @@ performance: ## a long run of it, on a quiet machine, into docs/performance.md
 
 microbench: toolchain ## the ring beside other rings
 	$(CARGO) run --release --locked --manifest-path ringbuf/benches/Cargo.toml -- --bench $(ARGS)
+
+conform: tcpproxy ## the conformance suite on this proxy, one client at a time and many at once
+	$(CARGO) build --release --locked -p testkit
+	target/release/testkit conform -- target/release/tcpproxy $(CONFORM)
+	target/release/testkit conform -- target/release/tcpproxy $(CONFORM) --max-clients '{clients:4000}'
 
 interop: tcpproxy ## real programs through the proxy: see interop/packages.txt
 	$(CARGO) build --release --locked -p testkit
