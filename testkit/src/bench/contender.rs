@@ -48,10 +48,10 @@ const PEERS: &[Peer] = &[
     Peer::tuned("haproxy-splice-1m", include_str!("../../peers/haproxy-splice-1m.conf")),
     Peer::plain("nginx", include_str!("../../peers/nginx.conf")),
     Peer::buffered("nginx-256k", include_str!("../../peers/nginx.conf"), "262144"),
-    Peer::forking("socat", include_str!("../../peers/socat-fork.conf")),
-    Peer::plain("rinetd", include_str!("../../peers/rinetd.conf")),
-    Peer::forking("redir", include_str!("../../peers/redir.conf")),
-    Peer::plain("systemd-socket-proxyd", include_str!("../../peers/systemd-socket-proxyd.conf")),
+    Peer::few("socat", include_str!("../../peers/socat-fork.conf")),
+    Peer::few("rinetd", include_str!("../../peers/rinetd.conf")),
+    Peer::few("redir", include_str!("../../peers/redir.conf")),
+    Peer::few("systemd-socket-proxyd", include_str!("../../peers/systemd-socket-proxyd.conf")),
 ];
 
 impl Peer {
@@ -67,8 +67,8 @@ impl Peer {
         Self { buffer: Some(buffer), ..Self::tuned(name, template) }
     }
 
-    const fn forking(name: &'static str, template: &'static str) -> Self {
-        Self { most: PROCESSES, ..Self::plain(name, template) }
+    const fn few(name: &'static str, template: &'static str) -> Self {
+        Self { most: FEW, ..Self::plain(name, template) }
     }
 
     /// What the template says after such a label.
@@ -86,8 +86,9 @@ impl Peer {
 /// How many clients peers are told to serve at once, if they have to be told.
 const MOST_CLIENTS: &str = "12000";
 
-/// A process for each of more connections than this would measure the machine's limits.
-const PROCESSES: usize = 1000;
+/// How many connections are asked of those that have a process for each, look at every descriptor each time they wait
+/// (select(2)), or need six descriptors for each: with more they would run into the limits of the machine.
+const FEW: usize = 1000;
 
 impl Contender {
     /// No proxy: the limit for all others.
@@ -156,10 +157,13 @@ impl Contender {
                 missing.push(format!("{} (package {})", peer.name, peer.header("# package:")));
                 continue;
             };
-            let about = match peer.buffer {
-                Some(size) => format!("{}, buffers of {size} B", peer.header("# bench:")),
-                None => peer.header("# bench:").to_owned(),
-            };
+            let mut about = peer.header("# bench:").to_owned();
+            if let Some(size) = peer.buffer {
+                about += &format!(", buffers of {size} B");
+            }
+            if peer.most == FEW {
+                about += &format!("; asked for {FEW} connections at most");
+            }
             installed.push(Self {
                 name: peer.name.to_owned(),
                 about,

@@ -85,7 +85,9 @@ struct Strace {
 impl Strace {
     /// Attaches to every process of the contender, and waits until it is.
     fn attach(target: &Target) -> io::Result<Self> {
-        let processes = target.processes()?;
+        let mut processes = target.processes()?;
+        // Some proxies leave the ended ones unattended for a while, and those make no more calls.
+        processes.retain(|process| !process.ended);
         let mut command = Command::new("strace");
         command.args(["-f", "-c", "-U", "calls,name", "-o", "/dev/stdout"]);
         command.args(processes.iter().map(|process| format!("-p{}", process.pid)));
