@@ -34,10 +34,11 @@ for _ in 1 2 3; do
 done
 same "its health" serving "$(curl -sS --noproxy '*' "http://127.0.0.1:$metrics/healthz")"
 
-start slow curl -sS --fail --noproxy '*' --limit-rate 3000000 "http://127.0.0.1:$port/large?bytes=6000000" -o "$WORK/slow"
+start slow curl -sS --fail --noproxy '*' --limit-rate 20000000 "http://127.0.0.1:$port/large?bytes=60000000" -o "$WORK/slow"
 slow=$PID
 wait_until "the slow transfer has begun" test -s "$WORK/slow"
 kill -TERM "$pid"
 wait "$slow" || fail "the stop has cut a transfer"
 gone_within 10 "$pid" || fail "it does not stop"
+grep -q 'stopping sessions=1' "$WORK/proxy.err" || fail "there was no session to wait for"
 echo "an image of $(stat -c %s "$mounted/tcpproxy") bytes serves, and drains when stopped"

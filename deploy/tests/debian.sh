@@ -93,12 +93,12 @@ instance() {
   served 81
 
   # A session under way survives the stop.
-  start slow curl -sS --fail --noproxy '*' --limit-rate 3000000 "http://127.0.0.1:81/large?bytes=9000000" -o "$WORK/slow"
+  start slow curl -sS --fail --noproxy '*' --limit-rate 20000000 "http://127.0.0.1:81/large?bytes=60000000" -o "$WORK/slow"
   local slow=$PID
   wait_until "the slow transfer has begun" test -s "$WORK/slow"
   systemctl stop tcpproxy@web
   wait "$slow" || fail "the stop has cut a transfer"
-  same "the slow transfer" 9000000 "$(stat -c %s "$WORK/slow")"
+  same "the slow transfer" 60000000 "$(stat -c %s "$WORK/slow")"
   same "the result of the stop" success "$(service tcpproxy@web Result)"
 
   # Arguments that are wrong are not tried again and again.
