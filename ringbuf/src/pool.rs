@@ -2,7 +2,7 @@
 
 use std::cell::RefCell;
 use std::fmt;
-use std::io::{self, Read, Write};
+use std::io::{self, ErrorKind, Read, Write};
 use std::rc::Rc;
 
 use crate::{Drain, Fill, RingBuffer};
@@ -14,8 +14,8 @@ use crate::{Drain, Fill, RingBuffer};
 /// given back last is lent first, a busy loop works on memory that is warm in cache.
 ///
 /// Invariants: `lent <= reserved <= max_rings`, so memory never exceeds `max_rings * ring_capacity`
-/// bytes plus a few spare rings; a slot gets its ring whenever it asks, because the bound is checked
-/// when the slot is reserved.
+/// bytes plus a few spare rings; a slot gets its ring whenever it asks and the system has memory for it,
+/// because the bound is checked when the slot is reserved.
 ///
 /// A `Pool` is a handle: its clones are the same pool. It belongs to one thread.
 ///
@@ -38,7 +38,9 @@ pub struct Pool {
 /// The right to one ring of a [`Pool`]. Dropping it gives the right, and the ring, back.
 ///
 /// It is used like the ring it stands for, and the methods that say no more do what those of [`RingBuffer`]
-/// with the same names do. The ring is lent when the first byte comes and goes back with the last one.
+/// with the same names do. The ring is lent when the first byte comes and goes back with the last one. That
+/// the system has no memory for it is an error of [`fill_from`](Self::fill_from), which a peer can bring
+/// about, and a panic of the methods that put bytes in by hand.
 pub struct Slot {
     pool: Pool,
     /// Invariant: bytes wait in it.
@@ -91,10 +93,12 @@ impl Pool {
         self.shared.state.borrow().lent
     }
 
-    fn lend(&self) -> RingBuffer {
+    fn lend(&self) -> Option<RingBuffer> {
         let mut state = self.shared.state.borrow_mut();
+        let spare = state.spare.pop();
+        let ring = spare.or_else(|| RingBuffer::try_new(self.shared.ring_capacity))?;
         state.lent += 1;
-        state.spare.pop().unwrap_or_else(|| RingBuffer::new(self.shared.ring_capacity))
+        Some(ring)
     }
 
     fn take_back(&self, mut ring: RingBuffer) {
@@ -112,8 +116,12 @@ impl Slot {
     ///
     /// # Errors
     ///
-    /// What `source` reports, other than `Interrupted` and `WouldBlock`.
+    /// What `source` reports, other than `Interrupted` and `WouldBlock`; [`ErrorKind::OutOfMemory`] if there is
+    /// no memory for a ring, and then the source was not asked.
     pub fn fill_from(&mut self, source: &mut impl Read) -> io::Result<Fill> {
+        if self.ring.is_none() {
+            self.ring = Some(self.pool.lend().ok_or(ErrorKind::OutOfMemory)?);
+        }
         self.with_ring(|ring| ring.fill_from(source))
     }
 
@@ -181,7 +189,7 @@ impl Slot {
 
     /// Lends the ring for this work, and longer if bytes wait in it then.
     fn with_ring<T>(&mut self, work: impl FnOnce(&mut RingBuffer) -> T) -> T {
-        let ring = self.ring.get_or_insert_with(|| self.pool.lend());
+        let ring = self.ring.get_or_insert_with(|| self.pool.lend().expect("memory for a ring"));
         let outcome = work(ring);
         if ring.is_empty() {
             self.clear();
@@ -303,6 +311,15 @@ mod tests {
         assert!(a.push_all(b"a"));
         assert_eq!(a.as_slices(), (&b"a"[..], &b""[..]), "nobody sees another's bytes");
         assert_eq!(address(&mut a), last);
+    }
+
+    #[test]
+    fn that_there_is_no_memory_for_a_ring_is_an_error_and_no_source_is_asked() {
+        let pool = Pool::new(isize::MAX as usize, 1);
+        let mut slot = pool.reserve().unwrap();
+        let mut source = &b"bytes"[..];
+        assert_eq!(slot.fill_from(&mut source).unwrap_err().kind(), ErrorKind::OutOfMemory);
+        assert_eq!((source.len(), slot.len(), pool.lent()), (5, 0, 0));
     }
 
     #[test]

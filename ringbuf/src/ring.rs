@@ -3,6 +3,8 @@
 use std::fmt;
 use std::io::{self, ErrorKind, IoSlice, IoSliceMut, Read, Write};
 
+use bytemuck::allocation::try_zeroed_slice_box;
+
 /// A first-in, first-out queue of bytes with a fixed capacity.
 ///
 /// Invariants: `len <= capacity`, `head < capacity`, and an empty ring has `head == 0`.
@@ -51,6 +53,17 @@ impl RingBuffer {
     pub fn new(capacity: usize) -> Self {
         assert!(capacity > 0, "a ring buffer needs a capacity of at least 1 byte");
         Self { storage: vec![0; capacity].into_boxed_slice(), head: 0, len: 0 }
+    }
+
+    /// The same, or `None` if there is no memory for it.
+    ///
+    /// # Panics
+    ///
+    /// If `capacity` is 0.
+    #[must_use]
+    pub fn try_new(capacity: usize) -> Option<Self> {
+        assert!(capacity > 0, "a ring buffer needs a capacity of at least 1 byte");
+        Some(Self { storage: try_zeroed_slice_box(capacity).ok()?, head: 0, len: 0 })
     }
 
     /// The number of bytes the ring can hold.

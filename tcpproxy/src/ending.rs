@@ -78,6 +78,7 @@ impl How {
         match error.kind() {
             // A reset that follows a FIN shows as EPIPE, and one that a FIN of ours meets as ENOTCONN.
             ErrorKind::ConnectionReset | ErrorKind::BrokenPipe | ErrorKind::NotConnected => Self::Reset,
+            _ if eventloop::is_exhaustion(error) => Self::Exhausted,
             _ => Self::Error,
         }
     }

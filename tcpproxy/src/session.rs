@@ -212,13 +212,15 @@ impl Session {
         self.tunnel.lose(Peer::Server);
     }
 
-    /// A connection has failed.
+    /// A connection has failed, or there was no memory for what it has sent.
     fn decide_by(&mut self, peer: Peer, error: &io::Error) {
+        let how = How::of_connection(error);
         let by = match peer {
+            _ if how == How::Exhausted => By::Proxy,
             Peer::Client => By::Client,
             Peer::Server => By::Server,
         };
-        self.decide(by, How::of_connection(error), Some(error.to_string()));
+        self.decide(by, how, Some(error.to_string()));
     }
 
     /// Settles how the session ends. The first decision stands, except that a FIN only says how it

@@ -50,8 +50,10 @@ const SCENARIOS: &[Scenario] = &[
     ("proxy drain stopped", || half_closed(&["--drain-timeout", "0s"], stopped, false), [8, 6]),
 ];
 
-/// Brought about by `interop/log.sh`, which takes the network away.
+/// Brought about by `interop/log.sh`, which takes the network away, and by `out_of_memory.rs`.
 const ELSEWHERE: &[&str] = &[
+    "proxy data exhausted",
+    "proxy drain exhausted",
     "client header error",
     "client connect error",
     "client data error",

@@ -1,4 +1,4 @@
-//! A process without a free file descriptor.
+//! A process without a free file descriptor, or without memory.
 
 use std::fs::File;
 use std::io;
@@ -80,6 +80,22 @@ pub(crate) fn raise_limit() -> io::Result<u64> {
 pub(crate) fn limit_descriptors(pid: u32, limit: u64) -> io::Result<Rlimit> {
     let maximum = getrlimit(Resource::Nofile).maximum;
     set_limits(pid, Rlimit { current: Some(limit), maximum })
+}
+
+/// Lets another process have no more than so many bytes of address space; what it has it keeps.
+///
+/// # Errors
+///
+/// Those of prlimit(2).
+///
+/// # Panics
+///
+/// When `pid` is 0, which is no process.
+pub(crate) fn limit_memory(pid: u32, limit: u64) -> io::Result<()> {
+    let pid = pid.try_into().ok().and_then(Pid::from_raw).expect("process ids are positive");
+    let maximum = getrlimit(Resource::As).maximum;
+    prlimit(Some(pid), Resource::As, Rlimit { current: Some(limit), maximum })?;
+    Ok(())
 }
 
 /// Sets the limits on the descriptors of another process, and returns those it had.

@@ -30,6 +30,15 @@ impl Process {
         self.kibibytes("status", "VmRSS:")
     }
 
+    /// The addresses in use, in bytes, whether there is memory behind them or not; 0 when the process has ended.
+    ///
+    /// # Errors
+    ///
+    /// When there is no such process.
+    pub(crate) fn address_space(&self) -> io::Result<u64> {
+        self.kibibytes("status", "VmSize:")
+    }
+
     /// The memory that is its own, and its share of what several processes have in common, in bytes.
     ///
     /// # Errors

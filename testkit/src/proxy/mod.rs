@@ -198,6 +198,19 @@ impl Proxy {
         Ok(())
     }
 
+    /// Lets each process of the proxy take so many bytes more of address space from now on, and no more: soon its
+    /// mmap(2) and brk(2) fail with `ENOMEM`. Processes to come inherit that.
+    ///
+    /// # Errors
+    ///
+    /// When the proxy has ended.
+    pub fn limit_memory(&self, more: u64) -> io::Result<()> {
+        for process in self.processes()?.iter().filter(|process| !process.ended) {
+            descriptors::limit_memory(process.pid, process.address_space()? + more)?;
+        }
+        Ok(())
+    }
+
     /// Lets the proxy open no further descriptor, as when it has used up what it may have.
     ///
     /// # Errors

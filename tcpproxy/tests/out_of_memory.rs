@@ -1,0 +1,114 @@
+//! When there is no memory for a buffer, the session whose bytes would wait in it ends, and no other.
+
+#![allow(clippy::unwrap_used)] // a test that cannot go on says so by failing
+
+mod crowd;
+
+use std::io::{ErrorKind, Read, Write};
+use std::net::{Shutdown, TcpListener, TcpStream};
+
+use crowd::{PATIENCE, PROGRAM, connect, until};
+use testkit::proxy::Proxy;
+
+/// What the proxy may still take: too little for a buffer, enough for everything else.
+const LEFT: u64 = 16 << 20;
+
+fn proxy(origin: &TcpListener) -> Proxy {
+    let port = origin.local_addr().unwrap().port().to_string();
+    Proxy::command(PROGRAM)
+        .args([
+            "127.0.0.1",
+            &port,
+            "0",
+            "--max-clients",
+            "100",
+            "--buffer-size",
+            "64MiB",
+            "--splice",
+            "never",
+        ])
+        .start()
+        .unwrap()
+}
+
+fn session(proxy: &Proxy, origin: &TcpListener) -> (TcpStream, TcpStream) {
+    let client = connect(proxy.address());
+    let (server, _) = origin.accept().unwrap();
+    server.set_read_timeout(Some(PATIENCE)).unwrap();
+    (client, server)
+}
+
+#[track_caller]
+fn assert_reset(mut stream: &TcpStream) {
+    assert_eq!(stream.read(&mut [0]).unwrap_err().kind(), ErrorKind::ConnectionReset);
+}
+
+#[test]
+fn sessions_that_find_no_buffer_are_reset_and_one_that_has_its_own_goes_on() {
+    let origin = TcpListener::bind("127.0.0.1:0").unwrap();
+    let proxy = proxy(&origin);
+    let (mut stalled, mut slow_server) = session(&proxy, &origin);
+    let others: Vec<_> = (0..20).map(|_| session(&proxy, &origin)).collect();
+    for (mut client, server) in others.iter().skip(10).map(|(client, server)| (client, server)) {
+        server.shutdown(Shutdown::Write).unwrap();
+        assert_eq!(client.read(&mut [0]).unwrap(), 0);
+    }
+
+    // The server does not read, so that bytes wait in the proxy, which then gets no more memory.
+    stalled.set_nonblocking(true).unwrap();
+    let (block, mut sent) = (vec![b'x'; 1 << 20], 0);
+    let before = proxy.resident().unwrap();
+    until("bytes wait in the proxy", || {
+        sent += stalled.write(&block).unwrap_or(0);
+        proxy.resident().unwrap() > before + (4 << 20)
+    });
+    proxy.limit_memory(LEFT).unwrap();
+
+    for (i, (mut client, mut server)) in others.iter().map(|(client, server)| (client, server)).enumerate() {
+        let half_closed = i >= 10;
+        let writer = if i % 2 == 0 || half_closed { &mut client } else { &mut server };
+        writer.write_all(b"there is no buffer for this").unwrap();
+        assert_reset(server);
+        if !half_closed {
+            assert_reset(client);
+        }
+        let reason = format!("by=proxy phase={} how=exhausted", if half_closed { "drain" } else { "data" });
+        until("the session is logged", || {
+            proxy.log().iter().filter(|line| line.contains(&reason)).count() == i % 10 + 1
+        });
+    }
+
+    stalled.set_nonblocking(false).unwrap();
+    stalled.write_all(&block).unwrap();
+    sent += block.len();
+    stalled.shutdown(Shutdown::Write).unwrap();
+    let mut received = Vec::new();
+    slow_server.read_to_end(&mut received).unwrap();
+    assert_eq!(received.len(), sent);
+    assert!(received.iter().all(|&byte| byte == b'x'));
+
+    // The buffer is free again.
+    let (mut client, mut server) = session(&proxy, &origin);
+    client.write_all(b"hello").unwrap();
+    server.read_exact(&mut [0; 5]).unwrap();
+}
+
+#[test]
+fn a_client_that_finds_no_buffer_before_the_server_is_reached_is_reset() {
+    let hole = testkit::peer::BlackHole::new().unwrap();
+    let port = hole.address().port().to_string();
+    let options = ["--buffer-size", "64MiB", "--drain-timeout", "0s"];
+    let proxy = Proxy::command(PROGRAM).args(["127.0.0.1", &port, "0"]).args(options).start().unwrap();
+    proxy.limit_memory(LEFT).unwrap();
+    for finishes in [true, false] {
+        let mut client = connect(proxy.address());
+        if finishes {
+            client.shutdown(Shutdown::Write).unwrap(); // to see that takes a buffer, too
+        } else {
+            client.write_all(b"hello").unwrap();
+        }
+        assert_reset(&client);
+    }
+    let ended = |line: &&String| line.contains("by=proxy phase=connect how=exhausted");
+    until("both are logged", || proxy.log().iter().filter(ended).count() == 2);
+}
