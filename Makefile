@@ -107,7 +107,8 @@ uninstall: ## remove what install put there
 	for unit in $(UNITS); do rm -f "$(DESTDIR)$(PREFIX)/lib/systemd/system/$$unit" || exit; done
 
 deb: tcpproxy share ## a Debian package in target/debian
-	$(CARGO) deb --package tcpproxy --no-build --output target/debian/
+	@$(CARGO) deb --version > /dev/null 2>&1 || { echo "cargo-deb is missing: cargo install cargo-deb" >&2; exit 1; }
+	$(CARGO) deb --quiet --package tcpproxy --no-build --output target/debian/ # it warns of what share has made
 
 image: toolchain ## a container image of the static program alone, by buildah
 	$(CARGO) build --release --locked --target $(STATIC) -p tcpproxy

@@ -110,7 +110,11 @@ impl Write for Line<'_> {
                 return Ok(line.len());
             }
         }
-        let _ = stderr.write(&line[..line.len().min(LONGEST)]);
+        let _ = if line.len() > LONGEST {
+            stderr.write(&[&line[..LONGEST - 1], b"\n"].concat())
+        } else {
+            stderr.write(line)
+        };
         Ok(line.len())
     }
 

@@ -263,7 +263,7 @@ impl Session {
             by = %ending.by,
             phase = %ending.phase,
             how = %ending.how,
-            error = detail,
+            error = detail.map(shortened),
             "session ended"
         );
     }
@@ -326,4 +326,26 @@ impl Server {
 /// Milliseconds, to the microsecond.
 fn milliseconds(duration: Duration) -> f64 {
     (duration.as_secs_f64() * 1e6).round() / 1e3
+}
+
+/// As much of what there is to say as leaves the line whole, which has a longest length: a server of a hundred
+/// addresses can refuse at each of them.
+fn shortened(mut detail: String) -> String {
+    const MOST: usize = 2000;
+    if detail.len() > MOST {
+        detail.truncate((0..=MOST).rfind(|&at| detail.is_char_boundary(at)).unwrap_or(0));
+        detail.push('…');
+    }
+    detail
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_too_long_for_a_line_is_cut_between_two_characters() {
+        assert_eq!(shortened("é".repeat(1000)), "é".repeat(1000));
+        assert_eq!(shortened("x".to_owned() + &"é".repeat(1000)), "x".to_owned() + &"é".repeat(999) + "…");
+    }
 }
