@@ -197,3 +197,14 @@ fn a_reset_that_beats_the_connect_loses_nothing() {
         assert_eq!(client.verify(10), Ok(()));
     }
 }
+
+#[test]
+fn who_waits_is_patient_while_the_other_list_is_busy() {
+    let patience = Duration::from_secs(1);
+    let slow = Pace::BYTE_AT_A_TIME.limited(10);
+    let client = Script::new([Step::Send(25, slow), Step::Fin]).beside([Step::ReceiveAll(Pace::FAST)]);
+    let server = Script::new([Step::ReceiveAll(Pace::FAST)]).patience(Duration::from_secs(20));
+    let (client, server) = meet(client.patience(patience), server, SocketOptions::default());
+    assert!(client.late.is_none(), "it received nothing for two seconds, but it was sending");
+    assert_eq!((client.ending, server.ending), (Ending::Eof, Ending::Eof));
+}

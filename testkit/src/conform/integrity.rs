@@ -133,7 +133,7 @@ type Lists = (Vec<Step>, Vec<Step>);
 /// One side fills its direction, then the other direction has to carry a megabyte, then the first one goes on.
 fn stalled_direction() -> Result<(Lists, Lists, (u64, u64)), Stop> {
     // More than two kernels and a proxy hold, with the small buffers of the peers.
-    let (bulk, bytes) = (24 << 20, 1 << 20);
+    let (bulk, bytes) = (16 << 20, 1 << 20);
     let (full, flowed) = (Gate::new()?, Gate::new()?);
     let fills = (
         vec![Step::Send(bulk, Pace::FAST)],

@@ -7,8 +7,8 @@ use crate::peer::{Ending, Report, Sending, SocketOptions, Step};
 
 /// Socket buffers that are soon full, and large enough to go fast.
 pub(super) const SMALL: SocketOptions = SocketOptions {
-    receive_buffer: Some(32 << 10),
-    send_buffer: Some(32 << 10),
+    receive_buffer: Some(128 << 10),
+    send_buffer: Some(128 << 10),
     no_delay: false,
     urgent_inline: false,
 };

@@ -115,7 +115,7 @@ impl Script {
     }
 
     /// How long to wait for the next byte, for room to send, or for a gate, each time. A peer that waits in vain stops
-    /// there and says so in [`Report::late`].
+    /// there and says so in [`Report::late`]; but while one list sends or receives, the other one waits on.
     #[must_use]
     pub const fn patience(mut self, patience: Duration) -> Self {
         self.patience = patience;
@@ -227,7 +227,6 @@ impl Run<'_> {
     }
 
     fn step(&self, step: &Step, rng: &mut ChaCha8Rng) -> Result<(), Stop> {
-        let patience = self.script.patience;
         match step {
             Step::Send(bytes, pace) => self.send(*bytes, pace, rng),
             Step::Say(bytes) => self.send_bytes(bytes),
@@ -237,9 +236,9 @@ impl Run<'_> {
             Step::Receive(bytes, pace) => self.receive(Some(*bytes), pace, rng, |_| Ok(())),
             Step::ReceiveAll(pace) => self.receive(None, pace, rng, |_| Ok(())),
             Step::Echo(pace) => self.receive(None, pace, rng, |bytes| self.send_bytes(bytes)),
-            Step::Readable => self.link.readable(patience),
-            Step::Acknowledged => self.link.acknowledged(patience),
-            Step::Await(gate) => self.link.pass(gate, patience),
+            Step::Readable => self.patiently(|patience| self.link.readable(patience)),
+            Step::Acknowledged => self.patiently(|patience| self.link.acknowledged(patience)),
+            Step::Await(gate) => self.patiently(|patience| self.link.pass(gate, patience)),
             Step::Open(gate) => {
                 gate.open();
                 Ok(())
@@ -256,6 +255,22 @@ impl Run<'_> {
                 Ok(())
             }
         }
+    }
+
+    /// Waits once more whenever the other list has moved bytes meanwhile: then the connection is busy, not stuck.
+    fn patiently<T>(&self, mut wait: impl FnMut(Duration) -> Result<T, Stop>) -> Result<T, Stop> {
+        loop {
+            let moved = self.moved_both_ways();
+            match wait(self.script.patience) {
+                Err(Stop::Late) if self.moved_both_ways() != moved => {}
+                outcome => return outcome,
+            }
+        }
+    }
+
+    /// How many bytes have been sent and received.
+    fn moved_both_ways(&self) -> (u64, u64) {
+        (lock(&self.sent).0, lock(&self.received).0.received())
     }
 
     fn send(&self, bytes: u64, pace: &Pace, rng: &mut ChaCha8Rng) -> Result<(), Stop> {
@@ -305,7 +320,7 @@ impl Run<'_> {
 
     fn send_bytes(&self, mut bytes: &[u8]) -> Result<(), Stop> {
         while !bytes.is_empty() {
-            let count = self.note_sent(self.link.send(bytes, self.script.patience))?;
+            let count = self.note_sent(self.patiently(|patience| self.link.send(bytes, patience)))?;
             bytes = &bytes[count..];
         }
         Ok(())
@@ -313,7 +328,7 @@ impl Run<'_> {
 
     fn urgent(&self) -> Result<(), Stop> {
         let byte = self.script.sends.bytes(lock(&self.sent).0, 1);
-        self.note_sent(self.link.send_urgent(&byte, self.script.patience)).map(|_| ())
+        self.note_sent(self.patiently(|patience| self.link.send_urgent(&byte, patience))).map(|_| ())
     }
 
     fn note_sent(&self, outcome: Result<usize, Stop>) -> Result<usize, Stop> {
@@ -338,7 +353,8 @@ impl Run<'_> {
         let mut left = bytes.unwrap_or(u64::MAX);
         while left > 0 {
             let chunk = (pace.next_chunk(rng) as u64).min(left);
-            let outcome = self.link.receive(&mut buffer[..chunk as usize], self.script.patience);
+            let outcome =
+                self.patiently(|patience| self.link.receive(&mut buffer[..chunk as usize], patience));
             let count = match outcome {
                 Ok(0) => {
                     lock(&self.received).1 = Ending::Eof;
