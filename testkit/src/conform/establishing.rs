@@ -207,9 +207,9 @@ fn leaves_while_connecting(trial: &Trial, leaves: Step) -> Verdict {
     let server = echo::serve(trial, Listener::of(hole.open()?)?)?;
     let next = next.join()?;
     echo::judge("next client", &next)?;
-    drop(server);
+    // The server answers also those who asked on behalf of the first client.
     if let Ok(proxy) = running.proxy() {
-        until(PATIENCE, || {
+        until(PATIENCE * 2, || {
             let sockets = alive(proxy.sockets())?;
             let left = sockets.iter().filter(|socket| socket.state != TcpState::Listen);
             let left: Vec<_> = left.map(|socket| socket.state).collect();
@@ -220,6 +220,7 @@ fn leaves_while_connecting(trial: &Trial, leaves: Step) -> Verdict {
             })
         })?;
     }
+    drop(server);
     Ok(format!("the next client got {}", echo::told(&next)))
 }
 
