@@ -8,7 +8,7 @@ use std::thread;
 
 use clap::Args;
 use testkit::conform::{Selftest, Service, topics};
-use testkit::planted::{self, Bug};
+use testkit::planted::Bug;
 use testkit::seed::Seed;
 
 use crate::commands::end_everything_when_interrupted;
@@ -37,8 +37,7 @@ pub(crate) struct Arguments {
 pub(crate) fn run(arguments: &Arguments) -> Result<ExitCode, String> {
     end_everything_when_interrupted()?;
     let program = env::current_exe().map_err(|error| format!("cannot find this program: {error}"))?;
-    let planted = topics().into_iter().filter(|topic| planted::TOPICS.contains(&topic.name));
-    let cases: Vec<_> = planted.map(|topic| (topic, topic.cases.iter().collect())).collect();
+    let cases: Vec<_> = topics().into_iter().map(|topic| (topic, topic.cases.iter().collect())).collect();
     let seed = arguments.seed.unwrap_or_else(Seed::random);
     let subjects: Vec<(Option<Bug>, Service)> = if arguments.bug.is_empty() {
         let bugs = Bug::all().iter().map(|bug| (Some(*bug), Service::Crowd));

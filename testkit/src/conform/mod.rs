@@ -26,7 +26,7 @@
 //!   for events, not for times; compare times with those of a direct connection; read processor time and memory from the
 //!   operating system. Several cases run at once: one that compares times says `Case::alone`.
 //! - Draw from [`Trial::seed`]. Multiply amounts by [`Trial::scaled`] where more of them find more.
-//! - A case is not believed before it has failed: plant the bug in `testkit/tests/`.
+//! - A case is not believed before it has failed: plant the bug in a small proxy, see [`planted`](crate::planted).
 
 mod case;
 mod echo;

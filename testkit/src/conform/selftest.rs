@@ -93,13 +93,13 @@ fn recipe(program: &Path, bug: Option<Bug>, service: Service) -> Result<Recipe, 
         "--buffer={buffer:16384}".to_owned(),
         "--connect={connect:10}".to_owned(),
         "--half-close={half_close:3600}".to_owned(),
+        "--drain={drain:30}".to_owned(),
     ];
     if let Some(bug) = bug {
         words.push(format!("--bug={}", bug.name()));
     }
-    if service == Service::OneAtATime {
-        words.push("--one-at-a-time".to_owned());
-    }
+    let clients = if service == Service::OneAtATime { 1 } else { 0 };
+    words.push(format!("--clients={{clients:{clients}}}"));
     words.extend(["{host}", "{port}", "{listen}"].map(ToOwned::to_owned));
     Recipe::new(words)
 }

@@ -1,6 +1,8 @@
 use std::io::{self, ErrorKind};
+use std::mem;
 use std::net::{SocketAddr, TcpStream, ToSocketAddrs};
 use std::os::fd::AsFd;
+use std::sync::PoisonError;
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -8,6 +10,7 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
 use socket2::{Domain, SockRef, Socket, Type};
 
+use super::server::Server;
 use super::{Bug, Options};
 
 /// How long to wait for a descriptor to be free.
@@ -23,12 +26,14 @@ pub(super) struct Connected {
 }
 
 /// Tries one address after the other, unless the client goes away.
-pub(super) fn connect(client: &TcpStream, options: &Options) -> io::Result<Connected> {
+pub(super) fn connect(client: &TcpStream, server: &Server) -> io::Result<Connected> {
     let begin = Instant::now();
-    let until = begin + Duration::from_secs(options.connect);
+    let options = &server.options;
+    let in_turn = server.has(Bug::ConnectsInTurn);
+    let _turn = in_turn.then(|| server.turn.lock().unwrap_or_else(PoisonError::into_inner));
     let mut last = io::Error::from(ErrorKind::NotFound);
-    for address in (options.host.as_str(), options.port).to_socket_addrs()? {
-        match attempt(client, address, until, options) {
+    for address in addresses(options)? {
+        match attempt(client, address, options) {
             Ok((server, reset)) => return Ok(Connected { server, reset, took: begin.elapsed() }),
             Err(error) => last = error,
         }
@@ -36,43 +41,62 @@ pub(super) fn connect(client: &TcpStream, options: &Options) -> io::Result<Conne
     Err(last)
 }
 
-fn attempt(
-    client: &TcpStream,
-    address: SocketAddr,
-    until: Instant,
-    options: &Options,
-) -> io::Result<(TcpStream, bool)> {
+fn addresses(options: &Options) -> io::Result<Vec<SocketAddr>> {
+    let mut addresses: Vec<_> = (options.host.as_str(), options.port).to_socket_addrs()?.collect();
+    match options.bug {
+        Some(Bug::TriesOneAddress) => addresses.truncate(1),
+        Some(Bug::KnowsNoIpv6) => addresses.retain(SocketAddr::is_ipv4),
+        _ => {}
+    }
+    Ok(addresses)
+}
+
+fn attempt(client: &TcpStream, address: SocketAddr, options: &Options) -> io::Result<(TcpStream, bool)> {
+    let has = |bug| options.bug == Some(bug);
+    let limit = if has(Bug::NeverGivesUp) { 3600 } else { options.connect };
+    let until = Instant::now() + Duration::from_secs(limit);
     let socket = socket(address, until)?;
     socket.set_nonblocking(true)?;
-    socket.set_out_of_band_inline(options.bug != Some(Bug::LosesUrgentByte))?;
+    socket.set_out_of_band_inline(!has(Bug::LosesUrgentByte))?;
     match socket.connect(&address.into()) {
         Err(error) if error.raw_os_error() != Some(Errno::INPROGRESS.raw_os_error()) => return Err(error),
         Ok(()) | Err(_) => {}
     }
+    let connected = PollFd::from_borrowed_fd(socket.as_fd(), PollFlags::OUT);
     // A reset by the client is reported whether it is asked for or not, a FIN of the client is not.
-    let mut fds = [
-        PollFd::from_borrowed_fd(socket.as_fd(), PollFlags::OUT),
-        PollFd::from_borrowed_fd(client.as_fd(), PollFlags::empty()),
-    ];
+    let gone = PollFd::from_borrowed_fd(client.as_fd(), PollFlags::empty());
+    let mut fds = if has(Bug::ForgetsGoneClients) { vec![connected] } else { vec![connected, gone] };
     let left = until.saturating_duration_since(Instant::now());
     poll(&mut fds, Some(&Timespec::try_from(left).expect("a connect takes no billions of years")))?;
-    let (connected, gone) = (!fds[0].revents().is_empty(), !fds[1].revents().is_empty());
-    if !connected {
+    if fds[0].revents().is_empty() {
+        let gone = fds.get(1).is_some_and(|gone| !gone.revents().is_empty());
         return Err(if gone { ErrorKind::ConnectionAborted } else { ErrorKind::TimedOut }.into());
     }
     let reset = match socket.take_error()? {
         // An attempt that fails does so with ECONNREFUSED: this is a connection that was made, and reset since.
         Some(error)
             if matches!(error.kind(), ErrorKind::ConnectionReset | ErrorKind::BrokenPipe)
-                && options.bug != Some(Bug::BelievesSoError) =>
+                && !has(Bug::BelievesSoError) =>
         {
             true
         }
         Some(error) => return Err(error),
         None => false,
     };
+    if has(Bug::ForgetsGoneClients) && is_gone(client) {
+        mem::forget(socket);
+        mem::forget(client.try_clone()?);
+        return Err(ErrorKind::ConnectionAborted.into());
+    }
     socket.set_nonblocking(false)?;
     Ok((socket.into(), reset))
+}
+
+/// Whether the client has finished or reset, and nothing of it is left to be read.
+fn is_gone(client: &TcpStream) -> bool {
+    let mut fds = [PollFd::from_borrowed_fd(client.as_fd(), PollFlags::IN)];
+    let at_once = Timespec { tv_sec: 0, tv_nsec: 0 };
+    poll(&mut fds, Some(&at_once)).is_ok_and(|ready| ready > 0) && !matches!(client.peek(&mut [0]), Ok(1..))
 }
 
 /// A descriptor may be free later.

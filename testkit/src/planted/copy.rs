@@ -10,8 +10,11 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::io::Errno;
+use rustix::net::{SendFlags, send};
 
 use super::Bug;
+use super::backlog::Backlog;
 use super::session::{Half, Session};
 use crate::procfs;
 
@@ -24,6 +27,9 @@ const SMALL: usize = 500;
 /// How long some bugs wait for what comes next.
 const A_MOMENT: Duration = Duration::from_millis(100);
 
+/// What comes so soon comes at once.
+const AT_ONCE: Duration = Duration::from_millis(1);
+
 /// How often a condition is looked at that nobody announces.
 const LOOK_AGAIN: Duration = Duration::from_millis(10);
 
@@ -35,7 +41,9 @@ pub(super) fn copy(session: &Session<'_>, from: &Half<'_>, to: &Half<'_>, reset_
     let mut reset_seen = reset_already;
     let mut buffer = vec![0; session.options.buffer as usize];
     let mut carried = 0;
+    let _served_first = ServedFirst(session);
     let mut held = Vec::new();
+    let mut backlog = session.has(Bug::BuffersWithoutBound).then(|| Backlog::new(to.stream));
     let upwards = std::ptr::eq(from, &session.client);
     while !upwards && session.has(Bug::WaitsForClient) && !session.client_spoke.load(Ordering::SeqCst) {
         if session.client.ended.load(Ordering::SeqCst) {
@@ -52,7 +60,7 @@ pub(super) fn copy(session: &Session<'_>, from: &Half<'_>, to: &Half<'_>, reset_
             // As a write would in a proxy that writes before it reads.
             let _ = from.stream.take_error();
         }
-        let count = match (&*from.stream).read(&mut buffer) {
+        let mut count = match (&*from.stream).read(&mut buffer) {
             Ok(0) => break,
             Ok(count) => count,
             Err(_) => {
@@ -69,6 +77,13 @@ pub(super) fn copy(session: &Session<'_>, from: &Half<'_>, to: &Half<'_>, reset_
         {
             reset_seen = true;
             break;
+        }
+        if session.has(Bug::OverwritesSmallBlocks)
+            && count < SMALL
+            && ready(from.stream, PollFlags::IN, AT_ONCE).contains(PollFlags::IN)
+            && let Ok(next @ 1..) = (&*from.stream).read(&mut buffer)
+        {
+            count = next;
         }
         let mut block = mem::take(&mut held);
         block.extend(&buffer[..count]);
@@ -90,7 +105,11 @@ pub(super) fn copy(session: &Session<'_>, from: &Half<'_>, to: &Half<'_>, reset_
             }
             _ => {}
         }
-        if !write(session, from, to, &block) {
+        let written = match &mut backlog {
+            Some(backlog) => backlog.add(block),
+            None => take_turn(session, from, count, || write(session, from, to, &block)),
+        };
+        if !written {
             return;
         }
         if let Some(since) = session.quiet_since().as_mut()
@@ -99,6 +118,7 @@ pub(super) fn copy(session: &Session<'_>, from: &Half<'_>, to: &Half<'_>, reset_
             *since = Instant::now();
         }
     }
+    drop(backlog);
     from.ended.store(true, Ordering::SeqCst);
     reset_seen |= !session.has(Bug::BelievesEndOfFile) && was_reset(from);
     if reset_seen && !session.has(Bug::ResetBecomesFin) {
@@ -125,10 +145,19 @@ fn finish(session: &Session<'_>, from: &Half<'_>, to: &Half<'_>, upwards: bool) 
     {
         thread::sleep(LOOK_AGAIN);
     }
+    if session.has(Bug::ResetsWhenBothFinish)
+        && ready(to.stream, PollFlags::RDHUP, A_MOMENT).contains(PollFlags::RDHUP)
+        && !from.finished.load(Ordering::SeqCst)
+    {
+        session.reset.store(true, Ordering::SeqCst);
+    }
     if session.is_reset() {
         return;
     }
     session.quiet_since().get_or_insert_with(Instant::now);
+    if !upwards && session.leaves_client_open() {
+        return;
+    }
     to.finished.store(true, Ordering::SeqCst);
     let _ = to.stream.shutdown(Shutdown::Write);
     if session.has(Bug::ClosesBoth) {
@@ -144,7 +173,16 @@ fn write(session: &Session<'_>, from: &Half<'_>, to: &Half<'_>, block: &[u8]) ->
     if session.stopped.load(Ordering::SeqCst) {
         return false;
     }
-    let written = (&*to.stream).write_all(block).is_ok();
+    let in_turn = session.has(Bug::WritesInTurn);
+    let all = in_turn.then(|| session.proxy.turn.lock().unwrap_or_else(PoisonError::into_inner));
+    let written = match session.options.bug {
+        Some(Bug::SpinsWhenStalled | Bug::SpinsAfterReset) => write_spinning(session, from, to, block),
+        _ => (&*to.stream).write_all(block).is_ok(),
+    };
+    drop(all);
+    while !written && session.has(Bug::RetriesFailedWrites) {
+        let _ = (&*to.stream).write(block);
+    }
     if !written && session.has(Bug::StopsAtFailedWrite) {
         session.stopped.store(true, Ordering::SeqCst);
         session.reset.store(true, Ordering::SeqCst);
@@ -160,19 +198,83 @@ fn write(session: &Session<'_>, from: &Half<'_>, to: &Half<'_>, block: &[u8]) ->
     written
 }
 
+/// Writes all of it without waiting in the write.
+fn write_spinning(session: &Session<'_>, from: &Half<'_>, to: &Half<'_>, mut block: &[u8]) -> bool {
+    while !block.is_empty() {
+        match send(to.stream, block, SendFlags::DONTWAIT | SendFlags::NOSIGNAL) {
+            Ok(count) => block = &block[count..],
+            Err(Errno::AGAIN) if session.has(Bug::SpinsAfterReset) => {
+                let room = PollFd::from_borrowed_fd(to.stream.as_fd(), PollFlags::OUT);
+                // Nothing is asked for, but a reset is reported all the same.
+                let reset = PollFd::from_borrowed_fd(from.stream.as_fd(), PollFlags::empty());
+                // With valid descriptors, it fails only if a signal comes first.
+                let _ = poll(&mut [room, reset], None);
+            }
+            Err(Errno::AGAIN) => {}
+            Err(_) => return false,
+        }
+    }
+    true
+}
+
+/// How long a session is silent that has nothing to do.
+const IDLE: Duration = Duration::from_secs(2);
+
+/// Does it, and lets other sessions do the like only when this one is idle, in a proxy that goes on with a session as long
+/// as it can.
+fn take_turn(session: &Session<'_>, from: &Half<'_>, count: usize, act: impl FnOnce() -> bool) -> bool {
+    if !session.has(Bug::ServesBulkFirst) {
+        return act();
+    }
+    let busy = session.proxy.busy.lock().unwrap_or_else(PoisonError::into_inner);
+    let others = |busy: &mut Option<usize>| busy.is_some_and(|other| other != number(session));
+    let busy = session.proxy.idle.wait_while(busy, others);
+    let before = busy.unwrap_or_else(PoisonError::into_inner).replace(number(session));
+    let outcome = act();
+    let little = count < SMALL && before.is_none();
+    if little || ready(from.stream, PollFlags::IN, IDLE).is_empty() {
+        release(session);
+    }
+    outcome
+}
+
+/// Lets other sessions go on at the end of a direction.
+struct ServedFirst<'a>(&'a Session<'a>);
+
+impl Drop for ServedFirst<'_> {
+    fn drop(&mut self) {
+        release(self.0);
+    }
+}
+
+fn release(session: &Session<'_>) {
+    let mut busy = session.proxy.busy.lock().unwrap_or_else(PoisonError::into_inner);
+    if *busy == Some(number(session)) {
+        *busy = None;
+        session.proxy.idle.notify_all();
+    }
+}
+
+/// No other session has the same as long as this one lives.
+fn number(session: &Session<'_>) -> usize {
+    std::ptr::from_ref(session) as usize
+}
+
+/// How often a session that waits looks whether its time is up.
+const CLOCK: Duration = Duration::from_millis(100);
+
 /// Waits until there is something to read, or ends the session when its time is up.
 fn wait(session: &Session<'_>, from: &Half<'_>) -> PollFlags {
-    let Some(limit) = session.options.half_close.filter(|_| !session.has(Bug::NeverTimesOut)) else {
-        return ready(from.stream, PollFlags::IN, FOREVER);
-    };
-    let limit = Duration::from_secs(limit);
+    let limit = session.options.half_close.filter(|_| !session.has(Bug::NeverTimesOut));
     loop {
-        let readiness = ready(from.stream, PollFlags::IN, LOOK_AGAIN);
+        let spins = session.has(Bug::SpinsWhenHalfClosed) && session.quiet_since().is_some();
+        let readiness = ready(from.stream, PollFlags::IN, if spins { Duration::ZERO } else { CLOCK });
         if !readiness.is_empty() || session.is_reset() {
             return readiness;
         }
-        let silent = session.quiet_since().is_some_and(|since| since.elapsed() > limit);
-        if silent {
+        let silent = |limit| session.quiet_since().is_some_and(|since| since.elapsed() > limit);
+        let over = session.proxy.time_is_up.load(Ordering::SeqCst);
+        if over || limit.is_some_and(|limit| silent(Duration::from_secs(limit))) {
             session.cut.store(true, Ordering::SeqCst);
             session.reset.store(true, Ordering::SeqCst);
             return PollFlags::empty();
@@ -193,13 +295,11 @@ fn last(stream: &TcpStream) -> bool {
         && stream.peek(&mut [0]).is_ok_and(|count| count == 0)
 }
 
-const FOREVER: Duration = Duration::from_secs(365 * 24 * 3600);
-
 /// What the socket is ready for, once it is or the time is over.
 fn ready(stream: &TcpStream, flags: PollFlags, patience: Duration) -> PollFlags {
     let mut fds = [PollFd::from_borrowed_fd(stream.as_fd(), flags)];
     // With a valid descriptor, it fails only if a signal comes first.
-    let _ = poll(&mut fds, Some(&Timespec::try_from(patience).expect("a year is not too long")));
+    let _ = poll(&mut fds, Some(&Timespec::try_from(patience).expect("a moment is not too long")));
     fds[0].revents()
 }
 

@@ -69,6 +69,56 @@ const FIN_AT_ONCE: &[&str] = &[
     "what_a_server_sent_before_closing_reaches_a_sleeping_client",
 ];
 
+const RESET_BEFORE_CONNECT: &[&str] =
+    &["a_client_of_a_server_that_refuses_is_not_left_waiting", "a_server_that_does_not_answer_is_given_up"];
+
+const REFUSED_IS_RESET: &[&str] = &["a_refused_connection_does_not_look_like_an_empty_answer"];
+
+/// Those in which many sessions follow one another, some with a server that refuses.
+const MANY_SESSIONS: &[&str] =
+    &["descriptors_are_given_back_however_sessions_end", "no_connection_stays_in_close_wait"];
+
+const HELD_BACK: &[&str] = &[
+    "an_upload_to_a_server_that_does_not_read_is_held_back",
+    "a_download_to_a_client_that_does_not_read_is_held_back",
+];
+
+/// Those that measure processor time while a sender is held back.
+const STALLED_SLEEP: &[&str] = &[
+    "a_stalled_transfer_sleeps",
+    "a_stalled_transfer_whose_sender_has_finished_sleeps",
+    "a_stalled_transfer_whose_sender_has_reset_sleeps",
+];
+
+/// And while nothing is held back.
+const QUIET_SLEEP: &[&str] = &[
+    "an_idle_proxy_sleeps",
+    "a_half_closed_session_sleeps",
+    "a_stalled_transfer_whose_reader_has_reset_sleeps",
+];
+
+const FAIRNESS: &[&str] = &["a_bulk_transfer_leaves_room_for_small_exchanges"];
+
+/// Those in which sessions have to work although lines cannot be logged; what waits in vain in them makes them late.
+const WITHOUT_LOG: &[&str] = &[
+    "service_goes_on_without_a_standard_error",
+    "service_goes_on_when_nobody_reads_what_it_logs",
+    "service_goes_on_when_who_read_its_log_has_gone",
+];
+
+const RESTART: &[&str] = &["a_restart_gets_the_port_although_connections_are_in_time_wait"];
+
+/// Those in which there is no port to listen on, whatever the reason.
+const WITHOUT_PORT: &[&str] = &["a_missing_argument_is_reported", "a_number_that_is_no_port_is_reported"];
+
+const SIGTERM_IN_A_TRANSFER: &[&str] = &[
+    "a_transfer_that_sigterm_meets_does_not_look_complete_unless_it_is",
+    "a_transfer_may_finish_after_sigterm",
+];
+
+const AFTER_SIGTERM: &[&str] =
+    &["what_is_left_at_the_end_of_that_time_is_reset", "a_second_signal_does_not_wait"];
+
 impl Bug {
     /// The cases that a proxy with this bug must fail.
     pub fn must_fail(self) -> Vec<&'static str> {
@@ -82,31 +132,46 @@ impl Bug {
 
     const fn surely(self) -> Groups {
         match self {
-            Self::SwapsBlocks | Self::RepeatsBlock => &[FAR],
+            Self::SwapsBlocks | Self::RepeatsBlock => &[FAR, SIGTERM_IN_A_TRANSFER],
             Self::DropsLastByte => &[
                 FIN_AT_ONCE,
+                SIGTERM_IN_A_TRANSFER,
                 &["a_fin_before_the_server_answers_is_kept", "traffic_keeps_a_half_closed_session_alive"],
             ],
             Self::TakesTurns => &[BOTH_DIRECTIONS],
-            Self::DelaysSmallBlocks => &[&["a_dialogue_of_single_bytes_is_not_delayed"]],
+            Self::DelaysSmallBlocks => &[&["a_dialogue_of_single_bytes_is_not_delayed"], FAIRNESS],
             Self::KeepsFullBuffer => &[&["messages_around_the_size_of_any_likely_buffer_arrive"]],
-            Self::WaitsForClient => &[&["a_banner_from_the_server_arrives_first"]],
+            Self::WaitsForClient => &[
+                &["a_banner_from_the_server_arrives_first", "a_half_closed_session_sleeps"],
+                FAIRNESS,
+                SIGTERM_IN_A_TRANSFER,
+                &["what_is_left_at_the_end_of_that_time_is_reset"],
+            ],
+            Self::OverwritesSmallBlocks => &[&["thousands_of_tiny_segments_wait_for_stalled_readers"]],
             Self::LosesUrgentByte => &[&["an_urgent_byte_arrives_among_the_others"]],
             Self::ClosesBoth => &[HALF_CLOSE],
-            Self::KeepsServersFin => &[&[
-                "a_server_that_finishes_still_gets_a_late_upload",
-                "a_servers_fin_waits_behind_what_was_not_read",
-                "a_servers_fin_arrives_while_the_upload_is_stalled",
-                "what_a_server_sent_before_closing_reaches_a_sleeping_client",
-                "a_client_learns_that_the_server_has_gone",
-                "a_silent_half_closed_session_ends_when_its_time_is_up",
-            ]],
+            Self::ResetsWhenBothFinish => &[&["both_sides_may_finish_at_once"]],
+            Self::KeepsServersFin => &[
+                MANY_SESSIONS,
+                SIGTERM_IN_A_TRANSFER,
+                &[
+                    "a_half_closed_session_sleeps",
+                    "a_server_that_finishes_still_gets_a_late_upload",
+                    "a_servers_fin_waits_behind_what_was_not_read",
+                    "a_servers_fin_arrives_while_the_upload_is_stalled",
+                    "what_a_server_sent_before_closing_reaches_a_sleeping_client",
+                    "a_client_learns_that_the_server_has_gone",
+                    "a_silent_half_closed_session_ends_when_its_time_is_up",
+                ],
+            ],
             Self::ResetBecomesFin | Self::BelievesEndOfFile => &[RESET],
             Self::DropsBlockAtReset => &[BEFORE_RESET, WAITING_BEFORE_RESET],
             Self::ResetsAtOnce => &[WAITING_BEFORE_RESET],
-            Self::ForgetsEarlyBytes => {
-                &[&["a_request_before_the_server_answers_is_kept", "a_fin_before_the_server_answers_is_kept"]]
-            }
+            Self::ForgetsEarlyBytes => &[&[
+                "a_request_before_the_server_answers_is_kept",
+                "a_fin_before_the_server_answers_is_kept",
+                "a_silent_first_address_does_not_hide_the_second",
+            ]],
             Self::BelievesSoError => &[BEATS_CONNECT],
             Self::StopsAtFailedWrite => &[BOTH_DIRECTIONS, &["a_reply_before_the_upload_was_read_arrives"]],
             Self::SendsToNobody => {
@@ -116,10 +181,82 @@ impl Bug {
                 &["a_silent_half_closed_session_ends_when_its_time_is_up"],
                 &["a_session_cut_by_a_time_limit_does_not_look_complete"],
             ],
-            Self::CutsWithFin => &[&["a_session_cut_by_a_time_limit_does_not_look_complete"]],
+            Self::CutsWithFin => &[
+                &["a_session_cut_by_a_time_limit_does_not_look_complete"],
+                &["what_is_left_at_the_end_of_that_time_is_reset"],
+            ],
             Self::IgnoresTraffic => &[&["traffic_keeps_a_half_closed_session_alive"]],
-            Self::LeaksDescriptor => &[&["nothing_is_left_of_a_finished_session"]],
-            Self::RefusalBecomesFin => &[],
+            Self::LeaksDescriptor => &[&[
+                "nothing_is_left_of_a_finished_session",
+                "descriptors_are_given_back_however_sessions_end",
+            ]],
+            Self::RefusalBecomesFin => &[REFUSED_IS_RESET],
+            Self::HangsWhenRefused => &[
+                RESET_BEFORE_CONNECT,
+                REFUSED_IS_RESET,
+                MANY_SESSIONS,
+                &["a_name_without_address_is_reported"],
+            ],
+            Self::NeverGivesUp => &[&[
+                "a_server_that_does_not_answer_is_given_up",
+                "a_silent_first_address_does_not_hide_the_second",
+            ]],
+            Self::TriesOneAddress => &[&[
+                "a_dead_first_address_does_not_hide_the_second",
+                "a_silent_first_address_does_not_hide_the_second",
+                "a_name_with_ipv6_and_ipv4_reaches_a_server_on_either",
+            ]],
+            Self::KnowsNoIpv6 => {
+                &[&["a_name_with_ipv6_and_ipv4_reaches_a_server_on_either", "an_ipv6_address_is_reached"]]
+            }
+            Self::ConnectsInTurn => &[&["others_are_served_while_a_connect_hangs"]],
+            Self::ForgetsGoneClients => &[&[
+                "a_client_that_closes_while_connecting_does_not_hold_up_the_next",
+                "a_client_that_resets_while_connecting_does_not_hold_up_the_next",
+            ]],
+            Self::StopsAfterRefusal => &[&["service_resumes_when_the_server_comes_up"], MANY_SESSIONS],
+            Self::BuffersWithoutBound => &[HELD_BACK],
+            Self::SpinsWhenIdle => &[QUIET_SLEEP, STALLED_SLEEP],
+            Self::SpinsWhenHalfClosed => &[&["a_half_closed_session_sleeps"]],
+            Self::SpinsWhenStalled => &[STALLED_SLEEP],
+            Self::SpinsAfterReset => &[&["a_stalled_transfer_whose_sender_has_reset_sleeps"]],
+            Self::RetriesFailedWrites => &[
+                &["a_stalled_transfer_whose_reader_has_reset_sleeps"],
+                &["a_server_learns_that_the_client_has_gone", "a_client_learns_that_the_server_has_gone"],
+            ],
+            Self::LeaksWhenRefused => &[&["descriptors_are_given_back_however_sessions_end"]],
+            Self::LeavesCloseWait => &[
+                MANY_SESSIONS,
+                &[
+                    "a_client_that_closes_while_connecting_does_not_hold_up_the_next",
+                    "a_silent_half_closed_session_ends_when_its_time_is_up",
+                    "a_session_cut_by_a_time_limit_does_not_look_complete",
+                ],
+            ],
+            Self::SpinsWithoutDescriptor => &[&["a_proxy_out_of_descriptors_sleeps"]],
+            Self::DiesWithoutDescriptor => {
+                &[&["a_proxy_out_of_descriptors_sleeps", "a_proxy_out_of_descriptors_recovers"]]
+            }
+            Self::StopsWithoutDescriptor => &[&["a_proxy_out_of_descriptors_recovers"]],
+            Self::ServesTooMany | Self::ForgetsWhoWaits => {
+                &[&["a_client_beyond_the_limit_waits_and_loses_nothing"]]
+            }
+            Self::WritesInTurn => &[BOTH_DIRECTIONS, &["clients_that_stall_do_not_slow_the_others"]],
+            Self::ServesBulkFirst => &[&[
+                "clients_that_stall_do_not_slow_the_others",
+                "a_bulk_transfer_leaves_room_for_small_exchanges",
+            ]],
+            Self::IgnoresSigterm => &[&["sigterm_ends_an_idle_proxy"], SIGTERM_IN_A_TRANSFER, AFTER_SIGTERM],
+            Self::DiesOfSigterm => &[SIGTERM_IN_A_TRANSFER, AFTER_SIGTERM],
+            Self::NeverStopsDraining => &[&["what_is_left_at_the_end_of_that_time_is_reset"]],
+            Self::IgnoresSecondSignal => &[&["a_second_signal_does_not_wait"]],
+            Self::RunsWithoutPort | Self::SucceedsInVain => &[&["a_port_in_use_is_reported"], WITHOUT_PORT],
+            Self::AssumesArguments => &[&["a_missing_argument_is_reported"]],
+            Self::TakesAnyNumber => &[&["a_number_that_is_no_port_is_reported"]],
+            Self::LogsToClient => &[&["service_goes_on_without_a_standard_error"]],
+            Self::WaitsForLogReader => &[&["service_goes_on_when_nobody_reads_what_it_logs"]],
+            Self::DiesWithoutLogReader => &[&["service_goes_on_when_who_read_its_log_has_gone"]],
+            Self::NeedsFreshPort => &[&["a_restart_gets_the_port_although_connections_are_in_time_wait"]],
         }
     }
 
@@ -140,10 +277,49 @@ impl Bug {
                 ],
             ],
             // Full buffers and their ends come as they like.
-            Self::KeepsFullBuffer => &[FAR, WAITING_BEFORE_RESET],
+            Self::KeepsFullBuffer => &[FAR, WAITING_BEFORE_RESET, SIGTERM_IN_A_TRANSFER],
+            // Small blocks come at once wherever bytes are sent or taken in pieces.
+            Self::OverwritesSmallBlocks => &[
+                FAR,
+                BEATS_CONNECT,
+                BEFORE_RESET,
+                WAITING_BEFORE_RESET,
+                FAIRNESS,
+                SIGTERM_IN_A_TRANSFER,
+                &["an_urgent_byte_arrives_among_the_others"],
+            ],
+            Self::RepeatsBlock => &[FAIRNESS],
+            // It is slow.
+            Self::DelaysSmallBlocks => &[&["descriptors_are_given_back_however_sessions_end"]],
+            Self::KeepsServersFin => &[RESTART],
+            // What comes while a connect hangs is for the next client to send.
+            Self::ForgetsEarlyBytes => &[&[
+                "a_client_that_closes_while_connecting_does_not_hold_up_the_next",
+                "a_client_that_resets_while_connecting_does_not_hold_up_the_next",
+                "others_are_served_while_a_connect_hangs",
+            ]],
+            // A client may be gone before its server is reached, however fast that is.
+            Self::ForgetsGoneClients => &[MANY_SESSIONS],
+            // It has refused, in a way.
+            Self::StopsAfterRefusal => {
+                &[&["a_client_that_resets_while_connecting_does_not_hold_up_the_next"]]
+            }
+            // It is slow with what it holds, and no sender is held back.
+            Self::BuffersWithoutBound => &[
+                BOTH_DIRECTIONS,
+                STALLED_SLEEP,
+                &[
+                    "a_clients_fin_waits_behind_what_was_not_read",
+                    "a_servers_fin_waits_behind_what_was_not_read",
+                    "a_stalled_transfer_whose_reader_has_reset_sleeps",
+                    "clients_that_stall_do_not_slow_the_others",
+                ],
+            ],
             // The server has the first word in these.
             Self::WaitsForClient => &[
                 BEATS_CONNECT,
+                WITHOUT_LOG,
+                RESTART,
                 &[
                     "a_server_that_finishes_still_gets_a_late_upload",
                     "a_servers_fin_waits_behind_what_was_not_read",
@@ -165,6 +341,14 @@ impl Bug {
 mod tests {
     use super::*;
     use crate::conform::topics;
+
+    #[test]
+    fn every_case_is_meant_for_a_bug() {
+        let meant: Vec<_> = Bug::all().iter().flat_map(|bug| bug.must_fail()).collect();
+        for case in topics().iter().flat_map(|topic| topic.cases) {
+            assert!(meant.contains(&case.name()), "nothing shows that {} can fail", case.name());
+        }
+    }
 
     #[test]
     fn the_cases_meant_for_a_bug_exist() {

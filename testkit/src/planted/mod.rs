@@ -9,19 +9,18 @@
 //! Add it to [`Bug`], with what a careless author gets wrong as its description, put it into the proxy in the one place
 //! where that author would have, and say in `meant.rs` which cases are meant for it.
 
+mod backlog;
 mod connect;
 mod copy;
+mod log;
 mod meant;
 mod server;
 mod session;
+mod signals;
 
 pub use server::{Options, serve};
 
 use clap::ValueEnum;
-
-/// The topics of the suite that these proxies are made for: they carry bytes, and are no programs that an operator would
-/// start, stop or measure.
-pub const TOPICS: [&str; 2] = ["integrity", "ends"];
 
 /// What a careless author gets wrong.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, ValueEnum)]
@@ -40,12 +39,16 @@ pub enum Bug {
     KeepsFullBuffer,
     /// The server's bytes are passed on only once the client has said something
     WaitsForClient,
+    /// A small block is overwritten by the next one if that comes before it is sent
+    OverwritesSmallBlocks,
     /// Urgent bytes are not received inline, and so not at all
     LosesUrgentByte,
     /// The FIN of one side ends both directions
     ClosesBoth,
     /// The FIN of the server is passed on only once the client has finished too
     KeepsServersFin,
+    /// Sides that finish at the same time are reset
+    ResetsWhenBothFinish,
     /// The reset of one side is a clean end for the other
     ResetBecomesFin,
     /// A reset whose error has been taken is an end of file for the next read, and is believed
@@ -72,6 +75,74 @@ pub enum Bug {
     LeaksDescriptor,
     /// If the server cannot be reached, the client gets a clean end
     RefusalBecomesFin,
+    /// If the server cannot be reached, the client hears nothing of it
+    HangsWhenRefused,
+    /// The kernel decides how long to wait for the server
+    NeverGivesUp,
+    /// Only the first address of the server is tried
+    TriesOneAddress,
+    /// Only IPv4 addresses of the server are tried
+    KnowsNoIpv6,
+    /// The server is reached for one client after the other
+    ConnectsInTurn,
+    /// A client that goes away while its server is reached is not noticed, and its session is forgotten
+    ForgetsGoneClients,
+    /// Nobody is served any more once the server has refused
+    StopsAfterRefusal,
+    /// What the other side has no room for is kept, however much it is
+    BuffersWithoutBound,
+    /// Whether somebody comes is asked again and again
+    SpinsWhenIdle,
+    /// Whether there is something to read is asked again and again once one side has finished
+    SpinsWhenHalfClosed,
+    /// Whether there is room is asked again and again
+    SpinsWhenStalled,
+    /// A reset is reported again and again while there is no room
+    SpinsAfterReset,
+    /// A write that has failed is tried again and again
+    RetriesFailedWrites,
+    /// A descriptor stays open when the server cannot be reached
+    LeaksWhenRefused,
+    /// A client that has come and finished without a word is not closed
+    LeavesCloseWait,
+    /// Without a descriptor for the next client, accept is tried again at once
+    SpinsWithoutDescriptor,
+    /// Without a descriptor for the next client the proxy ends
+    DiesWithoutDescriptor,
+    /// Without a descriptor for the next client nobody is served any more
+    StopsWithoutDescriptor,
+    /// The limit on clients is none
+    ServesTooMany,
+    /// What a client sends while it waits for a place is thrown away
+    ForgetsWhoWaits,
+    /// Only one session writes at a time
+    WritesInTurn,
+    /// A session goes on until it has nothing left to do, unless that is little
+    ServesBulkFirst,
+    /// SIGTERM is caught, and nothing done
+    IgnoresSigterm,
+    /// SIGTERM is not caught
+    DiesOfSigterm,
+    /// Sessions may go on for ever after SIGTERM
+    NeverStopsDraining,
+    /// A second SIGTERM is like the first
+    IgnoresSecondSignal,
+    /// Without a port to listen on the proxy runs on
+    RunsWithoutPort,
+    /// Without a port to listen on the proxy ends with status 0
+    SucceedsInVain,
+    /// A port that is not given is any port
+    AssumesArguments,
+    /// A port is what is left of a number in 16 bits
+    TakesAnyNumber,
+    /// What is logged goes to descriptor 2, whatever that is
+    LogsToClient,
+    /// Sessions wait until their line is logged
+    WaitsForLogReader,
+    /// The proxy ends when it cannot log
+    DiesWithoutLogReader,
+    /// Connections in TIME_WAIT keep the proxy from listening
+    NeedsFreshPort,
 }
 
 impl Bug {

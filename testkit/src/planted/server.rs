@@ -1,15 +1,19 @@
+//! Who is admitted, and what happens when nobody can be.
+
 use std::fs::File;
-use std::io;
+use std::io::{self, ErrorKind};
 use std::mem;
-use std::net::{TcpListener, TcpStream};
-use std::sync::Arc;
+use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
+use std::process;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use clap::Args;
-use socket2::SockRef;
+use socket2::{Domain, SockRef, Socket, Type};
 
-use super::{Bug, session};
+use super::{Bug, log, session, signals};
 
 /// A proxy to be started.
 #[derive(Clone, Debug, Args)]
@@ -17,24 +21,45 @@ pub struct Options {
     /// The bug; without it the proxy is correct
     #[arg(long, value_enum)]
     pub bug: Option<Bug>,
-    /// Serve one client at a time, while the others wait
-    #[arg(long)]
-    pub one_at_a_time: bool,
+    /// Serve so many clients at once, while the others wait; 0 is any number
+    #[arg(long, default_value_t = 0)]
+    pub clients: usize,
     /// The bytes of a buffer
     #[arg(long, default_value_t = 16_384, value_parser = clap::value_parser!(u32).range(1..))]
     pub buffer: u32,
-    /// The seconds that reaching the server may take
+    /// The seconds that reaching the server may take at each of its addresses
     #[arg(long, default_value_t = 10)]
     pub connect: u64,
     /// The seconds after which a silent session is ended of which one direction has ended [default: never]
     #[arg(long)]
     pub half_close: Option<u64>,
+    /// The seconds that sessions may go on after SIGTERM
+    #[arg(long, default_value_t = 30)]
+    pub drain: u64,
     /// The server
     pub host: String,
     /// Its port
     pub port: u16,
     /// The port to listen on
-    pub listen: u16,
+    pub listen: Option<u32>,
+}
+
+/// What the threads of a proxy share.
+#[derive(Debug)]
+pub(super) struct Server {
+    pub(super) options: Options,
+    /// How many clients are served.
+    active: Mutex<usize>,
+    changed: Condvar,
+    /// Set when sessions that are left have to end.
+    pub(super) time_is_up: AtomicBool,
+    /// Set by a proxy that gives up when its server has refused.
+    gave_up: AtomicBool,
+    /// Held by the session that others have to wait for, in proxies that take sessions in turn.
+    pub(super) turn: Mutex<()>,
+    /// The session that goes on as long as it is busy, if that is how the proxy does it; by a number of its own.
+    pub(super) busy: Mutex<Option<usize>>,
+    pub(super) idle: Condvar,
 }
 
 /// Threads do little here, and there are two for each session.
@@ -49,29 +74,148 @@ const RETRY: Duration = Duration::from_millis(100);
 ///
 /// When it cannot listen.
 pub fn serve(options: Options) -> io::Result<()> {
-    let listener = TcpListener::bind(("0.0.0.0", options.listen))?;
-    let options = Arc::new(options);
+    let server = Arc::new(Server::new(options));
+    let listener = match server.listen() {
+        Err(_) if server.has(Bug::RunsWithoutPort) => loop {
+            thread::park();
+        },
+        Err(error) if server.has(Bug::SucceedsInVain) => {
+            log::note(&server.options, &error.to_string());
+            return Ok(());
+        }
+        outcome => outcome?,
+    };
     // Inherited by what it accepts, so that no byte comes before it is set.
-    SockRef::from(&listener).set_out_of_band_inline(options.bug != Some(Bug::LosesUrgentByte))?;
+    SockRef::from(&listener).set_out_of_band_inline(!server.has(Bug::LosesUrgentByte))?;
+    listener.set_nonblocking(server.has(Bug::SpinsWhenIdle))?;
+    signals::heed(&server)?;
     loop {
+        let waits = server.wait_for_place();
         match listener.accept() {
-            Ok((client, _)) if options.one_at_a_time => serve_client(&client, &options),
-            Ok((client, _)) => {
-                let options = options.clone();
-                let thread = thread::Builder::new().stack_size(STACK);
-                // Without a thread there is no session: the client is reset.
-                let _ = thread.spawn(move || serve_client(&client, &options));
-            }
+            Ok((client, address)) => admit(&server, client, address, waits),
+            Err(error) if error.kind() == ErrorKind::WouldBlock => {}
+            Err(_) if server.has(Bug::DiesWithoutDescriptor) => process::exit(1),
+            Err(_) if server.has(Bug::StopsWithoutDescriptor) => loop {
+                thread::park();
+            },
+            Err(_) if server.has(Bug::SpinsWithoutDescriptor) => {}
             Err(_) => thread::sleep(RETRY),
         }
     }
 }
 
-fn serve_client(client: &TcpStream, options: &Options) {
-    if options.bug == Some(Bug::LeaksDescriptor) {
-        // If there is none left, there is nothing to leak.
-        let _ = File::open("/dev/null").map(mem::forget);
+/// Serves a client on a thread of its own.
+fn admit(server: &Arc<Server>, client: TcpStream, address: SocketAddr, waits: bool) {
+    if server.gave_up.load(Ordering::SeqCst) {
+        mem::forget(client);
+        return;
+    }
+    if waits && server.has(Bug::ForgetsWhoWaits) {
+        server.wait(|active| active < server.options.clients);
+        // What it has sent meanwhile.
+        let _ = session::forget(&client);
+    }
+    *server.active() += 1;
+    let thread = thread::Builder::new().stack_size(STACK).spawn({
+        let server = server.clone();
+        move || {
+            log::note(&server.options, &format!("a session with {address}"));
+            serve_client(&client, &server);
+            drop(client);
+            server.ended();
+        }
+    });
+    if thread.is_err() {
+        // Without a thread there is no session, and the client was closed with what it would have had.
+        server.ended();
+    }
+}
+
+fn serve_client(client: &TcpStream, server: &Server) {
+    if server.has(Bug::LeaksDescriptor) {
+        leak();
     }
     // An error ends its session alone.
-    let _ = session::run(client, options);
+    if session::run(client, server).is_err() {
+        if server.has(Bug::LeaksWhenRefused) {
+            leak();
+        }
+        server.gave_up.store(server.has(Bug::StopsAfterRefusal), Ordering::SeqCst);
+    }
+}
+
+fn leak() {
+    // If there is none left, there is nothing to leak.
+    let _ = File::open("/dev/null").map(mem::forget);
+}
+
+impl Server {
+    fn new(options: Options) -> Self {
+        Self {
+            options,
+            active: Mutex::default(),
+            changed: Condvar::new(),
+            time_is_up: AtomicBool::new(false),
+            gave_up: AtomicBool::new(false),
+            turn: Mutex::default(),
+            busy: Mutex::default(),
+            idle: Condvar::new(),
+        }
+    }
+
+    pub(super) fn has(&self, bug: Bug) -> bool {
+        self.options.bug == Some(bug)
+    }
+
+    /// Waits until nobody is served, or until then; returns whether nobody is.
+    pub(super) fn wait_for_the_last(&self, until: Instant) -> bool {
+        let left = until.saturating_duration_since(Instant::now());
+        let waited = self.changed.wait_timeout_while(self.active(), left, |active| *active > 0);
+        *waited.unwrap_or_else(PoisonError::into_inner).0 == 0
+    }
+
+    /// Waits until one more client may be served; or, in a proxy that takes in whoever comes, tells whether it has to
+    /// wait.
+    fn wait_for_place(&self) -> bool {
+        let limit = self.options.clients;
+        if limit == 0 || self.has(Bug::ServesTooMany) {
+            return false;
+        }
+        if self.has(Bug::ForgetsWhoWaits) {
+            return *self.active() >= limit;
+        }
+        self.wait(|active| active < limit);
+        false
+    }
+
+    fn wait(&self, enough: impl Fn(usize) -> bool) {
+        drop(self.changed.wait_while(self.active(), |active| !enough(*active)));
+    }
+
+    fn ended(&self) {
+        *self.active() -= 1;
+        self.changed.notify_all();
+    }
+
+    fn active(&self) -> MutexGuard<'_, usize> {
+        self.active.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn listen(&self) -> io::Result<TcpListener> {
+        let port = match self.options.listen {
+            Some(port) if self.has(Bug::TakesAnyNumber) => port as u16,
+            Some(port) => u16::try_from(port).map_err(io::Error::other)?,
+            None if self.has(Bug::AssumesArguments) => 0,
+            None => return Err(io::Error::other("no port is given")),
+        };
+        let address = SocketAddr::from((Ipv4Addr::UNSPECIFIED, port));
+        if !self.has(Bug::NeedsFreshPort) {
+            // Takes a port whose connections are in TIME_WAIT, as the standard library does on Unix.
+            return TcpListener::bind(address);
+        }
+        let socket = Socket::new(Domain::IPV4, Type::STREAM, None)?;
+        socket.bind(&address.into())?;
+        socket.listen(128)?;
+        Ok(socket.into())
+    }
 }

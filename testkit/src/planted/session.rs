@@ -1,4 +1,5 @@
 use std::io::{self, Read};
+use std::mem;
 use std::net::TcpStream;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -6,10 +7,12 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use super::connect::{Connected, connect, reset_at_close};
-use super::{Bug, Options, copy};
+use super::server::Server;
+use super::{Bug, Options, copy, log};
 
 /// A session whose server was reached.
 pub(super) struct Session<'a> {
+    pub(super) proxy: &'a Server,
     pub(super) options: &'a Options,
     pub(super) client: Half<'a>,
     pub(super) server: Half<'a>,
@@ -45,18 +48,27 @@ impl Session<'_> {
         self.reset.load(Ordering::SeqCst)
     }
 
+    /// Whether the client is forgotten in CLOSE_WAIT.
+    pub(super) fn leaves_client_open(&self) -> bool {
+        let silent = !self.client_spoke.load(Ordering::SeqCst);
+        self.has(Bug::LeavesCloseWait) && silent && self.client.ended.load(Ordering::SeqCst)
+    }
+
     pub(super) fn quiet_since(&self) -> MutexGuard<'_, Option<Instant>> {
         self.quiet_since.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 /// Connects to the server and carries bytes until both directions have ended.
-pub(super) fn run(client: &TcpStream, options: &Options) -> io::Result<()> {
-    let Connected { server, reset, took } = match connect(client, options) {
+pub(super) fn run(client: &TcpStream, proxy: &Server) -> io::Result<()> {
+    let options = &proxy.options;
+    let Connected { server, reset, took } = match connect(client, proxy) {
         Ok(connected) => connected,
         Err(error) => {
-            if options.bug != Some(Bug::RefusalBecomesFin) {
-                reset_at_close(client)?;
+            match options.bug {
+                Some(Bug::RefusalBecomesFin) => {}
+                Some(Bug::HangsWhenRefused) => mem::forget(client.try_clone()?),
+                _ => reset_at_close(client)?,
             }
             return Err(error);
         }
@@ -68,7 +80,9 @@ pub(super) fn run(client: &TcpStream, options: &Options) -> io::Result<()> {
         forget(client)?;
     }
     let half = |stream| Half { stream, finished: AtomicBool::new(false), ended: AtomicBool::new(false) };
+    log::misdirect(options, client);
     let session = Session {
+        proxy,
         options,
         client: half(client),
         server: half(&server),
@@ -85,6 +99,9 @@ pub(super) fn run(client: &TcpStream, options: &Options) -> io::Result<()> {
         copy::copy(&session, &session.server, &session.client, reset);
         up.map(drop)
     })?;
+    if session.leaves_client_open() {
+        mem::forget(client.try_clone()?);
+    }
     let looks_complete = session.has(Bug::CutsWithFin) && session.cut.load(Ordering::SeqCst);
     if session.is_reset() && !looks_complete {
         reset_at_close(client)?;
@@ -94,7 +111,7 @@ pub(super) fn run(client: &TcpStream, options: &Options) -> io::Result<()> {
 }
 
 /// Throws away what has arrived.
-fn forget(mut stream: &TcpStream) -> io::Result<()> {
+pub(super) fn forget(mut stream: &TcpStream) -> io::Result<()> {
     stream.set_nonblocking(true)?;
     let mut bytes = [0; 65_536];
     while matches!(stream.read(&mut bytes), Ok(1..)) {}

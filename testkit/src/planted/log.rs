@@ -1,0 +1,44 @@
+//! A line for each session on the standard error.
+
+use std::fs;
+use std::io::{self, Write};
+use std::net::TcpStream;
+use std::os::fd::AsFd;
+use std::path::Path;
+use std::process;
+
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+
+use super::{Bug, Options};
+
+/// Writes a line if there is room for it and somebody to read it.
+pub(super) fn note(options: &Options, line: &str) {
+    let stderr = io::stderr();
+    let mut fds = [PollFd::from_borrowed_fd(stderr.as_fd(), PollFlags::OUT)];
+    let at_once = Timespec { tv_sec: 0, tv_nsec: 0 };
+    let ready = match poll(&mut fds, Some(&at_once)) {
+        Ok(_) => fds[0].revents(),
+        Err(_) => PollFlags::empty(),
+    };
+    let wanted = match options.bug {
+        Some(Bug::WaitsForLogReader) => true,
+        Some(Bug::DiesWithoutLogReader) => !ready.is_empty(),
+        _ => ready == PollFlags::OUT,
+    };
+    if wanted && writeln!(&stderr, "{line}").is_err() && options.bug == Some(Bug::DiesWithoutLogReader) {
+        process::exit(1);
+    }
+}
+
+/// In a proxy that logs to descriptor 2, whatever that is: if it was closed at the start, it is the first connection.
+pub(super) fn misdirect(options: &Options, client: &TcpStream) {
+    if options.bug != Some(Bug::LogsToClient) {
+        return;
+    }
+    // The runtime of Rust has opened this in its place.
+    let was_closed = fs::read_link("/proc/self/fd/2").is_ok_and(|file| file == Path::new("/dev/null"));
+    if was_closed {
+        // The client may be gone.
+        let _ = writeln!(&*client, "a session");
+    }
+}
