@@ -112,6 +112,12 @@ impl Pool {
 }
 
 impl Slot {
+    /// The pool that lends its ring.
+    #[must_use]
+    pub fn pool(&self) -> &Pool {
+        &self.pool
+    }
+
     /// See [`RingBuffer::fill_from`].
     ///
     /// # Errors

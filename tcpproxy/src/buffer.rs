@@ -20,26 +20,29 @@ pub(crate) struct Buffer {
     pipe: Option<Lent>,
     /// So many large reads since the last small one.
     streak: u8,
-    /// So many make the direction bulk.
-    proof: u8,
+    /// Splice from the first byte on.
+    always: bool,
 }
 
 /// A read of so many bytes counts as large: copying them costs more than splice(2) does.
 const LARGE: usize = 32 * 1024;
 /// A read of less counts as small. In between lies what changes nothing.
 const SMALL: usize = 8 * 1024;
-/// So many large reads with no small one between them let pipes be used.
+/// So many large reads with no small one between them make a direction bulk.
 const PROOF: u8 = 4;
+/// While fewer rings and pipes are in hand, what is in a ring is still in the processor's cache when it is written, and
+/// copying costs less than splice(2): `testkit bench --only bulk` shows both sides of it.
+const CROWD: usize = 4;
 
 impl Buffer {
     pub(crate) fn new(slot: Slot) -> Self {
-        Self { slot, pipes: None, pipe: None, streak: 0, proof: PROOF }
+        Self { slot, pipes: None, pipe: None, streak: 0, always: false }
     }
 
-    /// Lets the bytes be spliced: when there are many, or (`always`) from the first byte on.
+    /// Lets the bytes be spliced: when many come in many directions, or (`always`) from the first byte on.
     pub(crate) fn splice(&mut self, pipes: Pipes, always: bool) {
         self.pipes = Some(pipes);
-        self.proof = if always { 0 } else { PROOF };
+        self.always = always;
     }
 
     /// The number of bytes that wait.
@@ -114,10 +117,14 @@ impl Buffer {
         self.pipe = None;
     }
 
-    /// The pipe in hand, or, if nothing waits and the direction is bulk, one that is lent now.
+    /// The pipe in hand, or, if nothing waits and it pays, one that is lent now.
     fn pipe_for_many(&mut self) -> Option<&mut Lent> {
-        if self.pipe.is_none() && self.streak >= self.proof && self.slot.is_empty() {
-            self.pipe = self.pipes.as_ref()?.lend();
+        if self.pipe.is_none() && self.slot.is_empty() {
+            let pipes = self.pipes.as_ref()?;
+            let in_hand = pipes.lent() + self.slot.pool().lent();
+            if self.always || (self.streak >= PROOF && in_hand >= CROWD) {
+                self.pipe = pipes.lend();
+            }
         }
         self.pipe.as_mut()
     }

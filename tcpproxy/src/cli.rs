@@ -112,10 +112,10 @@ struct Arguments {
     yield_idle: Option<Duration>,
 
     /// What may wait in each direction of a session
-    #[arg(long, value_name = "SIZE", default_value = "256KiB", value_parser = buffer_size)]
+    #[arg(long, value_name = "SIZE", default_value = "1MiB", value_parser = buffer_size)]
     buffer_size: usize,
 
-    /// Let many bytes pass through the kernel without copying them (splice(2), Linux)
+    /// Let the bytes of many busy sessions pass through the kernel without copying them (splice(2), Linux)
     #[arg(long, value_name = "WHEN", value_enum, default_value_t = SpliceWhen::Auto)]
     splice: SpliceWhen,
 
@@ -368,7 +368,7 @@ mod tests {
             ("example.org", 80, 0)
         );
         assert_eq!(config.max_clients, Some(1));
-        assert_eq!(config.buffer_size, 256 * 1024);
+        assert_eq!(config.buffer_size, 1024 * 1024);
         assert_eq!((log_format, verbosity), (LogFormat::Text, Verbosity::Normal));
     }
 

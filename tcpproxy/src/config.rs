@@ -62,7 +62,7 @@ pub struct Config {
 /// be had, bytes are copied.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Splice {
-    /// In a direction in which many bytes come at once.
+    /// In a direction in which many bytes come at once, while others have many, too.
     Auto,
     /// Never.
     Never,
@@ -91,7 +91,7 @@ impl Config {
             reuse_port: false,
             max_clients: Some(1),
             yield_idle: None,
-            buffer_size: 256 * 1024,
+            buffer_size: 1024 * 1024,
             splice: Splice::Auto,
             connect_timeout: Duration::from_secs(10),
             idle_timeout: None,

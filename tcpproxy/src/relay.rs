@@ -145,8 +145,8 @@ impl Relay {
         }
     }
 
-    /// Lets bytes go through pipes of this store in place of the ring: when many come, or (`always`) from
-    /// the first one on. Without a pipe to be had they are copied.
+    /// Lets bytes go through pipes of this store in place of the ring: when many come, here and in other
+    /// relays, or (`always`) from the first one on. Without a pipe to be had they are copied.
     #[must_use]
     pub fn splicing(mut self, pipes: Pipes, always: bool) -> Self {
         self.buffer.splice(pipes, always);
