@@ -4,6 +4,7 @@ use std::fmt::Write as _;
 
 use super::contender::DIRECT;
 use super::quantity::{Better, Quantity};
+use super::ratios;
 use super::results::{Results, Row};
 use super::statistics::Summary;
 use super::topics::{Column, TOPICS, Topic};
@@ -23,6 +24,7 @@ pub(super) fn tables(results: &Results) -> String {
 pub(super) fn page(results: &Results, plots: Option<&str>) -> String {
     let mut text = String::new();
     head(&mut text, results);
+    text.push_str(&ratios::table(results));
     for topic in TOPICS {
         if !table(&mut text, results, topic) {
             continue;

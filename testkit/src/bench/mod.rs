@@ -13,6 +13,7 @@ mod measure;
 mod options;
 mod plots;
 mod quantity;
+mod ratios;
 mod results;
 mod statistics;
 mod topics;

@@ -132,3 +132,26 @@ impl From<&Contender> for Entrant {
         }
     }
 }
+
+#[cfg(test)]
+impl Results {
+    /// One figure of several contenders.
+    pub(super) fn of_medians(column: &Column, medians: &[(&str, f64)]) -> Self {
+        let row = |&(contender, median): &(&str, f64)| Row {
+            contender: contender.to_owned(),
+            summaries: [(column.quantity, Summary { median, min: median, max: median })].into(),
+            ..Row::default()
+        };
+        let rows = medians.iter().map(row).collect();
+        Self {
+            machine: super::machine::Machine::this(),
+            command: String::new(),
+            rounds: 1,
+            seconds: 1.0,
+            most_connections: 1,
+            duration: 1.0,
+            contenders: Vec::new(),
+            measures: vec![MeasureResults { name: column.measure.to_owned(), connections: 1, rows }],
+        }
+    }
+}

@@ -27,6 +27,13 @@ pub(super) struct Column {
     pub(super) head: &'static str,
 }
 
+impl Column {
+    /// Whether the figures are the same, whatever stands above them.
+    pub(super) fn shows_the_same(&self, other: &Column) -> bool {
+        (self.measure, self.quantity) == (other.measure, other.quantity)
+    }
+}
+
 const fn column(measure: &'static str, quantity: Quantity, head: &'static str) -> Column {
     Column { measure, quantity, head }
 }
