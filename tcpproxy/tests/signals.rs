@@ -10,8 +10,8 @@ use std::net::{TcpListener, TcpStream};
 use std::os::fd::OwnedFd;
 use std::process::{Child, Command, Stdio};
 
-use crowd::{PATIENCE, PROGRAM, connect, converse, echo, until, visit};
-use rustix::event::{PollFd, PollFlags, poll};
+use crowd::{Crowd, PATIENCE, PROGRAM, connect, converse, echo, until, visit};
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::{FdFlags, fcntl_setfd};
 use rustix::process::{Pid, Signal, kill_process};
 use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
@@ -193,6 +193,57 @@ fn a_terminal_that_was_halted_with_ctrl_s_stops_nothing() {
         let n = rustix::io::read(&master, &mut buffer).unwrap();
         said.push_str(std::str::from_utf8(&buffer[..n]).unwrap());
     }
+    child.stop();
+}
+
+#[test]
+fn a_terminal_that_takes_a_part_of_a_line_and_no_more_stops_nothing() {
+    let port = echo();
+    let (master, path) = terminal();
+    let socket = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = socket.local_addr().unwrap();
+    let child = on_terminal(&path, &port, socket);
+    for _ in 0..200 {
+        visit(address).unwrap(); // nobody reads what is said of it
+    }
+    // What comes first when somebody reads again begins a line of its own.
+    let mut said = String::new();
+    let mut buffer = [0; 4096];
+    while !said.lines().any(|line| line.ends_with("log lines were lost: nobody read them")) {
+        let mut fds = [PollFd::new(&master, PollFlags::IN)];
+        if poll(&mut fds, Some(&Timespec::default())).unwrap() == 0 {
+            visit(address).unwrap(); // so that there is something to say
+            continue;
+        }
+        let n = rustix::io::read(&master, &mut buffer).unwrap();
+        said.push_str(std::str::from_utf8(&buffer[..n]).unwrap());
+    }
+    let lost = said.lines().find(|line| line.ends_with("nobody read them")).unwrap();
+    assert_ne!(lost.split(' ').next().unwrap().parse::<u32>().unwrap(), 0);
+    child.stop();
+}
+
+#[test]
+fn a_terminal_that_is_halted_at_any_moment_stops_nothing() {
+    let port = echo();
+    let (master, path) = terminal();
+    let socket = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = socket.local_addr().unwrap();
+    let child = on_terminal(&path, &port, socket);
+    visit(address).unwrap(); // it has begun, and said so
+    let crowd = Crowd::gather(address, 2);
+    let mut buffer = [0; 65536];
+    for _ in 0..200 {
+        rustix::io::write(&master, &[0x13]).unwrap(); // Ctrl-S
+        crowd.until_more(2);
+        rustix::io::write(&master, &[0x11]).unwrap(); // Ctrl-Q
+        while poll(&mut [PollFd::new(&master, PollFlags::IN)], Some(&Timespec::default())).unwrap() > 0 {
+            rustix::io::read(&master, &mut buffer).unwrap();
+        }
+    }
+    rustix::io::write(&master, &[0x13]).unwrap();
+    crowd.until_more(2);
+    crowd.disperse();
     child.stop();
 }
 
