@@ -55,7 +55,7 @@ finishes=:
 answered() { grep -q answer "$WORK/$1.out"; }
 
 serve client-header 192.0.2.1 "$server_port" --accept-proxy-protocol
-start client-1 away socat -u "EXEC:sleep 600" "TCP:192.0.2.1:$PROXY_PORT"
+header_port=$PROXY_PORT
 serve client-connect 198.51.100.2 80 --connect-timeout 60s
 client client-2 192.0.2.1 "$stays" "$there"
 serve client-data 192.0.2.1 "$server_port"
@@ -70,6 +70,8 @@ wait_until "client 5 is served" answered client-5
 serve server-drain 192.0.2.2 "$server_port"
 client client-6 127.0.0.1 "$finishes"
 wait_until "client 6 is served" answered client-6
+# The last one, because it has ten seconds only.
+start client-1 away socat -u "EXEC:sleep 600" "TCP:192.0.2.1:$header_port"
 established() { [[ $(ss -Htn state established "sport = :$1" | wc -l) == 1 ]]; }
 for name in client-header client-connect; do
   wait_until "$name has its client" established "$(sed -E '1s/.*:([0-9]+), forwarding to .*/\1/; q' "$WORK/$name.port")"
