@@ -22,11 +22,11 @@ SHARED = man/man1/tcpproxy.1 bash-completion/completions/tcpproxy zsh/site-funct
          fish/vendor_completions.d/tcpproxy.fish
 UNITS  = tcpproxy.service tcpproxy.socket tcpproxy@.service
 
-# The words in braces are the suite's to fill in: see testkit conform --help.
-CONFORM = '{host}' '{port}' '{listen}' --quiet --buffer-size '{buffer:262144}B' --connect-timeout '{connect:10}s' \
-  --half-close-timeout '{half_close:3600}s' --drain-timeout '{drain:30}s'
+# Who is compared by `make conformance`: files in testkit/peers, in this order.
+CONTENDERS = tcpproxy tcpproxy-many tcpproxy-copying tcpproxy-splicing haproxy haproxy-splice nginx nginx-half-close \
+             socat socat-fork-tuned rinetd redir systemd-socket-proxyd
 
-.PHONY: conform tcpproxy test check stress soak fuzz bench performance microbench interop deployment demo doc share install \
+.PHONY: conform conformance tcpproxy test check stress soak fuzz bench performance microbench interop deployment demo doc share install \
         uninstall clean help toolchain deb image
 
 tcpproxy: toolchain ## build the proxy and say where it is
@@ -70,8 +70,13 @@ microbench: toolchain ## the ring beside other rings
 
 conform: tcpproxy ## the conformance suite on this proxy, one client at a time and many at once
 	$(CARGO) build --release --locked -p testkit
-	target/release/testkit conform -- target/release/tcpproxy $(CONFORM)
-	target/release/testkit conform -- target/release/tcpproxy $(CONFORM) --max-clients '{clients:4000}'
+	target/release/testkit conform --config testkit/peers/tcpproxy.conf
+	target/release/testkit conform --config testkit/peers/tcpproxy-many.conf
+
+conformance: tcpproxy ## the suite on this proxy and on those that are installed, into docs/conformance.md
+	$(CARGO) build --release --locked -p testkit
+	target/release/testkit compare --json docs/conformance.json --markdown docs/conformance.md \
+	  $(CONTENDERS:%=testkit/peers/%.conf)
 
 interop: tcpproxy ## real programs through the proxy: see interop/packages.txt
 	$(CARGO) build --release --locked -p testkit

@@ -74,6 +74,7 @@
 pub mod bench;
 pub mod conform;
 pub mod descriptors;
+mod machine;
 pub mod payload;
 pub mod peer;
 pub mod planted;

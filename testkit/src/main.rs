@@ -6,7 +6,7 @@ use std::io::{self, Write};
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
-use commands::{conform, list, origin, peer, replay, selftest, stress};
+use commands::{compare, conform, list, origin, peer, replay, selftest, stress};
 use testkit::{bench, planted};
 
 /// Peers to prove TCP programs with, and a suite that scores any TCP proxy.
@@ -21,6 +21,8 @@ struct Cli {
 enum Command {
     /// Score a TCP proxy, case by case
     Conform(conform::Arguments),
+    /// Score several TCP proxies, and put the results beside each other
+    Compare(compare::Arguments),
     /// Explain the cases of the suite
     List(list::Arguments),
     /// See the suite find the bugs that were planted in small proxies
@@ -48,6 +50,7 @@ enum Command {
 fn main() -> ExitCode {
     let result = match Cli::parse().command {
         Command::Conform(arguments) => conform::run(&arguments),
+        Command::Compare(arguments) => compare::run(&arguments),
         Command::List(arguments) => list::run(&arguments),
         Command::Selftest(arguments) => selftest::run(&arguments),
         Command::Planted(options) => planted::serve(options)

@@ -6,7 +6,7 @@ use std::path::Path;
 use std::process::Command;
 
 use super::measure::{Field, Measure};
-use crate::proxy::{Proxy, Recipe, Setting};
+use crate::proxy::{Proxy, Recipe, Setting, Template};
 
 /// A proxy to measure, or none.
 #[derive(Clone, Debug)]
@@ -69,11 +69,6 @@ impl Peer {
 
     const fn few(name: &'static str, template: &'static str) -> Self {
         Self { most: FEW, ..Self::plain(name, template) }
-    }
-
-    /// What the template says after such a label.
-    fn header(&self, label: &str) -> &'static str {
-        self.template.lines().find_map(|line| line.strip_prefix(label)).unwrap_or_default().trim()
     }
 
     fn recipe(&self) -> Result<Recipe, String> {
@@ -153,11 +148,13 @@ impl Contender {
         let mut installed = Vec::new();
         let mut missing = Vec::new();
         for peer in PEERS {
-            let Some(version) = version(peer.header("# version:")) else {
-                missing.push(format!("{} (package {})", peer.name, peer.header("# package:")));
+            let template = Template::new(peer.name, peer.template);
+            let Some(version) = template.version() else {
+                let package = template.label("package").unwrap_or_default();
+                missing.push(format!("{} (package {package})", peer.name));
                 continue;
             };
-            let mut about = peer.header("# bench:").to_owned();
+            let mut about = template.label("bench").unwrap_or_default().to_owned();
             if let Some(size) = peer.buffer {
                 about += &format!(", buffers of {size} B");
             }
@@ -215,14 +212,4 @@ impl Contender {
     pub(super) fn start(&self, origin: SocketAddr) -> io::Result<Option<Proxy>> {
         self.recipe.as_ref().map(|recipe| recipe.start(&origin.ip().to_string(), origin.port())).transpose()
     }
-}
-
-/// The first line with a number in it that a command prints; `None` when there is no such program.
-fn version(command: &str) -> Option<String> {
-    let mut words = command.split_whitespace();
-    let output = Command::new(words.next()?).args(words).output().ok()?;
-    let text = [output.stdout, output.stderr].concat();
-    let text = String::from_utf8_lossy(&text);
-    let line = text.lines().find(|line| line.contains(|c: char| c.is_ascii_digit()));
-    Some(line.unwrap_or_default().trim().to_owned())
 }

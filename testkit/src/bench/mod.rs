@@ -7,7 +7,6 @@
 mod cell;
 mod contender;
 pub mod load;
-mod machine;
 mod markdown;
 mod measure;
 mod options;
@@ -29,8 +28,8 @@ use std::time::Instant;
 use indicatif::{ProgressBar, ProgressStyle};
 
 use crate::descriptors;
+use crate::machine::Machine;
 use contender::Contender;
-use machine::Machine;
 use measure::Measure;
 use results::{MeasureResults, Results};
 

@@ -15,7 +15,7 @@ use super::topics::Column;
 #[derive(Clone, Debug, Serialize)]
 pub(super) struct Results {
     /// Where it was measured.
-    pub(super) machine: super::machine::Machine,
+    pub(super) machine: crate::machine::Machine,
     /// The command line.
     pub(super) command: String,
     /// How often each measure was made.

@@ -110,10 +110,10 @@ pub(crate) fn run(arguments: &Arguments) -> Result<ExitCode, String> {
     Ok(if outcomes.iter().any(|outcome| outcome.failed()) { ExitCode::FAILURE } else { ExitCode::SUCCESS })
 }
 
-type Chosen = Vec<(Topic, Vec<&'static Case>)>;
+pub(crate) type Chosen = Vec<(Topic, Vec<&'static Case>)>;
 
 /// The cases that are named, or all, without those to be left out.
-fn chosen(only: &[String], skip: &[String]) -> Result<Chosen, String> {
+pub(crate) fn chosen(only: &[String], skip: &[String]) -> Result<Chosen, String> {
     let topics = topics();
     for name in only.iter().chain(skip) {
         let known = topics
@@ -137,7 +137,7 @@ fn chosen(only: &[String], skip: &[String]) -> Result<Chosen, String> {
 }
 
 /// Ends everything if what is returned is not dropped in time: every case has a deadline, so this is a mistake here.
-fn limit(limit: Duration) -> Sender<()> {
+pub(crate) fn limit(limit: Duration) -> Sender<()> {
     let (sender, dropped) = channel::<()>();
     thread::spawn(move || {
         if dropped.recv_timeout(limit) == Err(RecvTimeoutError::Timeout) {

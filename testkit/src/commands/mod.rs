@@ -1,5 +1,6 @@
 //! A module for each subcommand: its arguments, and what it does.
 
+pub(crate) mod compare;
 pub(crate) mod conform;
 mod display;
 pub(crate) mod list;

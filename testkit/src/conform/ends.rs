@@ -497,6 +497,11 @@ fn silent_half_close(trial: &Trial, client_finishes: bool) -> Result<(Ending, Du
     let recipe = trial.recipe_with(Setting::HalfClose, "2")?;
     let stand = trial.stand_of(&recipe, crate::peer::SocketOptions::default())?;
     let (client, server): (Link, Link) = (stand.connect(judge::SMALL)?, stand.accept()?);
+    // Before a byte has gone each way the proxy may not know that it is connected, and then a FIN means something else.
+    for (from, to) in [(&client, &server), (&server, &client)] {
+        let arrived = from.send_all(b"x", PATIENCE).and_then(|()| to.receive_exactly(1, PATIENCE));
+        arrived.or_else(|error| broken(format!("there was no session: {error}")))?;
+    }
     let (finishes, silent) = if client_finishes { (client, server) } else { (server, client) };
     let begin = Instant::now();
     let report = finishes.run(&Script::new([Step::Fin, Step::ReceiveAll(Pace::FAST)]));

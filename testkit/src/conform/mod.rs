@@ -29,6 +29,7 @@
 //! - A case is not believed before it has failed: plant the bug in a small proxy, see [`planted`](crate::planted).
 
 mod case;
+mod comparison;
 mod echo;
 mod ends;
 mod establishing;
@@ -45,6 +46,7 @@ mod subject;
 mod trial;
 
 pub use case::{Case, Need, Topic};
+pub use comparison::{Changes, Comparison, Contender, Judgement, Tried};
 pub use outcome::{Outcome, Stop, Verdict, broken};
 pub use report::Results;
 pub use runner::{Event, Plan};

@@ -89,7 +89,13 @@ const REQUEST: u64 = 1000;
 const ANSWER: u64 = 20_000;
 
 fn idle(trial: &Trial) -> Verdict {
-    let (_listener, running) = trial.stand()?.apart();
+    let stand = trial.stand()?;
+    // Who listens may not be ready for signals yet. Who has served a client is; but one that serves once would end.
+    if trial.service() != Service::Once {
+        let (client, server) = stand.session(echo::asks(REQUEST, ANSWER), echo::answers(REQUEST, ANSWER))?;
+        echo::judge_both(&client, &server, REQUEST, ANSWER)?;
+    }
+    let (_listener, running) = stand.apart();
     let proxy = running.take()?;
     let begin = Instant::now();
     alive(proxy.terminate())?;

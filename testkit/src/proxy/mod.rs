@@ -13,6 +13,7 @@ mod log;
 mod passing;
 mod port;
 mod recipe;
+mod template;
 pub(crate) mod tree;
 
 pub use effort::{Effort, Exertion};
@@ -21,6 +22,7 @@ pub use group::kill_all_and_exit;
 pub(crate) use group::kill_from_outside;
 pub use port::free_port;
 pub use recipe::{Recipe, Setting};
+pub use template::Template;
 
 use std::ffi::{OsStr, OsString};
 use std::io;

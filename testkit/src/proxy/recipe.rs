@@ -4,6 +4,7 @@ use std::io;
 use std::ops::Range;
 use std::path::Path;
 
+use crate::proxy::template::without_places;
 use crate::proxy::{Proxy, free_port};
 
 /// How often another port is tried, when somebody takes the one that was free.
@@ -69,7 +70,8 @@ impl Recipe {
         Self::parse(&text).map_err(named)
     }
 
-    /// The same, from the text of such a file.
+    /// The same, from the text of such a file. Places where an option may be tried, see
+    /// [`Template`](crate::proxy::Template), stay empty.
     ///
     /// # Errors
     ///
@@ -77,8 +79,8 @@ impl Recipe {
     /// [`with_configuration`](Self::with_configuration).
     pub fn parse(text: &str) -> Result<Self, String> {
         let command = text.lines().find_map(|line| line.strip_prefix("# command:"));
-        let command = command.ok_or("there is no line `# command: …`")?;
-        let configuration = command.contains("{config}").then(|| text.to_owned());
+        let command = without_places(command.ok_or("there is no line `# command: …`")?);
+        let configuration = command.contains("{config}").then(|| without_places(text));
         Self::checked(command.split_whitespace(), configuration)
     }
 

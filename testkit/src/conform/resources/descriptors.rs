@@ -1,5 +1,6 @@
 //! Descriptors and connections: given back after use, and gone without.
 
+use std::io;
 use std::net::SocketAddr;
 use std::slice;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -249,7 +250,7 @@ fn short_of_descriptors(trial: &Trial, act: impl FnOnce(Shortage<'_>) -> Verdict
         let echo = link.send_all(b"!", PATIENCE).and_then(|()| link.receive_exactly(1, PATIENCE));
         echo.or_else(|error| broken(format!("no session before the shortage: {error}")))?;
     }
-    let exhausted = alive(proxy.exhaust_descriptors())?;
+    let exhausted = allowed(proxy.exhaust_descriptors())?;
     let waiting = (0..3).map(|_| {
         let link = link(proxy_address)?;
         let _ = link.send_all(b"?", PATIENCE); // it may have been turned away already
@@ -257,4 +258,27 @@ fn short_of_descriptors(trial: &Trial, act: impl FnOnce(Shortage<'_>) -> Verdict
     });
     let waiting = waiting.collect::<Result<Vec<_>, Stop>>()?;
     act(Shortage { proxy, proxy_address, exhausted, served, waiting })
+}
+
+/// That a limit cannot be set is no fault of the proxy: prlimit(2) wants a privilege if it runs as another user.
+fn allowed<T>(limited: io::Result<T>) -> Result<T, Stop> {
+    match limited {
+        Err(error) if error.kind() == io::ErrorKind::PermissionDenied => {
+            Err(Stop::NotApplicable(format!("its descriptors cannot be limited from here: {error}")))
+        }
+        limited => alive(limited),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_limit_that_cannot_be_set_is_no_failure_of_the_proxy() {
+        let forbidden = io::Error::from(rustix::io::Errno::PERM);
+        assert!(matches!(allowed::<()>(Err(forbidden)), Err(Stop::NotApplicable(_))));
+        let ended = io::Error::from(rustix::io::Errno::SRCH);
+        assert!(matches!(allowed::<()>(Err(ended)), Err(Stop::Broken(_))));
+    }
 }

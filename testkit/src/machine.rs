@@ -1,27 +1,27 @@
-//! The machine a measurement was made on.
+//! The machine that something was found out on.
 
 use std::fs;
 
 use serde::Serialize;
 
-/// What a figure depends on.
+/// What figures depend on.
 #[derive(Clone, Debug, Serialize)]
-pub(super) struct Machine {
+pub(crate) struct Machine {
     /// The processor's model.
-    pub(super) cpu: String,
+    pub(crate) cpu: String,
     /// How many processors this program may use.
-    pub(super) cpus: usize,
+    pub(crate) cpus: usize,
     /// The memory in GiB.
-    pub(super) memory_gib: f64,
+    pub(crate) memory_gib: f64,
     /// The kernel's name and version.
-    pub(super) kernel: String,
+    pub(crate) kernel: String,
     /// The distribution.
-    pub(super) system: String,
+    pub(crate) system: String,
 }
 
 impl Machine {
     /// This one, as far as it tells.
-    pub(super) fn this() -> Self {
+    pub(crate) fn this() -> Self {
         let read = |path| fs::read_to_string(path).unwrap_or_default();
         let cpu = field(&read("/proc/cpuinfo"), "model name", ':');
         let memory = field(&read("/proc/meminfo"), "MemTotal", ':');

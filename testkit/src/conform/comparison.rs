@@ -1,0 +1,181 @@
+//! Several proxies beside each other.
+
+mod page;
+
+use std::collections::BTreeMap;
+use std::time::{Duration, SystemTime};
+
+use serde::{Deserialize, Serialize};
+
+use crate::conform::{Case, Event, Outcome, Plan, Subject, Topic};
+use crate::machine::Machine;
+use crate::proxy::Template;
+
+/// What came out for each of them.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Comparison {
+    /// In the order in which they are shown.
+    pub contenders: Vec<Contender>,
+}
+
+/// A proxy in one of its configurations.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Contender {
+    /// That of its [`Template`].
+    pub name: String,
+    /// What its template says about it.
+    pub description: String,
+    /// The command line, with its places.
+    pub command: String,
+    /// The configuration file, with its places; empty if it has none.
+    pub configuration: String,
+    /// What came out, or why it was not judged.
+    pub judgement: Result<Judgement, String>,
+}
+
+/// What came out for one contender.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Judgement {
+    /// What its program says.
+    pub version: String,
+    /// How many clients it serves.
+    pub serves: String,
+    /// The distribution and the kernel.
+    pub system: String,
+    /// The day, in UTC.
+    pub date: String,
+    /// The seed of the run.
+    pub seed: String,
+    /// How long the run took, without what was tried besides.
+    pub seconds: f64,
+    /// The cases by their names.
+    pub cases: BTreeMap<String, Found>,
+    /// The options that were tried.
+    pub tried: Vec<Tried>,
+}
+
+/// How one case came out.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Found {
+    /// `pass`, `fail` or `n/a`.
+    pub result: String,
+    /// What was observed, or why the case was left out.
+    pub observed: String,
+}
+
+/// What became of the cases with an option more.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Tried {
+    /// The line of the template.
+    pub option: String,
+    /// The difference it made, or why it could not be judged.
+    pub changes: Result<Changes, String>,
+}
+
+/// The difference that an option made.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Changes {
+    /// The cases that pass with it, twice, and did not without.
+    pub mended: Vec<String>,
+    /// The cases that fail with it, twice, and passed without. They are run only if it mends something.
+    pub broken: Vec<String>,
+}
+
+impl Comparison {
+    /// Puts this contender in the place of the one of its name, or at the end.
+    pub fn put(&mut self, contender: Contender) {
+        match self.contenders.iter_mut().find(|known| known.name == contender.name) {
+            Some(known) => *known = contender,
+            None => self.contenders.push(contender),
+        }
+    }
+
+    /// The page with all of it. `command` is how it was made.
+    pub fn markdown(&self, command: &str) -> String {
+        page::markdown(self, command)
+    }
+}
+
+impl Judgement {
+    /// What these outcomes of a run say, which took so long in all.
+    pub fn new(version: String, plan: &Plan, outcomes: &[Outcome], took: Duration) -> Self {
+        let machine = Machine::this();
+        let date = humantime::format_rfc3339_seconds(SystemTime::now()).to_string();
+        let found = |outcome: &Outcome| {
+            let (result, observed) = (outcome.word().to_owned(), outcome.observed().to_owned());
+            (outcome.case.name().to_owned(), Found { result, observed })
+        };
+        Self {
+            version,
+            serves: plan.service.description().to_owned(),
+            system: format!("{}, {}, {} processors", machine.system, machine.kernel, machine.cpus),
+            date: date[..DAY].to_owned(),
+            seed: plan.seed.to_string(),
+            seconds: took.as_secs_f64(),
+            cases: outcomes.iter().map(found).collect(),
+            tried: Vec::new(),
+        }
+    }
+}
+
+/// The length of `2026-01-31`.
+const DAY: usize = 10;
+
+type Cases = [(Topic, Vec<&'static Case>)];
+
+impl Tried {
+    /// Runs the cases that have not passed, with one more option; and if that mends one, those that have passed.
+    ///
+    /// `plan` is that of the run without it, `outcomes` what came out then.
+    pub fn run(
+        template: &Template,
+        option: &str,
+        plan: &Plan,
+        cases: &Cases,
+        outcomes: &[Outcome],
+        watcher: impl FnMut(&Event),
+    ) -> Self {
+        let changes = changes(template, option, plan, cases, outcomes, watcher);
+        Self { option: option.to_owned(), changes }
+    }
+}
+
+fn changes(
+    template: &Template,
+    option: &str,
+    plan: &Plan,
+    cases: &Cases,
+    outcomes: &[Outcome],
+    mut watcher: impl FnMut(&Event),
+) -> Result<Changes, String> {
+    let subject = Subject::Command(template.recipe(Some(option))?);
+    let service = subject.probe()?;
+    let plan = Plan { subject, service, ..plan.clone() };
+    // Most of what fails waits in vain.
+    let eager = Plan { jobs: EAGER * plan.jobs, ..plan.clone() };
+    let mut twice = |first: &Plan, names: Vec<String>, counts: fn(&Outcome) -> bool| {
+        let once = those_that(counts, first.run(&named(cases, &names), &mut watcher));
+        those_that(counts, plan.run(&named(cases, &once), &mut watcher))
+    };
+    let (passed, others): (Vec<_>, Vec<_>) = outcomes.iter().partition(|outcome| outcome.verdict.is_ok());
+    let mended = twice(&eager, names(others), |outcome| outcome.verdict.is_ok());
+    let broken = if mended.is_empty() { Vec::new() } else { twice(&plan, names(passed), Outcome::failed) };
+    Ok(Changes { mended, broken })
+}
+
+/// How many times as many cases run at once when an option is tried on those that have not passed.
+const EAGER: usize = 4;
+
+fn those_that(counts: fn(&Outcome) -> bool, outcomes: Vec<Outcome>) -> Vec<String> {
+    names(outcomes.iter().filter(|outcome| counts(outcome)))
+}
+
+fn names<'a>(outcomes: impl IntoIterator<Item = &'a Outcome>) -> Vec<String> {
+    outcomes.into_iter().map(|outcome| outcome.case.name().to_owned()).collect()
+}
+
+/// The cases of these names.
+fn named(cases: &Cases, names: &[String]) -> Vec<(Topic, Vec<&'static Case>)> {
+    let wanted = |case: &&Case| names.iter().any(|name| name == case.name());
+    cases.iter().map(|(topic, cases)| (*topic, cases.iter().copied().filter(wanted).collect())).collect()
+}
