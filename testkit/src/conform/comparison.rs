@@ -75,7 +75,7 @@ pub struct Tried {
 /// The difference that an option made.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Changes {
-    /// The cases that pass with it, twice, and did not without.
+    /// The cases that pass with it, twice, and not without, before and after.
     pub mended: Vec<String>,
     /// The cases that fail with it, twice, and passed without. They are run only if it mends something.
     pub broken: Vec<String>,
@@ -143,28 +143,41 @@ impl Tried {
 fn changes(
     template: &Template,
     option: &str,
-    plan: &Plan,
+    without: &Plan,
     cases: &Cases,
     outcomes: &[Outcome],
     mut watcher: impl FnMut(&Event),
 ) -> Result<Changes, String> {
     let subject = Subject::Command(template.recipe(Some(option))?);
     let service = subject.probe()?;
-    let plan = Plan { subject, service, ..plan.clone() };
+    let with = Plan { subject, service, ..without.clone() };
+    let mut run = |plan: &Plan, names: &[String]| plan.run(&named(cases, names), &mut watcher);
+    let (passed, others): (Vec<_>, Vec<_>) = outcomes.iter().partition(|outcome| passes(outcome));
     // Most of what fails waits in vain.
-    let eager = Plan { jobs: EAGER * plan.jobs, ..plan.clone() };
-    let mut twice = |first: &Plan, names: Vec<String>, counts: fn(&Outcome) -> bool| {
-        let once = those_that(counts, first.run(&named(cases, &names), &mut watcher));
-        those_that(counts, plan.run(&named(cases, &once), &mut watcher))
+    let eager = Plan { jobs: EAGER * with.jobs, ..with.clone() };
+    let once = those_that(passes, run(&eager, &names(others)));
+    let twice = those_that(passes, run(&with, &once));
+    // What fails now and then may have passed by chance.
+    let mended = those_that(does_not_pass, run(without, &twice));
+    let broken = if mended.is_empty() {
+        Vec::new()
+    } else {
+        let once = those_that(Outcome::failed, run(&with, &names(passed)));
+        those_that(Outcome::failed, run(&with, &once))
     };
-    let (passed, others): (Vec<_>, Vec<_>) = outcomes.iter().partition(|outcome| outcome.verdict.is_ok());
-    let mended = twice(&eager, names(others), |outcome| outcome.verdict.is_ok());
-    let broken = if mended.is_empty() { Vec::new() } else { twice(&plan, names(passed), Outcome::failed) };
     Ok(Changes { mended, broken })
 }
 
 /// How many times as many cases run at once when an option is tried on those that have not passed.
 const EAGER: usize = 4;
+
+fn passes(outcome: &Outcome) -> bool {
+    outcome.verdict.is_ok()
+}
+
+fn does_not_pass(outcome: &Outcome) -> bool {
+    !passes(outcome)
+}
 
 fn those_that(counts: fn(&Outcome) -> bool, outcomes: Vec<Outcome>) -> Vec<String> {
     names(outcomes.iter().filter(|outcome| counts(outcome)))

@@ -73,8 +73,8 @@ fn head(text: &mut String, judged: &[Judged<'_>], command: &str) {
         "\nEach contender runs with the command and the configuration in its section. What is in braces there is filled in \
          by the suite: `{half_close:3600}` is 3600, or less in a case about that limit, and `{+place}` is where an option is \
          tried. The section says what was observed in each case that failed, and what difference options make: one is said \
-         to mend a case that passes with it, twice, and did not without; if there is such a case, those that had passed are \
-         run with it, too, and it is said to break those that fail twice. A case is not applicable to a proxy that lacks what \
+         to mend a case that passes with it, twice, and not without, before and after; if there is such a case, those that \
+         had passed are run with it, too, and it is said to break those that fail twice. A case is not applicable to a proxy that lacks what \
          the case is about, such as a setting. The table says what peers see; some of it is what the authors of a proxy want.",
     );
 }
