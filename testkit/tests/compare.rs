@@ -134,8 +134,9 @@ fn every_template_of_this_repository_can_be_read_with_all_that_it_would_try() {
             file.display()
         );
         template.recipe(None).unwrap();
+        template.judged(None).unwrap();
         for option in template.tries() {
-            template.recipe(Some(option)).unwrap();
+            template.judged(Some(option)).unwrap();
         }
     }
 }

@@ -72,6 +72,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result<ExitCode, String> {
             description: template.description(),
             command: template.label("command").unwrap_or_default().to_owned(),
             configuration: template.configuration(),
+            with: template.label("with").unwrap_or_default().to_owned(),
             judgement,
         });
         // Each time, so that an interrupt costs one contender alone.
@@ -82,7 +83,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result<ExitCode, String> {
 }
 
 fn judge(file: &Path, template: &Template, cases: &Chosen, seed: Seed) -> Result<Judgement, String> {
-    let recipe = template.recipe(None)?;
+    let recipe = template.judged(None)?;
     let version = template.version().ok_or_else(|| {
         let package = template.label("package").map(|package| format!(" (package {package})"));
         format!("it is not installed{}", package.unwrap_or_default())

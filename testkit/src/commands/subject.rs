@@ -6,7 +6,7 @@ use std::path::PathBuf;
 
 use clap::Args;
 use testkit::conform::Subject;
-use testkit::proxy::Recipe;
+use testkit::proxy::{Recipe, Template};
 
 // No documentation here: it would become that of the command.
 #[derive(Debug, Args)]
@@ -40,7 +40,7 @@ impl SubjectArguments {
         }
         let words = self.command.iter();
         let recipe = match &self.config {
-            Some(file) if self.command.is_empty() => Recipe::read(file)?,
+            Some(file) if self.command.is_empty() => Template::read(file)?.judged(None)?,
             Some(file) => {
                 let text =
                     fs::read_to_string(file).map_err(|error| format!("{}: {error}", file.display()))?;

@@ -29,6 +29,8 @@ pub struct Contender {
     pub command: String,
     /// The configuration file, with its places; empty if it has none.
     pub configuration: String,
+    /// What it was judged with, and in which places; empty if they were left empty.
+    pub with: String,
     /// What came out, or why it was not judged.
     pub judgement: Result<Judgement, String>,
 }
@@ -148,7 +150,7 @@ fn changes(
     outcomes: &[Outcome],
     mut watcher: impl FnMut(&Event),
 ) -> Result<Changes, String> {
-    let subject = Subject::Command(template.recipe(Some(option))?);
+    let subject = Subject::Command(template.judged(Some(option))?);
     let service = subject.probe()?;
     let with = Plan { subject, service, ..without.clone() };
     let mut run = |plan: &Plan, names: &[String]| plan.run(&named(cases, names), &mut watcher);

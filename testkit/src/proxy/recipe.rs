@@ -54,24 +54,12 @@ impl Recipe {
         words: impl IntoIterator<Item = W>,
         configuration: impl Into<String>,
     ) -> Result<Self, String> {
-        Self::checked(words, Some(configuration.into()))
+        Self::checked(words, Some(without_places(&configuration.into())))
     }
 
-    /// A proxy described by a file: a line `# command: …`, whose words are separated by blanks, and if one of them is
-    /// `{config}`, the file itself is the configuration.
-    ///
-    /// # Errors
-    ///
-    /// When it cannot be read, has no such line, or the like of [`new`](Self::new) and
-    /// [`with_configuration`](Self::with_configuration); with the path.
-    pub fn read(file: &Path) -> Result<Self, String> {
-        let named = |error: String| format!("{}: {error}", file.display());
-        let text = fs::read_to_string(file).map_err(|error| named(error.to_string()))?;
-        Self::parse(&text).map_err(named)
-    }
-
-    /// The same, from the text of such a file. Places where an option may be tried, see
-    /// [`Template`](crate::proxy::Template), stay empty.
+    /// A proxy described by a text, see [`Template`](crate::proxy::Template): a line `# command: …`, whose words are
+    /// separated by blanks, and if one of them is `{config}`, the text itself is the configuration. Places where an option
+    /// may be tried stay empty.
     ///
     /// # Errors
     ///

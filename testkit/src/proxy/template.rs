@@ -10,7 +10,8 @@ use crate::proxy::Recipe;
 /// the version, `package` where the program comes from. What follows behind `#` is the description, to the first other line.
 ///
 /// `{+place}` is where an option may be tried, and vanishes if none is. A line `# try: {+place} option` names one;
-/// it may fill several places.
+/// it may fill several places. A line `# with: {+place} option` is what the proxy is [judged](Self::judged) with. In a file,
+/// `{here}` is its folder.
 ///
 /// ```
 /// use testkit::proxy::Template;
@@ -42,6 +43,8 @@ impl Template {
     /// When it cannot be read; with the path.
     pub fn read(file: &Path) -> Result<Self, String> {
         let text = fs::read_to_string(file).map_err(|error| format!("{}: {error}", file.display()))?;
+        let folder = file.parent().unwrap_or(Path::new("")).display().to_string();
+        let text = text.replace("{here}", if folder.is_empty() { "." } else { &folder });
         Ok(Self::new(file.file_stem().unwrap_or_default().to_string_lossy(), text))
     }
 
@@ -83,6 +86,16 @@ impl Template {
         text.and_then(|text| Recipe::parse(&text)).map_err(|error| format!("{}: {error}", self.name))
     }
 
+    /// The proxy with what serves it best, and maybe one more option: as it is to be judged.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`recipe`](Self::recipe).
+    pub fn judged(&self, option: Option<&str>) -> Result<Recipe, String> {
+        let options: Vec<_> = self.label("with").into_iter().chain(option).collect();
+        self.recipe((!options.is_empty()).then(|| options.join(" ")).as_deref())
+    }
+
     /// What its program says about its version: the first line with a number in it. `None` when there is no such program.
     pub fn version(&self) -> Option<String> {
         let mut words = self.label("version")?.split_whitespace();
@@ -106,10 +119,10 @@ fn labelled(comment: &str) -> Option<(&str, &str)> {
     word.then(|| (label, text.trim()))
 }
 
-/// The text with every place of the option filled. The lines that tell what to try are left out.
+/// The text with every place of the option filled. The lines that tell of options are left out.
 fn with_option(text: &str, option: &str) -> Result<String, String> {
-    let is_try = |line: &&str| !line.starts_with("# try:");
-    let mut text: String = text.lines().filter(is_try).map(|line| format!("{line}\n")).collect();
+    let is_setting = |line: &&str| !line.starts_with("# try:") && !line.starts_with("# with:");
+    let mut text: String = text.lines().filter(is_setting).map(|line| format!("{line}\n")).collect();
     let mut fillings = option.split("{+");
     if fillings.next().is_some_and(|before| !before.trim().is_empty()) || !option.contains("{+") {
         return Err(format!("it is not said where to try {option:?}"));
@@ -170,6 +183,15 @@ log %{+Q}o
         let without = template.recipe(None).unwrap();
         assert_eq!(without.command_line(), "proxy -c {config}");
         assert!(!format!("{without:?}").contains("more"), "{without:?}");
+    }
+
+    #[test]
+    fn it_is_judged_with_what_serves_it_best() {
+        let template = Template::new("proxy", TEXT.replace("# version:", "# with: {+more} best\n# version:"));
+        let judged = template.judged(Some("{+options} -x")).unwrap();
+        assert_eq!(judged.command_line(), "proxy -c {config} -x");
+        assert!(format!("{judged:?}").contains("  best"), "{judged:?}");
+        assert!(!format!("{:?}", template.recipe(None).unwrap()).contains("  best"));
     }
 
     #[test]

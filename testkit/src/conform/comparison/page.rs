@@ -148,6 +148,9 @@ fn section(text: &mut String, judged: &Judged<'_>) {
         &format!("{}; serves {}; seed `{seed}`; {seconds:.0} s\n", judgement.version, judgement.serves),
     );
     line(text, &format!("    {}", contender.command));
+    if !contender.with.is_empty() {
+        line(text, &format!("\nWith `{}`.", plain(&contender.with)));
+    }
     if !contender.configuration.is_empty() {
         let configuration = contender.configuration.trim_end();
         line(
