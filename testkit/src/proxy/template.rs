@@ -82,7 +82,8 @@ impl Template {
     ///
     /// When the option says no place that is there, or the like of [`Recipe::parse`]; with the name.
     pub fn recipe(&self, option: Option<&str>) -> Result<Recipe, String> {
-        let text = option.map_or_else(|| Ok(self.text.clone()), |option| with_option(&self.text, option));
+        let text = without_options(&self.text);
+        let text = option.map_or_else(|| Ok(text.clone()), |option| with_option(&text, option));
         text.and_then(|text| Recipe::parse(&text)).map_err(|error| format!("{}: {error}", self.name))
     }
 
@@ -119,10 +120,15 @@ fn labelled(comment: &str) -> Option<(&str, &str)> {
     word.then(|| (label, text.trim()))
 }
 
-/// The text with every place of the option filled. The lines that tell of options are left out.
+/// The text without the lines that tell of options: what they say is not what the proxy is told.
+fn without_options(text: &str) -> String {
+    let of_option = |line: &str| line.starts_with("# try:") || line.starts_with("# with:");
+    text.lines().filter(|line| !of_option(line)).map(|line| format!("{line}\n")).collect()
+}
+
+/// The text with every place of the option filled.
 fn with_option(text: &str, option: &str) -> Result<String, String> {
-    let is_setting = |line: &&str| !line.starts_with("# try:") && !line.starts_with("# with:");
-    let mut text: String = text.lines().filter(is_setting).map(|line| format!("{line}\n")).collect();
+    let mut text = text.to_owned();
     let mut fillings = option.split("{+");
     if fillings.next().is_some_and(|before| !before.trim().is_empty()) || !option.contains("{+") {
         return Err(format!("it is not said where to try {option:?}"));
@@ -160,6 +166,7 @@ pub(super) fn without_places(text: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::proxy::Setting;
 
     const TEXT: &str = "\
 # command: proxy -c {config} {+options}
@@ -192,6 +199,15 @@ log %{+Q}o
         assert_eq!(judged.command_line(), "proxy -c {config} -x");
         assert!(format!("{judged:?}").contains("  best"), "{judged:?}");
         assert!(!format!("{:?}", template.recipe(None).unwrap()).contains("  best"));
+    }
+
+    #[test]
+    fn an_option_that_is_not_tried_is_not_there() {
+        let option = "{+options} -t {half_close:3600}";
+        let template =
+            Template::new("proxy", TEXT.replace("# version:", &format!("# try: {option}\n# version:")));
+        assert!(!template.recipe(None).unwrap().takes(Setting::HalfClose));
+        assert!(template.recipe(Some(option)).unwrap().takes(Setting::HalfClose));
     }
 
     #[test]
