@@ -4,7 +4,7 @@ use std::thread;
 use std::time::Duration;
 
 use crate::conform::trial::{PATIENCE, alive};
-use crate::conform::{Stop, Trial, Verdict, broken, judge};
+use crate::conform::{Service, Stop, Trial, Verdict, broken, judge};
 use crate::peer::{Gate, Pace, Script, SocketOptions, Step, gate};
 use crate::proxy::{Exertion, Proxy};
 
@@ -81,6 +81,11 @@ pub(super) fn reader_reset(trial: &Trial) -> Verdict {
     both_ways(trial, After::ReaderResets)
 }
 
+/// A proxy that serves one client may end with the session.
+fn unless_its_end_is_due(stop: Stop, service: Service, has_ended: bool) -> Result<String, Stop> {
+    if service == Service::Once && has_ended { Ok("it ended with its session".to_owned()) } else { Err(stop) }
+}
+
 /// What happens when every buffer is full.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum After {
@@ -112,7 +117,24 @@ fn both_ways(trial: &Trial, after: After) -> Verdict {
         if !full.wait(PATIENCE * 2) {
             return broken("the sender has found no end");
         }
-        observed.push(sleeps(stand.proxy()?, &format!("in a stalled {direction}"))?);
+        let proxy = stand.proxy()?;
+        let slept = sleeps(proxy, &format!("in a stalled {direction}"));
+        observed.push(
+            slept.or_else(|stop| unless_its_end_is_due(stop, trial.service(), proxy.effort().is_err()))?,
+        );
     }
     Ok(observed.join(", "))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_a_proxy_that_serves_one_client_may_end_with_its_session() {
+        let ended = Stop::Broken("it cannot be looked at".to_owned());
+        assert!(unless_its_end_is_due(ended.clone(), Service::Once, true).is_ok());
+        assert_eq!(unless_its_end_is_due(ended.clone(), Service::Once, false), Err(ended.clone()));
+        assert_eq!(unless_its_end_is_due(ended.clone(), Service::Crowd, true), Err(ended));
+    }
 }
