@@ -301,6 +301,11 @@ fn closed_output(trial: &Trial) -> Verdict {
 fn full_output(trial: &Trial) -> Verdict {
     let (_reader, mut writer) = io::pipe()?;
     let stand = trial.stand_of(&logging_to(trial.recipe()?, &writer), SocketOptions::default())?;
+    // Who listens may still have to say so; who has served a client has said it.
+    if trial.service() != Service::Once {
+        let (client, server) = stand.session(echo::asks(REQUEST, ANSWER), echo::answers(REQUEST, ANSWER))?;
+        echo::judge_both(&client, &server, REQUEST, ANSWER)?;
+    }
     // This end alone: who opens the pipe by its name in /proc has a description of its own.
     rustix::io::ioctl_fionbio(&writer, true).map_err(io::Error::from)?;
     loop {
