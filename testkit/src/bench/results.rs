@@ -144,7 +144,7 @@ impl Results {
         };
         let rows = medians.iter().map(row).collect();
         Self {
-            machine: super::machine::Machine::this(),
+            machine: crate::machine::Machine::this(),
             command: String::new(),
             rounds: 1,
             seconds: 1.0,
