@@ -54,7 +54,7 @@ pub(super) const CASES: &[Case] = &[
         .why("The server speaks first, as with SMTP or SSH, and the client waits for it.")
         .source("RFC 5321, section 3.1: the server opens with a greeting"),
     Case::new("a_dialogue_of_single_bytes_is_not_delayed", dialogue)
-        .expects("half of the exchanges take less than 20 ms more than ten times a direct exchange")
+        .expects("a quarter of the exchanges take less than 20 ms more than ten times a direct exchange")
         .why("Each side says two bytes one after the other, then the other side does. With Nagle's algorithm on, the second waits for the delayed acknowledgement of the first, 40 ms.")
         .source("RFC 9293, section 3.7.4: an application can turn Nagle's algorithm off; tcp(7), TCP_NODELAY")
         .alone(),
@@ -83,8 +83,10 @@ impl Sides {
         client_receives.extend([Step::Open(complete), Step::ReceiveAll(Pace::FAST)]);
         let (server_sends, mut server_receives) = self.server;
         server_receives.push(Step::ReceiveAll(Pace::FAST));
-        let client = Script::new(client_sends).beside(client_receives);
-        let server = Script::new(server_sends).beside(server_receives);
+        // One side may be through long before the other on a busy machine.
+        let script = |sends, receives| Script::new(sends).beside(receives).patience(PATIENCE * 2);
+        let client = script(client_sends, client_receives);
+        let server = script(server_sends, server_receives);
         let (client, server) = stand.session_with(options, client, server)?;
         judge::both_whole(&client, &server, self.bytes)
     }
@@ -218,25 +220,37 @@ fn dialogue(trial: &Trial) -> Verdict {
     let proxied = (stand.connect(options)?, stand.accept()?);
     let listener = crate::peer::Listener::bind(options)?;
     let direct = (Link::connect(listener.address(), options, PATIENCE)?, listener.accept(PATIENCE)?);
-    // Acknowledgements are delayed only once the kernel has recognised a dialogue.
-    let (warm_up, rounds) = (20, 40);
-    let (mut through, mut without) = (Vec::new(), Vec::new());
-    for round in 0..warm_up + rounds {
-        let times = [&proxied, &direct].map(|(client, server)| {
-            let begin = Instant::now();
-            two_bytes(client, server).and_then(|()| two_bytes(server, client))?;
-            Ok::<_, Stop>(begin.elapsed())
-        });
-        let [proxied, direct] = times;
-        if round >= warm_up {
-            through.push(proxied?);
-            without.push(direct?);
+    let mut observed = String::new();
+    for _ in 0..ROUNDS {
+        let (mut through, mut without) = (Vec::new(), Vec::new());
+        for exchange in 0..WARM_UP + EXCHANGES {
+            let times = [&proxied, &direct].map(|(client, server)| {
+                let begin = Instant::now();
+                two_bytes(client, server).and_then(|()| two_bytes(server, client))?;
+                Ok::<_, Stop>(begin.elapsed())
+            });
+            let [proxied, direct] = times;
+            if exchange >= WARM_UP {
+                through.push(proxied?);
+                without.push(direct?);
+            }
+        }
+        let (through, without) = (lower_quartile(through), lower_quartile(without));
+        observed = format!("{through:.1?} for a quarter of the exchanges, {without:.1?} without the proxy");
+        if through <= without * 10 + ADDED {
+            return Ok(observed);
         }
     }
-    let (through, without) = (median(through), median(without));
-    let observed = format!("{through:.1?} for half of the exchanges, {without:.1?} without the proxy");
-    if through <= without * 10 + ADDED { Ok(observed) } else { broken(observed) }
+    broken(observed)
 }
+
+/// How often a comparison of times may come out badly: something else may have kept the machine busy.
+const ROUNDS: usize = 3;
+
+/// Acknowledgements are delayed only once the kernel has recognised a dialogue.
+const WARM_UP: usize = 20;
+
+const EXCHANGES: usize = 40;
 
 /// Sends a byte, and another one when the first has arrived.
 fn two_bytes(from: &Link, to: &Link) -> Result<(), Stop> {
@@ -250,7 +264,8 @@ fn two_bytes(from: &Link, to: &Link) -> Result<(), Stop> {
     Ok(())
 }
 
-fn median(mut times: Vec<Duration>) -> Duration {
+/// What delays every exchange delays these, and a busy machine seldom delays all of the others.
+fn lower_quartile(mut times: Vec<Duration>) -> Duration {
     times.sort();
-    times[times.len() / 2]
+    times[times.len() / 4]
 }

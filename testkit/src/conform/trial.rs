@@ -129,13 +129,14 @@ impl Trial {
         }
     }
 
-    /// The proxy in front of a server that is slow to answer: it is given a minute to connect, if it can be told so.
+    /// The proxy in front of a server that is slow to answer: it is given ten minutes to connect, if it can be
+    /// told so: the next SYN may be a minute away.
     ///
     /// # Errors
     ///
     /// When it cannot be started.
     pub fn start_patiently(&self, origin: SocketAddr) -> Result<Running<'_>, Stop> {
-        match self.recipe_with(Setting::Connect, "60") {
+        match self.recipe_with(Setting::Connect, "600") {
             Ok(recipe) => self.start_recipe(&recipe, &origin.ip().to_string(), origin.port()),
             Err(_) => self.start(origin),
         }
