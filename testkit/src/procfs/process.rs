@@ -109,7 +109,7 @@ pub(crate) fn processes() -> io::Result<Vec<Process>> {
         let pid = name.parse().ok()?;
         // Gone between the list and the look.
         let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
-        Some((pid, stat))
+        (!is_dead(&stat)).then_some((pid, stat))
     });
     stats
         .map(|(pid, stat)| {
@@ -118,9 +118,18 @@ pub(crate) fn processes() -> io::Result<Vec<Process>> {
         .collect()
 }
 
+/// Whether somebody has asked for its status at this very moment, so that it has neither parent nor group any more.
+fn is_dead(stat: &str) -> bool {
+    fields(stat).next() == Some("X")
+}
+
+/// The fields from the third one on. The second is the name in parentheses, which may hold blanks.
+fn fields(stat: &str) -> impl Iterator<Item = &str> {
+    stat.rsplit_once(')').map_or("", |(_, rest)| rest).split_ascii_whitespace()
+}
+
 fn parse_stat(pid: u32, stat: &str) -> Option<Process> {
-    // The second field is the name in parentheses, which may hold blanks: count fields from behind it.
-    let mut fields = stat.rsplit_once(')')?.1.split_ascii_whitespace();
+    let mut fields = fields(stat);
     let state = fields.next()?;
     let parent = fields.next()?.parse().ok()?;
     let group = fields.next()?.parse().ok()?;
@@ -130,7 +139,7 @@ fn parse_stat(pid: u32, stat: &str) -> Option<Process> {
         pid,
         parent,
         group,
-        ended: matches!(state, "Z" | "X"),
+        ended: state == "Z",
         cpu_time: Duration::from_millis(ticks * (1000 / TICKS_A_SECOND)),
     })
 }
@@ -167,6 +176,14 @@ mod tests {
         let all = processes().unwrap();
         let this = all.iter().find(|process| process.pid == std::process::id()).unwrap();
         assert!(this.sockets().unwrap().contains(&row.inode));
+    }
+
+    #[test]
+    fn a_process_that_vanishes_at_this_moment_is_gone() {
+        let vanishing = "7 (true) X 0 -1 -1 0 -1 4227084 0 0 0 0 0 0 0 0 20 0 0 0 100";
+        assert!(parse_stat(7, vanishing).is_none(), "it has no group");
+        assert!(is_dead(vanishing));
+        assert!(!is_dead("7 (X) Z 5 6 6 0 -1"), "it has ended, and is there");
     }
 
     #[test]
