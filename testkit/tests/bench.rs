@@ -141,6 +141,24 @@ fn a_page_has_the_tables_and_shows_the_plots() {
 }
 
 #[test]
+fn a_page_can_be_made_again_from_the_figures() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = |name: &str| folder.path().join(name).to_str().unwrap().to_owned();
+    let (figures, first, second) = (file("figures.json"), file("first.md"), file("second.md"));
+    let only = ["--only", "bulk-down", "--contender", &relay()];
+    let written = ["--json", &figures, "--markdown", &first];
+    let program = env!("CARGO_BIN_EXE_testkit");
+    let measured = ["--contenders", "direct", "--rounds", "1", "--seconds", "0.2"];
+    let run = |arguments: &[&[&str]]| {
+        let output = Command::new(program).arg("bench").args(arguments.concat()).output().unwrap();
+        assert!(output.status.success(), "{output:?}");
+    };
+    run(&[&only, &measured, &written]);
+    run(&[&["--figures", &figures, "--markdown", &second]]);
+    assert_eq!(fs::read_to_string(first).unwrap(), fs::read_to_string(second).unwrap());
+}
+
+#[test]
 fn what_does_not_exist_is_refused() {
     let words = [["--only", "speed"], ["--contenders", "nobody"], ["--contender", "x=cat {host}"]];
     for words in words {

@@ -40,6 +40,9 @@ use results::{MeasureResults, Results};
 /// When an option names nothing, the proxy of this project is missing, or a file cannot be written. A measurement that
 /// fails is part of the results.
 pub fn run(options: &Options) -> Result<(), String> {
+    if let Some(file) = &options.figures {
+        return report(&Results::read(file)?, options);
+    }
     let begun = Instant::now();
     let limit = descriptors::raise_limit()
         .map_err(|error| format!("cannot raise the limit of descriptors: {error}"))?;
@@ -76,17 +79,21 @@ pub fn run(options: &Options) -> Result<(), String> {
         contenders: contenders.iter().map(Into::into).collect(),
         measures: outcomes,
     };
-    say(&markdown::tables(&results))?;
+    report(&results, options)
+}
+
+fn report(results: &Results, options: &Options) -> Result<(), String> {
+    say(&markdown::tables(results))?;
     if let Some(folder) = &options.plots {
-        plots::draw(&results, folder)?;
+        plots::draw(results, folder)?;
     }
     if let Some(file) = &options.json {
-        let json = serde_json::to_string_pretty(&results).map_err(|error| error.to_string())?;
+        let json = serde_json::to_string_pretty(results).map_err(|error| error.to_string())?;
         write(file, &(json + "\n"))?;
     }
     if let Some(file) = &options.markdown {
         let plots = options.plots.as_deref().map(|folder| seen_from(file, folder));
-        write(file, &markdown::page(&results, plots.as_deref()))?;
+        write(file, &markdown::page(results, plots.as_deref()))?;
     }
     Ok(())
 }

@@ -49,6 +49,10 @@ pub struct Options {
     #[arg(long, value_name = "DIR")]
     pub plots: Option<PathBuf>,
 
+    /// Measure nothing: the figures are those that an earlier run has written with --json
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["only", "contenders", "others", "json"])]
+    pub figures: Option<PathBuf>,
+
     /// Say what would be measured, of whom, and nothing more
     #[arg(long)]
     pub list: bool,

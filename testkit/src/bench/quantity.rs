@@ -71,6 +71,12 @@ impl Quantity {
         }
     }
 
+    /// Whether 0 is no figure but says that the kernel has not told: whoever works takes processor time, and that of a child
+    /// that ended while nobody waited for it is lost.
+    pub const fn is_never_zero(self) -> bool {
+        matches!(self, Self::CpuPerGib | Self::CpuPerRequest | Self::CpuPerConnection)
+    }
+
     /// Which numbers are better; `None` when a number only explains another.
     pub const fn better(self) -> Option<Better> {
         match self {

@@ -57,9 +57,15 @@ impl Modes {
     fn ratio(&self, results: &Results, column: &Column) -> Option<Ratio> {
         let better = column.quantity.better()?;
         let ours = results.summary(column, self.ours)?.median;
+        let splices = |name: &str| {
+            results
+                .contenders
+                .iter()
+                .any(|entrant| entrant.name == name && entrant.about.contains("splice(2)"))
+        };
         let others = results.rows(column).filter(|row| {
             let name = row.contender.as_str();
-            name != DIRECT && !name.starts_with("tcpproxy") && (self.splicing || !name.contains("splice"))
+            name != DIRECT && !name.starts_with("tcpproxy") && (self.splicing || !splices(name))
         });
         let figures = others
             .filter_map(|row| Some((row.contender.clone(), row.summaries.get(&column.quantity)?.median)));

@@ -1,8 +1,10 @@
 //! What came out, before anybody draws it.
 
 use std::collections::BTreeMap;
+use std::fs;
+use std::path::Path;
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use super::contender::Contender;
 use super::load::Report;
@@ -12,7 +14,7 @@ use super::statistics::Summary;
 use super::topics::Column;
 
 /// Everything a run has found out.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub(super) struct Results {
     /// Where it was measured.
     pub(super) machine: crate::machine::Machine,
@@ -33,7 +35,7 @@ pub(super) struct Results {
 }
 
 /// A contender, for the record.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub(super) struct Entrant {
     /// What it is called.
     pub(super) name: String,
@@ -46,7 +48,7 @@ pub(super) struct Entrant {
 }
 
 /// The outcome of one measure.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub(super) struct MeasureResults {
     /// Its name.
     pub(super) name: String,
@@ -57,7 +59,7 @@ pub(super) struct MeasureResults {
 }
 
 /// One contender in one measure.
-#[derive(Clone, Debug, Default, Serialize)]
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub(super) struct Row {
     /// Its name.
     pub(super) contender: String,
@@ -72,6 +74,21 @@ pub(super) struct Row {
 }
 
 impl Results {
+    /// What an earlier run has found out.
+    ///
+    /// # Errors
+    ///
+    /// When the file cannot be read, or is not what `--json` writes.
+    pub(super) fn read(file: &Path) -> Result<Self, String> {
+        let cannot = |error: &dyn std::fmt::Display| format!("cannot read {}: {error}", file.display());
+        let text = fs::read_to_string(file).map_err(|error| cannot(&error))?;
+        let mut results: Self = serde_json::from_str(&text).map_err(|error| cannot(&error))?;
+        for row in results.measures.iter_mut().flat_map(|measure| &mut measure.rows) {
+            row.summarize();
+        }
+        Ok(results)
+    }
+
     /// Everybody's row in the measure of this column.
     pub(super) fn rows(&self, column: &Column) -> impl Iterator<Item = &Row> {
         let measure = self.measures.iter().find(|measure| measure.name == column.measure);
@@ -106,15 +123,23 @@ impl MeasureResults {
 }
 
 impl Row {
+    /// Takes the medians; of what was not told in every round there is none.
+    fn summarize(&mut self) {
+        let told = self
+            .values
+            .iter()
+            .filter(|(quantity, values)| !(quantity.is_never_zero() && values.contains(&0.0)));
+        self.summaries =
+            told.filter_map(|(&quantity, values)| Some((quantity, Summary::of(values)?))).collect();
+    }
+
     fn add(&mut self, outcome: Result<Report, String>) {
         match outcome {
             Ok(report) => {
                 for (quantity, value) in report.values {
-                    let values = self.values.entry(quantity).or_default();
-                    values.push(value);
-                    let summary = Summary::of(values).expect("there is at least the value just added");
-                    self.summaries.insert(quantity, summary);
+                    self.values.entry(quantity).or_default().push(value);
                 }
+                self.summarize();
                 self.note = report.note;
             }
             Err(error) => self.failures.push(error),
@@ -150,8 +175,32 @@ impl Results {
             seconds: 1.0,
             most_connections: 1,
             duration: 1.0,
-            contenders: Vec::new(),
+            contenders: medians
+                .iter()
+                .map(|(name, _)| Entrant {
+                    name: (*name).to_owned(),
+                    about: if name.contains("splice") { "splice(2)" } else { "" }.to_owned(),
+                    version: String::new(),
+                    command: String::new(),
+                })
+                .collect(),
             measures: vec![MeasureResults { name: column.measure.to_owned(), connections: 1, rows }],
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn processor_time_that_was_not_told_in_each_round_is_no_figure() {
+        let mut row = Row::default();
+        for cpu in [3.0, 0.0, 4.0] {
+            let values = vec![(Quantity::CpuPerRequest, cpu), (Quantity::IdleCpu, 0.0)];
+            row.add(Ok(Report { values, note: String::new() }));
+        }
+        assert_eq!(row.summaries.keys().collect::<Vec<_>>(), [&Quantity::IdleCpu]);
+        assert_eq!(row.values[&Quantity::CpuPerRequest], [3.0, 0.0, 4.0], "what was read is kept");
     }
 }
