@@ -63,8 +63,9 @@
 //! ```
 //!
 //! The crate knows no sockets: anything that is [`Read`](std::io::Read) or [`Write`](std::io::Write) will do.
-//! It depends on bytemuck alone, for memory that is zero and may be lacking. There is no `BufRead`: on a non-blocking source "nothing there"
-//! is not the end, and `read_until` would consume half a line to say so. Parse with
+//! It depends on bytemuck alone, for memory that is zero and may be lacking. There is no `BufRead`: on a
+//! non-blocking source "nothing there" is not the end, and `read_until` would consume half a line to say so.
+//! Parse with
 //! [`RingBuffer::find`], [`RingBuffer::make_contiguous`] and [`RingBuffer::consume`] instead.
 //!
 //! Next: [`eventloop`](../eventloop/index.html), which says when there is something to fill and drain.

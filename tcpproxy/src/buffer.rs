@@ -30,8 +30,8 @@ const LARGE: usize = 32 * 1024;
 const SMALL: usize = 8 * 1024;
 /// So many large reads with no small one between them make a direction bulk.
 const PROOF: u8 = 4;
-/// While fewer rings and pipes are in hand, what is in a ring is still in the processor's cache when it is written, and
-/// copying costs less than splice(2): `testkit bench --only bulk` shows both sides of it.
+/// While fewer rings and pipes are in hand, copying costs no more than splice(2) does, as measured over loopback:
+/// ARCHITECTURE.md has more on that.
 const CROWD: usize = 4;
 
 impl Buffer {
