@@ -13,6 +13,7 @@ mod log;
 mod passing;
 mod port;
 mod recipe;
+mod start;
 mod template;
 pub(crate) mod tree;
 
@@ -22,26 +23,24 @@ pub use group::kill_all_and_exit;
 pub(crate) use group::kill_from_outside;
 pub use port::free_port;
 pub use recipe::{Recipe, Setting};
+pub use start::ProxyCommand;
 pub use template::Template;
 
-use std::ffi::{OsStr, OsString};
+use std::ffi::OsStr;
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener};
 use std::os::fd::AsFd;
 use std::process::{Child, ExitStatus};
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::process::{Pid, PidfdFlags, Signal, WaitId, WaitIdOptions, kill_process, pidfd_open, waitid};
 use tempfile::TempDir;
 
 use crate::descriptors;
-use crate::procfs::{self, Process, TcpSocket, TcpState};
+use crate::procfs::{Process, TcpSocket, TcpState};
 use log::Log;
-
-/// How long a proxy may take to listen, on a busy machine.
-const START: Duration = Duration::from_secs(30);
 
 /// A proxy that runs. Dropping it kills it.
 ///
@@ -57,15 +56,6 @@ pub struct Proxy {
     status: Option<ExitStatus>,
     /// Where its configuration is; removed with it.
     _directory: Option<TempDir>,
-}
-
-/// How to start a [`Proxy`].
-#[derive(Clone, Debug)]
-pub struct ProxyCommand {
-    program: OsString,
-    arguments: Vec<OsString>,
-    passed: Vec<Arc<TcpListener>>,
-    leads: bool,
 }
 
 impl Proxy {
@@ -356,164 +346,9 @@ impl Drop for Proxy {
     }
 }
 
-impl ProxyCommand {
-    /// The program.
-    pub fn program(&self) -> &OsStr {
-        &self.program
-    }
-
-    /// Adds an argument.
-    #[must_use]
-    pub fn arg(mut self, argument: impl AsRef<OsStr>) -> Self {
-        self.arguments.push(argument.as_ref().to_owned());
-        self
-    }
-
-    /// Adds arguments.
-    #[must_use]
-    pub fn args<A: AsRef<OsStr>>(mut self, arguments: impl IntoIterator<Item = A>) -> Self {
-        self.arguments.extend(arguments.into_iter().map(|argument| argument.as_ref().to_owned()));
-        self
-    }
-
-    /// Passes it a socket that listens, or two of them, as a service manager does (sd_listen_fds(3)). They stay open
-    /// as long as the caller keeps them, whatever becomes of the proxy.
-    ///
-    /// # Panics
-    ///
-    /// When it is a third one.
-    #[must_use]
-    pub fn passing(mut self, socket: &Arc<TcpListener>) -> Self {
-        self.passed.push(socket.clone());
-        assert!(self.passed.len() <= passing::MOST, "only {} sockets can be passed", passing::MOST);
-        self
-    }
-
-    /// Starts a proxy that announces itself: its first line on standard output is
-    /// `listening on ADDR:PORT`, and maybe a comma and more.
-    ///
-    /// # Errors
-    ///
-    /// When it cannot be started, ends, or announces nothing like it; with what it wrote.
-    pub fn start(self) -> io::Result<Proxy> {
-        let mut proxy = self.spawn()?;
-        let announced = |line: &str| announced_address(line).is_some();
-        let line = proxy.log.wait_for(START, announced)?;
-        let address = announced_address(&line).expect("the line was chosen for its address");
-        proxy.address = SocketAddr::new(reachable(address.ip()), address.port());
-        Ok(proxy)
-    }
-
-    /// Starts any proxy, which was told to listen on this port, see [`free_port`], and waits until it does.
-    ///
-    /// The kernel's table of sockets tells; a connection on trial would be a client for a proxy that serves one.
-    ///
-    /// # Errors
-    ///
-    /// When it cannot be started, ends, or does not listen; with what it wrote.
-    pub fn start_on(self, port: u16) -> io::Result<Proxy> {
-        self.spawn()?.listening_on(port)
-    }
-
-    /// Gives the proxy a process group of its own, so that it ends with all it has started. On the other hand Ctrl-C on
-    /// a terminal reaches this program only, which then has to call [`kill_all_and_exit`].
-    #[must_use]
-    pub const fn leading_a_group(mut self) -> Self {
-        self.leads = true;
-        self
-    }
-
-    /// Starts a process and waits for nothing; its [address](Proxy::address) is not known.
-    ///
-    /// # Errors
-    ///
-    /// When it cannot be started.
-    pub fn spawn(self) -> io::Result<Proxy> {
-        self.spawn_with(None)
-    }
-
-    fn spawn_with(self, directory: Option<TempDir>) -> io::Result<Proxy> {
-        let mut command = passing::command(&self.program, &self.arguments, &self.passed)?;
-        let child = if self.leads {
-            group::spawn(&mut command, directory.as_ref().map(|directory| directory.path().to_owned()))
-        } else {
-            command.spawn()
-        };
-        let mut child = child.map_err(|error| {
-            io::Error::new(error.kind(), format!("cannot start {}: {error}", self.program.display()))
-        })?;
-        let log = Arc::new(Log::default());
-        log.lock().open = 1;
-        if let Some(stdout) = child.stdout.take() {
-            log.lock().open += 1;
-            log.drain(stdout);
-        }
-        log.drain(child.stderr.take().expect("standard error was piped"));
-        let address = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
-        Ok(Proxy { child, address, log, leads: self.leads, status: None, _directory: directory })
-    }
-}
-
-impl Proxy {
-    /// Waits until one of its processes listens on this port.
-    fn listening_on(mut self, port: u16) -> io::Result<Self> {
-        let until = Instant::now() + START;
-        loop {
-            let begin = Instant::now();
-            if let Some(address) = self.listens_on(port)? {
-                self.address = address;
-                return Ok(self);
-            }
-            // The kernel tells nobody that a socket listens, so look again; the longer the table, the less often.
-            let ended = match self.wait(begin.elapsed().max(Duration::from_millis(5))) {
-                Ok(status) => format!("it ended ({status})"),
-                Err(_) if Instant::now() < until => continue,
-                Err(_) => format!("silent for {START:?}"),
-            };
-            let message = format!("no proxy on port {port}: {ended}; it said: {:#?}", self.log());
-            return Err(io::Error::other(message));
-        }
-    }
-
-    /// Where clients reach one of its processes on this port, if one listens.
-    fn listens_on(&self, port: u16) -> io::Result<Option<SocketAddr>> {
-        for address in [SocketAddr::from((Ipv4Addr::LOCALHOST, port)), (Ipv6Addr::LOCALHOST, port).into()] {
-            let Some(listener) = procfs::listener(address)? else { continue };
-            // That of another program on the same port does not count.
-            if tree::inodes(&self.processes().unwrap_or_default())?.contains(&listener.inode) {
-                return Ok(Some(address));
-            }
-        }
-        Ok(None)
-    }
-}
-
-/// The address in `listening on ADDR:PORT, forwarding to …`.
-fn announced_address(line: &str) -> Option<SocketAddr> {
-    line.strip_prefix("listening on ")?.split(", ").next()?.parse().ok()
-}
-
-/// A listener on every address is reached at the loopback one.
-fn reachable(ip: IpAddr) -> IpAddr {
-    match ip {
-        IpAddr::V4(ip) if ip.is_unspecified() => Ipv4Addr::LOCALHOST.into(),
-        // Dual-stack by default, so IPv4 reaches it too, but the socket says IPv6.
-        IpAddr::V6(ip) if ip.is_unspecified() => Ipv6Addr::LOCALHOST.into(),
-        other => other,
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn an_announcement_holds_an_address() {
-        let address = announced_address("listening on [::]:8000, forwarding to localhost:80").unwrap();
-        assert_eq!(address, "[::]:8000".parse().unwrap());
-        assert_eq!(reachable(address.ip()), Ipv6Addr::LOCALHOST);
-        assert_eq!(announced_address("listening on 8000"), None);
-    }
 
     #[test]
     fn a_proxy_that_ends_says_what_it_wrote() {
