@@ -72,7 +72,7 @@ impl ProxyCommand {
         Ok(proxy)
     }
 
-    /// Starts any proxy, which was told to listen on this port, see [`free_port`], and waits until it does.
+    /// Starts any proxy, which was told to listen on this port, see [`free_port`](super::free_port), and waits until it does.
     ///
     /// The kernel's table of sockets tells; a connection on trial would be a client for a proxy that serves one.
     ///
@@ -84,7 +84,7 @@ impl ProxyCommand {
     }
 
     /// Gives the proxy a process group of its own, so that it ends with all it has started. On the other hand Ctrl-C on
-    /// a terminal reaches this program only, which then has to call [`kill_all_and_exit`].
+    /// a terminal reaches this program only, which then has to call [`kill_all_and_exit`](super::kill_all_and_exit).
     #[must_use]
     pub const fn leading_a_group(mut self) -> Self {
         self.leads = true;
