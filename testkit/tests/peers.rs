@@ -156,6 +156,18 @@ fn filling_ends_when_nothing_more_is_taken_and_a_peer_opens_a_gate_for_another()
 }
 
 #[test]
+fn a_list_that_has_sent_everything_counts_as_stalled_though_it_has_not_ended() {
+    let (through, _opener) = gate().unwrap();
+    let sends = Script::new([Step::Send(1000, Pace::FAST), Step::Await(through.clone()), Step::Fin])
+        .beside([Step::Stalled(Duration::from_millis(20)), Step::Open(through)])
+        .patience(Duration::from_secs(5));
+    let receives = Script::new([Step::ReceiveAll(Pace::FAST)]);
+    let (client, server) = meet(sends, receives, SocketOptions::default());
+    assert!(client.late.is_none(), "{client:?}");
+    assert_eq!((server.received, server.ending), (1000, Ending::Eof));
+}
+
+#[test]
 fn impatience_is_reported() {
     let (opened, opener) = gate().unwrap();
     let server = Peer::server(SocketOptions::default(), Script::new([Step::Await(opened)])).unwrap();

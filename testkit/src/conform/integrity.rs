@@ -134,7 +134,8 @@ type Lists = (Vec<Step>, Vec<Step>);
 
 /// One side fills its direction, then the other direction has to carry a megabyte, then the first one goes on.
 fn stalled_direction() -> Result<(Lists, Lists, (u64, u64)), Stop> {
-    // More than two kernels and a proxy hold, with the small buffers of the peers.
+    // More than two kernels and a proxy hold as a rule, with the small buffers of the peers. One whose kernel lets its
+    // receive buffer grow beyond that gets everything, and the other direction has to go on all the same.
     let (bulk, bytes) = (16 << 20, 1 << 20);
     let (full, flowed) = (Gate::new()?, Gate::new()?);
     let fills = (

@@ -1,4 +1,4 @@
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::Duration;
@@ -24,8 +24,8 @@ pub enum Step {
     /// Send until the other side has taken nothing for so long, which fills every buffer on the way; at most 128 MiB.
     /// [`Report::sent`] tells how much it was.
     Fill(Duration),
-    /// Wait until the other list could send nothing for so long, because every buffer on the way is full, or has nothing
-    /// more to send.
+    /// Wait until nothing was sent for so long, because every buffer on the way is full, or because neither list has
+    /// anything more to send.
     Stalled(Duration),
     /// Send one more byte of the payload as urgent (`MSG_OOB`).
     Urgent,
@@ -141,7 +141,7 @@ impl Script {
             sent: Mutex::new((0, Sending::Open)),
             received: Mutex::new((Verifier::new(self.expects), Ending::Open)),
             late: Mutex::new(None),
-            ended: AtomicBool::new(false),
+            unsent: AtomicUsize::new(count_sending(&self.steps) + count_sending(&self.beside)),
         };
         thread::scope(|scope| {
             if !self.beside.is_empty() {
@@ -177,25 +177,22 @@ struct Run<'a> {
     sent: Mutex<(u64, Sending)>,
     received: Mutex<(Verifier, Ending)>,
     late: Mutex<Option<Step>>,
-    /// Whether a list has come to its end.
-    ended: AtomicBool,
+    /// So many steps of both lists have yet to send what they send.
+    unsent: AtomicUsize,
 }
 
 impl Run<'_> {
     fn steps(&self, steps: &[Step], rng: &mut ChaCha8Rng) {
-        self.run_steps(steps, rng);
-        self.ended.store(true, Ordering::SeqCst);
-    }
-
-    fn run_steps(&self, steps: &[Step], rng: &mut ChaCha8Rng) {
-        for step in steps {
+        for (index, step) in steps.iter().enumerate() {
             let before = self.moved(step);
             let outcome = self.step(step, rng);
             let moved = self.moved(step) - before;
             let Err(stop) = outcome else {
+                self.unsent.fetch_sub(count_sending([step]), Ordering::SeqCst);
                 self.tell(Event::Done(step, moved));
                 continue;
             };
+            self.unsent.fetch_sub(count_sending(&steps[index..]), Ordering::SeqCst);
             if stop == Stop::Late {
                 lock(&self.late).get_or_insert_with(|| step.clone());
             }
@@ -306,16 +303,11 @@ impl Run<'_> {
         loop {
             self.link.pause(quiet)?;
             let (now, is_full) = (lock(&self.sent).0, self.link.is_full());
-            if now == sent && (was_full && is_full || self.other_has_ended()) {
+            if now == sent && (was_full && is_full || self.unsent.load(Ordering::SeqCst) == 0) {
                 return Ok(());
             }
             (sent, was_full) = (now, is_full);
         }
-    }
-
-    /// Whether one of the two lists has come to its end.
-    fn other_has_ended(&self) -> bool {
-        self.ended.load(Ordering::SeqCst)
     }
 
     fn send_bytes(&self, mut bytes: &[u8]) -> Result<(), Stop> {
@@ -391,6 +383,14 @@ impl Run<'_> {
         let pause = pace.pause_after(bytes, rng);
         if pause.is_zero() { Ok(()) } else { self.link.pause(pause) }
     }
+}
+
+/// How many of these steps send something.
+fn count_sending<'a>(steps: impl IntoIterator<Item = &'a Step>) -> usize {
+    let sends = |step: &&Step| {
+        matches!(step, Step::Send(..) | Step::Say(_) | Step::Fill(_) | Step::Urgent | Step::Echo(_))
+    };
+    steps.into_iter().filter(sends).count()
 }
 
 /// A lock holds plain values here, whole at every moment: a panic elsewhere spoils nothing.
