@@ -1,0 +1,80 @@
+//! What peers do before the proxy knows that it is connected.
+
+use std::time::Duration;
+
+use crate::conform::ends::{ANSWER, REQUEST};
+use crate::conform::trial::{PATIENCE, alive, until};
+use crate::conform::{Stop, Trial, Verdict, broken, judge};
+use crate::peer::{BlackHole, Gate, Listener, Pace, Peer, Script, Step};
+use crate::procfs::TcpState;
+use crate::proxy::Proxy;
+
+/// When a kernel has sent its SYN several times in vain, it waits twice as long for each next one.
+const NEXT_SYN: Duration = Duration::from_secs(60);
+
+pub(super) fn request_before(trial: &Trial) -> Verdict {
+    sent_before(trial, false)
+}
+
+pub(super) fn fin_before(trial: &Trial) -> Verdict {
+    sent_before(trial, true)
+}
+
+/// The client's request, and maybe its FIN, are sent before the server takes the connection.
+fn sent_before(trial: &Trial, fin: bool) -> Verdict {
+    let hole = BlackHole::at(trial.origin())?;
+    let proxy = trial.start_patiently(hole.address())?;
+    let sent = Gate::new()?;
+    let mut client = vec![Step::Send(REQUEST, Pace::FAST)];
+    client.extend(fin.then_some(Step::Fin));
+    client.extend([Step::Acknowledged, Step::Open(sent.clone()), Step::Receive(ANSWER, Pace::FAST)]);
+    client.extend((!fin).then_some(Step::Fin));
+    client.push(Step::ReceiveAll(Pace::FAST));
+    let client = Script::new(client).sends(trial.upwards()).expects(trial.downwards()).patience(NEXT_SYN * 2);
+    let client = Peer::client(proxy.address(), judge::SMALL, client);
+    if !sent.wait(PATIENCE) {
+        let client = judge::told(&client.join()?);
+        return broken(format!("the client's bytes were not acknowledged; it got {client}"));
+    }
+    if let Ok(process) = proxy.proxy() {
+        until_connecting(process)?;
+    }
+    let listener = Listener::of(hole.open()?)?;
+    let link = listener.accept(NEXT_SYN);
+    let link =
+        link.or_else(|error| broken(format!("the proxy did not connect, now that it could: {error}")))?;
+    let mut server = vec![Step::Receive(REQUEST, Pace::FAST)];
+    server.extend(fin.then_some(Step::ReceiveAll(Pace::FAST)));
+    server.extend([Step::Send(ANSWER, Pace::FAST), Step::ReceiveAll(Pace::FAST)]);
+    let server = link.run(&Script::new(server).sends(trial.downwards()).expects(trial.upwards()));
+    judge::both_whole(&client.join()?, &server, (REQUEST, ANSWER))
+}
+
+pub(super) fn reset_before(trial: &Trial) -> Verdict {
+    let hole = BlackHole::at(trial.origin())?;
+    let running = trial.start_patiently(hole.address())?;
+    let proxy = running.proxy()?;
+    let client =
+        Script::new([Step::ReceiveAll(Pace::FAST)]).expects(trial.downwards()).patience(NEXT_SYN * 2);
+    let client = Peer::client(running.address(), judge::SMALL, client);
+    until_connecting(proxy)?;
+    alive(proxy.freeze())?;
+    let listener = Listener::of(hole.open()?)?;
+    // The kernel answers for the proxy, and sends its next SYN after a second or two.
+    let server = listener.accept(NEXT_SYN)?;
+    // Whoever tries again is refused.
+    drop(listener);
+    let steps = [Step::Send(REQUEST, Pace::FAST), Step::Acknowledged, Step::Reset];
+    let _ = server.run(&Script::new(steps).sends(trial.downwards()));
+    alive(proxy.thaw())?;
+    let client = client.join()?;
+    judge::all("client", &client, REQUEST)?;
+    Ok(judge::told(&client))
+}
+
+fn until_connecting(proxy: &Proxy) -> Result<(), Stop> {
+    until(PATIENCE, || {
+        let connecting = alive(proxy.sockets())?.iter().any(|socket| socket.state == TcpState::SynSent);
+        Ok(if connecting { Ok(()) } else { Err("the proxy does not connect to the server".to_owned()) })
+    })
+}

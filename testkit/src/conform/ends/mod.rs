@@ -1,0 +1,125 @@
+//! FIN, RST and silence mean on one side what they mean on the other.
+
+mod close;
+mod connect;
+mod finish;
+mod reset;
+mod time_limit;
+
+use crate::conform::{Case, Need};
+
+const HALF_CLOSE: &str =
+    "RFC 9293, section 3.6: closing says that there is no more to send, and the other side may go on";
+const RESET: &str = "RFC 9293, section 3.5.2: a reset tells that the connection was not completed";
+const ORDER: &str = "RFC 9293, section 3.6: what was sent before a FIN is delivered before it";
+
+pub(super) const CASES: &[Case] = &[
+    Case::new("a_client_that_finishes_still_gets_a_late_answer", finish::late_answer)
+        .expects("the request and FIN at the server, and a second later the answer and FIN at the client")
+        .why("The client sends a request and its FIN; the server answers a second after that. A proxy that takes the FIN for the end of both directions cuts the answer off.")
+        .source(HALF_CLOSE),
+    Case::new("a_server_that_finishes_still_gets_a_late_upload", finish::late_upload)
+        .expects("the greeting and FIN at the client, and a second later the upload and FIN at the server")
+        .why("The same the other way round.")
+        .source(HALF_CLOSE),
+    Case::new("both_sides_may_finish_at_once", finish::both)
+        .expects("FIN at both sides after the last byte")
+        .why("Both FINs are on their way at the same time.")
+        .source("RFC 9293, section 3.6, case 3: simultaneous close"),
+    Case::new("a_clients_fin_waits_behind_what_was_not_read", finish::behind_upload)
+        .expects("every byte at the server, then FIN")
+        .why("The client fills every buffer, then finishes; the server begins to read only then.")
+        .source(ORDER),
+    Case::new("a_servers_fin_waits_behind_what_was_not_read", finish::behind_download)
+        .expects("every byte at the client, then FIN")
+        .why("The same the other way round.")
+        .source(ORDER),
+    Case::new("a_clients_fin_arrives_while_the_download_is_stalled", finish::beside_download)
+        .expects("FIN at the server while the client does not read, then every byte at the client")
+        .why("The server fills every buffer towards a client that does not read but finishes. A proxy that writes before it reads again does not notice.")
+        .source(HALF_CLOSE),
+    Case::new("a_servers_fin_arrives_while_the_upload_is_stalled", finish::beside_upload)
+        .expects("FIN at the client while the server does not read, then every byte at the server")
+        .why("The same the other way round.")
+        .source(HALF_CLOSE),
+    Case::new("a_request_before_the_server_answers_is_kept", connect::request_before)
+        .expects("the request at the server when it can be reached, then the answer at the client")
+        .why("The queue of the server is full, so that the proxy's SYN goes unanswered until the client has sent everything.")
+        .source("RFC 9293, section 3.8: what was acknowledged is not lost")
+        .deadline(240),
+    Case::new("a_fin_before_the_server_answers_is_kept", connect::fin_before)
+        .expects("the request and FIN at the server when it can be reached, then the answer and FIN at the client")
+        .why("The same, and the client has finished meanwhile.")
+        .source(ORDER)
+        .deadline(240),
+    Case::new("what_a_client_sent_before_closing_reaches_a_sleeping_server", close::by_client)
+        .expects("every byte at the server, then FIN")
+        .why("The client sends and closes at once, both directions; the server reads only then.")
+        .source(ORDER),
+    Case::new("what_a_server_sent_before_closing_reaches_a_sleeping_client", close::by_server)
+        .expects("every byte at the client, then FIN")
+        .why("The same the other way round.")
+        .source(ORDER),
+    Case::new("a_server_learns_that_the_client_has_gone", close::client_gone)
+        .expects("the server can send no more")
+        .why("The client has closed both directions; the server sees its FIN, and sends on. Its kernel, were it connected directly, would get a reset.")
+        .source("RFC 9293, section 3.6.1: data for a closed connection is answered with a reset"),
+    Case::new("a_client_learns_that_the_server_has_gone", close::server_gone)
+        .expects("the client can send no more")
+        .why("The same the other way round.")
+        .source("RFC 9293, section 3.6.1: data for a closed connection is answered with a reset"),
+    Case::new("bytes_before_a_clients_reset_arrive", reset::bytes_before_clients)
+        .expects("every byte at the server before the connection ends")
+        .why("The client sends, waits for the acknowledgement of the proxy's kernel, and resets.")
+        .source(RESET),
+    Case::new("bytes_before_a_servers_reset_arrive", reset::bytes_before_servers)
+        .expects("every byte at the client before the connection ends")
+        .why("The same the other way round.")
+        .source(RESET),
+    Case::new("bytes_before_a_clients_reset_wait_for_a_sleeping_server", reset::waiting_before_clients)
+        .expects("every byte at the server before the connection ends")
+        .why("The bytes before the reset are more than the server's socket takes, and it reads only after the reset. Closing with SO_LINGER 0 throws away what the kernel has not sent yet.")
+        .source(RESET),
+    Case::new("bytes_before_a_servers_reset_wait_for_a_sleeping_client", reset::waiting_before_servers)
+        .expects("every byte at the client before the connection ends")
+        .why("The same the other way round.")
+        .source(RESET),
+    Case::new("a_clients_reset_is_a_reset_for_the_server", reset::by_client)
+        .expects("RST at the server")
+        .why("The client resets a connection that works. A FIN in its place makes half of an upload look like the whole.")
+        .source(RESET),
+    Case::new("a_servers_reset_is_a_reset_for_the_client", reset::by_server)
+        .expects("RST at the client")
+        .why("The server resets a connection that works. A FIN in its place makes half of an answer look like the whole.")
+        .source(RESET),
+    Case::new("what_a_server_sent_before_a_reset_that_beats_the_connect_arrives", connect::reset_before)
+        .expects("every byte at the client before the connection ends")
+        .why("While the proxy stands still, the server accepts, sends and resets. SO_ERROR then says ECONNRESET, which looks like a failed connect; the bytes are there all the same.")
+        .source("connect(2), socket(7): SO_ERROR is that of the connection, not of the attempt")
+        .needs(&[Need::Process])
+        .deadline(240),
+    Case::new("a_reply_before_the_upload_was_read_arrives", close::reply_to_unread_upload)
+        .expects("the reply at the client before the connection ends")
+        .why("The server answers in mid-upload and closes, as with 413 Content Too Large; unread bytes make its kernel reset. The proxy's next write fails, and the reply is still to be read.")
+        .source("RFC 9112, section 9.6, and RFC 2525, section 2.17"),
+    Case::new("nothing_is_left_of_a_finished_session", finish::nothing_left)
+        .expects("no socket but the one that listens, and as many descriptors as after the first session")
+        .why("Both sides have finished. What stays open then adds up.")
+        .source("RFC 9293, section 3.6: after both FINs the connection is closed; close(2)")
+        .needs(&[Need::Process, Need::Sessions]),
+    Case::new("a_silent_half_closed_session_ends_when_its_time_is_up", time_limit::silence)
+        .expects("the session goes on for a while, and has an end within 20 s")
+        .why("One side has finished, and the other one says nothing more: with a limit of 2 s on such sessions both hear of its end, whichever side it was.")
+        .source("RFC 9293, section 3.9.1: a user timeout; RFC 1122, section 4.2.2.13, on half-closed connections that stay"),
+    Case::new("a_session_cut_by_a_time_limit_does_not_look_complete", time_limit::cut_is_no_fin)
+        .expects("RST at the client")
+        .why("The same; the server had not finished, so a FIN to the client would be made up.")
+        .source(RESET),
+    Case::new("traffic_keeps_a_half_closed_session_alive", time_limit::traffic)
+        .expects("every byte of 8 s of slow traffic, then FIN")
+        .why("One side has finished, and the other one sends a byte a second. A limit of 5 s of silence must not cut that.")
+        .source(HALF_CLOSE),
+];
+
+const REQUEST: u64 = 1000;
+const ANSWER: u64 = 300_000;
