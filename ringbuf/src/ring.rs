@@ -51,8 +51,7 @@ impl RingBuffer {
     /// If `capacity` is 0: such a ring would be full and empty at once.
     #[must_use]
     pub fn new(capacity: usize) -> Self {
-        assert!(capacity > 0, "a ring buffer needs a capacity of at least 1 byte");
-        Self { storage: vec![0; capacity].into_boxed_slice(), head: 0, len: 0 }
+        Self::on(vec![0; capacity].into_boxed_slice())
     }
 
     /// The same, or `None` if there is no memory for it.
@@ -62,8 +61,13 @@ impl RingBuffer {
     /// If `capacity` is 0.
     #[must_use]
     pub fn try_new(capacity: usize) -> Option<Self> {
-        assert!(capacity > 0, "a ring buffer needs a capacity of at least 1 byte");
-        Some(Self { storage: try_zeroed_slice_box(capacity).ok()?, head: 0, len: 0 })
+        try_zeroed_slice_box(capacity).ok().map(Self::on)
+    }
+
+    /// An empty ring over all of `storage`.
+    fn on(storage: Box<[u8]>) -> Self {
+        assert!(!storage.is_empty(), "a ring buffer needs a capacity of at least 1 byte");
+        Self { storage, head: 0, len: 0 }
     }
 
     /// The number of bytes the ring can hold.
@@ -456,6 +460,12 @@ mod tests {
     #[should_panic(expected = "at least 1 byte")]
     fn a_ring_for_nothing_is_refused() {
         let _ = RingBuffer::new(0);
+    }
+
+    #[test]
+    #[should_panic(expected = "at least 1 byte")]
+    fn trying_a_ring_for_nothing_is_refused_too() {
+        let _ = RingBuffer::try_new(0);
     }
 
     #[test]
