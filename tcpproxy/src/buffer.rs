@@ -20,6 +20,12 @@ pub(crate) struct Buffer {
     pipe: Option<Lent>,
     /// So many large reads since the last small one.
     streak: u8,
+    /// Whether there was a large read in this step.
+    large: bool,
+    /// The number of the last step with a large read, as counted over all directions.
+    turn: Option<u64>,
+    /// An estimate of how many directions take turns at large reads, this one included.
+    crowd: u64,
     /// Splice from the first byte on.
     always: bool,
 }
@@ -30,13 +36,15 @@ const LARGE: usize = 32 * 1024;
 const SMALL: usize = 8 * 1024;
 /// So many large reads with no small one between them make a direction bulk.
 const PROOF: u8 = 4;
-/// While fewer rings and pipes are in hand, copying costs no more than splice(2) does, as measured over loopback:
+/// While fewer directions than this are bulk, copying costs no more than splice(2) does, as measured over loopback:
 /// ARCHITECTURE.md has more on that.
-const CROWD: usize = 4;
+const CROWD: u64 = 4;
+/// The estimate goes no further, so that it is soon forgotten: a direction may have been idle while others were busy.
+const MOST: u64 = 4 * CROWD;
 
 impl Buffer {
     pub(crate) fn new(slot: Slot) -> Self {
-        Self { slot, pipes: None, pipe: None, streak: 0, always: false }
+        Self { slot, pipes: None, pipe: None, streak: 0, large: false, turn: None, crowd: 0, always: false }
     }
 
     /// Lets the bytes be spliced: when many come in many directions, or (`always`) from the first byte on.
@@ -106,9 +114,12 @@ impl Buffer {
         self.pipe.as_ref().map_or(self.slot.is_full(), |pipe| pipe.len() == pipe.capacity())
     }
 
-    /// Gives back a pipe that is empty. Call it at the end of each step.
+    /// Gives back a pipe that is empty, and takes note of who else is busy. Call it at the end of each step.
     pub(crate) fn settle(&mut self) {
         self.pipe.take_if(|pipe| pipe.is_empty());
+        if std::mem::take(&mut self.large) {
+            self.estimate_crowd();
+        }
     }
 
     /// Forgets all bytes that wait.
@@ -121,17 +132,28 @@ impl Buffer {
     fn pipe_for_many(&mut self) -> Option<&mut Lent> {
         if self.pipe.is_none() && self.slot.is_empty() {
             let pipes = self.pipes.as_ref()?;
-            let in_hand = pipes.lent() + self.slot.pool().lent();
-            if self.always || (self.streak >= PROOF && in_hand >= CROWD) {
+            if self.always || (self.streak >= PROOF && self.crowd >= CROWD) {
                 self.pipe = pipes.lend();
             }
         }
         self.pipe.as_mut()
     }
 
+    /// Where directions are equally busy, as many turns lie between two of this one as there are directions. Some are
+    /// quicker than others, so a smaller distance takes the estimate down by an eighth only.
+    fn estimate_crowd(&mut self) {
+        let Some(pipes) = &self.pipes else { return };
+        let turn = pipes.next_turn();
+        let distance = self.turn.replace(turn).map_or(0, |last| turn - last);
+        self.crowd = distance.min(MOST).max(self.crowd - self.crowd.div_ceil(8));
+    }
+
     fn note_read(&mut self, n: usize) {
         match n {
-            LARGE.. => self.streak = self.streak.saturating_add(1),
+            LARGE.. => {
+                self.streak = self.streak.saturating_add(1);
+                self.large = true;
+            }
             SMALL.. => {}
             _ => self.streak = 0,
         }

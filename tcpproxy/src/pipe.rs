@@ -47,6 +47,7 @@ struct Shared {
     capacity: usize,
     most: usize,
     lent: Cell<usize>,
+    turns: Cell<u64>,
     spare: RefCell<Vec<Pipe>>,
 }
 
@@ -56,7 +57,9 @@ impl Pipes {
     /// `pipe-user-pages-soft`).
     #[must_use]
     pub fn new(capacity: usize, most: usize) -> Self {
-        Self { shared: Rc::new(Shared { capacity, most, lent: Cell::new(0), spare: RefCell::default() }) }
+        let shared =
+            Shared { capacity, most, lent: Cell::new(0), turns: Cell::new(0), spare: RefCell::default() };
+        Self { shared: Rc::new(shared) }
     }
 
     /// An empty pipe: the one that was given back last, or a new one. `None` if all are lent, or the
@@ -71,6 +74,13 @@ impl Pipes {
         let pipe = spare.or_else(|| Pipe::new(shared.capacity).ok())?;
         shared.lent.set(shared.lent.get() + 1);
         Some(Lent { pipe: Some(pipe), pipes: self.clone() })
+    }
+
+    /// Counts the turns that the users of this store take, and gives the number of this one.
+    pub(crate) fn next_turn(&self) -> u64 {
+        let turn = self.shared.turns.get() + 1;
+        self.shared.turns.set(turn);
+        turn
     }
 
     /// The number of pipes that are in the hands of others now.

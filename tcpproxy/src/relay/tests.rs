@@ -228,41 +228,88 @@ fn a_full_ring_asks_for_no_more_bytes() {
     assert_eq!((reader.calls().total(), reader.given()), (1, 4), "what the peer sends waits with the peer");
 }
 
-#[test]
-fn a_direction_is_spliced_while_many_bytes_come_and_copied_before_and_after() {
-    let others = 4;
-    let lent = rings_and_pipes_in_hand(others);
-    assert_eq!(lent, [(5, 0), (5, 0), (5, 0), (5, 0), (4, 1), (4, 1), (5, 0)], "(rings, pipes)");
+/// Relays that share their rings and pipes and take turns.
+struct Directions {
+    relays: Vec<Relay>,
+    pool: Pool,
+    pipes: Pipes,
 }
 
-#[test]
-fn bytes_are_copied_while_few_rings_are_in_hand() {
-    let others = 3;
-    assert_eq!(rings_and_pipes_in_hand(others), [(4, 0); 7], "(rings, pipes)");
-}
+impl Directions {
+    const LARGE: usize = 1 << 16;
 
-/// What is lent after each of five large reads and two small ones, while bytes wait in so many other rings.
-fn rings_and_pipes_in_hand(others: usize) -> Vec<(usize, usize)> {
-    const MANY: usize = 1 << 16;
-    let (pool, pipes) = (Pool::new(MANY, others + 1), Pipes::new(MANY, 1));
-    let mut waiting: Vec<_> = (0..others).map(|_| pool.reserve().unwrap()).collect();
-    assert!(waiting.iter_mut().all(|slot| slot.push_all(b"waits")));
-    let mut relay = Relay::new(pool.reserve().unwrap()).splicing(pipes.clone(), false);
-    let reads = [ReadStep::Give(MANY); 5].into_iter().chain([ReadStep::Give(9); 2]);
-    let mut reader = ScriptedReader::new(Payload::new(Seed::new(1)), reads);
-    let mut lent = Vec::new();
-    for _ in 0..7 {
-        // The sink refuses what it is offered at first, so that what is in hand can be looked at.
-        let mut writer = ScriptedWriter::new([WriteStep::Blocked]);
-        relay.note_readable();
-        let _ = relay.advance(&mut reader, &mut writer);
-        lent.push((pool.lent(), pipes.lent()));
-        relay.note_writable();
-        writer.wake();
-        let mut nothing = ScriptedReader::new(Payload::new(Seed::new(1)), []).afterwards(ReadStep::Blocked);
-        assert!(relay.advance(&mut nothing, &mut writer).delivered > 0);
+    fn new(count: usize) -> Self {
+        let (pool, pipes) = (Pool::new(Self::LARGE, count), Pipes::new(Self::LARGE, 1));
+        let relay = |_| Relay::new(pool.reserve().unwrap()).splicing(pipes.clone(), false);
+        Self { relays: (0..count).map(relay).collect(), pool, pipes }
     }
-    lent
+
+    /// Takes so many bytes through each of the first `busy` relays, and tells where each had them meanwhile.
+    fn round(&mut self, busy: usize, bytes: usize) -> Vec<By> {
+        let carry = |relay: &mut Relay| {
+            let given = ReadStep::Give(bytes);
+            let mut reader =
+                ScriptedReader::new(Payload::new(Seed::new(1)), [given]).afterwards(ReadStep::Blocked);
+            // The sink refuses what it is offered at first, so that what is in hand can be looked at.
+            let mut writer = ScriptedWriter::new([WriteStep::Blocked]);
+            relay.note_readable();
+            assert_eq!(relay.advance(&mut reader, &mut writer).received, bytes);
+            let by = match (self.pool.lent(), self.pipes.lent()) {
+                (1, 0) => By::Ring,
+                (0, 1) => By::Pipe,
+                lent => panic!("{lent:?} rings and pipes are in hand"),
+            };
+            relay.note_writable();
+            writer.wake();
+            assert_eq!(relay.advance(&mut reader, &mut writer).delivered, bytes);
+            by
+        };
+        self.relays[..busy].iter_mut().map(carry).collect()
+    }
+}
+
+#[test]
+fn many_directions_are_spliced_while_many_bytes_come_and_copied_before_and_after() {
+    let mut four = Directions::new(4);
+    for _ in 0..4 {
+        assert_eq!(four.round(4, Directions::LARGE), [By::Ring; 4], "nobody knows yet that it is bulk");
+    }
+    for _ in 0..9 {
+        assert_eq!(four.round(4, Directions::LARGE), [By::Pipe; 4]);
+    }
+    // What was read is known only afterwards.
+    assert_eq!(four.round(4, 9), [By::Pipe; 4]);
+    assert_eq!(four.round(4, 9), [By::Ring; 4]);
+}
+
+#[test]
+fn few_directions_are_copied() {
+    let mut three = Directions::new(3);
+    for _ in 0..20 {
+        assert_eq!(three.round(3, Directions::LARGE), [By::Ring; 3]);
+    }
+}
+
+#[test]
+fn a_direction_that_stays_behind_when_many_have_gone_is_copied_again() {
+    let mut many = Directions::new(64);
+    for _ in 0..10 {
+        many.round(64, Directions::LARGE);
+    }
+    let alone: Vec<By> = (0..20).flat_map(|_| many.round(1, Directions::LARGE)).collect();
+    assert_eq!(alone[0], By::Pipe);
+    assert_eq!(alone[10..], [By::Ring; 10], "{alone:?}");
+}
+
+#[test]
+fn a_direction_that_begins_late_does_not_count_those_that_were_there_before() {
+    let mut two = Directions::new(2);
+    for _ in 0..1000 {
+        two.round(1, Directions::LARGE);
+    }
+    for _ in 0..20 {
+        assert_eq!(two.round(2, Directions::LARGE), [By::Ring; 2]);
+    }
 }
 
 #[test]
