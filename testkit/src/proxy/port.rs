@@ -1,8 +1,9 @@
 use std::io;
-use std::net::{Ipv6Addr, SocketAddr, TcpListener};
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::ops::Range;
 
 use rand::RngExt;
+use socket2::{Domain, Socket, Type};
 
 /// Below the ports the kernel gives to clients by default (`ip_local_port_range`), so that no connection takes one
 /// between the look and the use.
@@ -29,11 +30,48 @@ pub fn free_port() -> io::Result<u16> {
     outcome
 }
 
+/// Binds to every address of both families, where there is IPv6.
+///
+/// The socket never listens: a process that is just being started has a copy of it until it executes its program, and a
+/// copy that listens would keep the port from whoever asked for it.
 fn try_port(port: u16) -> io::Result<()> {
-    // Bound to every address of both families, where there is IPv6.
-    match TcpListener::bind(SocketAddr::from((Ipv6Addr::UNSPECIFIED, port))) {
-        Ok(_) => Ok(()),
-        Err(error) if error.kind() == io::ErrorKind::AddrInUse => Err(error),
-        Err(_) => TcpListener::bind(("0.0.0.0", port)).map(|_| ()),
+    match bind((Ipv6Addr::UNSPECIFIED, port).into()) {
+        Err(error) if error.kind() != io::ErrorKind::AddrInUse => bind((Ipv4Addr::UNSPECIFIED, port).into()),
+        outcome => outcome,
+    }
+}
+
+fn bind(address: SocketAddr) -> io::Result<()> {
+    let socket = Socket::new(Domain::for_address(address), Type::STREAM, None)?;
+    socket.set_reuse_address(true)?;
+    if address.is_ipv6() {
+        socket.set_only_v6(false)?;
+    }
+    socket.bind(&address.into())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::TcpListener;
+    use std::process::Command;
+    use std::thread;
+
+    use super::*;
+
+    /// A new process has copies of all sockets until it executes its program.
+    #[test]
+    fn a_free_port_can_be_listened_on_although_other_processes_are_started_meanwhile() {
+        let mut refused = 0;
+        thread::scope(|scope| {
+            let starts = scope.spawn(|| {
+                for _ in 0..200 {
+                    Command::new("true").status().unwrap();
+                }
+            });
+            while !starts.is_finished() {
+                refused += i32::from(TcpListener::bind(("0.0.0.0", free_port().unwrap())).is_err());
+            }
+        });
+        assert_eq!(refused, 0);
     }
 }
