@@ -1,4 +1,5 @@
 use std::io::{self, BufRead, BufReader, Read};
+use std::path::Path;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -18,15 +19,21 @@ pub(super) struct Lines {
 }
 
 impl Log {
-    /// Reads `output` to its end on a thread of its own.
-    pub(super) fn drain(self: &Arc<Self>, output: impl Read + Send + 'static) {
+    /// Reads `output` to its end on a thread of its own. The name of the proxy's own directory, if it has one, is another
+    /// one each time, so it becomes `{dir}`.
+    pub(super) fn drain(self: &Arc<Self>, output: impl Read + Send + 'static, directory: Option<&Path>) {
         let log = self.clone();
+        let directory = directory.map(|directory| directory.to_string_lossy().into_owned());
         thread::spawn(move || {
             let mut output = BufReader::new(output);
             let mut line = Vec::new();
             // An error on a pipe ends the reading just as its end does.
             while matches!(output.read_until(b'\n', &mut line), Ok(1..)) {
-                log.lock().lines.push(String::from_utf8_lossy(&line).trim_end().to_owned());
+                let mut text = String::from_utf8_lossy(&line).trim_end().to_owned();
+                if let Some(directory) = &directory {
+                    text = text.replace(directory, "{dir}");
+                }
+                log.lock().lines.push(text);
                 log.changed.notify_all();
                 line.clear();
             }

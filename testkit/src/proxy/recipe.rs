@@ -263,3 +263,18 @@ fn settle(text: &str, setting: Setting, value: Option<&str>) -> String {
     }
     text
 }
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+
+    #[test]
+    fn what_a_proxy_says_of_its_own_directory_is_the_same_each_time() {
+        let words = ["sh", "-c", "echo 127.0.0.1:{listen} {host} {port}: error in {dir}/config:7"];
+        let proxy = Recipe::new(words).unwrap().spawn_on("localhost", 1, 2).unwrap();
+        let said = proxy.wait_for_line(Duration::from_secs(30), |_| true).unwrap();
+        assert_eq!(said, "127.0.0.1:2 localhost 1: error in {dir}/config:7");
+    }
+}

@@ -3,6 +3,7 @@
 use std::ffi::{OsStr, OsString};
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener};
+use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -102,11 +103,9 @@ impl ProxyCommand {
 
     pub(super) fn spawn_with(self, directory: Option<TempDir>) -> io::Result<Proxy> {
         let mut command = passing::command(&self.program, &self.arguments, &self.passed)?;
-        let child = if self.leads {
-            group::spawn(&mut command, directory.as_ref().map(|directory| directory.path().to_owned()))
-        } else {
-            command.spawn()
-        };
+        let own = directory.as_ref().map(TempDir::path);
+        let child =
+            if self.leads { group::spawn(&mut command, own.map(Path::to_owned)) } else { command.spawn() };
         let mut child = child.map_err(|error| {
             io::Error::new(error.kind(), format!("cannot start {}: {error}", self.program.display()))
         })?;
@@ -114,9 +113,9 @@ impl ProxyCommand {
         log.lock().open = 1;
         if let Some(stdout) = child.stdout.take() {
             log.lock().open += 1;
-            log.drain(stdout);
+            log.drain(stdout, own);
         }
-        log.drain(child.stderr.take().expect("standard error was piped"));
+        log.drain(child.stderr.take().expect("standard error was piped"), own);
         let address = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
         Ok(Proxy { child, address, log, leads: self.leads, status: None, _directory: directory })
     }
