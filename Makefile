@@ -68,10 +68,11 @@ performance: ## a long run of it, on a quiet machine, into docs/performance.md
 microbench: toolchain ## the ring beside other rings
 	$(CARGO) run --release --locked --manifest-path ringbuf/benches/Cargo.toml -- --bench $(ARGS)
 
-conform: tcpproxy ## the conformance suite on this proxy, one client at a time and many at once
+conform: tcpproxy ## the conformance suite on this proxy: one client at a time, many at once, and every byte spliced
 	$(CARGO) build --release --locked -p testkit
 	target/release/testkit conform --config testkit/peers/tcpproxy.conf
 	target/release/testkit conform --config testkit/peers/tcpproxy-many.conf
+	target/release/testkit conform --config testkit/peers/tcpproxy-splicing.conf
 
 conformance: tcpproxy ## the suite on this proxy and on those that are installed, into docs/conformance.md
 	$(CARGO) build --release --locked -p testkit
