@@ -4,7 +4,7 @@ use std::io::{self, ErrorKind};
 
 use ringbuf::{Drain, Fill, Slot};
 
-use crate::pipe::{Lent, Pipes};
+use crate::pipe::{LentPipe, Pipes};
 use crate::relay::{Sink, Source};
 
 /// The bytes of one direction.
@@ -17,7 +17,7 @@ pub(crate) struct Buffer {
     slot: Slot,
     /// Where pipes are to be had, if bytes may be spliced.
     pipes: Option<Pipes>,
-    pipe: Option<Lent>,
+    pipe: Option<LentPipe>,
     /// So many large reads since the last small one.
     streak: u8,
     /// Whether there was a large read in this step.
@@ -71,7 +71,7 @@ impl Buffer {
     }
 
     /// Fills the buffer with one read, or with one splice(2). A [`Fill::Read`] that has left the source with
-    /// more has filled it [to the brim](Self::is_brimful).
+    /// more has filled it [](Self::is_full).
     ///
     /// # Errors
     ///
@@ -110,12 +110,12 @@ impl Buffer {
     }
 
     /// Whether the last fill took all there was room for, so that there may be more.
-    pub(crate) fn is_brimful(&self) -> bool {
+    pub(crate) fn is_full(&self) -> bool {
         self.pipe.as_ref().map_or(self.slot.is_full(), |pipe| pipe.len() == pipe.capacity())
     }
 
     /// Gives back a pipe that is empty, and takes note of who else is busy. Call it at the end of each step.
-    pub(crate) fn settle(&mut self) {
+    pub(crate) fn end_step(&mut self) {
         self.pipe.take_if(|pipe| pipe.is_empty());
         if std::mem::take(&mut self.large) {
             self.estimate_crowd();
@@ -129,7 +129,7 @@ impl Buffer {
     }
 
     /// The pipe in hand, or, if nothing waits and it pays, one that is lent now.
-    fn pipe_for_many(&mut self) -> Option<&mut Lent> {
+    fn pipe_for_many(&mut self) -> Option<&mut LentPipe> {
         if self.pipe.is_none() && self.slot.is_empty() {
             let pipes = self.pipes.as_ref()?;
             if self.always || (self.streak >= PROOF && self.crowd >= CROWD) {

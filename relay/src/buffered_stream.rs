@@ -6,7 +6,7 @@
 //! ```
 //!
 //! A [`Relay`](crate::relay::Relay) carries bytes from one connection to another as they are. Whoever
-//! parses them on the way, or answers them, has a wire to each peer, and moves bytes from one's input
+//! parses them on the way, or answers them, has a buffered stream to each peer, and moves bytes from one's input
 //! to another's output.
 
 use std::time::Instant;
@@ -14,7 +14,7 @@ use std::time::Instant;
 use eventloop::{Intents, Ready, Stream};
 use ringbuf::{Drain, Fill, Slot};
 
-use crate::farewell::Farewell;
+use crate::lingering_close::LingeringClose;
 
 /// A connection, what its peer has sent that nobody has used yet, and what the peer is to get.
 ///
@@ -28,44 +28,44 @@ use crate::farewell::Farewell;
 ///   written until it is found writable.
 /// - Between steps there are rings only for bytes that wait.
 #[derive(Debug)]
-pub struct Wire {
+pub struct BufferedStream {
     /// What the peer has sent.
     pub input: Slot,
     /// What the peer is to get.
     pub output: Slot,
     stream: Stream,
     /// What the peer sends has ended.
-    ended: Option<End>,
+    ended: Option<InputEnd>,
     /// A write has failed: the peer gets nothing any more, but what it sent before can be read.
     deaf: bool,
     /// The stream has refused bytes since it was found writable.
     blocked: bool,
-    leave: Option<Leave>,
+    closing: Option<Closing>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum End {
+enum InputEnd {
     Finished,
     Failed,
 }
 
-/// How a wire takes leave of its peer, and how far it is with that.
+/// How a stream is closed, and how far it is with that.
 #[derive(Clone, Copy, Debug)]
-enum Leave {
+enum Closing {
     /// What waits goes out, then FIN.
     Finish(Instant),
     /// The peer has got its FIN, and has until then to finish, too.
     Linger(Instant),
     /// What waits goes out, then RST.
     Reset(Instant),
-    Farewell(Farewell),
+    LingeringClose(LingeringClose),
 }
 
-impl Wire {
-    /// A wire to the peer of a new connection, with the rights to two rings.
+impl BufferedStream {
+    /// A buffered stream to the peer of a new connection, with the rights to two rings.
     #[must_use]
     pub fn new(stream: Stream, input: Slot, output: Slot) -> Self {
-        Self { input, output, stream, ended: None, deaf: false, blocked: false, leave: None }
+        Self { input, output, stream, ended: None, deaf: false, blocked: false, closing: None }
     }
 
     /// The connection.
@@ -85,9 +85,11 @@ impl Wire {
         if !self.output.is_empty() {
             want.write(&self.stream);
         }
-        match self.leave {
-            Some(Leave::Finish(until) | Leave::Linger(until) | Leave::Reset(until)) => want.deadline(until),
-            Some(Leave::Farewell(farewell)) => farewell.intents(&self.stream, want),
+        match self.closing {
+            Some(Closing::Finish(until) | Closing::Linger(until) | Closing::Reset(until)) => {
+                want.deadline(until)
+            }
+            Some(Closing::LingeringClose(closing)) => closing.intents(&self.stream, want),
             None => {}
         }
     }
@@ -101,10 +103,10 @@ impl Wire {
         match self.input.fill_from(&mut &self.stream) {
             Ok(Fill::Read(_)) => {}
             // The error that would tell the end from a reset has been used up by the write that met it.
-            Ok(Fill::Eof) if self.deaf => self.ended = Some(End::Failed),
-            Ok(Fill::Eof) => self.ended = Some(End::Finished),
+            Ok(Fill::Eof) if self.deaf => self.ended = Some(InputEnd::Failed),
+            Ok(Fill::Eof) => self.ended = Some(InputEnd::Finished),
             Ok(Fill::Blocked | Fill::Full) => return false,
-            Err(_) => self.ended = Some(End::Failed),
+            Err(_) => self.ended = Some(InputEnd::Failed),
         }
         true
     }
@@ -137,48 +139,49 @@ impl Wire {
     /// Whether the connection has failed, so that the peer gets nothing any more.
     #[must_use]
     pub fn has_failed(&self) -> bool {
-        self.deaf || self.ended == Some(End::Failed)
+        self.deaf || self.ended == Some(InputEnd::Failed)
     }
 
-    /// From now on the wire only takes leave: what waits goes out, then FIN. What the peer still sends is
+    /// From now on the stream is only closed: what waits goes out, then FIN. What the peer still sends is
     /// forgotten until it has finished too, or until `until`: a close with unread bytes would reset, and
     /// could overtake what the peer has yet to receive (RFC 9112, section 9.6).
     pub fn finish(&mut self, until: Instant) {
-        self.leave = Some(Leave::Finish(until));
+        self.closing = Some(Closing::Finish(until));
     }
 
-    /// From now on the wire only takes leave: what waits goes out, then RST as soon as the kernel has
+    /// From now on the stream is only closed: what waits goes out, then RST as soon as the kernel has
     /// sent it, at `until` at the latest. So the peer cannot take a part for the whole.
     pub fn reset(&mut self, until: Instant) {
-        self.leave = Some(Leave::Reset(until));
+        self.closing = Some(Closing::Reset(until));
     }
 
-    /// Gets on with taking leave, after [`flush`](Self::flush). Returns whether the wire can be dropped.
-    pub fn has_left(&mut self, ready: &Ready<'_>) -> bool {
+    /// Advances the close, after [`flush`](Self::flush). Returns whether the stream can be dropped.
+    pub fn is_closed(&mut self, ready: &Ready<'_>) -> bool {
         let (now, sent, failed) = (ready.now(), self.output.is_empty(), self.has_failed());
-        if self.leave.is_some() {
+        if self.closing.is_some() {
             self.input.clear();
         }
-        match &mut self.leave {
+        match &mut self.closing {
             None => false,
-            Some(Leave::Farewell(farewell)) => farewell.advance(&self.stream, ready) || failed,
-            Some(Leave::Reset(until)) if failed || *until <= now => {
-                self.leave = Some(Leave::Farewell(Farewell::at_once(&self.stream)));
+            Some(Closing::LingeringClose(closing)) => closing.advance(&self.stream, ready) || failed,
+            Some(Closing::Reset(until)) if failed || *until <= now => {
+                self.closing = Some(Closing::LingeringClose(LingeringClose::at_once(&self.stream)));
                 true
             }
-            Some(Leave::Finish(until) | Leave::Linger(until)) if failed || *until <= now => true,
-            Some(Leave::Reset(until)) if sent => {
+            Some(Closing::Finish(until) | Closing::Linger(until)) if failed || *until <= now => true,
+            Some(Closing::Reset(until)) if sent => {
                 let linger = until.saturating_duration_since(now);
-                self.leave = Some(Leave::Farewell(Farewell::begin(&self.stream, false, linger, now)));
+                self.closing =
+                    Some(Closing::LingeringClose(LingeringClose::begin(&self.stream, false, linger, now)));
                 false
             }
-            Some(Leave::Finish(until)) if sent => {
+            Some(Closing::Finish(until)) if sent => {
                 let _ = self.stream.finish(); // who is gone already does not hear it, and shows as failed or late
-                self.leave = Some(Leave::Linger(*until));
+                self.closing = Some(Closing::Linger(*until));
                 self.ended.is_some()
             }
-            Some(Leave::Linger(_)) => self.ended.is_some(),
-            Some(Leave::Reset(_) | Leave::Finish(_)) => false,
+            Some(Closing::Linger(_)) => self.ended.is_some(),
+            Some(Closing::Reset(_) | Closing::Finish(_)) => false,
         }
     }
 }

@@ -10,10 +10,10 @@ use eventloop::{Intents, Ready, Stream};
 /// before a failure of the other side waits here first. It is a part of a session: the session passes on
 /// [`intents`](Self::intents) and calls [`advance`](Self::advance).
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Farewell(State);
+pub(crate) struct LingeringClose(ClosePhase);
 
 #[derive(Clone, Copy, Debug)]
-enum State {
+enum ClosePhase {
     /// The kernel still has bytes to send, for which it has time until then.
     Sending(Instant),
     /// The peer has got its FIN. The kernel does not tell when that has been sent, so it has time until
@@ -30,14 +30,14 @@ enum State {
 /// before it can be sent.
 const GRACE: Duration = Duration::from_secs(1);
 
-impl Farewell {
+impl LingeringClose {
     /// Begins, after the last byte was written to `stream`, and FIN if `finished`. The kernel has `linger`
     /// to send them. Where the system cannot tell when it has, there is a time to wait.
     pub(crate) fn begin(stream: &Stream, finished: bool, linger: Duration, now: Instant) -> Self {
         Self(if !finished && stream.watch_send_queue().is_ok() {
-            State::Sending(now + linger)
+            ClosePhase::Sending(now + linger)
         } else {
-            State::Finished(now + GRACE)
+            ClosePhase::Finished(now + GRACE)
         })
     }
 
@@ -45,35 +45,37 @@ impl Farewell {
     pub(crate) fn at_once(stream: &Stream) -> Self {
         // A peer that is gone already refuses the option, and needs it no more.
         let _ = stream.reset_on_close();
-        Self(State::Said)
+        Self(ClosePhase::Said)
     }
 
     pub(crate) fn is_over(self) -> bool {
-        matches!(self.0, State::Said | State::Complete)
+        matches!(self.0, ClosePhase::Said | ClosePhase::Complete)
     }
 
     pub(crate) fn intents(self, stream: &Stream, want: &mut Intents<'_>) {
         match self.0 {
-            State::Sending(until) => {
+            ClosePhase::Sending(until) => {
                 want.write(stream);
                 want.deadline(until);
             }
-            State::Finished(until) => {
+            ClosePhase::Finished(until) => {
                 want.hangup(stream);
                 want.deadline(until);
             }
-            State::Said | State::Complete => {}
+            ClosePhase::Said | ClosePhase::Complete => {}
         }
     }
 
     /// Gets on with it; `true` when the stream can be dropped.
     pub(crate) fn advance(&mut self, stream: &Stream, ready: &Ready<'_>) -> bool {
         match self.0 {
-            State::Sending(until) if ready.is_writable(stream) || until <= ready.now() => self.cut(stream),
-            State::Finished(until) if ready.is_hung_up(stream) || until <= ready.now() => {
+            ClosePhase::Sending(until) if ready.is_writable(stream) || until <= ready.now() => {
+                self.cut(stream)
+            }
+            ClosePhase::Finished(until) if ready.is_hung_up(stream) || until <= ready.now() => {
                 let gone = ready.is_hung_up(stream) && matches!(stream.take_error(), Ok(None));
                 if gone {
-                    self.0 = State::Complete;
+                    self.0 = ClosePhase::Complete;
                 } else {
                     self.cut(stream);
                 }

@@ -36,7 +36,7 @@ pub struct Pipes {
 
 /// A pipe of a store. Dropping it gives it back, unless bytes are left in it: then it is closed.
 #[derive(Debug)]
-pub struct Lent {
+pub struct LentPipe {
     /// Absent only while it is dropped.
     pipe: Option<Pipe>,
     pipes: Pipes,
@@ -65,7 +65,7 @@ impl Pipes {
     /// An empty pipe: the one that was given back last, or a new one. `None` if all are lent, or the
     /// system has none to give.
     #[must_use]
-    pub fn lend(&self) -> Option<Lent> {
+    pub fn lend(&self) -> Option<LentPipe> {
         let shared = &self.shared;
         if shared.lent.get() == shared.most {
             return None;
@@ -73,7 +73,7 @@ impl Pipes {
         let spare = shared.spare.borrow_mut().pop();
         let pipe = spare.or_else(|| Pipe::new(shared.capacity).ok())?;
         shared.lent.set(shared.lent.get() + 1);
-        Some(Lent { pipe: Some(pipe), pipes: self.clone() })
+        Some(LentPipe { pipe: Some(pipe), pipes: self.clone() })
     }
 
     /// Counts the turns that the users of this store take, and gives the number of this one.
@@ -90,7 +90,7 @@ impl Pipes {
     }
 }
 
-impl Drop for Lent {
+impl Drop for LentPipe {
     fn drop(&mut self) {
         let shared = &self.pipes.shared;
         shared.lent.set(shared.lent.get() - 1);
@@ -98,7 +98,7 @@ impl Drop for Lent {
     }
 }
 
-impl Deref for Lent {
+impl Deref for LentPipe {
     type Target = Pipe;
 
     fn deref(&self) -> &Pipe {
@@ -106,7 +106,7 @@ impl Deref for Lent {
     }
 }
 
-impl DerefMut for Lent {
+impl DerefMut for LentPipe {
     fn deref_mut(&mut self) -> &mut Pipe {
         self.pipe.as_mut().expect("it is there until it is dropped")
     }

@@ -82,7 +82,7 @@ impl Sink for &Stream {
 #[derive(Debug)]
 pub struct Relay {
     buffer: Buffer,
-    state: State,
+    state: RelayState,
     /// The source was found ready and has not been drained since.
     readable: bool,
     /// The sink has not refused anything since it was found ready.
@@ -94,15 +94,15 @@ pub struct Relay {
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum State {
+enum RelayState {
     Open,
-    Draining(Ending),
-    Done(Ending),
+    Draining(DirectionEnd),
+    Done(DirectionEnd),
 }
 
 /// How a direction ended, as its receiver has to see it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Ending {
+pub enum DirectionEnd {
     /// The source ended: every byte was delivered, and then the end.
     Finished,
     /// The source failed: every byte before that was delivered, and the receiver has yet to hear that
@@ -115,7 +115,7 @@ pub enum Ending {
 /// What one call of [`Relay::advance`] did.
 #[must_use = "a failure is told only once"]
 #[derive(Debug, Default)]
-pub struct Step {
+pub struct Transfer {
     /// Bytes that came in.
     pub received: usize,
     /// Bytes that went out.
@@ -136,7 +136,7 @@ impl Relay {
     pub fn new(slot: Slot) -> Self {
         Self {
             buffer: Buffer::new(slot),
-            state: State::Open,
+            state: RelayState::Open,
             readable: false,
             writable: true,
             source_lost: false,
@@ -172,9 +172,9 @@ impl Relay {
 
     /// Gives up this direction: what waits is lost, and nothing more is read or written.
     pub fn abandon(&mut self) {
-        if self.ending().is_none() {
+        if self.end().is_none() {
             self.buffer.discard();
-            self.state = State::Done(Ending::Abandoned);
+            self.state = RelayState::Done(DirectionEnd::Abandoned);
         }
     }
 
@@ -183,8 +183,8 @@ impl Relay {
     ///
     /// There is no read after a short one and no write after a short one: those would only hear that
     /// there is nothing to be had.
-    pub fn advance(&mut self, source: &mut impl Source, sink: &mut impl Sink) -> Step {
-        let mut step = Step::default();
+    pub fn advance(&mut self, source: &mut impl Source, sink: &mut impl Sink) -> Transfer {
+        let mut step = Transfer::default();
         for _ in 0..ROUNDS {
             if !self.can_fill() && !self.can_drain() {
                 break;
@@ -192,39 +192,39 @@ impl Relay {
             self.fill(source, &mut step);
             self.drain(sink, &mut step);
         }
-        self.buffer.settle();
+        self.buffer.end_step();
         step
     }
 
     /// Whether it is worth waiting until the source is readable.
     #[must_use]
-    pub fn wants_read(&self) -> bool {
-        self.state == State::Open && self.buffer.has_room()
+    pub fn intends_read(&self) -> bool {
+        self.state == RelayState::Open && self.buffer.has_room()
     }
 
     /// Whether it is worth waiting until the sink is writable.
     #[must_use]
-    pub fn wants_write(&self) -> bool {
+    pub fn intends_write(&self) -> bool {
         match self.state {
-            State::Open => !self.buffer.is_empty(),
-            State::Draining(_) => true,
-            State::Done(_) => false,
+            RelayState::Open => !self.buffer.is_empty(),
+            RelayState::Draining(_) => true,
+            RelayState::Done(_) => false,
         }
     }
 
     /// How this direction ended, if it has.
     #[must_use]
-    pub fn ending(&self) -> Option<Ending> {
+    pub fn end(&self) -> Option<DirectionEnd> {
         match self.state {
-            State::Done(ending) => Some(ending),
-            State::Open | State::Draining(_) => None,
+            RelayState::Done(end) => Some(end),
+            RelayState::Open | RelayState::Draining(_) => None,
         }
     }
 
     /// Whether the source has ended or failed, or the whole direction is over.
     #[must_use]
     pub fn source_is_over(&self) -> bool {
-        self.state != State::Open
+        self.state != RelayState::Open
     }
 
     /// Bytes that wait.
@@ -246,35 +246,35 @@ impl Relay {
     }
 
     fn can_fill(&self) -> bool {
-        self.readable && self.wants_read()
+        self.readable && self.intends_read()
     }
 
     fn can_drain(&self) -> bool {
-        self.writable && self.wants_write()
+        self.writable && self.intends_write()
     }
 
-    fn fill(&mut self, source: &mut impl Source, step: &mut Step) {
+    fn fill(&mut self, source: &mut impl Source, step: &mut Transfer) {
         if !self.can_fill() {
             return;
         }
         match self.buffer.fill_from(source) {
             Ok(Fill::Read(n)) => {
-                self.readable = self.buffer.is_brimful();
+                self.readable = self.buffer.is_full();
                 self.received += n as u64;
                 step.received += n;
             }
             Ok(Fill::Blocked) => self.readable = false,
             Ok(Fill::Full) => {}
-            Ok(Fill::Eof) if self.source_lost => self.state = State::Draining(Ending::Broken),
-            Ok(Fill::Eof) => self.state = State::Draining(Ending::Finished),
+            Ok(Fill::Eof) if self.source_lost => self.state = RelayState::Draining(DirectionEnd::Broken),
+            Ok(Fill::Eof) => self.state = RelayState::Draining(DirectionEnd::Finished),
             Err(error) => {
-                self.state = State::Draining(Ending::Broken);
+                self.state = RelayState::Draining(DirectionEnd::Broken);
                 step.source_error = Some(error);
             }
         }
     }
 
-    fn drain(&mut self, sink: &mut impl Sink, step: &mut Step) {
+    fn drain(&mut self, sink: &mut impl Sink, step: &mut Transfer) {
         if !self.can_drain() {
             return;
         }
@@ -288,18 +288,18 @@ impl Relay {
             Ok(Drain::Empty) => {}
             Err(error) => return self.lose_sink(error, step),
         }
-        if let State::Draining(ending) = self.state
+        if let RelayState::Draining(end) = self.state
             && self.buffer.is_empty()
         {
-            match if ending == Ending::Finished { sink.finish() } else { Ok(()) } {
-                Ok(()) => self.state = State::Done(ending),
+            match if end == DirectionEnd::Finished { sink.finish() } else { Ok(()) } {
+                Ok(()) => self.state = RelayState::Done(end),
                 Err(error) if error.kind() == ErrorKind::WouldBlock => self.writable = false,
                 Err(error) => self.lose_sink(error, step),
             }
         }
     }
 
-    fn lose_sink(&mut self, error: io::Error, step: &mut Step) {
+    fn lose_sink(&mut self, error: io::Error, step: &mut Transfer) {
         self.abandon();
         step.sink_error = Some(error);
     }

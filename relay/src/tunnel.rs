@@ -6,9 +6,9 @@ use std::time::{Duration, Instant};
 use eventloop::{Intents, Ready, Stream};
 use ringbuf::{Drain, Slot};
 
-use crate::farewell::Farewell;
+use crate::lingering_close::LingeringClose;
 use crate::pipe::{Pipe, Pipes};
-use crate::relay::{self, Ending, Relay, Sink};
+use crate::relay::{DirectionEnd, Relay, Sink, Transfer};
 
 /// Carries bytes both ways between a client and a server until both have finished or one has failed, and
 /// in that case sees to it that the other hears of the failure, after the bytes before it.
@@ -32,7 +32,7 @@ pub struct Tunnel {
     /// How long the kernel has to send the last bytes before a reset.
     linger: Duration,
     /// Nothing is read any more: the client's, and the server's.
-    farewell: Option<(Farewell, Option<Farewell>)>,
+    closing: Option<(LingeringClose, Option<LingeringClose>)>,
 }
 
 /// One of the two ends of a tunnel.
@@ -47,7 +47,7 @@ pub enum Peer {
 /// What one call of [`Tunnel::advance`] did.
 #[must_use = "a failure is told only once"]
 #[derive(Debug, Default)]
-pub struct Step {
+pub struct TunnelStep {
     /// Bytes that were received from either peer.
     pub received: usize,
     /// Bytes that the server was given.
@@ -65,7 +65,7 @@ impl Tunnel {
     #[must_use]
     pub fn new(up: Slot, down: Slot, linger: Duration) -> Self {
         let (up, down) = (Relay::new(up), Relay::new(down));
-        Self { up, down, client_lost: false, server_lost: false, linger, farewell: None }
+        Self { up, down, client_lost: false, server_lost: false, linger, closing: None }
     }
 
     /// Lets bytes be spliced: see [`Relay::splicing`].
@@ -99,52 +99,53 @@ impl Tunnel {
 
     /// Whether the tunnel only takes leave of its peers, and moves nothing any more.
     #[must_use]
-    pub fn is_parting(&self) -> bool {
-        self.farewell.is_some()
+    pub fn is_closing(&self) -> bool {
+        self.closing.is_some()
     }
 
     /// Whether everything is done: the connections can be dropped.
     #[must_use]
     pub fn is_over(&self) -> bool {
-        match self.farewell {
-            Some((client, server)) => client.is_over() && server.is_none_or(Farewell::is_over),
+        match self.closing {
+            Some((client, server)) => client.is_over() && server.is_none_or(LingeringClose::is_over),
             None => {
-                self.up.ending() == Some(Ending::Finished) && self.down.ending() == Some(Ending::Finished)
+                self.up.end() == Some(DirectionEnd::Finished)
+                    && self.down.end() == Some(DirectionEnd::Finished)
             }
         }
     }
 
     /// Declares what the tunnel waits for. Without a server it takes from the client what fits.
     pub fn intents(&self, client: &Stream, server: Option<&Stream>, want: &mut Intents<'_>) {
-        if let Some((to_client, to_server)) = self.farewell {
+        if let Some((to_client, to_server)) = self.closing {
             to_client.intents(client, want);
-            if let (Some(farewell), Some(server)) = (to_server, server) {
-                farewell.intents(server, want);
+            if let (Some(closing), Some(server)) = (to_server, server) {
+                closing.intents(server, want);
             }
             return;
         }
-        let writable = server.is_some() && self.down.wants_write();
-        watch(client, self.client_lost, self.up.wants_read(), writable, want);
+        let writable = server.is_some() && self.down.intends_write();
+        watch(client, self.client_lost, self.up.intends_read(), writable, want);
         if let Some(server) = server {
-            watch(server, self.server_lost, self.down.wants_read(), self.up.wants_write(), want);
+            watch(server, self.server_lost, self.down.intends_read(), self.up.intends_write(), want);
         }
     }
 
     /// Moves what can be moved, a bounded amount. There may be no server yet; once there is one, it has to
     /// be the same in each call.
-    pub fn advance(&mut self, client: &Stream, server: Option<&Stream>, ready: &Ready<'_>) -> Step {
-        let mut step = Step::default();
-        if let Some((to_client, to_server)) = &mut self.farewell {
+    pub fn advance(&mut self, client: &Stream, server: Option<&Stream>, ready: &Ready<'_>) -> TunnelStep {
+        let mut step = TunnelStep::default();
+        if let Some((to_client, to_server)) = &mut self.closing {
             to_client.advance(client, ready);
-            if let (Some(farewell), Some(server)) = (to_server, server) {
-                farewell.advance(server, ready);
+            if let (Some(closing), Some(server)) = (to_server, server) {
+                closing.advance(server, ready);
             }
             return step;
         }
         self.note_readiness(client, server, ready, &mut step);
         self.relay(client, server, &mut step);
-        if self.up.ending().is_some() && self.down.ending().is_some() && !self.is_over() {
-            self.part(client, server, ready.now());
+        if self.up.end().is_some() && self.down.end().is_some() && !self.is_over() {
+            self.close(client, server, ready.now());
         }
         step
     }
@@ -167,28 +168,28 @@ impl Tunnel {
     }
 
     /// Takes leave of both peers: what the kernel has goes out, and then RST.
-    pub fn part(&mut self, client: &Stream, server: Option<&Stream>, now: Instant) {
-        let farewell = |stream: &Stream, lost: bool, to: &Relay| {
+    pub fn close(&mut self, client: &Stream, server: Option<&Stream>, now: Instant) {
+        let closing = |stream: &Stream, lost: bool, to: &Relay| {
             if lost {
-                return Farewell::at_once(stream);
+                return LingeringClose::at_once(stream);
             }
-            Farewell::begin(stream, to.ending() == Some(Ending::Finished), self.linger, now)
+            LingeringClose::begin(stream, to.end() == Some(DirectionEnd::Finished), self.linger, now)
         };
-        let to_client = farewell(client, self.client_lost, &self.down);
-        let to_server = server.map(|server| farewell(server, self.server_lost, &self.up));
-        self.farewell = Some((to_client, to_server));
+        let to_client = closing(client, self.client_lost, &self.down);
+        let to_server = server.map(|server| closing(server, self.server_lost, &self.up));
+        self.closing = Some((to_client, to_server));
     }
 
     /// Ends the tunnel at once: the coming close of both connections is a reset, also if the kernel has
     /// bytes to send.
     pub fn cut(&mut self, client: &Stream, server: Option<&Stream>) {
-        if self.farewell.is_none() {
-            let to_server = server.map(Farewell::at_once);
-            self.farewell = Some((Farewell::at_once(client), to_server));
-        } else if let Some((to_client, to_server)) = &mut self.farewell {
+        if self.closing.is_none() {
+            let to_server = server.map(LingeringClose::at_once);
+            self.closing = Some((LingeringClose::at_once(client), to_server));
+        } else if let Some((to_client, to_server)) = &mut self.closing {
             to_client.cut(client);
-            if let (Some(farewell), Some(server)) = (to_server, server) {
-                farewell.cut(server);
+            if let (Some(closing), Some(server)) = (to_server, server) {
+                closing.cut(server);
             }
         }
     }
@@ -198,7 +199,7 @@ impl Tunnel {
         client: &Stream,
         server: Option<&Stream>,
         ready: &Ready<'_>,
-        step: &mut Step,
+        step: &mut TunnelStep,
     ) {
         if ready.is_readable(client) {
             self.up.note_readable();
@@ -222,7 +223,7 @@ impl Tunnel {
     }
 
     /// A connection of which nothing was wanted has changed: it may have failed.
-    fn note_hangup(&mut self, peer: Peer, stream: &Stream, step: &mut Step) {
+    fn note_hangup(&mut self, peer: Peer, stream: &Stream, step: &mut TunnelStep) {
         if let Some(error) = stream.take_error().unwrap_or_else(Some) {
             self.lose(peer);
             step.failure.get_or_insert((peer, error));
@@ -234,7 +235,7 @@ impl Tunnel {
     /// What one direction meets is taken note of before the other moves: a write to a connection that was
     /// reset takes the error away, and a read would then find a clean end. A failure met on the way down
     /// concerns the way up, hence a second round.
-    fn relay(&mut self, client: &Stream, server: Option<&Stream>, step: &mut Step) {
+    fn relay(&mut self, client: &Stream, server: Option<&Stream>, step: &mut TunnelStep) {
         for _ in 0..2 {
             let moved = match server {
                 Some(server) => self.up.advance(&mut &*client, &mut &*server),
@@ -255,7 +256,7 @@ impl Tunnel {
     }
 
     /// Takes note of a step of the relay between these peers; `true` if one of them has failed.
-    fn take_note(&mut self, source: Peer, sink: Peer, moved: relay::Step, step: &mut Step) -> bool {
+    fn take_note(&mut self, source: Peer, sink: Peer, moved: Transfer, step: &mut TunnelStep) -> bool {
         step.received += moved.received;
         let mut failed = false;
         for (peer, error) in [(source, moved.source_error), (sink, moved.sink_error)] {
@@ -268,7 +269,7 @@ impl Tunnel {
     }
 }
 
-impl Step {
+impl TunnelStep {
     /// Whether any byte has moved.
     #[must_use]
     pub fn moved(&self) -> bool {

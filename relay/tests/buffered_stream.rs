@@ -1,4 +1,4 @@
-//! A wire by itself: what it reads and writes, when it sleeps, and how it takes leave.
+//! A stream by itself: what it reads and writes, when it sleeps, and how it takes closing.
 
 #![allow(clippy::unwrap_used)] // a test that cannot go on says so by failing
 
@@ -9,8 +9,8 @@ use std::rc::Rc;
 use std::time::{Duration, Instant};
 
 use eventloop::{EventLoop, Intents, Progress, Ready, Session, Stream, Waker};
+use relay::BufferedStream;
 use ringbuf::Pool;
-use tcpproxy::wire::Wire;
 
 /// Longer than any machine takes; nothing waits for it when all is well.
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -18,23 +18,23 @@ const PATIENCE: Duration = Duration::from_secs(30);
 const WHILE: Duration = Duration::from_millis(100);
 const RING: usize = 4096;
 
-/// A session that does with its wire what the test tells it.
+/// A session that does with its stream what the test tells it.
 #[derive(Clone)]
 struct Stage {
-    wire: Rc<RefCell<Wire>>,
+    stream: Rc<RefCell<BufferedStream>>,
     pool: Pool,
 }
 
 impl Session for Stage {
     fn intents(&self, want: &mut Intents<'_>) {
-        self.wire.borrow().intents(want);
+        self.stream.borrow().intents(want);
     }
 
     fn advance(&mut self, ready: &Ready<'_>) -> Progress {
-        let mut wire = self.wire.borrow_mut();
-        let filled = wire.fill(ready);
-        let over = wire.has_left(ready);
-        match wire.flush(ready) | filled {
+        let mut stream = self.stream.borrow_mut();
+        let filled = stream.fill(ready);
+        let over = stream.is_closed(ready);
+        match stream.flush(ready) | filled {
             _ if over => Progress::Done,
             true => Progress::Again,
             false => Progress::Continue,
@@ -42,15 +42,15 @@ impl Session for Stage {
     }
 }
 
-/// A wire in a loop, and its peer.
+/// A stream in a loop, and its peer.
 fn stage() -> (EventLoop, Stage, Waker, TcpStream) {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let peer = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
     peer.set_read_timeout(Some(PATIENCE)).unwrap();
     let stream = Stream::new(listener.accept().unwrap().0).unwrap();
     let pool = Pool::new(RING, 2);
-    let wire = Wire::new(stream, pool.reserve().unwrap(), pool.reserve().unwrap());
-    let stage = Stage { wire: Rc::new(RefCell::new(wire)), pool };
+    let stream = BufferedStream::new(stream, pool.reserve().unwrap(), pool.reserve().unwrap());
+    let stage = Stage { stream: Rc::new(RefCell::new(stream)), pool };
     let mut event_loop = EventLoop::new().unwrap();
     let waker = event_loop.spawn(stage.clone());
     (event_loop, stage, waker, peer)
@@ -72,13 +72,13 @@ fn what_fits_is_read_and_the_rest_waits_without_a_spin() {
     peer.write_all(&[7; 3 * RING]).unwrap();
     for _ in 0..3 {
         settle(&mut event_loop);
-        assert_eq!(stage.wire.borrow().input.len(), RING);
-        stage.wire.borrow_mut().input.clear();
+        assert_eq!(stage.stream.borrow().input.len(), RING);
+        stage.stream.borrow_mut().input.clear();
         waker.wake();
     }
     peer.shutdown(Shutdown::Write).unwrap();
     settle(&mut event_loop);
-    assert!(stage.wire.borrow().has_ended() && !stage.wire.borrow().has_failed());
+    assert!(stage.stream.borrow().has_ended() && !stage.stream.borrow().has_failed());
     assert_eq!(stage.pool.lent(), 0);
 }
 
@@ -89,12 +89,12 @@ fn a_failure_is_noticed_after_what_came_before_it_was_read() {
     settle(&mut event_loop);
     Stream::new(peer).unwrap().reset_on_close().unwrap();
     settle(&mut event_loop);
-    assert!(!stage.wire.borrow().has_ended());
-    stage.wire.borrow_mut().input.clear();
+    assert!(!stage.stream.borrow().has_ended());
+    stage.stream.borrow_mut().input.clear();
     waker.wake();
     settle(&mut event_loop);
-    assert_eq!(stage.wire.borrow().input.len(), 1);
-    assert!(stage.wire.borrow().has_ended() && stage.wire.borrow().has_failed());
+    assert_eq!(stage.stream.borrow().input.len(), 1);
+    assert!(stage.stream.borrow().has_ended() && stage.stream.borrow().has_failed());
 }
 
 #[test]
@@ -102,8 +102,8 @@ fn taking_leave_properly_delivers_all_though_the_peer_still_sends() {
     let (mut event_loop, stage, waker, mut peer) = stage();
     peer.write_all(&[7; 3 * RING]).unwrap();
     settle(&mut event_loop);
-    let _ = stage.wire.borrow_mut().output.push_slice(b"goodbye");
-    stage.wire.borrow_mut().finish(Instant::now() + PATIENCE);
+    let _ = stage.stream.borrow_mut().output.push_slice(b"goodbye");
+    stage.stream.borrow_mut().finish(Instant::now() + PATIENCE);
     waker.wake();
     settle(&mut event_loop);
     let mut got = String::new();
@@ -118,7 +118,7 @@ fn taking_leave_properly_delivers_all_though_the_peer_still_sends() {
 #[test]
 fn a_peer_that_does_not_finish_is_left_when_its_time_is_up() {
     let (mut event_loop, stage, waker, _peer) = stage();
-    stage.wire.borrow_mut().finish(Instant::now() + WHILE);
+    stage.stream.borrow_mut().finish(Instant::now() + WHILE);
     waker.wake();
     let begin = Instant::now();
     while event_loop.sessions() > 0 {
@@ -131,8 +131,8 @@ fn a_peer_that_does_not_finish_is_left_when_its_time_is_up() {
 #[test]
 fn taking_leave_by_reset_delivers_all_before_it() {
     let (mut event_loop, stage, waker, mut peer) = stage();
-    let _ = stage.wire.borrow_mut().output.push_slice(&[7; RING]);
-    stage.wire.borrow_mut().reset(Instant::now() + PATIENCE);
+    let _ = stage.stream.borrow_mut().output.push_slice(&[7; RING]);
+    stage.stream.borrow_mut().reset(Instant::now() + PATIENCE);
     waker.wake();
     settle(&mut event_loop);
     assert_eq!(event_loop.sessions(), 0);

@@ -63,33 +63,27 @@
 //! # For other programs
 //!
 //! A [`Proxy`] inside a program is turned by that program, or runs on a thread. Whoever needs less takes a
-//! part: [`tunnel`] carries the bytes between two connections, both ways and to the right end; [`relay`] is one
-//! direction, without sockets; [`wire`] is a connection whose bytes are understood on the way. They are
+//! part: [`relay::Tunnel`] carries the bytes between two connections, both ways and to the right end; [`relay::Relay`] is one
+//! direction, without sockets; [`relay::BufferedStream`] is a connection whose bytes are understood on the way. They are
 //! made of [rings](../ringbuf/index.html) and stepped by a [loop](../eventloop/index.html). Next:
 //! [`http1`](../http1/index.html), for programs that speak HTTP.
 
 mod allow;
 mod approach;
-mod buffer;
 pub mod cli;
 mod client;
 mod config;
 mod descriptors;
 mod destination;
 pub mod ending;
-mod farewell;
 pub mod log;
 mod metrics;
-pub mod pipe;
 mod progress;
 mod proxy;
 mod proxy_protocol;
 mod reception;
-pub mod relay;
 mod session;
 mod start_error;
-pub mod tunnel;
-pub mod wire;
 
 pub use config::{Config, ProxyProtocol, Splice};
 pub use proxy::{Proxy, Statistics};

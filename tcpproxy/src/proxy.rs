@@ -19,12 +19,12 @@ use crate::descriptors::{self, Allowance};
 use crate::destination::Destination;
 use crate::log::StatusLine;
 use crate::metrics::{Endpoint, Metrics, Moment};
-use crate::pipe::Pipes;
 use crate::progress::Watch;
 use crate::reception::Reception;
 use crate::start_error::StartError;
-use crate::tunnel::Tunnel;
 use crate::{Config, Splice};
+use relay::Pipes;
+use relay::Tunnel;
 
 /// A proxy that listens. [`run`](Proxy::run) serves until it is stopped.
 ///

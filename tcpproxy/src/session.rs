@@ -14,7 +14,7 @@ use crate::client::Client;
 use crate::ending::{By, Ending, How, Phase};
 use crate::proxy::Shared;
 use crate::proxy_protocol::{Announced, HeaderReceiver, HeaderSender, Received, Sent};
-use crate::tunnel::{Peer, Tunnel};
+use relay::{Peer, Tunnel};
 
 /// A client that is being served.
 ///
@@ -173,14 +173,14 @@ impl Session {
         }
         self.decide(By::Timeout, how, None);
         self.shared.place_is_free();
-        self.tunnel.part(&self.client.stream, self.server.stream(), now);
+        self.tunnel.close(&self.client.stream, self.server.stream(), now);
         self.tunnel.is_over()
     }
 
     /// When time runs out for the session as it stands, and which time that is. The connector has its own,
     /// and so has a tunnel that takes leave.
     fn time_limit(&self) -> Option<(Instant, How)> {
-        self.server.stream().filter(|_| !self.tunnel.is_parting())?;
+        self.server.stream().filter(|_| !self.tunnel.is_closing())?;
         let (config, tunnel) = (&self.shared.config, &self.tunnel);
         let after = |quiet: Option<Duration>, how| quiet.map(|quiet| (self.active + quiet, how));
         let failed = tunnel.has_lost(Peer::Client) || tunnel.has_lost(Peer::Server);

@@ -47,7 +47,7 @@ enum By {
 
 /// What one run of a relay came to.
 struct Outcome {
-    ending: Ending,
+    end: DirectionEnd,
     source_errors: Vec<ErrorKind>,
     sink_errors: Vec<ErrorKind>,
     reader: ScriptedReader,
@@ -80,16 +80,16 @@ fn run(
         if lost_at == Some(at) {
             relay.note_source_lost();
         }
-        let (wants_read, wants_write) = (relay.wants_read(), relay.wants_write());
+        let (intends_read, intends_write) = (relay.intends_read(), relay.intends_write());
         prop_assert!(
-            wants_read || wants_write || relay.ending().is_some(),
+            intends_read || intends_write || relay.end().is_some(),
             "nothing to wait for, but not over"
         );
-        if wants_read {
+        if intends_read {
             reader.wake();
             relay.note_readable();
         }
-        if wants_write {
+        if intends_write {
             writer.wake();
             relay.note_writable();
         }
@@ -109,17 +109,17 @@ fn run(
         prop_assert_eq!(reader.given(), relay.received());
         prop_assert_eq!(writer.written().len() as u64, relay.delivered());
         prop_assert_eq!(writer.written(), payload.bytes(0, writer.written().len()), "in order, each once");
-        let abandoned = relay.ending() == Some(Ending::Abandoned);
+        let abandoned = relay.end() == Some(DirectionEnd::Abandoned);
         prop_assert!(abandoned || relay.received() - relay.delivered() == relay.pending() as u64);
         // What a pipe has found blocked or ended, a read has to confirm.
         let reads = (by == By::Ring).then(|| reader.calls());
         for calls in reads.into_iter().chain([writer.calls()]) {
             prop_assert_eq!((calls.after_blocked, calls.after_end, calls.empty), (0, 0, 0), "needless calls");
         }
-        if let Some(ending) = relay.ending() {
+        if let Some(end) = relay.end() {
             let again = relay.advance(&mut reader, &mut writer);
             prop_assert!(again.source_error.is_none() && again.sink_error.is_none() && again.delivered == 0);
-            return Ok(Outcome { ending, source_errors, sink_errors, reader, writer });
+            return Ok(Outcome { end, source_errors, sink_errors, reader, writer });
         }
     }
     Err(TestCaseError::fail(format!("not over after {most_steps} steps: {relay:?}")))
@@ -133,34 +133,34 @@ fn check(
     writes: &[WriteStep],
     lost_at: Option<usize>,
 ) -> Result<(), TestCaseError> {
-    let Outcome { ending, source_errors, sink_errors, reader, writer } =
+    let Outcome { end, source_errors, sink_errors, reader, writer } =
         run(by, capacity, reads, writes, lost_at)?;
     let written = writer.written().len() as u64;
-    match ending {
-        Ending::Finished => {
+    match end {
+        DirectionEnd::Finished => {
             prop_assert_eq!(written, reader.given(), "every byte arrives");
             prop_assert_eq!(writer.finishes(), [writer.written().len()], "one FIN, after the last byte");
             prop_assert!(source_errors.is_empty() && sink_errors.is_empty());
         }
-        Ending::Broken => {
+        DirectionEnd::Broken => {
             prop_assert_eq!(written, reader.given(), "what came before the failure arrives");
             prop_assert!(writer.finishes().is_empty(), "a failure never looks like an end");
             prop_assert!(sink_errors.is_empty());
             prop_assert!(source_errors.len() == 1 || (source_errors.is_empty() && lost_at.is_some()));
         }
-        Ending::Abandoned => {
+        DirectionEnd::Abandoned => {
             prop_assert!(writer.finishes().is_empty());
             prop_assert_eq!(sink_errors.len(), 1, "an error is told once");
             prop_assert!(source_errors.len() <= 1);
         }
     }
     // What happened to the ends of the scripts decides, and nothing else does.
-    let end = reads.iter().find(|step| matches!(step, ReadStep::Fail(_) | ReadStep::Eof));
-    let failed_source = matches!(end, Some(ReadStep::Fail(_)));
+    let last_read = reads.iter().find(|step| matches!(step, ReadStep::Fail(_) | ReadStep::Eof));
+    let failed_source = matches!(last_read, Some(ReadStep::Fail(_)));
     let failed_sink = writer.has_failed() || sink_errors == [ErrorKind::WriteZero];
-    prop_assert_eq!(ending == Ending::Abandoned, failed_sink);
+    prop_assert_eq!(end == DirectionEnd::Abandoned, failed_sink);
     if !failed_sink && lost_at.is_none() {
-        prop_assert_eq!(ending == Ending::Broken, failed_source);
+        prop_assert_eq!(end == DirectionEnd::Broken, failed_source);
     }
     Ok(())
 }
@@ -222,7 +222,7 @@ fn a_full_ring_asks_for_no_more_bytes() {
     let mut writer = ScriptedWriter::new([]).afterwards(WriteStep::Blocked);
     relay.note_readable();
     assert_eq!(relay.advance(&mut reader, &mut writer).received, 4);
-    assert!(!relay.wants_read() && relay.wants_write());
+    assert!(!relay.intends_read() && relay.intends_write());
     writer.wake();
     let _ = relay.advance(&mut reader, &mut writer);
     assert_eq!((reader.calls().total(), reader.given()), (1, 4), "what the peer sends waits with the peer");
@@ -348,7 +348,7 @@ fn a_step_is_bounded_however_much_there_is_to_do() {
     relay.note_readable();
     let step = relay.advance(&mut reader, &mut writer);
     assert_eq!((step.received, step.delivered), (10 * ROUNDS, 10 * ROUNDS));
-    assert!(relay.wants_read(), "and it goes on in the next turn");
+    assert!(relay.intends_read(), "and it goes on in the next turn");
 }
 
 #[test]
@@ -361,7 +361,7 @@ fn no_read_follows_a_short_one_and_no_write_a_short_one() {
     relay.note_readable();
     let _ = relay.advance(&mut reader, &mut writer);
     assert_eq!((reader.calls().total(), writer.calls().total()), (1, 1));
-    assert!(relay.wants_read() && relay.wants_write());
+    assert!(relay.intends_read() && relay.intends_write());
 }
 
 #[test]
@@ -385,10 +385,10 @@ fn an_end_waits_until_the_sink_is_there() {
     let mut reader = ScriptedReader::new(Payload::new(Seed::new(1)), []);
     relay.note_readable();
     let _ = relay.advance(&mut reader, &mut Absent(false));
-    assert!(relay.source_is_over() && relay.ending().is_none() && relay.wants_write());
+    assert!(relay.source_is_over() && relay.end().is_none() && relay.intends_write());
     relay.note_writable();
     let _ = relay.advance(&mut reader, &mut Absent(true));
-    assert_eq!(relay.ending(), Some(Ending::Finished));
+    assert_eq!(relay.end(), Some(DirectionEnd::Finished));
 }
 
 #[test]
@@ -401,6 +401,6 @@ fn an_abandoned_relay_gives_its_ring_back_and_asks_for_nothing() {
     let _ = relay.advance(&mut reader, &mut writer);
     assert_eq!(pool.lent(), 1);
     relay.abandon();
-    assert_eq!((pool.lent(), relay.ending()), (0, Some(Ending::Abandoned)));
-    assert!(!relay.wants_read() && !relay.wants_write());
+    assert_eq!((pool.lent(), relay.end()), (0, Some(DirectionEnd::Abandoned)));
+    assert!(!relay.intends_read() && !relay.intends_write());
 }

@@ -6,8 +6,8 @@ use std::collections::VecDeque;
 use std::io::{self, ErrorKind, IoSlice, IoSliceMut, Read, Write};
 
 use arbitrary::Arbitrary;
+use relay::{DirectionEnd, Relay, Sink, Source};
 use ringbuf::Pool;
-use tcpproxy::relay::{Ending, Relay, Sink, Source};
 use testkit::payload::Payload;
 use testkit::scripted::{ReadStep, ScriptedReader, ScriptedWriter, WriteStep};
 use testkit::seed::Seed;
@@ -130,7 +130,7 @@ impl Run {
                 self.relay.note_source_lost();
             }
             Event::Abandon => {
-                self.abandoned |= self.relay.ending().is_none();
+                self.abandoned |= self.relay.end().is_none();
                 self.relay.abandon();
             }
             Event::Advance => self.advance(),
@@ -139,7 +139,7 @@ impl Run {
     }
 
     fn advance(&mut self) {
-        let ending = self.relay.ending();
+        let end = self.relay.end();
         let before = (self.relay.received(), self.relay.delivered());
         let step = self.relay.advance(&mut Inlet(&mut self.reader), &mut self.outlet);
         self.source_errors += usize::from(step.source_error.is_some());
@@ -147,9 +147,9 @@ impl Run {
         assert_eq!(before.0 + step.received as u64, self.relay.received());
         assert_eq!(before.1 + step.delivered as u64, self.relay.delivered());
         assert!(step.received.max(step.delivered) <= ROUNDS * self.capacity, "a step is bounded: {step:?}");
-        if ending.is_some() {
+        if end.is_some() {
             assert_eq!((step.received, step.delivered), (0, 0), "what is over stays over");
-            assert_eq!(self.relay.ending(), ending);
+            assert_eq!(self.relay.end(), end);
         }
     }
 
@@ -165,14 +165,14 @@ impl Run {
             assert_eq!((calls.after_blocked, calls.after_end, calls.empty), (0, 0, 0), "needless calls");
         }
         assert!(self.source_errors <= 1 && self.sink_errors <= 1, "an error is told once");
-        match relay.ending() {
+        match relay.end() {
             None => {
-                assert!(relay.wants_read() || relay.wants_write(), "nothing to wait for, but not over");
+                assert!(relay.intends_read() || relay.intends_write(), "nothing to wait for, but not over");
                 assert_eq!(relay.received() - relay.delivered(), relay.pending() as u64, "none is lost");
                 assert!(outlet.writer.finishes().is_empty(), "the end comes last");
             }
             Some(_) => {
-                assert!(!relay.wants_read() && !relay.wants_write() && relay.pending() == 0);
+                assert!(!relay.intends_read() && !relay.intends_write() && relay.pending() == 0);
                 assert!(relay.source_is_over());
             }
         }
@@ -184,13 +184,13 @@ impl Run {
         // Of what a step of the script gives, the ring takes a part at a time.
         let most = most + 256 * self.reader.steps_left();
         for _ in 0..most {
-            if self.relay.ending().is_some() {
+            if self.relay.end().is_some() {
                 return;
             }
-            if self.relay.wants_read() {
+            if self.relay.intends_read() {
                 self.meet(Event::Readable);
             }
-            if self.relay.wants_write() {
+            if self.relay.intends_write() {
                 self.meet(Event::Writable);
             }
             self.meet(Event::Advance);
@@ -203,19 +203,19 @@ impl Run {
         let Self { relay, reader, outlet, .. } = self;
         let finishes = outlet.writer.finishes();
         let expected = if self.abandoned || self.sink_errors > 0 {
-            Ending::Abandoned
+            DirectionEnd::Abandoned
         } else if self.source_errors > 0 || self.lost_before_the_end {
-            Ending::Broken
+            DirectionEnd::Broken
         } else {
-            Ending::Finished
+            DirectionEnd::Finished
         };
-        assert_eq!(relay.ending(), Some(expected));
-        if expected == Ending::Finished {
+        assert_eq!(relay.end(), Some(expected));
+        if expected == DirectionEnd::Finished {
             assert_eq!(finishes, [reader.given() as usize], "one end, after every byte");
         } else {
             assert!(finishes.is_empty(), "what is not complete does not look so");
         }
-        if expected == Ending::Broken {
+        if expected == DirectionEnd::Broken {
             assert_eq!(relay.delivered(), reader.given(), "what came before the failure arrives");
         }
         assert_eq!(self.sink_errors > 0, outlet.failed);

@@ -9,8 +9,8 @@ use eventloop::{Ready, Session, SocketOptions, Stream};
 use http::uri::Authority;
 use http::{Method, StatusCode};
 use http1::HeadReader;
-use tcpproxy::tunnel::Tunnel;
-use tcpproxy::wire::Wire;
+use relay::BufferedStream;
+use relay::Tunnel;
 use tracing::info;
 
 use crate::cache::{Answer, Found};
@@ -23,9 +23,9 @@ use crate::{LONGEST_HEAD, Shared};
 /// RST, so that nobody takes the part for the whole.
 pub(crate) struct Client {
     shared: Rc<Shared>,
-    wire: Wire,
+    wire: BufferedStream,
     /// The connection that brings the present answer, or has brought the last one and may bring the next.
-    origin: Option<(Authority, Wire)>,
+    origin: Option<(Authority, BufferedStream)>,
     state: State,
     /// When something last happened.
     active: Instant,
@@ -54,7 +54,7 @@ const ESTABLISHED: &[u8] = b"HTTP/1.1 200 Connection established\r\n\r\n";
 
 impl Client {
     pub(crate) fn new(shared: Rc<Shared>, stream: Stream, place: Place, now: Instant) -> Option<Self> {
-        let wire = Wire::new(stream, shared.pool.reserve()?, shared.pool.reserve()?);
+        let wire = BufferedStream::new(stream, shared.pool.reserve()?, shared.pool.reserve()?);
         let state = State::Request(HeadReader::new(LONGEST_HEAD));
         Some(Self { shared, wire, origin: None, state, active: now, _place: place })
     }
@@ -84,7 +84,7 @@ impl Client {
                 self.active = if moved { ready.now() } else { self.active };
                 Ok(if tunnel.is_over() { State::Over } else { State::Tunnel(origin, tunnel) })
             }
-            State::Farewell | State::Over if self.wire.has_left(ready) => Ok(State::Over),
+            State::Farewell | State::Over if self.wire.is_closed(ready) => Ok(State::Over),
             farewell => Ok(farewell),
         }
     }
@@ -146,7 +146,7 @@ impl Client {
             let _ = down.push_slice(ESTABLISHED);
             return Ok(State::Tunnel(stream, Box::new(Tunnel::new(up, down, FAREWELL))));
         }
-        let (_, wire) = self.origin.insert((authority, Wire::new(stream, down, up)));
+        let (_, wire) = self.origin.insert((authority, BufferedStream::new(stream, down, up)));
         exchange.send(wire)?;
         Ok(State::Exchange(exchange))
     }
@@ -228,7 +228,7 @@ impl Client {
     }
 
     /// The connections whose bytes the session itself reads and writes.
-    fn wires(&mut self) -> impl Iterator<Item = &mut Wire> {
+    fn wires(&mut self) -> impl Iterator<Item = &mut BufferedStream> {
         let own = (!matches!(self.state, State::Tunnel(..))).then_some(&mut self.wire);
         own.into_iter().chain(self.origin.as_mut().map(|(_, wire)| wire))
     }

@@ -4,7 +4,7 @@ use http::header::{CONNECTION, CONTENT_LENGTH, HOST, HeaderValue};
 use http::uri::Authority;
 use http::{Method, Request, Response, StatusCode, Version};
 use http1::{Body, Framing, HeadError, HeadReader, Stop};
-use tcpproxy::wire::Wire;
+use relay::BufferedStream;
 use tracing::info;
 
 use crate::LONGEST_HEAD;
@@ -87,7 +87,7 @@ impl Exchange {
     }
 
     /// Sends the head of the request.
-    pub(crate) fn send(&self, origin: &mut Wire) -> Result<(), Refusal> {
+    pub(crate) fn send(&self, origin: &mut BufferedStream) -> Result<(), Refusal> {
         let head = http1::encode_request(self.stale.as_ref().map_or(&self.request, |(request, _)| request));
         if origin.output.push_all(&head) { Ok(()) } else { Err(HeadError::TooLong.into()) }
     }
@@ -98,7 +98,12 @@ impl Exchange {
     }
 
     /// Moves what can be moved.
-    pub(crate) fn advance(&mut self, client: &mut Wire, origin: &mut Wire, cache: &mut Cache) -> Step {
+    pub(crate) fn advance(
+        &mut self,
+        client: &mut BufferedStream,
+        origin: &mut BufferedStream,
+        cache: &mut Cache,
+    ) -> Step {
         if !origin.has_failed() {
             match self.upload.advance(&mut client.input, false, &mut origin.output) {
                 Stop::Starved if !client.has_ended() => {}
@@ -125,7 +130,7 @@ impl Exchange {
     }
 
     /// Takes the next head of the answer. When that is the last one, the body comes next.
-    fn hear(&mut self, client: &mut Wire, origin: &mut Wire, cache: &mut Cache) -> Step {
+    fn hear(&mut self, client: &mut BufferedStream, origin: &mut BufferedStream, cache: &mut Cache) -> Step {
         let bad = |reason| Refusal(StatusCode::BAD_GATEWAY, reason);
         if !client.output.is_empty() {
             return Ok(Outcome::Pending); // what the client was told before has to go out first
@@ -183,7 +188,12 @@ impl Exchange {
     }
 
     /// Sends the head of the answer, for which the client's ring must be empty.
-    pub(crate) fn begin_answer(&self, client: &mut Wire, mut answer: Response<()>, cache: &'static str) {
+    pub(crate) fn begin_answer(
+        &self,
+        client: &mut BufferedStream,
+        mut answer: Response<()>,
+        cache: &'static str,
+    ) {
         let (request, status) = (&self.request, answer.status().as_u16());
         info!(method = %request.method(), uri = %request.uri(), status, cache);
         answer.headers_mut().insert("x-cache", HeaderValue::from_static(cache));

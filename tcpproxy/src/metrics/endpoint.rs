@@ -10,7 +10,7 @@ use http1::{HeadReader, encode_response};
 use ringbuf::Pool;
 
 use crate::proxy::Shared;
-use crate::wire::Wire;
+use relay::BufferedStream;
 
 /// The session that admits those who ask. It has places of its own, so that they take none from clients, and
 /// ends when the proxy does: it can be asked as long as there are sessions.
@@ -23,7 +23,7 @@ pub(crate) struct Endpoint {
 /// One request and its answer.
 struct Inquiry {
     shared: Rc<Shared>,
-    wire: Wire,
+    wire: BufferedStream,
     state: State,
     /// When it has to be over, whatever the peer does.
     until: Instant,
@@ -74,7 +74,7 @@ impl Session for Endpoint {
 impl Inquiry {
     fn new(shared: Rc<Shared>, stream: Stream, pool: &Pool, place: Place, now: Instant) -> Self {
         let slot = || pool.reserve().expect("the pool has two slots for each place");
-        let wire = Wire::new(stream, slot(), slot());
+        let wire = BufferedStream::new(stream, slot(), slot());
         let state = State::Request(HeadReader::new(RING));
         Self { shared, wire, state, until: now + PATIENCE, _place: place }
     }
@@ -109,7 +109,7 @@ impl Inquiry {
             }
         }
         self.wire.flush(ready);
-        self.wire.has_left(ready)
+        self.wire.is_closed(ready)
     }
 }
 
