@@ -22,12 +22,12 @@ SHARED = man/man1/tcpproxy.1 bash-completion/completions/tcpproxy zsh/site-funct
          fish/vendor_completions.d/tcpproxy.fish
 UNITS  = tcpproxy.service tcpproxy.socket tcpproxy@.service
 
-# Who is compared by `make conformance`: files in testkit/peers, in this order.
+# The proxies that `make docs-conformance` compares: files in testkit/peers, in this order.
 CONTENDERS = tcpproxy tcpproxy-many tcpproxy-copying tcpproxy-splicing haproxy haproxy-splice nginx nginx-half-close \
              socat socat-fork-tuned rinetd redir systemd-socket-proxyd
 
-.PHONY: conform conformance tcpproxy test check stress soak fuzz bench performance microbench interop deployment demo doc share install \
-        uninstall clean help toolchain deb image
+.PHONY: tcpproxy demo test check conform selftest interop deployment stress soak fuzz bench ring-bench docs-conformance docs-performance \
+        doc share install uninstall deb image clean help toolchain
 
 tcpproxy: toolchain ## build the proxy and say where it is
 	$(CARGO) build --release --locked -p tcpproxy
@@ -62,10 +62,10 @@ soak: tcpproxy ## sessions of every kind through the release build for MINUTES=�
 bench: tcpproxy ## this proxy beside those that are installed: ROUNDS=… TIME=… ARGS='--only bulk'
 	$(CARGO) run --release --locked -p testkit -- bench --rounds $(ROUNDS) --seconds $(TIME) $(ARGS)
 
-performance: ## a long run of it, on a quiet machine, into docs/performance.md
+docs-performance: ## make bench on a quiet machine, written into docs/performance.md
 	$(MAKE) bench ARGS="--markdown docs/performance.md --plots docs/performance --json docs/performance/figures.json $(ARGS)"
 
-microbench: toolchain ## the ring beside other rings
+ring-bench: toolchain ## the ring beside other rings
 	$(CARGO) run --release --locked --manifest-path ringbuf/benches/Cargo.toml -- --bench $(ARGS)
 
 conform: tcpproxy ## the conformance suite on this proxy: one client at a time, many at once, and every byte spliced
@@ -74,7 +74,11 @@ conform: tcpproxy ## the conformance suite on this proxy: one client at a time, 
 	target/release/testkit conform --config testkit/peers/tcpproxy-many.conf
 	target/release/testkit conform --config testkit/peers/tcpproxy-splicing.conf
 
-conformance: tcpproxy ## the suite on this proxy and on those that are installed, into docs/conformance.md
+selftest: toolchain ## the conformance suite on proxies with planted bugs: it must see each of them
+	$(CARGO) build --release --locked -p testkit
+	target/release/testkit selftest
+
+docs-conformance: tcpproxy ## the suite on this proxy and the installed ones, written into docs/conformance.md
 	$(CARGO) build --release --locked -p testkit
 	target/release/testkit compare --json docs/conformance.json --markdown docs/conformance.md \
 	  $(CONTENDERS:%=testkit/peers/%.conf)
@@ -126,7 +130,7 @@ clean: ## remove everything that was built
 	rm -f tcpproxy/tcpproxy
 
 help: ## this list
-	@sed -n 's/^\([a-z]*\):.*## \(.*\)/make \1|\2/p' $(MAKEFILE_LIST) | column -t -s '|'
+	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/make \1|\2/p' $(MAKEFILE_LIST) | column -t -s '|'
 
 toolchain:
 	@command -v $(CARGO) > /dev/null || { \

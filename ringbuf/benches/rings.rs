@@ -1,4 +1,4 @@
-//! This crate's ring beside others that hold bytes, on the same patterns: `make microbench`.
+//! This crate's ring beside others that hold bytes, on the same patterns: `make ring-bench`.
 //!
 //! The others are made for two threads; `ringbuf` has a variant for one, `LocalRb`. What a pattern moves is what the
 //! rows are counted in.

@@ -57,7 +57,9 @@ fn head(text: &mut String, judged: &[Judged<'_>], command: &str) {
     line(text, "# Conformance, side by side\n");
     line(
         text,
-        &format!("This page is written by `{command}`; `make conformance` makes one for your machine.\n"),
+        &format!(
+            "This page is written by `{command}`; `make docs-conformance` makes one for your machine.\n"
+        ),
     );
     line(text, &format!("- Date: {}", unique(|judgement| &judgement.date)));
     line(text, &format!("- System: {}", unique(|judgement| &judgement.system)));
