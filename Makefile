@@ -35,12 +35,12 @@ tcpproxy: toolchain ## build the proxy and say where it is
 	@echo "built: target/release/tcpproxy, and a copy: tcpproxy/tcpproxy"
 
 test: toolchain ## run every test of the workspace
-	$(CARGO) test --workspace --locked
+	$(CARGO) test --workspace --locked --features tcpproxy/manual
 
 check: toolchain ## formatting, lints and docs, as CI runs them
 	$(CARGO) fmt --all --check
 	$(CARGO) fmt --manifest-path ringbuf/benches/Cargo.toml --check
-	$(CARGO) clippy --workspace --all-targets --locked -- -D warnings
+	$(CARGO) clippy --workspace --all-targets --features tcpproxy/manual --locked -- -D warnings
 	$(CARGO) clippy --manifest-path ringbuf/benches/Cargo.toml --locked -- -D warnings
 	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --workspace --no-deps --locked
 
@@ -101,7 +101,7 @@ doc: toolchain ## the documentation, as a book in target/doc
 	$(CARGO) doc --workspace --no-deps --locked
 
 share: toolchain ## the manual page and the completions for bash, zsh and fish, in target/share
-	$(CARGO) run --release --locked --quiet -p manual -- target/share
+	$(CARGO) run --release --locked --quiet -p tcpproxy --features manual --bin manual -- target/share
 
 install: tcpproxy share ## install the program, its manual, completions and units below PREFIX
 	install -D -m 755 target/release/tcpproxy "$(DESTDIR)$(PREFIX)/bin/tcpproxy"

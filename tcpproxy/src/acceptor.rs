@@ -8,8 +8,8 @@ use std::time::{Duration, Instant};
 use eventloop::{Accept, Intents, Listener, Place, Progress, Ready, Stream};
 use tracing::warn;
 
-use crate::allow::AllowList;
 use crate::client::Client;
+use crate::operations::allow::AllowList;
 use crate::proxy::{Shared, Stop};
 use crate::session::Session;
 

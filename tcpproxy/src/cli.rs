@@ -146,7 +146,7 @@ struct Arguments {
 
     /// Serve only clients from this network, or those named by further --allow; reset anyone else at once.
     /// What counts is where the connection comes from, whatever a PROXY header says [default: everyone]
-    #[arg(long, value_name = "CIDR", value_parser = crate::allow::network)]
+    #[arg(long, value_name = "CIDR", value_parser = crate::operations::allow::network)]
     allow: Vec<IpNet>,
 
     /// Expect each client to begin with a header of the PROXY protocol, v1 or v2, and reset it if it does not;

@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 
 use eventloop::{Place, Stream};
 
-use crate::proxy_protocol::Announced;
+use crate::operations::proxy_protocol::Announced;
 
 /// A client that was admitted.
 pub(crate) struct Client {

@@ -68,23 +68,18 @@
 //! made of [rings](../ringbuf/index.html) and stepped by a [loop](../eventloop/index.html). Next:
 //! [`http1`](../http1/index.html), for programs that speak HTTP.
 
-mod allow;
-mod approach;
+mod acceptor;
 pub mod cli;
 mod client;
 mod config;
-mod descriptors;
-mod destination;
-pub mod ending;
+mod error;
 pub mod log;
-mod metrics;
-mod progress;
+pub mod operations;
 mod proxy;
-mod proxy_protocol;
-mod reception;
 mod session;
-mod start_error;
+pub mod termination;
+mod upstream;
 
 pub use config::{Config, ProxyProtocol, Splice};
+pub use error::StartError;
 pub use proxy::{Proxy, Statistics};
-pub use start_error::StartError;

@@ -1,12 +1,11 @@
 //! The `tcpproxy` program: the command line, the log, and the proxy between them.
 
-mod supervisor;
-
 use std::io::{self, IsTerminal, Write};
 use std::process::ExitCode;
 
 use tcpproxy::cli::{self, Invocation, Refusal};
 use tcpproxy::log::{self, StatusLine};
+use tcpproxy::operations::service_manager;
 use tcpproxy::{Config, Proxy};
 
 /// The arguments are wrong.
@@ -50,12 +49,12 @@ fn serve(config: Config, passed_sockets: bool, progress: Option<StatusLine>) -> 
     if let Some(line) = progress {
         proxy.show_progress(line);
     }
-    supervisor::ready(&format!("forwarding to {remote}"));
+    service_manager::ready(&format!("forwarding to {remote}"));
     let mut told = false;
     while proxy.is_running() {
         proxy.turn(None).map_err(|error| format!("cannot wait for events: {error}"))?;
         if proxy.is_stopping() && !std::mem::replace(&mut told, true) {
-            supervisor::stopping(&format!("sessions left: {}", proxy.statistics().active));
+            service_manager::stopping(&format!("sessions left: {}", proxy.statistics().active));
         }
     }
     Ok(())
@@ -64,7 +63,7 @@ fn serve(config: Config, passed_sockets: bool, progress: Option<StatusLine>) -> 
 /// Listens on a port, or on the sockets that were passed. Sockets that were passed and are not wanted are a
 /// mistake: their clients would wait for ever.
 fn start(config: Config, passed_sockets: bool) -> Result<Proxy, String> {
-    let sockets = supervisor::sockets()
+    let sockets = service_manager::sockets()
         .map_err(|error| format!("cannot listen on the sockets that were passed (LISTEN_FDS): {error}"))?;
     let proxy = match (passed_sockets, sockets.is_empty()) {
         (false, true) => Proxy::start(config),

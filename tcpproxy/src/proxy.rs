@@ -15,13 +15,14 @@ use eventloop::{
 use ringbuf::Pool;
 use tracing::info;
 
-use crate::descriptors::{self, Allowance};
-use crate::destination::Destination;
+use crate::acceptor::Reception;
+use crate::error::StartError;
 use crate::log::StatusLine;
-use crate::metrics::{Endpoint, Metrics, Moment};
-use crate::progress::Watch;
-use crate::reception::Reception;
-use crate::start_error::StartError;
+use crate::operations::descriptors::{self, Allowance};
+use crate::operations::metrics::{Metrics, Moment};
+use crate::operations::progress::Watch;
+use crate::operations::status_server::Endpoint;
+use crate::upstream::addresses::Destination;
 use crate::{Config, Splice};
 use relay::Pipes;
 use relay::Tunnel;

@@ -7,14 +7,14 @@ use std::rc::Rc;
 use std::time::{Duration, Instant};
 
 use eventloop::{Connected, Intents, Progress, Ready, Stream};
+use relay::{Peer, Tunnel};
 use tracing::info;
 
-use crate::approach::{Approach, Arrival};
 use crate::client::Client;
-use crate::ending::{By, Ending, How, Phase};
+use crate::operations::proxy_protocol::{Announced, HeaderReceiver, HeaderSender, Received, Sent};
 use crate::proxy::Shared;
-use crate::proxy_protocol::{Announced, HeaderReceiver, HeaderSender, Received, Sent};
-use relay::{Peer, Tunnel};
+use crate::termination::{By, Ending, How, Phase};
+use crate::upstream::{Approach, Arrival};
 
 /// A client that is being served.
 ///

@@ -1,13 +1,15 @@
 //! The way from a client to the server, until there is a connection.
 
+pub(crate) mod addresses;
+
 use std::net::SocketAddr;
 use std::time::Instant;
 
 use eventloop::{Connect, ConnectError, Connected, Connector, Intents, Ready, SocketOptions};
 
-use crate::destination::{Directions, Inquiry, PATIENCE};
-use crate::ending::{By, How};
 use crate::proxy::Shared;
+use crate::termination::{By, How};
+use crate::upstream::addresses::{Directions, Inquiry, PATIENCE};
 
 /// A session's way to its server: the name is looked up, and the connection made.
 ///

@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use serde_json::Value;
 use tcpproxy::cli;
-use tcpproxy::ending::{By, How, Phase};
+use tcpproxy::termination::{By, How, Phase};
 use testkit::proxy::Proxy;
 
 /// Longer than any machine takes.

@@ -1,7 +1,5 @@
 //! What is counted, in the words of Prometheus.
 
-mod endpoint;
-
 use std::sync::atomic::AtomicU64;
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
@@ -15,9 +13,7 @@ use prometheus_client::metrics::info::Info;
 use prometheus_client::registry::{Registry, Unit};
 
 use crate::Statistics;
-use crate::ending::Ending;
-
-pub(crate) use endpoint::Endpoint;
+use crate::termination::Ending;
 
 /// What is told of the sessions that are over, and what of this moment when somebody asks.
 ///
@@ -159,7 +155,7 @@ impl Metrics {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::ending::{By, How, Phase};
+    use crate::termination::{By, How, Phase};
 
     fn moment(statistics: Statistics) -> Moment {
         Moment { statistics, places: 64, waiting: true, draining: false, buffers: 3 }

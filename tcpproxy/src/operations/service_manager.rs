@@ -9,18 +9,18 @@ use tracing::warn;
 
 /// The sockets that were passed to this process, in their order. To be called once, before there is
 /// another thread: it takes them out of the environment.
-pub(crate) fn sockets() -> io::Result<Vec<TcpListener>> {
+pub fn sockets() -> io::Result<Vec<TcpListener>> {
     let mut passed = ListenFd::from_env();
     (0..passed.len()).filter_map(|at| passed.take_tcp_listener(at).transpose()).collect()
 }
 
 /// Clients can come.
-pub(crate) fn ready(status: &str) {
+pub fn ready(status: &str) {
     tell(&[NotifyState::Ready, NotifyState::Status(status)]);
 }
 
 /// Nobody is admitted any more.
-pub(crate) fn stopping(status: &str) {
+pub fn stopping(status: &str) {
     tell(&[NotifyState::Stopping, NotifyState::Status(status)]);
 }
 

@@ -1,7 +1,7 @@
 //! Writes the manual page and the shell completions of tcpproxy, made from its command line, into a folder laid
 //! out as `share` below a prefix: `manual DIRECTORY`.
 //!
-//! It is a program of its own, so that neither the proxy nor its build carries what makes them.
+//! The feature `manual` builds it, so that neither the proxy nor its build carries what makes them.
 
 use std::fs;
 use std::io;
@@ -110,7 +110,7 @@ mod tests {
 
     #[test]
     fn each_word_of_the_log_is_explained() {
-        use tcpproxy::ending::{By, How, Phase};
+        use tcpproxy::termination::{By, How, Phase};
         let page = text();
         let words = By::ALL.iter().map(By::to_string);
         let words = words.chain(Phase::ALL.iter().map(Phase::to_string));

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use eventloop::{Intents, Ready, Stream};
 use proxy_header::{Error, ParseConfig, Protocol, ProxyHeader};
 
-use crate::ending::{By, How};
+use crate::termination::{By, How};
 
 /// A header that a client owes before anything else. It may come in pieces, and nothing after it is touched.
 ///

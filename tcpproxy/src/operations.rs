@@ -1,0 +1,9 @@
+//! What operators add to the forwarder: who may connect, what is measured, and how it is started and watched.
+
+pub(crate) mod allow;
+pub(crate) mod descriptors;
+pub(crate) mod metrics;
+pub(crate) mod progress;
+pub(crate) mod proxy_protocol;
+pub mod service_manager;
+pub(crate) mod status_server;
