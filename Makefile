@@ -84,8 +84,7 @@ docs-conformance: tcpproxy ## the suite on this proxy and the installed ones, wr
 	  $(CONTENDERS:%=testkit/peers/%.conf)
 
 interop: tcpproxy ## real programs through the proxy: see interop/packages.txt
-	$(CARGO) build --release --locked -p testkit
-	$(CARGO) build --release --locked -p tcpproxy --example webproxy
+	$(CARGO) build --release --locked -p testkit -p webproxy
 	interop/run.sh
 
 deployment: tcpproxy share ## install, start, replace and remove it as operators do: see deploy/tests

@@ -1,11 +1,11 @@
 #!/usr/bin/env bash
-# The web proxy among the examples between real programs: curl gets files from http and https origins through it, and
+# The web proxy between real programs: curl gets files from http and https origins through it, and
 # headless Chromium shows the page with every picture, twice, the second time from the proxy's cache.
 # Debian packages: chromium curl iproute2 openssl
 source "$(dirname "$0")/lib.sh"
 need chromium curl openssl ss=iproute2
-WEBPROXY=${WEBPROXY:-$BUILD/examples/webproxy}
-[[ -x $WEBPROXY ]] || fail "no $WEBPROXY; build it: cargo build --release --example webproxy"
+WEBPROXY=${WEBPROXY:-$BUILD/webproxy}
+[[ -x $WEBPROXY ]] || fail "no $WEBPROXY; build it: cargo build --release -p webproxy"
 
 SCREENSHOTS=${SCREENSHOTS:-$WORK/screenshots}
 mkdir -p "$SCREENSHOTS"

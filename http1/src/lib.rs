@@ -44,9 +44,8 @@
 //! assert_eq!(from.make_contiguous(), b", and the next");
 //! ```
 //!
-//! The crate knows no sockets and no loop: where its rings are filled and drained is its user's affair, such as the
-//! `webproxy` among the examples of [`tcpproxy`](../tcpproxy/index.html), which has a
-//! [wire](../tcpproxy/wire/index.html) to each peer. Next: [`testkit`](../testkit/index.html), which proves it.
+//! The crate knows no sockets and no loop. Its user fills and drains the rings, such as
+//! [`webproxy`](../webproxy/index.html), which has a [buffered stream](../relay/struct.BufferedStream.html) to each peer.
 
 mod body;
 mod head;

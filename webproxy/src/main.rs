@@ -1,12 +1,11 @@
 //! A caching web proxy for HTTP/1.1, on one thread, in bounded memory.
 //!
 //! ```text
-//!     cargo run --release --example webproxy -- PORT [PATIENCE]
-//!     curl -x localhost:PORT http://www.example.org/
+//!     cargo run --release -p webproxy -- 8000
+//!     curl -x localhost:8000 http://www.example.org/
 //! ```
 //!
-//! It listens on the loopback address alone, for it asks nobody who they are. `PATIENCE` is how many seconds it
-//! waits for anything: a request, an answer, a connection.
+//! It listens on the loopback address alone, because it has no access control.
 //!
 //! ```text
 //!           requests   ┌──────────── client ─────────────┐
@@ -18,8 +17,10 @@
 //! ```
 
 mod cache;
+mod cli;
 mod client;
 mod exchange;
+mod log;
 
 use std::cell::RefCell;
 use std::error::Error;
@@ -28,11 +29,12 @@ use std::net::Ipv4Addr;
 use std::rc::Rc;
 use std::time::Duration;
 
+use clap::Parser as _;
 use eventloop::{EventLoop, Listener, Resolver, SocketOptions};
 use ringbuf::Pool;
-use tcpproxy::cli::{LogFormat, Verbosity};
 
 use cache::Cache;
+use cli::Options;
 use client::Client;
 
 /// How many bytes wait in one direction of one connection.
@@ -51,25 +53,22 @@ struct Shared {
 }
 
 fn main() -> Result<(), Box<dyn Error>> {
-    let mut arguments = std::env::args().skip(1);
-    let port = arguments.next().ok_or("Usage: webproxy PORT [PATIENCE]")?.parse()?;
-    let patience = arguments.next().map_or(Ok(30), |seconds| seconds.parse())?;
-    let listener = Listener::bind((Ipv4Addr::LOCALHOST, port).into(), SocketOptions::default())?;
+    let options = Options::parse();
+    let listener = Listener::bind((Ipv4Addr::LOCALHOST, options.port).into(), SocketOptions::default())?;
     let address = listener.local_addr()?;
     let shared = Rc::new(Shared {
-        patience: Duration::from_secs(patience),
+        patience: options.patience,
         pool: Pool::new(RING, 4 * MOST_CLIENTS),
         resolver: Resolver::new(),
         cache: RefCell::default(),
     });
-    tcpproxy::log::start(LogFormat::Text, Verbosity::Normal);
+    log::start()?;
     let mut event_loop = EventLoop::new()?;
     event_loop.spawn(listener.with_places(MOST_CLIENTS).into_session(move |stream, place, ready| {
         if let Some(client) = Client::new(shared.clone(), stream, place, ready.now()) {
             ready.spawn(client);
         }
     }));
-    // Whoever does not read this line does not need it.
     let _ = writeln!(std::io::stdout(), "listening on {address}");
     Ok(event_loop.run()?)
 }

@@ -1,4 +1,4 @@
-//! The web proxy among the examples, as a browser and an origin meet it.
+//! The web proxy as a browser and an origin meet it.
 
 #![allow(clippy::unwrap_used)] // a test that cannot go on says so by failing
 

@@ -13,12 +13,12 @@ use testkit::proxy::Proxy;
 pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
 
 pub(crate) fn proxy() -> Proxy {
-    Proxy::example("webproxy").arg("0").start().unwrap()
+    Proxy::command(env!("CARGO_BIN_EXE_webproxy")).arg("0").start().unwrap()
 }
 
 /// A proxy that waits for a second only.
 pub(crate) fn impatient() -> Proxy {
-    Proxy::example("webproxy").args(["0", "1"]).start().unwrap()
+    Proxy::command(env!("CARGO_BIN_EXE_webproxy")).args(["0", "--patience", "1s"]).start().unwrap()
 }
 
 /// One end of a connection that speaks HTTP.
