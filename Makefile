@@ -22,7 +22,7 @@ SHARED = man/man1/tcpproxy.1 bash-completion/completions/tcpproxy zsh/site-funct
          fish/vendor_completions.d/tcpproxy.fish
 UNITS  = tcpproxy.service tcpproxy.socket tcpproxy@.service
 
-# The proxies that `make docs-conformance` compares: files in testkit/peers, in this order.
+# The proxies that `make docs-conformance` compares: files in proxyspec/peers, in this order.
 CONTENDERS = tcpproxy tcpproxy-many tcpproxy-copying tcpproxy-splicing haproxy haproxy-splice nginx nginx-half-close \
              socat socat-fork-tuned rinetd redir systemd-socket-proxyd
 
@@ -55,12 +55,12 @@ fuzz: toolchain ## each fuzz target for MINUTES=…: see fuzz/README.md
 	done
 
 soak: tcpproxy ## sessions of every kind through the release build for MINUTES=…, many at once; nothing may be lost or leak
-	$(CARGO) build --release --locked -p testkit
-	target/release/testkit stress --seconds $$(($(MINUTES) * 60)) --clients 64 --refusals --memory-growth 16MiB -- \
+	$(CARGO) build --release --locked -p proxyspec
+	target/release/proxyspec stress --seconds $$(($(MINUTES) * 60)) --clients 64 --refusals --memory-growth 16MiB -- \
 	  target/release/tcpproxy {host} {port} {listen} --max-clients 0 --quiet
 
 bench: tcpproxy ## this proxy beside those that are installed: ROUNDS=… TIME=… ARGS='--only bulk'
-	$(CARGO) run --release --locked -p testkit -- bench --rounds $(ROUNDS) --seconds $(TIME) $(ARGS)
+	$(CARGO) run --release --locked -p proxyspec -- bench --rounds $(ROUNDS) --seconds $(TIME) $(ARGS)
 
 docs-performance: ## make bench on a quiet machine, written into docs/performance.md
 	$(MAKE) bench ARGS="--markdown docs/performance.md --plots docs/performance --json docs/performance/figures.json $(ARGS)"
@@ -69,31 +69,31 @@ ring-bench: toolchain ## the ring beside other rings
 	$(CARGO) run --release --locked --manifest-path ringbuf/benches/Cargo.toml -- --bench $(ARGS)
 
 conform: tcpproxy ## the conformance suite on this proxy: one client at a time, many at once, and every byte spliced
-	$(CARGO) build --release --locked -p testkit
-	target/release/testkit conform --config testkit/peers/tcpproxy.conf
-	target/release/testkit conform --config testkit/peers/tcpproxy-many.conf
-	target/release/testkit conform --config testkit/peers/tcpproxy-splicing.conf
+	$(CARGO) build --release --locked -p proxyspec
+	target/release/proxyspec conform --config proxyspec/peers/tcpproxy.conf
+	target/release/proxyspec conform --config proxyspec/peers/tcpproxy-many.conf
+	target/release/proxyspec conform --config proxyspec/peers/tcpproxy-splicing.conf
 
 selftest: toolchain ## the conformance suite on proxies with planted bugs: it must see each of them
-	$(CARGO) build --release --locked -p testkit
-	target/release/testkit selftest
+	$(CARGO) build --release --locked -p proxyspec
+	target/release/proxyspec selftest
 
 docs-conformance: tcpproxy ## the suite on this proxy and the installed ones, written into docs/conformance.md
-	$(CARGO) build --release --locked -p testkit
-	target/release/testkit compare --json docs/conformance.json --markdown docs/conformance.md \
-	  $(CONTENDERS:%=testkit/peers/%.conf)
+	$(CARGO) build --release --locked -p proxyspec
+	target/release/proxyspec compare --json docs/conformance.json --markdown docs/conformance.md \
+	  $(CONTENDERS:%=proxyspec/peers/%.conf)
 
 interop: tcpproxy ## real programs through the proxy: see interop/packages.txt
-	$(CARGO) build --release --locked -p testkit -p webproxy
+	$(CARGO) build --release --locked -p proxyspec -p webproxy
 	interop/run.sh
 
 deployment: tcpproxy share ## install, start, replace and remove it as operators do: see deploy/tests
-	$(CARGO) build --release --locked -p testkit
+	$(CARGO) build --release --locked -p proxyspec
 	$(CARGO) build --release --locked -p tcpproxy --target $(STATIC)
 	interop/run.sh deploy/tests/*.sh
 
 demo: tcpproxy ## a page with pictures through the proxy; HOST=… PORT=… LISTEN=… for a real site
-	$(CARGO) build --release --locked -p testkit
+	$(CARGO) build --release --locked -p proxyspec
 	HOST="$(HOST)" PORT="$(PORT)" LISTEN="$(LISTEN)" interop/demo.sh
 
 doc: toolchain ## the documentation, as a book in target/doc

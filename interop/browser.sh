@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Headless Chromium shows the page with every picture through the proxy: in front of an HTTP/1.0 server and of an
 # HTTP/1.1 server that keeps connections, with --max-clients 64, and with one client at a time and --yield-idle.
-# The page itself counts the pictures that came whole; see testkit/src/web/page.rs.
+# The page itself counts the pictures that came whole; see proxyspec/src/web/page.rs.
 # SCREENSHOTS=FOLDER keeps what the browser drew; else it is removed with the rest.
 # Debian packages: chromium iproute2
 source "$(dirname "$0")/lib.sh"

@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
 # A page to look at through the proxy, until Ctrl-C; `make demo` builds what it needs and calls it.
-#     interop/demo.sh                                  the testkit's page with many pictures, on port 8000
+#     interop/demo.sh                                  proxyspec's page with many pictures, on port 8000
 #     HOST=www.example.org PORT=80 interop/demo.sh     a real site
-# LISTEN (default 8000) is the proxy's port. HTTP (default 1.1) is the version the testkit's server speaks.
+# LISTEN (default 8000) is the proxy's port. HTTP (default 1.1) is the version proxyspec's server speaks.
 # PROXY_OPTIONS (default --max-clients 64) are further options for the proxy: a browser opens several connections.
 source "$(dirname "$0")/lib.sh"
 need_build

@@ -3,7 +3,7 @@
 # end together with every process that was started by start, start_proxy or start_origin. When a script fails, it
 # shows the last lines each of them wrote.
 #
-# The programs under test: TCPPROXY and TESTKIT, by default those of the release build.
+# The programs under test: TCPPROXY and PROXYSPEC, by default those of the release build.
 #
 # What the functions here "set" is for the script that sources this file:
 # shellcheck disable=SC2034
@@ -14,7 +14,7 @@ shopt -s inherit_errexit 2>/dev/null || true # bash 3.2, which macOS has, does n
 REPO=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 BUILD=${CARGO_TARGET_DIR:-$REPO/target}/release
 TCPPROXY=${TCPPROXY:-$BUILD/tcpproxy}
-TESTKIT=${TESTKIT:-$BUILD/testkit}
+PROXYSPEC=${PROXYSPEC:-$BUILD/proxyspec}
 WORK=$(mktemp -d)
 STARTED=()
 
@@ -71,7 +71,7 @@ need() {
 
 need_build() {
   local program
-  for program in "$TCPPROXY" "$TESTKIT"; do
+  for program in "$TCPPROXY" "$PROXYSPEC"; do
     [[ -x $program ]] || fail "no $program; build it: cargo build --release -p $(basename "$program")"
   done
 }
@@ -131,9 +131,9 @@ free_port() {
   echo "$port"
 }
 
-# start_origin [OPTION]...: the web server of the testkit. Sets ORIGIN_PORT.
+# start_origin [OPTION]...: the web server of proxyspec. Sets ORIGIN_PORT.
 start_origin() {
-  start origin "$TESTKIT" origin "$@"
+  start origin "$PROXYSPEC" origin "$@"
   wait_until "the origin listens" grep -q '^listening on ' "$WORK/origin.out"
   ORIGIN_PORT=$(sed -E '1s/.*:([0-9]+)$/\1/; q' "$WORK/origin.out")
 }

@@ -2,7 +2,7 @@
 # Runs real programs through the proxy: all scripts of this folder, or those named, such as `interop/run.sh curl git`,
 # or given by their path, such as `interop/run.sh deploy/tests/*.sh`.
 # One line for each says ok or FAILED; the status is not zero if one failed. The release build must exist:
-#     cargo build --release -p tcpproxy -p testkit
+#     cargo build --release -p tcpproxy -p proxyspec
 # LOGS (default target/interop) is where the output goes, SCREENSHOTS (default $LOGS/screenshots) the pictures;
 # LIMIT (default 1800) is how many seconds a script may take. Each script tells what sizes may be set for it.
 # Debian packages: apt-get install $(cat interop/packages.txt)

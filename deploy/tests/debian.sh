@@ -143,7 +143,7 @@ activated() {
 
 inside() {
   exec >/out/log 2>&1
-  export TCPPROXY=/build/tcpproxy TESTKIT=/build/testkit
+  export TCPPROXY=/build/tcpproxy PROXYSPEC=/build/proxyspec
   start_origin --http 1.1
   curl -sS --fail --noproxy '*' "http://127.0.0.1:$ORIGIN_PORT/large?bytes=3000000" -o "$WORK/expected"
 

@@ -1,4 +1,4 @@
-//! The `testkit` program: a suite that scores any TCP proxy, and the peers of the test kit for use from a shell.
+//! The `proxyspec` program: judges and measures any TCP proxy, and has the peers of the test kit for use from a shell.
 
 mod commands;
 
@@ -7,7 +7,7 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 use commands::{compare, conform, list, origin, peer, replay, selftest, stress};
-use testkit::{bench, planted};
+use proxyspec::{bench, planted};
 
 /// Peers to prove TCP programs with, and a suite that scores any TCP proxy.
 #[derive(Debug, Parser)]
@@ -67,7 +67,7 @@ fn main() -> ExitCode {
     };
     result.unwrap_or_else(|error| {
         // Nothing is left to do when stderr is closed too.
-        let _ = writeln!(io::stderr(), "testkit: {error}");
+        let _ = writeln!(io::stderr(), "proxyspec: {error}");
         ExitCode::from(commands::TROUBLE)
     })
 }

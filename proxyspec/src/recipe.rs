@@ -1,11 +1,13 @@
+//! How a proxy of any make is started: its command line, and maybe a configuration file.
+
 use std::fmt::Write as _;
 use std::fs;
 use std::io;
 use std::ops::Range;
 use std::path::Path;
 
-use crate::proxy::template::without_places;
-use crate::proxy::{Proxy, free_port};
+use crate::template::without_places;
+use testkit::proxy::{Proxy, ProxyCommand, free_port};
 
 /// How often another port is tried, when somebody takes the one that was free.
 const ATTEMPTS: usize = 3;
@@ -23,7 +25,7 @@ const ATTEMPTS: usize = 3;
 /// The command must stay in the foreground; its outputs are read all the time.
 ///
 /// ```
-/// use testkit::proxy::Recipe;
+/// use crate::recipe::Recipe;
 ///
 /// let recipe = Recipe::new(["socat", "TCP-LISTEN:{listen},reuseaddr,fork", "TCP:{host}:{port}"])?;
 /// assert!(Recipe::new(["socat", "TCP-LISTEN:{listen}", "TCP:{host}"]).is_err(), "it says no {{port}}");
@@ -57,7 +59,7 @@ impl Recipe {
         Self::checked(words, Some(without_places(&configuration.into())))
     }
 
-    /// A proxy described by a text, see [`Template`](crate::proxy::Template): a line `# command: …`, whose words are
+    /// A proxy described by a text, see [`Template`](crate::template::Template): a line `# command: …`, whose words are
     /// separated by blanks, and if one of them is `{config}`, the text itself is the configuration. Places where an option
     /// may be tried stay empty.
     ///
@@ -147,7 +149,7 @@ impl Recipe {
     ///
     /// When it cannot be started, ends, or does not listen; with what it wrote.
     pub fn start_on(&self, host: &str, port: u16, listen: u16) -> io::Result<Proxy> {
-        self.spawn_on(host, port, listen)?.listening_on(listen)
+        self.command(host, port, listen)?.start_on(listen)
     }
 
     /// Starts the proxy and waits for nothing: for one that is to fail.
@@ -156,7 +158,11 @@ impl Recipe {
     ///
     /// When it cannot be started.
     pub fn spawn_on(&self, host: &str, port: u16, listen: u16) -> io::Result<Proxy> {
-        let directory = tempfile::Builder::new().prefix("testkit-").tempdir()?;
+        self.command(host, port, listen)?.spawn()
+    }
+
+    fn command(&self, host: &str, port: u16, listen: u16) -> io::Result<ProxyCommand> {
+        let directory = tempfile::Builder::new().prefix("proxyspec-").tempdir()?;
         let file = directory.path().join("config");
         let places = Places { host, port, listen, directory: directory.path() };
         if let Some(configuration) = &self.configuration {
@@ -165,7 +171,7 @@ impl Recipe {
         let mut words =
             self.words.iter().map(|word| places.fill(word).replace("{config}", &file.to_string_lossy()));
         let program = words.next().expect("a recipe has a command");
-        Proxy::command(program).args(words).leading_a_group().spawn_with(Some(directory))
+        Ok(Proxy::command(program).args(words).leading_a_group().owning(directory.keep()))
     }
 
     fn checked<W: Into<String>>(

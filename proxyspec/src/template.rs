@@ -1,8 +1,10 @@
+//! Files that describe a proxy.
+
 use std::fs;
 use std::path::Path;
 use std::process::{Command, Stdio};
 
-use crate::proxy::Recipe;
+use crate::recipe::Recipe;
 
 /// A file that describes a proxy: how it is started, and what else there is to say about it.
 ///
@@ -14,7 +16,7 @@ use crate::proxy::Recipe;
 /// `{here}` is its folder.
 ///
 /// ```
-/// use testkit::proxy::Template;
+/// use crate::template::Template;
 ///
 /// let text = "# command: socat {+options} TCP-LISTEN:{listen} TCP:{address}\n# try: {+options} -t 5\n#\n# As it is.\n";
 /// let template = Template::new("socat", text);
@@ -166,7 +168,7 @@ pub(super) fn without_places(text: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::proxy::Setting;
+    use crate::recipe::Setting;
 
     const TEXT: &str = "\
 # command: proxy -c {config} {+options}

@@ -15,8 +15,8 @@ use std::sync::Arc;
 use std::thread;
 use std::time::Duration;
 
-use crate::payload::Payload;
-use crate::seed::Seed;
+use testkit::payload::Payload;
+use testkit::seed::Seed;
 
 /// How long a kept connection may be silent: longer than any browser waits for a page.
 const IDLE: Duration = Duration::from_secs(600);

@@ -1,4 +1,4 @@
-//! Every measure of `testkit bench`, on sizes that say nothing about speed.
+//! Every measure of `proxyspec bench`, on sizes that say nothing about speed.
 #![allow(clippy::unwrap_used)] // a test that cannot go on says so by failing
 
 use std::fs;
@@ -16,7 +16,7 @@ const PATIENCE: Duration = Duration::from_secs(240);
 fn bench(rounds: usize, options: &[&str]) -> (Output, Value) {
     let folder = tempfile::tempdir().unwrap();
     let json = folder.path().join("results.json");
-    let mut command = Command::new(env!("CARGO_BIN_EXE_testkit"));
+    let mut command = Command::new(env!("CARGO_BIN_EXE_proxyspec"));
     command.args(["bench", "--seconds", "0.05", "--most", "6", "--contenders", "direct", "--json"]);
     command.arg(&json).args(["--rounds", &rounds.to_string()]).args(options);
     let output = within(PATIENCE, move |_| command.output().unwrap());
@@ -128,7 +128,7 @@ fn a_page_has_the_tables_and_shows_the_plots() {
     bench(1, &[&files[..], &only[..]].concat());
     let page = fs::read_to_string(page).unwrap();
     for expected in
-        ["# Performance", "- Command: `testkit bench ", "## Bulk: MiB/s", "| direct | ", "| relay | **"]
+        ["# Performance", "- Command: `proxyspec bench ", "## Bulk: MiB/s", "| direct | ", "| relay | **"]
     {
         assert!(page.contains(expected), "{expected}: {page}");
     }
@@ -147,7 +147,7 @@ fn a_page_can_be_made_again_from_the_figures() {
     let (figures, first, second) = (file("figures.json"), file("first.md"), file("second.md"));
     let only = ["--only", "bulk-down", "--contender", &relay()];
     let written = ["--json", &figures, "--markdown", &first];
-    let program = env!("CARGO_BIN_EXE_testkit");
+    let program = env!("CARGO_BIN_EXE_proxyspec");
     let measured = ["--contenders", "direct", "--rounds", "1", "--seconds", "0.2"];
     let run = |arguments: &[&[&str]]| {
         let output = Command::new(program).arg("bench").args(arguments.concat()).output().unwrap();
@@ -162,7 +162,7 @@ fn a_page_can_be_made_again_from_the_figures() {
 fn what_does_not_exist_is_refused() {
     let words = [["--only", "speed"], ["--contenders", "nobody"], ["--contender", "x=cat {host}"]];
     for words in words {
-        let output = Command::new(env!("CARGO_BIN_EXE_testkit")).arg("bench").args(words).output().unwrap();
+        let output = Command::new(env!("CARGO_BIN_EXE_proxyspec")).arg("bench").args(words).output().unwrap();
         assert_eq!(output.status.code(), Some(2), "{output:?}");
         assert!(!output.stderr.is_empty());
     }

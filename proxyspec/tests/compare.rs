@@ -1,4 +1,4 @@
-//! Several proxies beside each other, as `testkit compare` shows them.
+//! Several proxies beside each other, as `proxyspec compare` shows them.
 
 #![allow(clippy::unwrap_used)] // a test that cannot go on says so by failing
 
@@ -7,10 +7,10 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 use std::time::Duration;
 
-use testkit::conform::{Changes, Comparison, Judgement};
+use proxyspec::conform::{Changes, Comparison, Judgement};
 use testkit::watchdog::within;
 
-const PROGRAM: &str = env!("CARGO_BIN_EXE_testkit");
+const PROGRAM: &str = env!("CARGO_BIN_EXE_proxyspec");
 
 const BANNER: &str = "a_banner_from_the_server_arrives_first";
 const FINISH: &str = "both_sides_may_finish_at_once";
@@ -127,7 +127,7 @@ fn every_template_of_this_repository_can_be_read_with_all_that_it_would_try() {
         files.filter(|file| file.extension().is_some_and(|ending| ending == "conf")).collect();
     assert!(files.len() > 10, "{files:?}");
     for file in files {
-        let template = testkit::proxy::Template::read(&file).unwrap();
+        let template = proxyspec::template::Template::read(&file).unwrap();
         assert!(
             !template.description().is_empty() && template.label("version").is_some(),
             "{}",

@@ -9,14 +9,15 @@ use std::sync::Mutex;
 use std::thread;
 use std::time::Duration;
 
+use proxyspec::conform::{Case, Selftest, Service, Topic, topics};
+use proxyspec::planted::Bug;
+use proxyspec::recipe::Recipe;
 use serde_json::Value;
-use testkit::conform::{Case, Selftest, Service, Topic, topics};
-use testkit::planted::Bug;
-use testkit::proxy::{Proxy, Recipe, free_port};
+use testkit::proxy::{Proxy, free_port};
 use testkit::seed::Seed;
 use testkit::watchdog::within;
 
-const PROGRAM: &str = env!("CARGO_BIN_EXE_testkit");
+const PROGRAM: &str = env!("CARGO_BIN_EXE_proxyspec");
 
 /// Those whose names `wanted` has.
 fn cases(wanted: impl Fn(&str) -> bool) -> Vec<(Topic, Vec<&'static Case>)> {
@@ -42,7 +43,7 @@ fn a_correct_proxy_passes_every_case() {
 /// How many bugs are judged at once: most of the time goes by waiting for what will not come.
 const AT_ONCE: usize = 24;
 
-/// `testkit selftest` tries every bug on every case; here are those that it must fail.
+/// `proxyspec selftest` tries every bug on every case; here are those that it must fail.
 #[test]
 fn each_planted_bug_fails_the_cases_meant_for_it() {
     let bugs = Mutex::new(Bug::all().iter().copied());
@@ -64,7 +65,7 @@ fn each_planted_bug_fails_the_cases_meant_for_it() {
     });
 }
 
-fn testkit(arguments: &[&str]) -> Output {
+fn proxyspec(arguments: &[&str]) -> Output {
     let mut command = Command::new(PROGRAM);
     command.args(arguments).stdin(Stdio::null());
     within(Duration::from_secs(120), move |_| command.output().unwrap())
@@ -78,7 +79,7 @@ fn planted(options: &[&str]) -> Vec<String> {
 
 fn conform(options: &[&str], proxy: &[String]) -> Output {
     let proxy: Vec<&str> = proxy.iter().map(String::as_str).collect();
-    testkit(&[&["conform"], options, &["--"], &proxy[..]].concat())
+    proxyspec(&[&["conform"], options, &["--"], &proxy[..]].concat())
 }
 
 fn text(bytes: &[u8]) -> &str {
@@ -109,8 +110,8 @@ fn the_status_the_table_json_and_markdown_say_the_same() {
     assert!(markdown.contains("| a_servers_reset_is_a_reset_for_the_client | fail | 0 bytes, then FIN |"));
 
     // The line that is shown runs the failed case again, and it alone.
-    let line = table.lines().find_map(|line| line.trim().strip_prefix("again:    testkit ")).unwrap();
-    let again = testkit(&line.split_whitespace().collect::<Vec<_>>());
+    let line = table.lines().find_map(|line| line.trim().strip_prefix("again:    proxyspec ")).unwrap();
+    let again = proxyspec(&line.split_whitespace().collect::<Vec<_>>());
     assert_eq!(again.status.code(), Some(1), "{line}\n{}", text(&again.stderr));
     assert!(text(&again.stdout).contains("0 passed, 1 failed"), "{}", text(&again.stdout));
 }
@@ -134,7 +135,7 @@ fn a_running_proxy_is_judged_by_its_address() {
     let (address, origin) = (proxy.address().to_string(), format!("127.0.0.1:{origin}"));
     let only = "a_banner_from_the_server_arrives_first,a_fin_before_the_server_answers_is_kept,\
                 nothing_is_left_of_a_finished_session,traffic_keeps_a_half_closed_session_alive";
-    let output = testkit(&["conform", "--only", only, "--address", &address, "--origin-listen", &origin]);
+    let output = proxyspec(&["conform", "--only", only, "--address", &address, "--origin-listen", &origin]);
     let table = text(&output.stdout);
     assert_eq!(output.status.code(), Some(0), "{table}");
     assert!(table.contains("2 passed, 0 failed, 2 not applicable"), "{table}");
@@ -160,7 +161,7 @@ fn what_cannot_be_judged_is_status_2_with_the_reason() {
 
 #[test]
 fn every_case_is_explained() {
-    let output = testkit(&["list"]);
+    let output = proxyspec(&["list"]);
     let list = text(&output.stdout);
     for case in topics().iter().flat_map(|topic| topic.cases) {
         assert!(list.contains(case.name()) && list.contains(case.explanation()), "{}", case.name());

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use testkit::watchdog::within;
 
-const PROGRAM: &str = env!("CARGO_BIN_EXE_testkit");
+const PROGRAM: &str = env!("CARGO_BIN_EXE_proxyspec");
 
 /// As redir does.
 #[test]

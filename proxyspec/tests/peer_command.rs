@@ -1,4 +1,4 @@
-//! `testkit peer`: what its verbs do to another one at the other end.
+//! `proxyspec peer`: what its verbs do to another one at the other end.
 
 use std::io::{BufRead, BufReader, Read};
 use std::process::{Child, Command, ExitStatus, Stdio};
@@ -31,7 +31,7 @@ struct Outcome {
 
 impl Running {
     fn start(arguments: &[&str]) -> Self {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_testkit"));
+        let mut command = Command::new(env!("CARGO_BIN_EXE_proxyspec"));
         command.arg("peer").args(arguments).stdin(Stdio::null());
         Self(command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("the program starts"))
     }

@@ -1,24 +1,23 @@
 //! The test of the test kit: a relay with a bug must fail, and a correct one must pass.
 
-mod relay;
-
 use std::time::Duration;
 
-use relay::Bug;
+use proxyspec::planted::{self, Bug};
 use testkit::peer::{Ending, Listener, Pace, Peer, Refusing, Script, SocketOptions, Step};
 use testkit::replay::{Replay, seeds};
 use testkit::scenario::{Kind, Scenario, play};
 use testkit::seed::Seed;
 use testkit::watchdog::within;
 
-/// The size of the relay's buffers, for the amounts that are drawn.
-const BUFFER: u64 = 512;
+/// The size of the buffers of a planted proxy, for the amounts that are drawn.
+const BUFFER: u64 = 16_384;
 
 fn run(bug: Option<Bug>, scenarios: Vec<Scenario>) -> Result<(), String> {
     within(Duration::from_secs(480), move |status| {
         status.set(format!("{bug:?} in {scenarios:#?}"));
         let listener = Listener::bind(SocketOptions::default()).expect("the loopback address has free ports");
-        let relay = relay::start(listener.address(), bug).expect("the loopback address has free ports");
+        let relay = planted::start(planted::Options::new(listener.address(), bug))
+            .expect("the loopback address has free ports");
         play(vec![relay], listener, &scenarios).map(|_| ())
     })
 }
@@ -35,7 +34,7 @@ fn must_be_found(bug: Bug, kind: Kind, name: &str) {
 #[test]
 fn a_correct_relay_passes_alone() {
     for seed in seeds("", 20) {
-        let _replay = Replay::new(seed, "cargo test -p testkit --test planted_bugs alone -- --nocapture");
+        let _replay = Replay::new(seed, "cargo test -p proxyspec --test planted_bugs alone -- --nocapture");
         let verdict = run(None, vec![Scenario::draw(seed, BUFFER, false)]);
         assert!(verdict.is_ok(), "{}", verdict.unwrap_err());
     }
@@ -44,7 +43,7 @@ fn a_correct_relay_passes_alone() {
 #[test]
 fn a_correct_relay_passes_in_a_crowd() {
     for seed in seeds("", 3) {
-        let _replay = Replay::new(seed, "cargo test -p testkit --test planted_bugs crowd -- --nocapture");
+        let _replay = Replay::new(seed, "cargo test -p proxyspec --test planted_bugs crowd -- --nocapture");
         let crowd = (0..12).map(|number| Scenario::draw(seed.derive(&number.to_string()), BUFFER, true));
         let verdict = run(None, crowd.collect());
         assert!(verdict.is_ok(), "{}", verdict.unwrap_err());
@@ -68,8 +67,8 @@ fn a_repeated_block_is_found() {
 
 #[test]
 fn an_ignored_half_close_is_found() {
-    must_be_found(Bug::IgnoresHalfClose, Kind::AnswerAfterFin, "the client received wrong bytes: truncated");
-    must_be_found(Bug::IgnoresHalfClose, Kind::RequestAfterFin, "the client saw EofThenReset");
+    must_be_found(Bug::ClosesBoth, Kind::AnswerAfterFin, "the client received wrong bytes: truncated");
+    must_be_found(Bug::ClosesBoth, Kind::RequestAfterFin, "the client saw EofThenReset");
 }
 
 #[test]
@@ -90,15 +89,15 @@ fn a_believed_end_of_file_after_a_reset_is_found() {
 
 #[test]
 fn bytes_lost_before_a_reset_are_found() {
-    must_be_found(Bug::DropsTailAtReset, Kind::ClientReset, "truncated");
-    must_be_found(Bug::DropsTailAtReset, Kind::ServerReset, "truncated");
+    must_be_found(Bug::DropsBlockAtReset, Kind::ClientReset, "truncated");
+    must_be_found(Bug::DropsBlockAtReset, Kind::ServerReset, "truncated");
 }
 
 #[test]
 fn a_refusal_turned_into_a_fin_is_found() {
     let refusing = Refusing::new().unwrap();
     for (bug, ending) in [(None, Ending::Reset), (Some(Bug::RefusalBecomesFin), Ending::Eof)] {
-        let relay = relay::start(refusing.address(), bug).unwrap();
+        let relay = planted::start(planted::Options::new(refusing.address(), bug)).unwrap();
         let script = Script::new([Step::ReceiveAll(Pace::FAST)]);
         let report = Peer::client(relay, SocketOptions::default(), script).join().unwrap();
         assert_eq!(report.ending, ending, "{bug:?}");

@@ -5,10 +5,11 @@
 use std::net::TcpStream;
 use std::time::Duration;
 
+use proxyspec::recipe::{Recipe, Setting};
 use testkit::procfs::TcpState;
-use testkit::proxy::{Proxy, Recipe, Setting, free_port};
+use testkit::proxy::{Proxy, free_port};
 
-const PROGRAM: &str = env!("CARGO_BIN_EXE_testkit");
+const PROGRAM: &str = env!("CARGO_BIN_EXE_proxyspec");
 const PATIENCE: Duration = Duration::from_secs(30);
 
 /// A shell that does as told and then becomes a server, which stands for a proxy.

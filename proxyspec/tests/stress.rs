@@ -1,29 +1,28 @@
-//! `testkit stress` and `testkit replay`: a relay with a bug is found, and shows it again; a correct one passes.
+//! `proxyspec stress` and `proxyspec replay`: a relay with a bug is found, and shows it again; a correct one passes.
 
 #[allow(dead_code)] // it can do more than what is planted here
-mod relay;
-
 use std::net::SocketAddr;
 use std::process::{Command, Output};
 use std::sync::Arc;
 use std::time::Duration;
 
-use relay::Bug;
+use proxyspec::planted::{self, Bug};
+use proxyspec::stress::{Failure, Figures, Stress, replay};
 use testkit::peer::{Listener, SocketOptions};
 use testkit::scenario::{Kind, Scenario, Stage};
 use testkit::seed::Seed;
-use testkit::stress::{Failure, Figures, Stress, replay};
 use testkit::watchdog::within;
 
-/// The size of the relay's buffers, for the amounts that are drawn.
-const BUFFER: u64 = 512;
+/// The size of the buffers of a planted proxy, for the amounts that are drawn.
+const BUFFER: u64 = 16_384;
 
 /// Longer than any machine takes.
 const LIMIT: Duration = Duration::from_secs(480);
 
 fn stage(bug: Option<Bug>, crowd: bool) -> Arc<Stage> {
     let listener = Listener::bind(SocketOptions::default()).expect("the loopback address has free ports");
-    let relay = relay::start(listener.address(), bug).expect("the loopback address has free ports");
+    let relay = planted::start(planted::Options::new(listener.address(), bug))
+        .expect("the loopback address has free ports");
     Arc::new(Stage::new(vec![relay], vec![listener], crowd).expect("there are descriptors"))
 }
 
@@ -62,7 +61,7 @@ fn a_correct_relay_passes_with_any_number_of_clients() {
 fn a_bug_is_found_and_the_session_it_was_found_in_shows_it_again() {
     for (bug, kind) in [
         (Bug::DropsLastByte, Kind::Independent),
-        (Bug::IgnoresHalfClose, Kind::AnswerAfterFin),
+        (Bug::ClosesBoth, Kind::AnswerAfterFin),
         (Bug::ResetBecomesFin, Kind::ServerReset),
     ] {
         for clients in [1, 4] {
@@ -95,16 +94,16 @@ fn running(bug: Option<Bug>) -> (SocketAddr, SocketAddr) {
     // Somebody else may take the port in between; then the program says so, and the test fails.
     let listener = Listener::bind(SocketOptions::default()).expect("the loopback address has free ports");
     let origin = listener.address();
-    (relay::start(origin, bug).expect("the loopback address has free ports"), origin)
+    (planted::start(planted::Options::new(origin, bug)).expect("the loopback address has free ports"), origin)
 }
 
-fn testkit(arguments: &[&str], (relay, origin): (SocketAddr, SocketAddr)) -> Output {
+fn proxyspec(arguments: &[&str], (relay, origin): (SocketAddr, SocketAddr)) -> Output {
     let arguments: Vec<String> = arguments.iter().map(ToString::to_string).collect();
     let (relay, origin) = (relay.to_string(), origin.to_string());
     within(LIMIT, move |status| {
         status.set(format!("{arguments:?}"));
-        let running = ["--address", &relay, "--origin-listen", &origin, "--buffer", "512B"];
-        let program = env!("CARGO_BIN_EXE_testkit");
+        let running = ["--address", &relay, "--origin-listen", &origin, "--buffer", "16KiB"];
+        let program = env!("CARGO_BIN_EXE_proxyspec");
         Command::new(program).args(arguments).args(running).output().expect("the program starts")
     })
 }
@@ -113,26 +112,26 @@ fn testkit(arguments: &[&str], (relay, origin): (SocketAddr, SocketAddr)) -> Out
 fn the_program_says_which_session_failed_and_the_line_it_prints_shows_it_again() {
     let kinds = ["--clients", "2", "--kinds", "independent"];
     let output =
-        testkit(&[&["stress", "--seconds", "60"], &kinds[..]].concat(), running(Some(Bug::DropsLastByte)));
+        proxyspec(&[&["stress", "--seconds", "60"], &kinds[..]].concat(), running(Some(Bug::DropsLastByte)));
     let text = String::from_utf8(output.stdout).expect("it is text");
     assert_eq!(output.status.code(), Some(1), "{text}");
     assert!(text.contains("FAIL  session ") && text.contains("truncated"), "{text}");
     let line =
-        text.lines().find_map(|line| line.strip_prefix("this session again:  testkit ")).expect("a line");
+        text.lines().find_map(|line| line.strip_prefix("this session again:  proxyspec ")).expect("a line");
     let seed = line.split(' ').nth(1).expect("it begins with `replay SEED`");
-    assert!(line.contains("--buffer 512B") && !line.contains("--alone"), "{line}");
-    assert!(text.contains("--clients 2 --seconds 60 --buffer 512B --kinds independent"), "{text}");
+    assert!(line.contains("--buffer 16384B") && !line.contains("--alone"), "{line}");
+    assert!(text.contains("--clients 2 --seconds 60 --buffer 16384B --kinds independent"), "{text}");
 
-    let again = testkit(&["replay", seed], running(Some(Bug::DropsLastByte)));
+    let again = proxyspec(&["replay", seed], running(Some(Bug::DropsLastByte)));
     let text = String::from_utf8(again.stdout).expect("it is text");
     assert_eq!(again.status.code(), Some(1), "{text}");
     assert!(text.contains("truncated"), "{text}");
-    assert_eq!(testkit(&["replay", seed, "--times", "2"], running(None)).status.code(), Some(0));
+    assert_eq!(proxyspec(&["replay", seed, "--times", "2"], running(None)).status.code(), Some(0));
 }
 
 #[test]
 fn the_program_passes_a_correct_relay_and_says_what_it_has_done() {
-    let output = testkit(&["stress", "--seconds", "2", "--clients", "4"], running(None));
+    let output = proxyspec(&["stress", "--seconds", "2", "--clients", "4"], running(None));
     let text = String::from_utf8(output.stdout).expect("it is text");
     assert_eq!(output.status.code(), Some(0), "{text}");
     assert!(text.contains("all as they should be: ") && text.contains("the slowest took "), "{text}");
@@ -148,7 +147,8 @@ fn what_is_no_proxy_is_status_2() {
         &["replay", "xyz"],
         &["stress", "--address", "127.0.0.1:1"],
     ] {
-        let output = Command::new(env!("CARGO_BIN_EXE_testkit")).args(arguments).output().expect("it starts");
+        let output =
+            Command::new(env!("CARGO_BIN_EXE_proxyspec")).args(arguments).output().expect("it starts");
         let text = String::from_utf8_lossy(&output.stderr);
         assert_eq!(
             (output.status.code(), output.stdout.is_empty()),

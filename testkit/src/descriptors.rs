@@ -62,7 +62,7 @@ impl Drop for Hoard {
 /// # Errors
 ///
 /// Those of setrlimit(2).
-pub(crate) fn raise_limit() -> io::Result<u64> {
+pub fn raise_limit() -> io::Result<u64> {
     let limit = getrlimit(Resource::Nofile);
     setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, maximum: limit.maximum })?;
     Ok(limit.maximum.unwrap_or(u64::MAX))
@@ -77,7 +77,7 @@ pub(crate) fn raise_limit() -> io::Result<u64> {
 /// # Panics
 ///
 /// When `pid` is 0, which is no process.
-pub(crate) fn limit_descriptors(pid: u32, limit: u64) -> io::Result<Rlimit> {
+pub fn limit_descriptors(pid: u32, limit: u64) -> io::Result<Rlimit> {
     let maximum = getrlimit(Resource::Nofile).maximum;
     set_limits(pid, Rlimit { current: Some(limit), maximum })
 }
@@ -91,7 +91,7 @@ pub(crate) fn limit_descriptors(pid: u32, limit: u64) -> io::Result<Rlimit> {
 /// # Panics
 ///
 /// When `pid` is 0, which is no process.
-pub(crate) fn limit_memory(pid: u32, limit: u64) -> io::Result<()> {
+pub fn limit_memory(pid: u32, limit: u64) -> io::Result<()> {
     let pid = pid.try_into().ok().and_then(Pid::from_raw).expect("process ids are positive");
     let maximum = getrlimit(Resource::As).maximum;
     prlimit(Some(pid), Resource::As, Rlimit { current: Some(limit), maximum })?;
@@ -107,7 +107,7 @@ pub(crate) fn limit_memory(pid: u32, limit: u64) -> io::Result<()> {
 /// # Panics
 ///
 /// When `pid` is 0, which is no process.
-pub(crate) fn set_limits(pid: u32, limits: Rlimit) -> io::Result<Rlimit> {
+pub fn set_limits(pid: u32, limits: Rlimit) -> io::Result<Rlimit> {
     let pid = pid.try_into().ok().and_then(Pid::from_raw).expect("process ids are positive");
     Ok(prlimit(Some(pid), Resource::Nofile, limits)?)
 }

@@ -16,7 +16,8 @@ impl Status {
         *self.0.lock().unwrap_or_else(PoisonError::into_inner) = doing.into();
     }
 
-    pub(crate) fn get(&self) -> String {
+    /// What was told last.
+    pub fn get(&self) -> String {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 }

@@ -94,7 +94,7 @@ impl Load {
             // What cannot be read is missing.
             let _ = errors.read_to_string(&mut words);
         }
-        words.trim().trim_start_matches("testkit: ").to_owned()
+        words.trim().trim_start_matches("proxyspec: ").to_owned()
     }
 }
 

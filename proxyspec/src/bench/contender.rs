@@ -6,7 +6,9 @@ use std::path::Path;
 use std::process::Command;
 
 use super::measure::{Field, Measure};
-use crate::proxy::{Proxy, Recipe, Setting, Template};
+use crate::recipe::{Recipe, Setting};
+use crate::template::Template;
+use testkit::proxy::Proxy;
 
 /// A proxy to measure, or none.
 #[derive(Clone, Debug)]
@@ -31,7 +33,7 @@ pub(super) const DIRECT: &str = "direct";
 /// A proxy that is packaged.
 struct Peer {
     name: &'static str,
-    /// See `testkit/peers`.
+    /// See `proxyspec/peers`.
     template: &'static str,
     /// Another size of its buffers than usual.
     buffer: Option<&'static str>,

@@ -42,7 +42,7 @@ fn head(text: &mut String, results: &Results) {
     let machine = &results.machine;
     line(text, "# Performance, side by side");
     line(text, "");
-    line(text, "This page is written by `testkit bench`; `make bench` makes one for your machine.");
+    line(text, "This page is written by `proxyspec bench`; `make bench` makes one for your machine.");
     line(text, "");
     line(
         text,

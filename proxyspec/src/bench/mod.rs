@@ -27,11 +27,11 @@ use std::time::Instant;
 
 use indicatif::{ProgressBar, ProgressStyle};
 
-use crate::descriptors;
 use crate::machine::Machine;
 use contender::Contender;
 use measure::Measure;
 use results::{MeasureResults, Results};
+use testkit::descriptors;
 
 /// Measures what the options ask for, prints the tables, and writes the files.
 ///

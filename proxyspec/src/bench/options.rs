@@ -1,4 +1,4 @@
-//! What may be said to `testkit bench`.
+//! What may be said to `proxyspec bench`.
 
 use std::path::PathBuf;
 

@@ -6,15 +6,15 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use clap::Args;
-use testkit::conform::{Changes, Comparison, Contender, Judgement, Outcome, Plan, Results, Subject, Tried};
-use testkit::proxy::Template;
+use proxyspec::conform::{Changes, Comparison, Contender, Judgement, Outcome, Plan, Results, Subject, Tried};
+use proxyspec::template::Template;
 use testkit::seed::Seed;
 
 use crate::commands::conform::{Chosen, chosen, limit};
 use crate::commands::display::Display;
 use crate::commands::end_everything_when_interrupted;
 
-/// Each proxy is described by a file as in testkit/peers. All of them are judged with the same seed, one after another; then
+/// Each proxy is described by a file as in proxyspec/peers. All of them are judged with the same seed, one after another; then
 /// the options that its file says are worth a try are tried on what has not passed.
 #[derive(Debug, Args)]
 #[command(
@@ -65,7 +65,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result<ExitCode, String> {
         let judgement = judge(file, &template, &cases, seed);
         if let Err(why) = &judgement {
             all_judged = false;
-            say(&mut io::stderr(), &format!("testkit: {} is NOT judged: {why}", template.name()));
+            say(&mut io::stderr(), &format!("proxyspec: {} is NOT judged: {why}", template.name()));
         }
         comparison.put(Contender {
             name: template.name().to_owned(),
@@ -77,7 +77,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result<ExitCode, String> {
         });
         // Each time, so that an interrupt costs one contender alone.
         write(&arguments.json, || serde_json::to_string_pretty(&comparison).map(|text| text + "\n"))?;
-        write(&arguments.markdown, || Ok(comparison.markdown("testkit compare")))?;
+        write(&arguments.markdown, || Ok(comparison.markdown("proxyspec compare")))?;
     }
     Ok(if all_judged { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
@@ -93,7 +93,7 @@ fn judge(file: &Path, template: &Template, cases: &Chosen, seed: Seed) -> Result
     let service = subject.probe()?;
     let processors = thread::available_parallelism().map_or(1, |count| count.get());
     let plan = Plan { subject, service, seed, scale: 1, jobs: 2 * processors };
-    let replay = format!("testkit conform --seed {seed} --only CASE --config {}", file.display());
+    let replay = format!("proxyspec conform --seed {seed} --only CASE --config {}", file.display());
     let begin = Instant::now();
     let outcomes = watched(&name, &plan, cases, &replay);
     let mut judgement = Judgement::new(version, &plan, &outcomes, begin.elapsed());

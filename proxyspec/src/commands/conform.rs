@@ -7,7 +7,7 @@ use std::thread;
 use std::time::Duration;
 
 use clap::{Args, ValueEnum};
-use testkit::conform::{Case, Plan, Results, Service, Topic, topics};
+use proxyspec::conform::{Case, Plan, Results, Service, Topic, topics};
 use testkit::proxy::kill_all_and_exit;
 use testkit::seed::Seed;
 
@@ -120,7 +120,7 @@ pub(crate) fn chosen(only: &[String], skip: &[String]) -> Result<Chosen, String>
             .iter()
             .any(|topic| topic.name == name || topic.cases.iter().any(|case| case.name() == name));
         if !known {
-            return Err(format!("there is no case or topic {name:?}: see `testkit list`"));
+            return Err(format!("there is no case or topic {name:?}: see `proxyspec list`"));
         }
     }
     let named = |names: &[String], topic: &Topic, case: &Case| {
@@ -141,7 +141,7 @@ pub(crate) fn limit(limit: Duration) -> Sender<()> {
     let (sender, dropped) = channel::<()>();
     thread::spawn(move || {
         if dropped.recv_timeout(limit) == Err(RecvTimeoutError::Timeout) {
-            let _ = writeln!(io::stderr(), "testkit: the run has not ended within {limit:?}");
+            let _ = writeln!(io::stderr(), "proxyspec: the run has not ended within {limit:?}");
             kill_all_and_exit(TROUBLE.into());
         }
     });
@@ -150,7 +150,7 @@ pub(crate) fn limit(limit: Duration) -> Sender<()> {
 
 /// The command line that runs one case again, without the name of the case.
 fn replay(arguments: &Arguments, seed: Seed) -> String {
-    let mut words = vec!["testkit".to_owned(), "conform".to_owned(), "--seed".to_owned(), seed.to_string()];
+    let mut words = vec!["proxyspec".to_owned(), "conform".to_owned(), "--seed".to_owned(), seed.to_string()];
     if arguments.scale > 1 {
         words.extend(["--scale".to_owned(), arguments.scale.to_string()]);
     }

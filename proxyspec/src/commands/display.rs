@@ -5,7 +5,7 @@ use std::io::{self, IsTerminal, Write};
 use std::time::Duration;
 
 use indicatif::{ProgressBar, ProgressStyle};
-use testkit::conform::{Case, Event, Outcome, Plan, Results, Topic};
+use proxyspec::conform::{Case, Event, Outcome, Plan, Results, Topic};
 
 /// Shows outcomes as they come, and on a terminal a bar below them with what runs at the moment.
 ///

@@ -2,7 +2,7 @@ use std::io::{self, Write};
 use std::process::ExitCode;
 
 use clap::Args;
-use testkit::conform::{Case, topics};
+use proxyspec::conform::{Case, topics};
 
 #[derive(Debug, Args)]
 pub(crate) struct Arguments {
@@ -23,7 +23,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result<ExitCode, String> {
         text += "\n";
     }
     match io::stdout().write_all(text.trim_start().as_bytes()) {
-        // `testkit list | head` has read enough.
+        // `proxyspec list | head` has read enough.
         Err(error) if error.kind() != io::ErrorKind::BrokenPipe => Err(format!("cannot write: {error}")),
         _ => Ok(ExitCode::SUCCESS),
     }

@@ -3,8 +3,8 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::time::Duration;
 
 use clap::{Args, ValueEnum};
+use proxyspec::web;
 use testkit::seed::Seed;
-use testkit::web;
 
 #[derive(Debug, Args)]
 pub(crate) struct Arguments {

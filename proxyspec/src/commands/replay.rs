@@ -3,9 +3,10 @@ use std::process::ExitCode;
 
 use bytesize::ByteSize;
 use clap::Args;
+use proxyspec::stress::replay;
+use testkit::proxy::stuttering;
 use testkit::scenario::Scenario;
 use testkit::seed::Seed;
-use testkit::stress::{replay, stuttering};
 
 use crate::commands::end_everything_when_interrupted;
 use crate::commands::set::SetArguments;
@@ -16,7 +17,7 @@ use crate::commands::set::SetArguments;
     Exit status: 0 if the session was as it should be each time, 1 if it was not, 2 if there was no proxy."
 )]
 pub(crate) struct Arguments {
-    /// What the session is drawn from, as `testkit stress` says
+    /// What the session is drawn from, as `proxyspec stress` says
     #[arg(value_name = "SEED")]
     seed: Seed,
 

@@ -7,8 +7,8 @@ use std::sync::{Mutex, PoisonError};
 use std::thread;
 
 use clap::Args;
-use testkit::conform::{Selftest, Service, topics};
-use testkit::planted::Bug;
+use proxyspec::conform::{Selftest, Service, topics};
+use proxyspec::planted::Bug;
 use testkit::seed::Seed;
 
 use crate::commands::end_everything_when_interrupted;

@@ -5,8 +5,8 @@ use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::sync::Arc;
 
 use clap::Args;
+use proxyspec::conform::Subject;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
-use testkit::conform::Subject;
 use testkit::peer::{Listener, SocketOptions};
 use testkit::proxy::Proxy;
 use testkit::scenario::Stage;

@@ -3,11 +3,12 @@ use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
 use bytesize::ByteSize;
-use clap::{Args, ValueEnum};
+use clap::Args;
+use clap::builder::{PossibleValuesParser, TypedValueParser};
 use indicatif::{ProgressBar, ProgressStyle};
+use proxyspec::stress::{Failure, Figures, Stress};
 use testkit::scenario::Kind;
 use testkit::seed::Seed;
-use testkit::stress::{Failure, Figures, Stress};
 
 use crate::commands::end_everything_when_interrupted;
 use crate::commands::set::SetArguments;
@@ -32,7 +33,7 @@ pub(crate) struct Arguments {
     seed: Option<Seed>,
 
     /// Draw these kinds of session alone
-    #[arg(long, value_name = "KIND", value_enum, value_delimiter = ',')]
+    #[arg(long, value_name = "KIND", value_parser = kind_parser(), value_delimiter = ',')]
     kinds: Vec<Kind>,
 
     /// What the buffers of the proxy hold: with small ones, less is sent
@@ -92,7 +93,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result<ExitCode, String> {
 }
 
 fn summary(figures: &Figures) -> String {
-    let kinds = figures.kinds.iter().map(|(kind, count)| format!("{} {count}", kind_name(*kind)));
+    let kinds = figures.kinds.iter().map(|(kind, count)| format!("{} {count}", kind.name()));
     let mut text = format!("{figures}\nall as they should be: {}", kinds.collect::<Vec<_>>().join(", "));
     if let Some((took, seed)) = figures.slowest {
         text += &format!("\nthe slowest took {:.1} s: session {seed}", took.as_secs_f64());
@@ -112,7 +113,7 @@ fn complaint(failure: &Failure, stress: &Stress, arguments: &Arguments) -> Strin
     let mut text = format!("FAIL  {failure}\n{}\n", failure.details);
     if let Some(seed) = failure.session {
         let alone = if stress.clients == 1 { " --alone" } else { "" };
-        text += &format!("\nthis session again:  testkit replay {seed}{alone}{options} {subject}");
+        text += &format!("\nthis session again:  proxyspec replay {seed}{alone}{options} {subject}");
     }
     if stress.refusals {
         options += " --refusals";
@@ -121,18 +122,22 @@ fn complaint(failure: &Failure, stress: &Stress, arguments: &Arguments) -> Strin
         options += &format!(" --memory-growth {growth}B");
     }
     if !arguments.kinds.is_empty() {
-        let kinds: Vec<_> = stress.kinds.iter().map(|kind| kind_name(*kind)).collect();
+        let kinds: Vec<_> = stress.kinds.iter().map(|kind| kind.name()).collect();
         options += &format!(" --kinds {}", kinds.join(","));
     }
     let (seed, clients, seconds) = (stress.seed, stress.clients, stress.length.as_secs());
     text += &format!(
-        "\nthe whole run again: testkit stress --seed {seed} --clients {clients} --seconds {seconds}{options} {subject}"
+        "\nthe whole run again: proxyspec stress --seed {seed} --clients {clients} --seconds {seconds}{options} {subject}"
     );
     text
 }
 
-fn kind_name(kind: Kind) -> String {
-    kind.to_possible_value().map(|value| value.get_name().to_owned()).unwrap_or_default()
+/// Reads the name of a kind of session.
+fn kind_parser() -> impl TypedValueParser<Value = Kind> {
+    PossibleValuesParser::new(Kind::ALL.map(Kind::name)).map(|name| {
+        let named = Kind::ALL.into_iter().find(|kind| kind.name() == name);
+        named.expect("only names of kinds are possible")
+    })
 }
 
 /// A line that changes on a terminal, and a line now and then in a log.

@@ -5,8 +5,9 @@ use std::net::{SocketAddr, ToSocketAddrs};
 use std::path::PathBuf;
 
 use clap::Args;
-use testkit::conform::Subject;
-use testkit::proxy::{Recipe, Template};
+use proxyspec::conform::Subject;
+use proxyspec::recipe::Recipe;
+use proxyspec::template::Template;
 
 // No documentation here: it would become that of the command.
 #[derive(Debug, Args)]

@@ -45,10 +45,10 @@ recv:all,rate:64KiB so many a second. A connection is closed at the end of its v
 Sizes are like 100, 64KiB, 1MB; times are like 200ms, 3s.
 Exit status: 0 if every verb was carried out, 1 if one was not, 2 if the words made no sense.
 
-  testkit peer listen 127.0.0.1:7000 accept recv:100 send:1MiB fin pause:200ms rst
-  testkit peer connect localhost:7000 'say:GET / HTTP/1.0\\r\\n\\r\\n' recv:all --print
-  testkit peer connect 127.0.0.1:7000 send:10MB,by:1..100 fin beside recv:all,rate:100KB
-  testkit peer listen '[::1]:7000' pause:5s accept hold --rcvbuf 4096";
+  proxyspec peer listen 127.0.0.1:7000 accept recv:100 send:1MiB fin pause:200ms rst
+  proxyspec peer connect localhost:7000 'say:GET / HTTP/1.0\\r\\n\\r\\n' recv:all --print
+  proxyspec peer connect 127.0.0.1:7000 send:10MB,by:1..100 fin beside recv:all,rate:100KB
+  proxyspec peer listen '[::1]:7000' pause:5s accept hold --rcvbuf 4096";
 
 /// How long [`fill`](Step::Fill) waits unless told otherwise.
 const FILLED: Duration = Duration::from_millis(500);

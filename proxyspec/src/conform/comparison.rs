@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::conform::{Case, Event, Outcome, Plan, Subject, Topic};
 use crate::machine::Machine;
-use crate::proxy::Template;
+use crate::template::Template;
 
 /// What came out for each of them.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]

@@ -6,11 +6,12 @@ use std::time::{Duration, Instant};
 
 use crate::conform::names::PrivateHost;
 use crate::conform::{Case, Need, Stop, Trial, Verdict, broken, echo, judge, trial};
-use crate::peer::{
+use crate::recipe::Setting;
+use testkit::peer::{
     BlackHole, Ending, Link, Listener, Pace, Peer, Refusing, Report, Script, SocketOptions, Step,
 };
-use crate::procfs::TcpState;
-use crate::proxy::{Proxy, Setting};
+use testkit::procfs::TcpState;
+use testkit::proxy::Proxy;
 use trial::{PATIENCE, Running, Stand, alive, until};
 
 const EACH_ADDRESS: &str =

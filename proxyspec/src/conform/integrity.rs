@@ -3,8 +3,8 @@
 use std::time::{Duration, Instant};
 
 use crate::conform::{Case, Stand, Stop, Trial, Verdict, broken, judge, trial::PATIENCE};
-use crate::peer::{Gate, Link, Pace, Script, SocketOptions, Step};
-use crate::proxy::Setting;
+use crate::recipe::Setting;
+use testkit::peer::{Gate, Link, Pace, Script, SocketOptions, Step};
 
 const STREAM: &str = "RFC 9293, section 3.8: a reliable, in-order byte stream";
 
@@ -219,7 +219,7 @@ fn dialogue(trial: &Trial) -> Verdict {
     let options = SocketOptions { no_delay: true, ..SocketOptions::default() };
     let stand = trial.stand_with(options)?;
     let proxied = (stand.connect(options)?, stand.accept()?);
-    let listener = crate::peer::Listener::bind(options)?;
+    let listener = testkit::peer::Listener::bind(options)?;
     let direct = (Link::connect(listener.address(), options, PATIENCE)?, listener.accept(PATIENCE)?);
     let mut observed = String::new();
     for _ in 0..ROUNDS {

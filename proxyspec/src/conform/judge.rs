@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use crate::conform::{Stop, broken};
-use crate::peer::{Ending, Report, Sending, SocketOptions, Step};
+use testkit::peer::{Ending, Report, Sending, SocketOptions, Step};
 
 /// Socket buffers that are soon full, and large enough to go fast.
 pub(super) const SMALL: SocketOptions = SocketOptions {

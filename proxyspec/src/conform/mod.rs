@@ -15,13 +15,13 @@
 //!     .source("RFC 5321, section 3.1"),
 //! ```
 //!
-//! - [`Trial::stand`] starts the proxy in front of a server, [`Stand::session`] runs two [scripts](crate::peer::Script)
+//! - [`Trial::stand`] starts the proxy in front of a server, [`Stand::session`] runs two [scripts](testkit::peer::Script)
 //!   through it and returns what both saw. [`Stand::connect`] and [`Stand::accept`] give the bare connections instead.
 //!   [`Running::proxy`] is the process, with its processor time, memory, descriptors and sockets.
 //! - Everything is given back at the end of the function, also the proxy, which is another one for each case.
 //! - Return what was observed, in a line. [`broken`] says what was observed instead; `?` passes on what the helpers find.
 //!   A case that does not fit returns [`Stop::NotApplicable`] with the reason; what it needs in any event is told to
-//!   `Case::needs`, so that `testkit list` knows.
+//!   `Case::needs`, so that `proxyspec list` knows.
 //! - Fail only if the promise was seen to be broken, on the slowest machine and however late the proxy sees things. Wait
 //!   for events, not for times; compare times with those of a direct connection; read processor time and memory from the
 //!   operating system. Several cases run at once: one that compares times says `Case::alone`.

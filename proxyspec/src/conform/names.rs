@@ -10,7 +10,7 @@ use std::process::{Command, Stdio};
 use tempfile::TempDir;
 
 use crate::conform::Stop;
-use crate::proxy::Recipe;
+use crate::recipe::Recipe;
 
 /// A host that only a proxy started [inside](Self::inside) knows: it sees another `/etc/hosts`, hosts(5), in a mount
 /// namespace of its own.

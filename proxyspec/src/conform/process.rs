@@ -9,9 +9,10 @@ use std::time::{Duration, Instant};
 
 use crate::conform::trial::{PATIENCE, Stand, alive, until};
 use crate::conform::{Case, Need, Service, Stop, Trial, Verdict, broken, echo, judge};
-use crate::peer::{Ending, Gate, Listener, Pace, Peer, Report, Script, SocketOptions, Step, gate};
-use crate::procfs::{TcpState, tcp_sockets};
-use crate::proxy::{Proxy, Recipe, Setting, free_port};
+use crate::recipe::{Recipe, Setting};
+use testkit::peer::{Ending, Gate, Listener, Pace, Peer, Report, Script, SocketOptions, Step, gate};
+use testkit::procfs::{TcpState, tcp_sockets};
+use testkit::proxy::{Proxy, free_port};
 
 const STATUS: &str =
     "POSIX.1-2024, XCU 2.8.2: a status other than 0 tells a shell, or a service manager, of a failure";

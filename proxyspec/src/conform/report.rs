@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 use serde_json::{Value, json};
 
 use crate::conform::{Outcome, Service};
-use crate::seed::Seed;
+use testkit::seed::Seed;
 
 /// What was judged, and what came out.
 #[derive(Clone, Debug)]
@@ -42,7 +42,7 @@ impl Results<'_> {
             })
         });
         json!({
-            "testkit": env!("CARGO_PKG_VERSION"),
+            "proxyspec": env!("CARGO_PKG_VERSION"),
             "subject": self.subject,
             "serves": self.service.description(),
             "seed": self.seed.to_string(),

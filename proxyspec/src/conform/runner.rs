@@ -5,8 +5,8 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use crate::conform::{Case, Need, Outcome, Service, Stop, Subject, Topic, Trial, Verdict, broken};
-use crate::proxy;
-use crate::seed::Seed;
+use testkit::proxy;
+use testkit::seed::Seed;
 
 /// What to run, and how.
 #[derive(Clone, Debug)]

@@ -6,8 +6,8 @@ use std::path::Path;
 
 use crate::conform::{Case, Event, Outcome, Plan, Service, Subject, Topic};
 use crate::planted::Bug;
-use crate::proxy::Recipe;
-use crate::seed::Seed;
+use crate::recipe::Recipe;
+use testkit::seed::Seed;
 
 /// How often a case that should fail is tried: what it provokes may not come about on a machine that is busy elsewhere.
 const ATTEMPTS: usize = 3;
@@ -24,7 +24,7 @@ pub struct Selftest {
 }
 
 impl Selftest {
-    /// Judges the proxy with this bug, or without one, by these cases. `program` is `testkit` itself.
+    /// Judges the proxy with this bug, or without one, by these cases. `program` is `proxyspec` itself.
     ///
     /// # Errors
     ///

@@ -2,10 +2,11 @@ use std::io;
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
-use crate::payload::Payload;
-use crate::peer::{Link, Listener, SocketOptions};
-use crate::proxy::{Proxy, Recipe};
-use crate::seed::Seed;
+use crate::recipe::Recipe;
+use testkit::payload::Payload;
+use testkit::peer::{Link, Listener, SocketOptions};
+use testkit::proxy::Proxy;
+use testkit::seed::Seed;
 
 /// The proxy to be judged.
 #[derive(Clone, Debug)]

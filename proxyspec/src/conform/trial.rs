@@ -5,11 +5,12 @@ use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
 use crate::conform::{Service, Stop, Subject, broken};
-use crate::payload::Payload;
-use crate::peer::{Link, Listener, Peer, Report, Script, SocketOptions};
-use crate::proxy::{Proxy, Recipe, Setting};
-use crate::seed::Seed;
-use crate::watchdog::Status;
+use crate::recipe::{Recipe, Setting};
+use testkit::payload::Payload;
+use testkit::peer::{Link, Listener, Peer, Report, Script, SocketOptions};
+use testkit::proxy::Proxy;
+use testkit::seed::Seed;
+use testkit::watchdog::Status;
 
 /// How long a proxy may take to reach its server, and to answer at all, on a busy machine.
 pub(super) const PATIENCE: Duration = Duration::from_secs(20);

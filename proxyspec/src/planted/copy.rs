@@ -16,7 +16,7 @@ use rustix::net::{SendFlags, send};
 use super::Bug;
 use super::backlog::Backlog;
 use super::session::{Half, Session};
-use crate::procfs;
+use testkit::procfs;
 
 /// Where in a stream the bugs that garble it do so.
 const FAR: u64 = 100_000;

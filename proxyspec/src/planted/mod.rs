@@ -1,8 +1,8 @@
 //! Small proxies with a bug planted in them, so that the suite can be seen to find it.
 //!
 //! Two blocking threads carry the bytes of a session: as plain as can be, and correct unless a [`Bug`] is asked for. The
-//! program `testkit planted` is such a proxy as a process; [`Bug::must_fail`] says which cases it must fail,
-//! [`Bug::may_fail`] which ones it may fail besides, and `testkit selftest` compares.
+//! program `proxyspec planted` is such a proxy as a process; [`Bug::must_fail`] says which cases it must fail,
+//! [`Bug::may_fail`] which ones it may fail besides, and `proxyspec selftest` compares.
 //!
 //! # How to plant another bug
 //!
@@ -18,7 +18,7 @@ mod server;
 mod session;
 mod signals;
 
-pub use server::{Options, serve};
+pub use server::{Options, serve, start};
 
 use clap::ValueEnum;
 

@@ -48,6 +48,8 @@ pub struct Options {
 #[derive(Debug)]
 pub(super) struct Server {
     pub(super) options: Options,
+    /// Whether each session gets a line on the standard error.
+    logs: bool,
     /// How many clients are served.
     active: Mutex<usize>,
     changed: Condvar,
@@ -74,13 +76,13 @@ const RETRY: Duration = Duration::from_millis(100);
 ///
 /// When it cannot listen.
 pub fn serve(options: Options) -> io::Result<()> {
-    let server = Arc::new(Server::new(options));
+    let server = Arc::new(Server::new(options, true));
     let listener = match server.listen() {
         Err(_) if server.has(Bug::RunsWithoutPort) => loop {
             thread::park();
         },
         Err(error) if server.has(Bug::SucceedsInVain) => {
-            log::note(&server.options, &error.to_string());
+            server.note(&error.to_string());
             return Ok(());
         }
         outcome => outcome?,
@@ -89,10 +91,33 @@ pub fn serve(options: Options) -> io::Result<()> {
     SockRef::from(&listener).set_out_of_band_inline(!server.has(Bug::LosesUrgentByte))?;
     listener.set_nonblocking(server.has(Bug::SpinsWhenIdle))?;
     signals::heed(&server)?;
+    accept_all(&server, &listener);
+    Ok(())
+}
+
+/// Listens and forwards on threads of this process for as long as it runs, and returns where it listens: port 0 is any
+/// free one. Signals are left
+/// alone, and nothing is logged.
+///
+/// # Errors
+///
+/// When it cannot listen.
+pub fn start(options: Options) -> io::Result<SocketAddr> {
+    let server = Arc::new(Server::new(options, false));
+    let listener = server.listen()?;
+    SockRef::from(&listener).set_out_of_band_inline(!server.has(Bug::LosesUrgentByte))?;
+    listener.set_nonblocking(server.has(Bug::SpinsWhenIdle))?;
+    let address = SocketAddr::from((Ipv4Addr::LOCALHOST, listener.local_addr()?.port()));
+    thread::spawn(move || accept_all(&server, &listener));
+    Ok(address)
+}
+
+/// Never returns.
+fn accept_all(server: &Arc<Server>, listener: &TcpListener) {
     loop {
         let waits = server.wait_for_place();
         match listener.accept() {
-            Ok((client, address)) => admit(&server, client, address, waits),
+            Ok((client, address)) => admit(server, client, address, waits),
             Err(error) if error.kind() == ErrorKind::WouldBlock => {}
             Err(_) if server.has(Bug::DiesWithoutDescriptor) => process::exit(1),
             Err(_) if server.has(Bug::StopsWithoutDescriptor) => loop {
@@ -119,7 +144,7 @@ fn admit(server: &Arc<Server>, client: TcpStream, address: SocketAddr, waits: bo
     let thread = thread::Builder::new().stack_size(STACK).spawn({
         let server = server.clone();
         move || {
-            log::note(&server.options, &format!("a session with {address}"));
+            server.note(&format!("a session with {address}"));
             serve_client(&client, &server);
             drop(client);
             server.ended();
@@ -149,10 +174,28 @@ fn leak() {
     let _ = File::open("/dev/null").map(mem::forget);
 }
 
+impl Options {
+    /// A proxy of any number of clients, on any free port, in front of this server.
+    pub fn new(server: SocketAddr, bug: Option<Bug>) -> Self {
+        Self {
+            bug,
+            clients: 0,
+            buffer: 16_384,
+            connect: 10,
+            half_close: None,
+            drain: 30,
+            host: server.ip().to_string(),
+            port: server.port(),
+            listen: Some(0),
+        }
+    }
+}
+
 impl Server {
-    fn new(options: Options) -> Self {
+    fn new(options: Options, logs: bool) -> Self {
         Self {
             options,
+            logs,
             active: Mutex::default(),
             changed: Condvar::new(),
             time_is_up: AtomicBool::new(false),
@@ -160,6 +203,12 @@ impl Server {
             turn: Mutex::default(),
             busy: Mutex::default(),
             idle: Condvar::new(),
+        }
+    }
+
+    fn note(&self, line: &str) {
+        if self.logs {
+            log::note(&self.options, line);
         }
     }
 

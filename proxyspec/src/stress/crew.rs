@@ -8,11 +8,11 @@ use std::time::{Duration, Instant};
 
 use rand::RngExt;
 
-use crate::peer::{Ending, Pace, Peer, Script, SocketOptions, Step};
-use crate::scenario::{Kind, Scenario, Stage};
-use crate::seed::Seed;
 use crate::stress::gauge::Gauge;
 use crate::stress::{Failure, Figures, Stress};
+use testkit::peer::{Ending, Pace, Peer, Script, SocketOptions, Step};
+use testkit::scenario::{Kind, Scenario, Stage};
+use testkit::seed::Seed;
 
 /// Threads that play one session after the other, and what they have seen so far.
 pub(super) struct Crew {

@@ -2,8 +2,8 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::time::Duration;
 
-use crate::scenario::Kind;
-use crate::seed::Seed;
+use testkit::scenario::Kind;
+use testkit::seed::Seed;
 
 /// How far a run is.
 #[derive(Clone, Debug)]

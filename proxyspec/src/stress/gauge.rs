@@ -2,8 +2,8 @@ use std::io;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use crate::proxy::Proxy;
 use crate::stress::{Failure, ProcessFigures};
+use testkit::proxy::Proxy;
 
 /// What the process of a proxy takes, if there is one.
 pub(super) struct Gauge<'a> {

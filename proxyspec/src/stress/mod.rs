@@ -9,21 +9,19 @@
 mod crew;
 mod figures;
 mod gauge;
-mod stutter;
 
 pub use figures::{Figures, ProcessFigures};
-pub use stutter::stuttering;
 
 use std::fmt;
 use std::sync::Arc;
 use std::sync::mpsc::RecvTimeoutError;
 use std::time::{Duration, Instant};
 
-use crate::proxy::Proxy;
-use crate::scenario::{Kind, Played, Scenario, Stage};
-use crate::seed::Seed;
 use crew::{Crew, Until};
 use gauge::Gauge;
+use testkit::proxy::{Proxy, stuttering};
+use testkit::scenario::{Kind, Played, Scenario, Stage};
+use testkit::seed::Seed;
 
 /// What to do to a proxy.
 #[derive(Clone, Debug)]

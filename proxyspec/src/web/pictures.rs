@@ -2,8 +2,8 @@
 
 use std::io;
 
-use crate::payload::Payload;
-use crate::seed::Seed;
+use testkit::payload::Payload;
+use testkit::seed::Seed;
 
 /// One picture, encoded as PNG.
 #[derive(Clone, Debug)]

@@ -40,7 +40,7 @@ pub use link::{Link, SocketOptions};
 pub use observer::Event;
 pub use pace::Pace;
 pub use report::{Ending, Report, Sending};
-pub(crate) use script::MOST_TO_FILL;
+pub use script::MOST_TO_FILL;
 pub use script::{Script, Step};
 pub use server::{Listener, Server};
 

@@ -12,7 +12,7 @@ use crate::peer::{Ending, Event, Gate, Link, Pace, Report, Sending};
 use crate::seed::Seed;
 
 /// More than two kernels and a proxy of bounded memory hold between a sender and a receiver that does not read.
-pub(crate) const MOST_TO_FILL: u64 = 128 << 20;
+pub const MOST_TO_FILL: u64 = 128 << 20;
 
 /// What a peer does next.
 #[derive(Clone, Debug)]

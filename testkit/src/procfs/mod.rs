@@ -4,9 +4,9 @@ mod diag;
 mod process;
 mod tcp;
 
-pub(crate) use process::{Process, processes};
+pub use process::{Process, processes};
 pub use tcp::{TcpSocket, TcpState, unacknowledged};
-pub(crate) use tcp::{listener, tcp_sockets};
+pub use tcp::{listener, tcp_sockets};
 
 use std::io;
 

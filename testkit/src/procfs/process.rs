@@ -9,15 +9,18 @@ const TICKS_A_SECOND: u64 = 100;
 
 /// A process as `/proc/PID/stat` showed it.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Process {
-    pub(crate) pid: u32,
-    pub(crate) parent: u32,
-    pub(crate) group: u32,
+pub struct Process {
+    /// The process id.
+    pub pid: u32,
+    /// The id of the process that started it, or has inherited it.
+    pub parent: u32,
+    /// The process group.
+    pub group: u32,
     /// Whether it has ended, and nobody has asked for its status yet.
-    pub(crate) ended: bool,
+    pub ended: bool,
     /// The processor time used in user and in kernel mode, all threads together, and that of the children that ended
     /// and were waited for; in steps of 10 ms.
-    pub(crate) cpu_time: Duration,
+    pub cpu_time: Duration,
 }
 
 impl Process {
@@ -26,7 +29,7 @@ impl Process {
     /// # Errors
     ///
     /// When there is no such process.
-    pub(crate) fn resident(&self) -> io::Result<u64> {
+    pub fn resident(&self) -> io::Result<u64> {
         self.kibibytes("status", "VmRSS:")
     }
 
@@ -35,7 +38,7 @@ impl Process {
     /// # Errors
     ///
     /// When there is no such process.
-    pub(crate) fn address_space(&self) -> io::Result<u64> {
+    pub fn address_space(&self) -> io::Result<u64> {
         self.kibibytes("status", "VmSize:")
     }
 
@@ -44,7 +47,7 @@ impl Process {
     /// # Errors
     ///
     /// When there is no such process, or it belongs to somebody else.
-    pub(crate) fn proportional(&self) -> io::Result<u64> {
+    pub fn proportional(&self) -> io::Result<u64> {
         self.kibibytes("smaps_rollup", "Pss:")
     }
 
@@ -53,7 +56,7 @@ impl Process {
     /// # Errors
     ///
     /// When there is no such process, or it belongs to somebody else.
-    pub(crate) fn descriptors(&self) -> io::Result<usize> {
+    pub fn descriptors(&self) -> io::Result<usize> {
         Ok(fs::read_dir(format!("/proc/{}/fd", self.pid))?.count())
     }
 
@@ -63,7 +66,7 @@ impl Process {
     /// # Errors
     ///
     /// When there is no such process.
-    pub(crate) fn runnable(&self) -> io::Result<Vec<(u32, Duration)>> {
+    pub fn runnable(&self) -> io::Result<Vec<(u32, Duration)>> {
         let threads = fs::read_dir(format!("/proc/{}/task", self.pid))?;
         let threads = threads.filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok());
         let times = threads.filter_map(|thread: u32| {
@@ -78,7 +81,7 @@ impl Process {
     /// # Errors
     ///
     /// When there is no such process, or it belongs to somebody else.
-    pub(crate) fn sockets(&self) -> io::Result<Vec<u64>> {
+    pub fn sockets(&self) -> io::Result<Vec<u64>> {
         let links = fs::read_dir(format!("/proc/{}/fd", self.pid))?
             .filter_map(|entry| fs::read_link(entry.ok()?.path()).ok());
         let inode = |text: &str| text.strip_prefix("socket:[")?.strip_suffix(']')?.parse().ok();
@@ -103,7 +106,7 @@ impl Process {
 /// # Errors
 ///
 /// When there is no `/proc`.
-pub(crate) fn processes() -> io::Result<Vec<Process>> {
+pub fn processes() -> io::Result<Vec<Process>> {
     let names = fs::read_dir("/proc")?.filter_map(|entry| entry.ok()?.file_name().into_string().ok());
     let stats = names.filter_map(|name| {
         let pid = name.parse().ok()?;

@@ -18,7 +18,7 @@ pub struct TcpSocket {
     /// Received bytes that nobody has read; of a listening socket, connections that nobody has accepted.
     pub unread: u32,
     /// What tells whose it is: 0 when no process has it any more, as in `TIME_WAIT`.
-    pub(crate) inode: u64,
+    pub inode: u64,
 }
 
 /// The state of a connection (RFC 9293, section 3.3.2), numbered as in the kernel's `tcp_states.h`.
@@ -89,7 +89,7 @@ pub fn unacknowledged(local: SocketAddr, remote: SocketAddr) -> io::Result<Optio
 /// # Errors
 ///
 /// When the tables cannot be read.
-pub(crate) fn listener(address: SocketAddr) -> io::Result<Option<TcpSocket>> {
+pub fn listener(address: SocketAddr) -> io::Result<Option<TcpSocket>> {
     let found = match diag::find(address, None) {
         Ok(found) => found,
         Err(_) => tcp_sockets()?.into_iter().find(|socket| {
@@ -105,7 +105,7 @@ pub(crate) fn listener(address: SocketAddr) -> io::Result<Option<TcpSocket>> {
 /// # Errors
 ///
 /// When the tables cannot be read.
-pub(crate) fn tcp_sockets() -> io::Result<Vec<TcpSocket>> {
+pub fn tcp_sockets() -> io::Result<Vec<TcpSocket>> {
     let mut table = fs::read_to_string("/proc/net/tcp")?;
     // A kernel without IPv6 has no such file.
     table += &fs::read_to_string("/proc/net/tcp6").unwrap_or_default();

@@ -46,7 +46,7 @@ pub(super) fn kill(leader: u32) {
 }
 
 /// The same from outside, for whoever cannot wait for the owner of the proxy; nothing happens if it has ended.
-pub(crate) fn kill_from_outside(leader: u32) {
+pub fn kill_from_outside(leader: u32) {
     if running().contains_key(&leader) {
         kill_tree(leader);
     }

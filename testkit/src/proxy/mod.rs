@@ -1,7 +1,6 @@
 //! A proxy as a process: started on a free port, watched from outside, stopped at the end.
 //!
-//! One that announces its port is started by [`Proxy::command`]; any other is described by a [`Recipe`], a command
-//! line with `{host} {port} {listen}` in it and maybe a configuration file.
+//! [`Proxy::command`] starts one that announces its port, or any other that listens on the port it was told.
 //!
 //! What a proxy is measured by (processor time, memory, descriptors, sockets) is summed over all of its processes.
 
@@ -10,21 +9,19 @@ mod example;
 mod exhausted;
 mod group;
 mod log;
+mod own;
 mod passing;
 mod port;
-mod recipe;
 mod start;
-mod template;
-pub(crate) mod tree;
+mod stutter;
+pub mod tree;
 
 pub use effort::{Effort, Exertion};
 pub use exhausted::Exhausted;
-pub use group::kill_all_and_exit;
-pub(crate) use group::kill_from_outside;
+pub use group::{kill_all_and_exit, kill_from_outside};
 pub use port::free_port;
-pub use recipe::{Recipe, Setting};
 pub use start::ProxyCommand;
-pub use template::Template;
+pub use stutter::stuttering;
 
 use std::ffi::OsStr;
 use std::io;
@@ -36,11 +33,11 @@ use std::time::Duration;
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::process::{Pid, PidfdFlags, Signal, WaitId, WaitIdOptions, kill_process, pidfd_open, waitid};
-use tempfile::TempDir;
 
 use crate::descriptors;
 use crate::procfs::{Process, TcpSocket, TcpState};
 use log::Log;
+use own::OwnDirectory;
 
 /// A proxy that runs. Dropping it kills it.
 ///
@@ -55,14 +52,14 @@ pub struct Proxy {
     /// Its status, once it has ended and was waited for: from then on its id may be that of another process.
     status: Option<ExitStatus>,
     /// Where its configuration is; removed with it.
-    _directory: Option<TempDir>,
+    _directory: Option<Arc<OwnDirectory>>,
 }
 
 impl Proxy {
     /// The program of a proxy, by its path or its name.
     pub fn command(program: impl AsRef<OsStr>) -> ProxyCommand {
         let program = program.as_ref().to_owned();
-        ProxyCommand { program, arguments: Vec::new(), passed: Vec::new(), leads: false }
+        ProxyCommand { program, arguments: Vec::new(), passed: Vec::new(), leads: false, directory: None }
     }
 
     /// Where to connect: the address it listens on, or the loopback address if it listens on all.

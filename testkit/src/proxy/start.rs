@@ -3,13 +3,12 @@
 use std::ffi::{OsStr, OsString};
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener};
-use std::path::Path;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use tempfile::TempDir;
-
 use super::log::Log;
+use super::own::OwnDirectory;
 use super::{Proxy, group, passing, tree};
 use crate::procfs;
 
@@ -20,6 +19,7 @@ pub struct ProxyCommand {
     pub(super) arguments: Vec<OsString>,
     pub(super) passed: Vec<Arc<TcpListener>>,
     pub(super) leads: bool,
+    pub(super) directory: Option<Arc<OwnDirectory>>,
 }
 
 /// How long a proxy may take to listen, on a busy machine.
@@ -92,20 +92,24 @@ impl ProxyCommand {
         self
     }
 
+    /// Gives the proxy a directory of its own, which is removed with it. Its path differs from run to run, so the
+    /// [log](Proxy::log) has `{dir}` in its place.
+    #[must_use]
+    pub fn owning(mut self, directory: PathBuf) -> Self {
+        self.directory = Some(Arc::new(OwnDirectory(directory)));
+        self
+    }
+
     /// Starts a process and waits for nothing; its [address](Proxy::address) is not known.
     ///
     /// # Errors
     ///
     /// When it cannot be started.
     pub fn spawn(self) -> io::Result<Proxy> {
-        self.spawn_with(None)
-    }
-
-    pub(super) fn spawn_with(self, directory: Option<TempDir>) -> io::Result<Proxy> {
         let mut command = passing::command(&self.program, &self.arguments, &self.passed)?;
-        let own = directory.as_ref().map(TempDir::path);
+        let own = self.directory.as_ref().map(|directory| &*directory.0);
         let child =
-            if self.leads { group::spawn(&mut command, own.map(Path::to_owned)) } else { command.spawn() };
+            if self.leads { group::spawn(&mut command, own.map(ToOwned::to_owned)) } else { command.spawn() };
         let mut child = child.map_err(|error| {
             io::Error::new(error.kind(), format!("cannot start {}: {error}", self.program.display()))
         })?;
@@ -117,13 +121,13 @@ impl ProxyCommand {
         }
         log.drain(child.stderr.take().expect("standard error was piped"), own);
         let address = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
-        Ok(Proxy { child, address, log, leads: self.leads, status: None, _directory: directory })
+        Ok(Proxy { child, address, log, leads: self.leads, status: None, _directory: self.directory })
     }
 }
 
 impl Proxy {
     /// Waits until one of its processes listens on this port.
-    pub(super) fn listening_on(mut self, port: u16) -> io::Result<Self> {
+    fn listening_on(mut self, port: u16) -> io::Result<Self> {
         let until = Instant::now() + START;
         loop {
             let begin = Instant::now();

@@ -14,7 +14,7 @@ use crate::procfs::{self, Process, TcpSocket};
 /// # Errors
 ///
 /// When none of them runs.
-pub(crate) fn processes(root: u32) -> io::Result<Vec<Process>> {
+pub fn processes(root: u32) -> io::Result<Vec<Process>> {
     let (mut tree, mut others): (Vec<_>, Vec<_>) =
         procfs::processes()?.into_iter().partition(|process| process.pid == root || process.group == root);
     let mut known: HashSet<u32> = tree.iter().map(|process| process.pid).collect();
@@ -59,10 +59,7 @@ pub(super) fn inodes(tree: &[Process]) -> io::Result<HashSet<u64>> {
 }
 
 /// The sum over these processes; one that is gone since they were listed has nothing.
-pub(crate) fn sum<T: std::iter::Sum>(
-    tree: &[Process],
-    figure: impl Fn(&Process) -> io::Result<T>,
-) -> io::Result<T> {
+pub fn sum<T: std::iter::Sum>(tree: &[Process], figure: impl Fn(&Process) -> io::Result<T>) -> io::Result<T> {
     tree.iter().filter_map(|process| unless_gone(figure(process)).transpose()).sum()
 }
 

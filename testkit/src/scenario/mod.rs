@@ -25,8 +25,6 @@ use std::io;
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use clap::ValueEnum;
-
 use crate::payload::Payload;
 use crate::peer::{Pace, Report, Script, SocketOptions, Step};
 use crate::seed::Seed;
@@ -35,7 +33,7 @@ use crate::seed::Seed;
 const PATIENCE: Duration = Duration::from_secs(120);
 
 /// How a session ends.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, ValueEnum)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Kind {
     /// Both sides send, receive and finish on their own.
     Independent,
@@ -70,6 +68,21 @@ impl Kind {
         Self::AcceptAndClose,
         Self::Vanish,
     ];
+
+    /// Its name on a command line and in reports.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Independent => "independent",
+            Self::AnswerAfterFin => "answer-after-fin",
+            Self::RequestAfterFin => "request-after-fin",
+            Self::ClientReset => "client-reset",
+            Self::ServerReset => "server-reset",
+            Self::ClientUnread => "client-unread",
+            Self::ServerUnread => "server-unread",
+            Self::AcceptAndClose => "accept-and-close",
+            Self::Vanish => "vanish",
+        }
+    }
 }
 
 /// One session: what its client and its server do.

@@ -21,8 +21,8 @@ use serde::{Deserialize, Serialize};
 use socket2::{Domain, Socket, Type};
 
 use super::quantity::Quantity;
-use crate::procfs::Process;
-use crate::proxy::tree;
+use testkit::procfs::Process;
+use testkit::proxy::tree;
 
 /// What the clients and the origin do.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]

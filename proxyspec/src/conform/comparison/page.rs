@@ -66,7 +66,7 @@ fn head(text: &mut String, judged: &[Judged<'_>], command: &str) {
     line(
         text,
         &format!(
-            "- Cases: {cases}, explained by `testkit list`; {minutes:.0} minutes for {}, and more for the options that were tried",
+            "- Cases: {cases}, explained by `proxyspec list`; {minutes:.0} minutes for {}, and more for the options that were tried",
             count(judged.len(), "contender")
         ),
     );

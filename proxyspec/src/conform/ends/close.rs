@@ -5,7 +5,7 @@ use std::thread::{self, JoinHandle};
 
 use crate::conform::ends::REQUEST;
 use crate::conform::{Stop, Trial, Verdict, broken, judge};
-use crate::peer::{Ending, Gate, Pace, Peer, Report, Script, Sending, SocketOptions, Step, gate};
+use testkit::peer::{Ending, Gate, Pace, Peer, Report, Script, Sending, SocketOptions, Step, gate};
 
 /// What a sender has time to hand to its kernel, whoever reads.
 const HANDED_OVER: u64 = 256 << 10;

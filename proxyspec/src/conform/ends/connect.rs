@@ -5,9 +5,9 @@ use std::time::Duration;
 use crate::conform::ends::{ANSWER, REQUEST};
 use crate::conform::trial::{PATIENCE, alive, until};
 use crate::conform::{Stop, Trial, Verdict, broken, judge};
-use crate::peer::{BlackHole, Gate, Listener, Pace, Peer, Script, Step};
-use crate::procfs::TcpState;
-use crate::proxy::Proxy;
+use testkit::peer::{BlackHole, Gate, Listener, Pace, Peer, Script, Step};
+use testkit::procfs::TcpState;
+use testkit::proxy::Proxy;
 
 /// When a kernel has sent its SYN several times in vain, it waits twice as long for each next one.
 const NEXT_SYN: Duration = Duration::from_secs(60);

@@ -5,8 +5,8 @@ use std::time::Duration;
 use crate::conform::ends::{ANSWER, REQUEST};
 use crate::conform::trial::{PATIENCE, alive, until};
 use crate::conform::{Stop, Trial, Verdict, broken, judge};
-use crate::peer::{Gate, Pace, Report, Script, Step};
-use crate::procfs::TcpState;
+use testkit::peer::{Gate, Pace, Report, Script, Step};
+use testkit::procfs::TcpState;
 
 pub(super) fn late_answer(trial: &Trial) -> Verdict {
     let (asks, answers) = late();

@@ -2,7 +2,7 @@
 
 use crate::conform::ends::close;
 use crate::conform::{Stop, Trial, Verdict, broken, judge};
-use crate::peer::{Ending, Pace, Report, Script, Step};
+use testkit::peer::{Ending, Pace, Report, Script, Step};
 
 /// More than the small buffer of the reader takes, less than the proxy's kernel takes in any event.
 const WAITING: u64 = 48 << 10;

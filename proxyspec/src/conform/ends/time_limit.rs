@@ -5,8 +5,8 @@ use std::time::{Duration, Instant};
 use crate::conform::ends::REQUEST;
 use crate::conform::trial::PATIENCE;
 use crate::conform::{Stop, Trial, Verdict, broken, judge};
-use crate::peer::{Ending, Link, Pace, Script, SocketOptions, Step};
-use crate::proxy::Setting;
+use crate::recipe::Setting;
+use testkit::peer::{Ending, Link, Pace, Script, SocketOptions, Step};
 
 pub(super) fn silence(trial: &Trial) -> Verdict {
     let mut observed = Vec::new();

@@ -10,9 +10,9 @@ use std::time::Duration;
 use crate::conform::resources::processor;
 use crate::conform::trial::{PATIENCE, Running, Stand, alive, until};
 use crate::conform::{Service, Stop, Trial, Verdict, broken, echo, judge};
-use crate::peer::{Link, Listener, Pace, Peer, Refusing, Script, Server, SocketOptions, Step};
-use crate::procfs::TcpState;
-use crate::proxy::{Exhausted, Proxy};
+use testkit::peer::{Link, Listener, Pace, Peer, Refusing, Script, Server, SocketOptions, Step};
+use testkit::procfs::TcpState;
+use testkit::proxy::{Exhausted, Proxy};
 
 /// A way in which a session may end: the first byte of the client tells the server which.
 struct Kind {

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use crate::conform::trial::{PATIENCE, alive};
 use crate::conform::{Stop, Trial, Verdict, broken, judge};
-use crate::peer::{Gate, MOST_TO_FILL, Script, Step, gate};
+use testkit::peer::{Gate, MOST_TO_FILL, Script, Step, gate};
 
 /// When nothing is taken for so long, the sender is held back.
 const QUIET: Duration = Duration::from_secs(1);

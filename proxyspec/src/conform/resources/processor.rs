@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use crate::conform::trial::{PATIENCE, alive};
 use crate::conform::{Service, Stop, Trial, Verdict, broken, judge};
-use crate::peer::{Gate, Pace, Script, SocketOptions, Step, gate};
-use crate::proxy::{Exertion, Proxy};
+use testkit::peer::{Gate, Pace, Script, SocketOptions, Step, gate};
+use testkit::proxy::{Exertion, Proxy};
 
 /// For how long a proxy is watched.
 const WINDOW: Duration = Duration::from_secs(1);

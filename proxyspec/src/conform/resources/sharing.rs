@@ -6,8 +6,8 @@ use std::time::{Duration, Instant};
 
 use crate::conform::trial::{PATIENCE, Stand};
 use crate::conform::{Service, Stop, Trial, Verdict, broken, echo, judge};
-use crate::peer::{Gate, Link, Listener, Peer, Script, SocketOptions, Step, gate};
-use crate::proxy::Setting;
+use crate::recipe::Setting;
+use testkit::peer::{Gate, Link, Listener, Peer, Script, SocketOptions, Step, gate};
 
 const REQUEST: u64 = 1000;
 const ANSWER: u64 = 20_000;
