@@ -4,6 +4,6 @@ pub(crate) mod allow;
 pub(crate) mod descriptors;
 pub(crate) mod metrics;
 pub(crate) mod progress;
-pub(crate) mod proxy_protocol;
+pub mod proxy_protocol;
 pub mod service_manager;
 pub(crate) mod status_server;

@@ -205,13 +205,48 @@ fn a_header_that_names_nobody_leaves_the_connection_its_own_addresses() {
 }
 
 #[test]
-fn garbage_and_a_header_that_is_too_long_are_reset_at_once_and_no_server_hears_of_them() {
+fn a_header_of_the_greatest_length_is_accepted_and_what_follows_is_the_clients() {
+    let four = "PROXY TCP4 192.0.2.1 198.51.100.7 80 443\r\n";
+    let ips = b"\xc0\0\x02\x01\xc6\x33\x64\x07\0\x50\x01\xbb";
+    let longest = [SIGNATURE, b"\x21\x11\xff\xff", ips, &[7; 65_535 - 12]].concat();
+    let local = [SIGNATURE, b"\x20\x77\x20\0", &[7; 0x2000]].concat();
+    for buffer_size in [1, 256 * 1024] {
+        let mut stage = between(buffer_size);
+        for (sent, said) in [(&longest, Some(four)), (&local, None)] {
+            let client = stage.client();
+            stage.send(&client, &[&sent[..], b"and the rest"].concat());
+            fin(&client);
+            let server = stage.accept();
+            let said = said.map_or_else(|| header(ProxyProtocol::V1, &client), |said| said.into());
+            assert_eq!(stage.drain(&server), ([&said[..], b"and the rest"].concat(), End::Fin));
+            fin(&server);
+            assert_eq!(stage.drain(&client), (vec![], End::Fin));
+        }
+        stage.until_over();
+    }
+}
+
+#[test]
+fn what_is_no_header_is_reset_at_once_in_one_segment_and_in_two_and_no_server_hears_of_it() {
     let mut stage = between(1000);
-    let too_long = [SIGNATURE, b"\x21\x11\xff\xff", &[0; 1200]].concat();
-    for garbage in [&b"GET / HTTP/1.0\r\n\r\n"[..], b"\x16\x03\x01\x02\0", &[b'P'; 200], &too_long] {
-        let client = stage.client();
-        stage.send(&client, garbage);
-        assert_eq!(stage.drain(&client), (vec![], End::Reset));
+    for garbage in [
+        &b"GET / HTTP/1.0\r\n\r\n"[..],
+        b"\x16\x03\x01\x02\0",
+        &[b'P'; 200],
+        b"PROXYxTCP4 192.0.2.1 198.51.100.7 80 443\r\n",
+        b"PROXY TCP4 192.0.2.1 198.51.100.7 +1111 443\r\n",
+        b"PROXY TCP4 192.0.2.1 198.51.100.7 01111 443\r\n",
+        &[b"PROXY UNKNOWN ".as_slice(), &[b'x'; 92], b"\r\n"].concat(), // 108 bytes
+    ] {
+        for at in [0, 1, garbage.len() - 1] {
+            let client = stage.client();
+            stage.send(&client, &garbage[..at]);
+            stage.settle();
+            // The first byte may have been enough, and the error is then told to the write.
+            if (&client).write(&garbage[at..]).is_ok() {
+                assert_eq!(stage.drain(&client), (vec![], End::Reset), "{}", garbage.escape_ascii());
+            }
+        }
     }
     stage.until_over();
     assert!(stage.origin.accept().is_err(), "no connection was made");

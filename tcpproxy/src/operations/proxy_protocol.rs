@@ -1,8 +1,15 @@
 //! The PROXY protocol: a header before the first byte says who the client is, because the connection itself
-//! only says who passed it on (<https://www.haproxy.org/download/3.2/doc/proxy-protocol.txt>).
+//! only says which proxy passed it on (<https://www.haproxy.org/download/3.2/doc/proxy-protocol.txt>).
+//!
+//! [`HeaderParser`] reads headers of both versions, and [`encode`] writes them. Neither knows sockets.
 
+mod encode;
+mod parse;
 mod receive;
 mod send;
 
-pub(crate) use receive::{Announced, HeaderReceiver, Received};
+pub use encode::encode;
+pub use parse::{Announced, HeaderError, HeaderParser, Parsed};
+
+pub(crate) use receive::{HeaderReceiver, Received};
 pub(crate) use send::{HeaderSender, Sent};
