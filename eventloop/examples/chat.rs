@@ -8,7 +8,7 @@ use std::rc::Rc;
 use eventloop::{
     EventLoop, Intents, Listener, Place, Progress, Ready, Session, SocketOptions, Stream, Waker,
 };
-use ringbuf::{Fill, Pool, Slot};
+use ringbuf::{Fill, Pool, RingBuffer};
 
 const GUESTS: usize = 1000;
 /// What may wait of a line that is not complete, or of what a guest has not read yet: 64 KiB.
@@ -20,14 +20,14 @@ type Room = Rc<RefCell<Vec<Rc<Seat>>>>;
 /// Where others leave what a guest is to hear. A line that does not fit is not left: nobody waits for a
 /// guest who does not read, and memory does not grow.
 struct Seat {
-    heard: RefCell<Slot>,
+    heard: RefCell<RingBuffer>,
     waker: Waker,
 }
 
 struct Guest {
     stream: Stream,
     /// What the guest has said of a line that is not complete.
-    said: Slot,
+    said: RingBuffer,
     seat: Rc<Seat>,
     room: Room,
     _place: Place,
@@ -54,11 +54,11 @@ impl Guest {
                 return Ok(Progress::Done);
             }
             while let Some(end) = self.said.find(b"\n", searched) {
-                self.tell_others(end + 1);
+                self.tell_others(end + 1)?;
                 searched = 0;
             }
             if self.said.is_full() {
-                self.tell_others(CAPACITY); // a line without end is passed on in pieces
+                self.tell_others(CAPACITY)?; // a line without end is passed on in pieces
             }
         }
         let mut heard = self.seat.heard.borrow_mut();
@@ -66,15 +66,16 @@ impl Guest {
         Ok(Progress::Continue)
     }
 
-    fn tell_others(&mut self, len: usize) {
+    fn tell_others(&mut self, len: usize) -> io::Result<()> {
         let line = &self.said.make_contiguous()[..len];
         for seat in self.room.borrow().iter().filter(|seat| !Rc::ptr_eq(seat, &self.seat)) {
             let mut heard = seat.heard.borrow_mut();
-            if heard.push_all(line) {
+            if heard.push_all(line)? {
                 seat.waker.wake();
             }
         }
         self.said.consume(len);
+        Ok(())
     }
 }
 
@@ -91,11 +92,11 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let (pool, room) = (Pool::new(CAPACITY, 2 * GUESTS), Room::default());
     let mut event_loop = EventLoop::new()?;
     event_loop.spawn(listener.into_session(move |stream, place, ready| {
-        let slot = || pool.reserve().expect("there are two slots for each place");
+        let ring = || pool.reserve().expect("there are two rings for each place");
         ready.spawn_with(|waker| {
-            let seat = Rc::new(Seat { heard: RefCell::new(slot()), waker });
+            let seat = Rc::new(Seat { heard: RefCell::new(ring()), waker });
             room.borrow_mut().push(seat.clone());
-            Guest { stream, said: slot(), seat, room: room.clone(), _place: place }
+            Guest { stream, said: ring(), seat, room: room.clone(), _place: place }
         });
     }));
     Ok(event_loop.run()?)

@@ -1,6 +1,6 @@
 //! The body of a message on its way from one ring to another, and where it ends (RFC 9112, sections 6 and 7).
 
-use ringbuf::Slot;
+use ringbuf::RingBuffer;
 
 /// How the end of a body is found.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -47,7 +47,7 @@ enum Next {
     /// Everything has come; the reader has yet to be told.
     End,
     Over,
-    /// It was malformed, and stays so.
+    /// It was malformed, or found no memory, and cannot go on.
     Broken,
 }
 
@@ -61,6 +61,8 @@ pub enum Stop {
     Starved,
     /// It needs more room.
     Clogged,
+    /// There is no memory for the ring it goes to; there is no way to go on.
+    Exhausted,
     /// It is not what its framing says; there is no way to go on.
     Malformed,
 }
@@ -104,12 +106,12 @@ impl Body {
     }
 
     /// Moves what can be moved. `ended` says that nothing comes after what is in `from`.
-    pub fn advance(&mut self, from: &mut Slot, ended: bool, to: &mut Slot) -> Stop {
+    pub fn advance(&mut self, from: &mut RingBuffer, ended: bool, to: &mut RingBuffer) -> Stop {
         loop {
             match self.step(from, ended, to) {
                 Ok(next) => self.next = next,
                 Err(stop) => {
-                    if stop == Stop::Malformed {
+                    if matches!(stop, Stop::Malformed | Stop::Exhausted) {
                         self.next = Next::Broken;
                     }
                     return stop;
@@ -118,14 +120,14 @@ impl Body {
         }
     }
 
-    fn step(&mut self, from: &mut Slot, ended: bool, to: &mut Slot) -> Result<Next, Stop> {
+    fn step(&mut self, from: &mut RingBuffer, ended: bool, to: &mut RingBuffer) -> Result<Next, Stop> {
         Ok(match self.next {
             Next::Over => return Err(Stop::Over),
             Next::Broken => return Err(Stop::Malformed),
             Next::End if !self.chunked => Next::Over,
             Next::End if to.free() < LAST_CHUNK.len() => return Err(Stop::Clogged),
             Next::End => {
-                let _ = to.push_slice(LAST_CHUNK);
+                push(to, LAST_CHUNK)?;
                 Next::Over
             }
             Next::Data(0) => Next::End,
@@ -152,7 +154,7 @@ impl Body {
     }
 
     /// Passes on at most `limit` bytes: as many as lie there and have room.
-    fn pass(&mut self, limit: u64, from: &mut Slot, to: &mut Slot) -> Result<u64, Stop> {
+    fn pass(&mut self, limit: u64, from: &mut RingBuffer, to: &mut RingBuffer) -> Result<u64, Stop> {
         let room = to.free().saturating_sub(if self.chunked { AROUND_A_CHUNK } else { 0 });
         if room == 0 {
             return Err(Stop::Clogged);
@@ -166,19 +168,27 @@ impl Body {
             record.bytes.extend_from_slice(&second[..length - one]);
         }
         if self.chunked {
-            let _ = to.push_slice(format!("{length:x}\r\n").as_bytes()); // there is room for all this
+            push(to, format!("{length:x}\r\n").as_bytes())?; // there is room for all this
         }
-        from.move_to(to, length);
+        let moved = from.move_to(to, length).map_err(|_| Stop::Exhausted)?;
+        debug_assert_eq!(moved, length);
         if self.chunked {
-            let _ = to.push_slice(b"\r\n");
+            push(to, b"\r\n")?;
         }
         Ok(length as u64)
     }
 }
 
+/// Copies bytes for which there is room.
+fn push(to: &mut RingBuffer, bytes: &[u8]) -> Result<(), Stop> {
+    let fits = to.push_all(bytes).map_err(|_| Stop::Exhausted)?;
+    debug_assert!(fits);
+    Ok(())
+}
+
 /// Takes a line out, and lets `parse` see it with its end. One that has no end within a ring, or within
 /// the longest length, is none.
-fn take_line<T>(from: &mut Slot, parse: impl FnOnce(&[u8]) -> T) -> Result<T, Stop> {
+fn take_line<T>(from: &mut RingBuffer, parse: impl FnOnce(&[u8]) -> T) -> Result<T, Stop> {
     let Some(end) = from.find(b"\r\n", 0).filter(|&end| end < LONGEST_LINE) else {
         let hopeless = from.is_full() || from.len() > LONGEST_LINE;
         return Err(if hopeless { Stop::Malformed } else { Stop::Starved });
@@ -212,7 +222,7 @@ mod tests {
         let (mut out, mut sent) = (Vec::new(), 0);
         loop {
             let end = bytes.len().min(sent + piece);
-            sent += from.push_slice(&bytes[sent..end]);
+            sent += from.push_slice(&bytes[sent..end]).unwrap();
             let stop = body.advance(&mut from, sent == bytes.len(), &mut to);
             let mut taken = vec![0; piece];
             let n = to.pop_slice(&mut taken);

@@ -7,7 +7,7 @@ use http::header::{HeaderMap, HeaderName, HeaderValue};
 use http::uri::PathAndQuery;
 use http::{Method, Request, Response, StatusCode, Uri, Version};
 use httparse::Status;
-use ringbuf::Slot;
+use ringbuf::RingBuffer;
 
 use crate::body::Framing;
 
@@ -43,7 +43,7 @@ impl HeadReader {
     /// # Errors
     ///
     /// Why there will never be one.
-    pub fn request(&mut self, from: &mut Slot) -> Result<Option<Request<()>>, HeadError> {
+    pub fn request(&mut self, from: &mut RingBuffer) -> Result<Option<Request<()>>, HeadError> {
         self.take(from, request)
     }
 
@@ -52,11 +52,11 @@ impl HeadReader {
     /// # Errors
     ///
     /// Why there will never be one.
-    pub fn response(&mut self, from: &mut Slot) -> Result<Option<Response<()>>, HeadError> {
+    pub fn response(&mut self, from: &mut RingBuffer) -> Result<Option<Response<()>>, HeadError> {
         self.take(from, response)
     }
 
-    fn take<T>(&mut self, from: &mut Slot, parse: Parse<T>) -> Result<Option<T>, HeadError> {
+    fn take<T>(&mut self, from: &mut RingBuffer, parse: Parse<T>) -> Result<Option<T>, HeadError> {
         match from.find(b"\r\n\r\n", self.searched) {
             Some(end) if end + 4 <= self.longest => {
                 let (length, head) = parse(&from.make_contiguous()[..end + 4])?;
@@ -220,10 +220,10 @@ mod tests {
     use proptest::prelude::*;
     use ringbuf::Pool;
 
-    fn ring(bytes: &[u8]) -> Slot {
-        let mut slot = Pool::new(1024, 1).reserve().unwrap();
-        assert_eq!(slot.push_slice(bytes), bytes.len());
-        slot
+    fn ring(bytes: &[u8]) -> RingBuffer {
+        let mut ring = Pool::new(1024, 1).reserve().unwrap();
+        assert_eq!(ring.push_slice(bytes).unwrap(), bytes.len());
+        ring
     }
 
     fn response_with(fields: &str) -> Response<()> {
@@ -237,10 +237,10 @@ mod tests {
         let mut from = ring(b"");
         let mut reader = HeadReader::new(head.len());
         for &byte in &head[..head.len() - 1] {
-            let _ = from.push_slice(&[byte]);
+            from.push_slice(&[byte]).unwrap();
             assert_eq!(reader.request(&mut from).unwrap().map(|_| ()), None);
         }
-        let _ = from.push_slice(b"\nbehind");
+        from.push_slice(b"\nbehind").unwrap();
         let request = reader.request(&mut from).unwrap().unwrap();
         assert_eq!(encode_request(&request), b"GET /b?c HTTP/1.1\r\nhost: a\r\n\r\n");
         assert_eq!(from.make_contiguous(), b"behind");
@@ -249,12 +249,12 @@ mod tests {
     #[test]
     fn a_head_is_found_across_the_wrap_of_the_ring() {
         for offset in 0..64 {
-            let mut slot = Pool::new(64, 1).reserve().unwrap();
-            let _ = slot.push_slice(&[0; 64][..offset]);
-            let _ = slot.push_slice(b"x");
-            slot.consume(offset);
-            let _ = slot.push_slice(b" / HTTP/1.1\r\nA: b\r\n\r\n");
-            let request = HeadReader::new(64).request(&mut slot).unwrap().unwrap();
+            let mut ring = Pool::new(64, 1).reserve().unwrap();
+            ring.push_slice(&[0; 64][..offset]).unwrap();
+            ring.push_slice(b"x").unwrap();
+            ring.consume(offset);
+            ring.push_slice(b" / HTTP/1.1\r\nA: b\r\n\r\n").unwrap();
+            let request = HeadReader::new(64).request(&mut ring).unwrap().unwrap();
             assert_eq!((request.method().as_str(), request.uri().path()), ("x", "/"));
         }
     }

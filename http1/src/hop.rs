@@ -72,7 +72,7 @@ mod tests {
 
     fn request_with(line: &str) -> Request<()> {
         let mut from = Pool::new(1024, 1).reserve().unwrap();
-        assert!(from.push_all(format!("{line}\r\n\r\n").as_bytes()));
+        assert!(from.push_all(format!("{line}\r\n\r\n").as_bytes()).unwrap());
         HeadReader::new(1024).request(&mut from).unwrap().unwrap()
     }
 

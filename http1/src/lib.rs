@@ -32,7 +32,7 @@
 //!
 //! let pool = Pool::new(1024, 2);
 //! let (mut from, mut to) = (pool.reserve().unwrap(), pool.reserve().unwrap());
-//! let _ = from.push_slice(b"POST http://a/ HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\n\r\nhello, and the next");
+//! assert!(from.push_all(b"POST http://a/ HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\n\r\nhello, and the next").unwrap());
 //!
 //! let request = HeadReader::new(512).request(&mut from).unwrap().expect("it is complete");
 //! assert_eq!((request.method().as_str(), request.uri().path()), ("POST", "/"));

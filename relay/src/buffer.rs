@@ -2,7 +2,7 @@
 
 use std::io::{self, ErrorKind};
 
-use ringbuf::{Drain, Fill, Slot};
+use ringbuf::{Drain, Fill, RingBuffer};
 
 use crate::pipe::{LentPipe, Pipes};
 use crate::relay::{Sink, Source};
@@ -14,7 +14,7 @@ use crate::relay::{Sink, Source};
 /// - Between steps there is a ring or a pipe in hand only while bytes wait.
 #[derive(Debug)]
 pub(crate) struct Buffer {
-    slot: Slot,
+    ring: RingBuffer,
     /// Where pipes are to be had, if bytes may be spliced.
     pipes: Option<Pipes>,
     pipe: Option<LentPipe>,
@@ -43,8 +43,8 @@ const CROWD: u64 = 4;
 const MOST: u64 = 4 * CROWD;
 
 impl Buffer {
-    pub(crate) fn new(slot: Slot) -> Self {
-        Self { slot, pipes: None, pipe: None, streak: 0, large: false, turn: None, crowd: 0, always: false }
+    pub(crate) fn new(ring: RingBuffer) -> Self {
+        Self { ring, pipes: None, pipe: None, streak: 0, large: false, turn: None, crowd: 0, always: false }
     }
 
     /// Lets the bytes be spliced: when many come in many directions, or (`always`) from the first byte on.
@@ -55,7 +55,7 @@ impl Buffer {
 
     /// The number of bytes that wait.
     pub(crate) fn len(&self) -> usize {
-        self.slot.len() + self.pipe.as_ref().map_or(0, |pipe| pipe.len())
+        self.ring.len() + self.pipe.as_ref().map_or(0, |pipe| pipe.len())
     }
 
     pub(crate) fn is_empty(&self) -> bool {
@@ -66,7 +66,7 @@ impl Buffer {
     pub(crate) fn has_room(&self) -> bool {
         match &self.pipe {
             Some(pipe) => pipe.is_empty(),
-            None => !self.slot.is_full(),
+            None => !self.ring.is_full(),
         }
     }
 
@@ -90,7 +90,7 @@ impl Buffer {
                 Err(error) => return Err(error),
             }
         }
-        let fill = self.slot.fill_from(source)?;
+        let fill = self.ring.fill_from(source)?;
         if let Fill::Read(n) = fill {
             self.note_read(n);
         }
@@ -105,13 +105,13 @@ impl Buffer {
     pub(crate) fn drain_to(&mut self, sink: &mut impl Sink) -> io::Result<Drain> {
         match &mut self.pipe {
             Some(pipe) if !pipe.is_empty() => sink.splice_from(pipe),
-            _ => self.slot.drain_to(sink),
+            _ => self.ring.drain_to(sink),
         }
     }
 
     /// Whether the last fill took all there was room for, so that there may be more.
     pub(crate) fn is_full(&self) -> bool {
-        self.pipe.as_ref().map_or(self.slot.is_full(), |pipe| pipe.len() == pipe.capacity())
+        self.pipe.as_ref().map_or(self.ring.is_full(), |pipe| pipe.len() == pipe.capacity())
     }
 
     /// Gives back a pipe that is empty, and takes note of who else is busy. Call it at the end of each step.
@@ -124,13 +124,13 @@ impl Buffer {
 
     /// Forgets all bytes that wait.
     pub(crate) fn discard(&mut self) {
-        self.slot.clear();
+        self.ring.clear();
         self.pipe = None;
     }
 
     /// The pipe in hand, or, if nothing waits and it pays, one that is lent now.
     fn pipe_for_many(&mut self) -> Option<&mut LentPipe> {
-        if self.pipe.is_none() && self.slot.is_empty() {
+        if self.pipe.is_none() && self.ring.is_empty() {
             let pipes = self.pipes.as_ref()?;
             if self.always || (self.streak >= PROOF && self.crowd >= CROWD) {
                 self.pipe = pipes.lend();

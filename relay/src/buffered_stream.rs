@@ -12,7 +12,7 @@
 use std::time::Instant;
 
 use eventloop::{Intents, Ready, Stream};
-use ringbuf::{Drain, Fill, Slot};
+use ringbuf::{Drain, Fill, RingBuffer};
 
 use crate::lingering_close::LingeringClose;
 
@@ -30,9 +30,9 @@ use crate::lingering_close::LingeringClose;
 #[derive(Debug)]
 pub struct BufferedStream {
     /// What the peer has sent.
-    pub input: Slot,
+    pub input: RingBuffer,
     /// What the peer is to get.
-    pub output: Slot,
+    pub output: RingBuffer,
     stream: Stream,
     /// What the peer sends has ended.
     ended: Option<InputEnd>,
@@ -64,7 +64,7 @@ enum Closing {
 impl BufferedStream {
     /// A buffered stream to the peer of a new connection, with the rights to two rings.
     #[must_use]
-    pub fn new(stream: Stream, input: Slot, output: Slot) -> Self {
+    pub fn new(stream: Stream, input: RingBuffer, output: RingBuffer) -> Self {
         Self { input, output, stream, ended: None, deaf: false, blocked: false, closing: None }
     }
 

@@ -14,7 +14,7 @@
 use std::io::{self, ErrorKind, Read, Write};
 
 use eventloop::Stream;
-use ringbuf::{Drain, Fill, Slot};
+use ringbuf::{Drain, Fill, RingBuffer};
 
 use crate::buffer::Buffer;
 use crate::pipe::{Pipe, Pipes};
@@ -133,9 +133,9 @@ impl Relay {
     /// A relay that has not begun. Its sink counts as writable until it refuses something, as a new
     /// connection is; its source as not readable until that is noted.
     #[must_use]
-    pub fn new(slot: Slot) -> Self {
+    pub fn new(ring: RingBuffer) -> Self {
         Self {
-            buffer: Buffer::new(slot),
+            buffer: Buffer::new(ring),
             state: RelayState::Open,
             readable: false,
             writable: true,

@@ -4,7 +4,7 @@ use std::io::{self, ErrorKind, Write};
 use std::time::{Duration, Instant};
 
 use eventloop::{Intents, Ready, Stream};
-use ringbuf::{Drain, Slot};
+use ringbuf::{Drain, RingBuffer};
 
 use crate::lingering_close::LingeringClose;
 use crate::pipe::{Pipe, Pipes};
@@ -63,7 +63,7 @@ impl Tunnel {
     /// in them already goes out first. When one peer has failed, the kernel has `linger` to send the other
     /// its last bytes.
     #[must_use]
-    pub fn new(up: Slot, down: Slot, linger: Duration) -> Self {
+    pub fn new(up: RingBuffer, down: RingBuffer, linger: Duration) -> Self {
         let (up, down) = (Relay::new(up), Relay::new(down));
         Self { up, down, client_lost: false, server_lost: false, linger, closing: None }
     }

@@ -102,7 +102,7 @@ fn taking_leave_properly_delivers_all_though_the_peer_still_sends() {
     let (mut event_loop, stage, waker, mut peer) = stage();
     peer.write_all(&[7; 3 * RING]).unwrap();
     settle(&mut event_loop);
-    let _ = stage.stream.borrow_mut().output.push_slice(b"goodbye");
+    let _ = stage.stream.borrow_mut().output.push_slice(b"goodbye").unwrap();
     stage.stream.borrow_mut().finish(Instant::now() + PATIENCE);
     waker.wake();
     settle(&mut event_loop);
@@ -131,7 +131,7 @@ fn a_peer_that_does_not_finish_is_left_when_its_time_is_up() {
 #[test]
 fn taking_leave_by_reset_delivers_all_before_it() {
     let (mut event_loop, stage, waker, mut peer) = stage();
-    let _ = stage.stream.borrow_mut().output.push_slice(&[7; RING]);
+    let _ = stage.stream.borrow_mut().output.push_slice(&[7; RING]).unwrap();
     stage.stream.borrow_mut().reset(Instant::now() + PATIENCE);
     waker.wake();
     settle(&mut event_loop);

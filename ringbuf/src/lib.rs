@@ -1,47 +1,50 @@
-//! A byte ring of fixed capacity for non-blocking sockets, and a bounded [`Pool`] of them.
+//! A byte ring of fixed capacity for non-blocking sockets, and a bounded [`Pool`] of memory for many rings.
 //!
-//! A proxy reads from one socket and writes to another, and the two are never equally fast. What
-//! waits in between must not grow (a fast sender would eat the memory), must not overwrite and must
-//! not drop. [`RingBuffer`] is that place: it takes what fits, says when it is full, and is filled
-//! and drained by at most one system call at a time.
-//!
-//! This is the first page of a book. It goes on with [when to fill and drain](../eventloop/index.html),
-//! [a proxy made of both](../tcpproxy/index.html), [HTTP on rings](../http1/index.html), and
-//! [how all of it is proved](../testkit/index.html).
+//! A proxy reads from one socket and writes to another, and the two are never equally fast. The bytes in
+//! between must not be lost or overwritten, and their number must not grow without limit. [`RingBuffer`]
+//! holds them: it reads as much as fits, reports when it is full, and makes at most one system call at a
+//! time.
 //!
 //! # Vocabulary
 //!
 //! | word | meaning |
 //! |---|---|
-//! | capacity | bytes the ring can hold; exact, any number from 1, never changes |
-//! | len | bytes waiting, oldest first |
-//! | free | bytes that still fit: capacity - len |
-//! | head | where the oldest byte lies in the storage |
-//! | fill, drain | read from a socket into the ring; write from the ring to a socket |
-//! | pool, slot | a bounded store of rings; the right to one of them, used only while bytes wait |
+//! | capacity | number of bytes that the ring can hold: exact, at least 1, constant |
+//! | len | number of bytes buffered, oldest first |
+//! | free | number of bytes that still fit: capacity - len |
+//! | storage | the memory of the ring, capacity bytes long |
+//! | head | index in the storage of the oldest buffered byte |
+//! | tail | index in the storage where the next byte goes: (head + len) modulo capacity |
+//! | fill | read once from a source into the ring |
+//! | drain | write once from the ring to a sink |
+//! | push, pop | copy bytes into the ring, or out of it, without I/O |
+//! | pool | lends storage to rings while bytes are buffered in them |
 //!
 //! # Invariants
 //!
 //! - `len <= capacity` and `head < capacity`.
-//! - An empty ring has `head == 0`, so that the usual fill is one plain `read` into the whole storage.
+//! - An empty ring has `head == 0`, so the usual fill is one plain `read` into the whole storage.
 //! - Bytes leave in the order in which they came; none is lost, repeated or changed.
-//! - The storage is allocated once and never moves, grows or shrinks.
+//! - The storage never moves, grows or shrinks while bytes are buffered.
+//! - A ring of a pool has storage if, and only if, bytes are buffered in it.
 //!
-//! # Two pictures
+//! # The two cases
 //!
 //! ```text
-//! straight: one slice waits, the free part is in two      wrapped: two slices wait, the free part is one
+//! straight: one slice buffered, two free                 wrapped: two slices buffered, one free
 //!
-//!  0        head            tail          capacity         0      tail            head         capacity
-//!  +---------+===============+-------------+               +=======+---------------+=============+
-//!  |  free 2 |    waiting    |   free 1    |               | wait 2|      free     |   wait 1    |
-//!  +---------+===============+-------------+               +=======+---------------+=============+
+//!  0        head            tail          capacity       0        tail            head         capacity
+//!  +---------+===============+-------------+              +========+---------------+=============+
+//!  | free 2  |   buffered    |   free 1    |              | buf. 2 |     free      | buffered 1  |
+//!  +---------+===============+-------------+              +========+---------------+=============+
 //! ```
 //!
-//! A straight ring is drained with `write` and, if its head is not 0, filled with `readv`; a wrapped
-//! one is drained with `writev` and filled with `read`.
+//! A straight ring is drained with `write` and, if its head is not 0, filled with `readv`. A wrapped one is
+//! drained with `writev` and filled with `read`.
 //!
 //! # Example
+//!
+//! Six bytes pass through a ring of four. The comments show the storage, `.` for a free byte:
 //!
 //! ```
 //! use ringbuf::{Drain, Fill, RingBuffer};
@@ -51,27 +54,35 @@
 //! let mut source: &[u8] = b"abcdef";
 //! let mut sink = Vec::new();
 //!
-//! assert_eq!(ring.fill_from(&mut source)?, Fill::Read(4));
-//! assert_eq!(ring.fill_from(&mut source)?, Fill::Full); // not to be mistaken for the end
-//! assert_eq!(ring.drain_to(&mut sink)?, Drain::Wrote(4));
-//! assert_eq!(ring.fill_from(&mut source)?, Fill::Read(2));
-//! assert_eq!(ring.fill_from(&mut source)?, Fill::Eof);
-//! assert_eq!(ring.drain_to(&mut sink)?, Drain::Wrote(2));
+//! assert_eq!(ring.fill_from(&mut source)?, Fill::Read(4)); // abcd
+//! assert_eq!(ring.fill_from(&mut source)?, Fill::Full); //    abcd: the source was not asked
+//!
+//! let mut first = [0; 2];
+//! assert_eq!(ring.pop_slice(&mut first), 2); //               ..cd: straight
+//! assert_eq!(ring.fill_from(&mut source)?, Fill::Read(2)); // efcd: wrapped
+//! assert_eq!(ring.as_slices(), (&b"cd"[..], &b"ef"[..]));
+//!
+//! assert_eq!(ring.drain_to(&mut sink)?, Drain::Wrote(4)); //  ....: one writev
 //! assert_eq!(ring.drain_to(&mut sink)?, Drain::Empty);
-//! assert_eq!(sink, b"abcdef");
+//! assert_eq!(ring.fill_from(&mut source)?, Fill::Eof);
+//! assert_eq!((&first, &sink[..]), (b"ab", &b"cdef"[..]));
 //! # Ok(()) }
 //! ```
 //!
-//! The crate knows no sockets: anything that is [`Read`](std::io::Read) or [`Write`](std::io::Write) will do.
-//! It depends on bytemuck alone, for memory that is zero and may be lacking. There is no `BufRead`: on a
-//! non-blocking source "nothing there" is not the end, and `read_until` would consume half a line to say so.
-//! Parse with
-//! [`RingBuffer::find`], [`RingBuffer::make_contiguous`] and [`RingBuffer::consume`] instead.
+//! # Limits
 //!
-//! Next: [`eventloop`](../eventloop/index.html), which says when there is something to fill and drain.
+//! The crate knows no sockets: a source is anything that is [`Read`](std::io::Read), a sink anything that is
+//! [`Write`](std::io::Write). A ring belongs to one thread. There is no `BufRead`: on a non-blocking source
+//! "no byte yet" is not the end, and `read_until` would consume half a line to report it. Parsers use
+//! [`RingBuffer::find`], [`RingBuffer::make_contiguous`] and [`RingBuffer::consume`].
+//!
+//! The crate depends on memmap2 alone, for memory that can be refused and that goes back to the system.
+//!
+//! Next: [`eventloop`](../eventloop/index.html), which reports when a ring can be filled and drained;
+//! [a proxy made of both](../tcpproxy/index.html); [HTTP on rings](../http1/index.html).
 
 mod pool;
 mod ring;
 
-pub use pool::{Pool, Slot};
+pub use pool::Pool;
 pub use ring::{Drain, Fill, RingBuffer};

@@ -1,21 +1,27 @@
-//! Rings lent while bytes wait, and only then.
+//! Storage lent to rings while bytes are buffered in them.
 
 use std::cell::RefCell;
 use std::fmt;
-use std::io::{self, ErrorKind, Read, Write};
+use std::io::{self, ErrorKind};
 use std::rc::Rc;
 
-use crate::{Drain, Fill, RingBuffer};
+use memmap2::MmapMut;
 
-/// A bounded store of rings of one capacity, for many connections of which few hold bytes at once.
+use crate::RingBuffer;
+
+/// Storage for many rings of one capacity, of which few hold bytes at the same time.
 ///
-/// A connection reserves a [`Slot`] when it begins: the right to one ring. It has a ring only from the
-/// first byte that waits to the last, so an idle connection costs no buffer; and since the ring that was
-/// given back last is lent first, a busy loop works on memory that is warm in cache.
+/// A connection reserves a [`RingBuffer`] when it begins. The ring has storage from its first buffered byte
+/// to its last, so an idle connection costs no buffer. The storage that was given back last is lent first,
+/// so a busy loop works on memory that is in the cache.
 ///
-/// Invariants: `lent <= reserved <= max_rings`, so memory never exceeds `max_rings * ring_capacity`
-/// bytes plus a few spare rings; a slot gets its ring whenever it asks and the system has memory for it,
-/// because the bound is checked when the slot is reserved.
+/// Storage is memory mapped from the system, in whole pages. At most 16 pieces are kept for the next ring;
+/// the rest is unmapped as soon as it is given back. (Memory from the heap would stay with the process:
+/// the C library returns only what lies above every piece still in use.)
+///
+/// Invariants: `lent <= reserved <= max_rings`, and `lent` plus the pieces kept is at most `max_rings`. So
+/// the pool never takes more than `max_rings * ring_capacity` bytes, each ring rounded up to pages. A ring
+/// that was reserved gets storage whenever it needs some, unless the system has no memory.
 ///
 /// A `Pool` is a handle: its clones are the same pool. It belongs to one thread.
 ///
@@ -23,33 +29,27 @@ use crate::{Drain, Fill, RingBuffer};
 /// use ringbuf::Pool;
 ///
 /// let pool = Pool::new(64 * 1024, 2);
-/// let mut slot = pool.reserve().expect("the pool is new");
-/// assert_eq!(pool.lent(), 0);
-/// assert!(slot.push_all(b"bytes"));
-/// assert_eq!((slot.len(), pool.lent()), (5, 1)); // the slot has a ring, because bytes wait
-/// slot.consume(5);
-/// assert_eq!((slot.len(), pool.lent()), (0, 0)); // it has given it back
+/// let mut ring = pool.reserve().expect("none of the two is reserved yet");
+/// assert_eq!((ring.free(), pool.lent()), (64 * 1024, 0));
+/// assert!(ring.push_all(b"bytes")?);
+/// assert_eq!((ring.len(), pool.lent()), (5, 1)); // storage is lent while bytes are buffered
+/// ring.consume(5);
+/// assert_eq!((ring.len(), pool.lent()), (0, 0));
+/// # Ok::<(), std::io::Error>(())
 /// ```
 #[derive(Clone)]
 pub struct Pool {
     shared: Rc<Shared>,
 }
 
-/// The right to one ring of a [`Pool`]. Dropping it gives the right, and the ring, back.
-///
-/// It is used like the ring it stands for, and the methods that say no more do what those of [`RingBuffer`]
-/// with the same names do. The ring is lent when the first byte comes and goes back with the last one. That
-/// the system has no memory for it is an error of [`fill_from`](Self::fill_from), which a peer can bring
-/// about, and a panic of the methods that put bytes in by hand.
-pub struct Slot {
+/// The right of one ring to storage of a pool, and the storage while it is lent.
+pub(crate) struct Loan {
     pool: Pool,
-    /// Invariant: bytes wait in it.
-    ring: Option<RingBuffer>,
+    storage: Option<MmapMut>,
 }
 
-/// Rings that lie ready at the most. More than a few are only needed after many connections stalled
-/// at once, and then the memory is better returned.
-const SPARE_RINGS: usize = 16;
+/// Pieces of storage that the pool keeps, at most. More are needed only while many connections stall.
+const MAX_SPARE: usize = 16;
 
 struct Shared {
     ring_capacity: usize,
@@ -59,13 +59,13 @@ struct Shared {
 
 #[derive(Default)]
 struct State {
-    spare: Vec<RingBuffer>,
+    spare: Vec<MmapMut>,
     reserved: usize,
     lent: usize,
 }
 
 impl Pool {
-    /// A pool of at most `max_rings` rings of `ring_capacity` bytes each. Nothing is allocated yet.
+    /// A pool for at most `max_rings` rings of `ring_capacity` bytes each. It takes no memory yet.
     ///
     /// # Panics
     ///
@@ -76,168 +76,66 @@ impl Pool {
         Self { shared: Rc::new(Shared { ring_capacity, max_rings, state: RefCell::default() }) }
     }
 
-    /// Reserves the right to one ring, or `None` if all `max_rings` are reserved.
+    /// An empty ring whose storage is lent by this pool, or `None` if all `max_rings` are reserved. Dropping
+    /// the ring ends the reservation.
     #[must_use]
-    pub fn reserve(&self) -> Option<Slot> {
+    pub fn reserve(&self) -> Option<RingBuffer> {
         let mut state = self.shared.state.borrow_mut();
         if state.reserved == self.shared.max_rings {
             return None;
         }
         state.reserved += 1;
-        Some(Slot { pool: self.clone(), ring: None })
+        Some(RingBuffer::lent(Loan { pool: self.clone(), storage: None }))
     }
 
-    /// The number of rings that are in the hands of slots now.
+    /// The number of rings that have storage now, which are those with bytes in them.
     #[must_use]
     pub fn lent(&self) -> usize {
         self.shared.state.borrow().lent
     }
+}
 
-    fn lend(&self) -> Option<RingBuffer> {
-        let mut state = self.shared.state.borrow_mut();
-        let spare = state.spare.pop();
-        let ring = spare.or_else(|| RingBuffer::try_new(self.shared.ring_capacity))?;
-        state.lent += 1;
-        Some(ring)
+impl Loan {
+    /// The capacity of the ring, with storage or without.
+    pub(crate) fn capacity(&self) -> usize {
+        self.pool.shared.ring_capacity
     }
 
-    fn take_back(&self, mut ring: RingBuffer) {
-        ring.clear();
-        let mut state = self.shared.state.borrow_mut();
-        state.lent -= 1;
-        if state.spare.len() < SPARE_RINGS {
-            state.spare.push(ring);
+    /// The storage, if it is lent now.
+    pub(crate) fn storage(&self) -> &[u8] {
+        self.storage.as_ref().map_or(&[], |storage| &storage[..])
+    }
+
+    pub(crate) fn storage_mut(&mut self) -> &mut [u8] {
+        self.storage.as_mut().map_or(&mut [], |storage| &mut storage[..])
+    }
+
+    /// Borrows storage, unless some is lent already.
+    pub(crate) fn borrow(&mut self) -> io::Result<()> {
+        if self.storage.is_none() {
+            let mut state = self.pool.shared.state.borrow_mut();
+            let spare = state.spare.pop().map_or_else(|| MmapMut::map_anon(self.capacity()), Ok);
+            self.storage = Some(spare.map_err(|_| ErrorKind::OutOfMemory)?);
+            state.lent += 1;
+        }
+        Ok(())
+    }
+
+    /// Gives the storage back, if it is lent.
+    pub(crate) fn give_back(&mut self) {
+        if let Some(storage) = self.storage.take() {
+            let mut state = self.pool.shared.state.borrow_mut();
+            state.lent -= 1;
+            if state.spare.len() < MAX_SPARE {
+                state.spare.push(storage);
+            }
         }
     }
 }
 
-impl Slot {
-    /// The pool that lends its ring.
-    #[must_use]
-    pub fn pool(&self) -> &Pool {
-        &self.pool
-    }
-
-    /// See [`RingBuffer::fill_from`].
-    ///
-    /// # Errors
-    ///
-    /// What `source` reports, other than `Interrupted` and `WouldBlock`; [`ErrorKind::OutOfMemory`] if there is
-    /// no memory for a ring, and then the source was not asked.
-    pub fn fill_from(&mut self, source: &mut impl Read) -> io::Result<Fill> {
-        if self.ring.is_none() {
-            self.ring = Some(self.pool.lend().ok_or(ErrorKind::OutOfMemory)?);
-        }
-        self.with_ring(|ring| ring.fill_from(source))
-    }
-
-    /// See [`RingBuffer::drain_to`].
-    ///
-    /// # Errors
-    ///
-    /// What `sink` reports, other than `Interrupted` and `WouldBlock`, and `WriteZero` if it took nothing
-    /// without saying why.
-    pub fn drain_to(&mut self, sink: &mut impl Write) -> io::Result<Drain> {
-        if self.is_empty() {
-            return Ok(Drain::Empty);
-        }
-        self.with_ring(|ring| ring.drain_to(sink))
-    }
-
-    /// See [`RingBuffer::as_slices`].
-    #[must_use]
-    pub fn as_slices(&self) -> (&[u8], &[u8]) {
-        self.ring.as_ref().map_or((&[], &[]), RingBuffer::as_slices)
-    }
-
-    /// See [`RingBuffer::make_contiguous`].
-    pub fn make_contiguous(&mut self) -> &[u8] {
-        self.ring.as_mut().map_or(&[], RingBuffer::make_contiguous)
-    }
-
-    /// See [`RingBuffer::find`].
-    #[must_use]
-    pub fn find(&self, needle: &[u8], from: usize) -> Option<usize> {
-        self.ring.as_ref()?.find(needle, from)
-    }
-
-    /// See [`RingBuffer::consume`].
-    ///
-    /// # Panics
-    ///
-    /// If fewer than `n` bytes are waiting.
-    pub fn consume(&mut self, n: usize) {
-        self.with_ring(|ring| ring.consume(n));
-    }
-
-    /// See [`RingBuffer::push_slice`].
-    #[must_use = "what did not fit is still the caller's"]
-    pub fn push_slice(&mut self, bytes: &[u8]) -> usize {
-        self.with_ring(|ring| ring.push_slice(bytes))
-    }
-
-    /// See [`RingBuffer::push_all`].
-    #[must_use = "a message that does not fit is not in"]
-    pub fn push_all(&mut self, bytes: &[u8]) -> bool {
-        self.with_ring(|ring| ring.push_all(bytes))
-    }
-
-    /// See [`RingBuffer::move_to`].
-    pub fn move_to(&mut self, other: &mut Slot, most: usize) -> usize {
-        self.with_ring(|ring| other.with_ring(|other| ring.move_to(other, most)))
-    }
-
-    /// See [`RingBuffer::pop_slice`].
-    #[must_use = "only so much of the slice is filled"]
-    pub fn pop_slice(&mut self, bytes: &mut [u8]) -> usize {
-        self.with_ring(|ring| ring.pop_slice(bytes))
-    }
-
-    /// Lends the ring for this work, and longer if bytes wait in it then.
-    fn with_ring<T>(&mut self, work: impl FnOnce(&mut RingBuffer) -> T) -> T {
-        let ring = self.ring.get_or_insert_with(|| self.pool.lend().expect("memory for a ring"));
-        let outcome = work(ring);
-        if ring.is_empty() {
-            self.clear();
-        }
-        outcome
-    }
-
-    /// Forgets all waiting bytes.
-    pub fn clear(&mut self) {
-        if let Some(ring) = self.ring.take() {
-            self.pool.take_back(ring);
-        }
-    }
-
-    /// The number of bytes waiting.
-    #[must_use]
-    pub fn len(&self) -> usize {
-        self.ring.as_ref().map_or(0, RingBuffer::len)
-    }
-
-    /// The number of bytes that still fit.
-    #[must_use]
-    pub fn free(&self) -> usize {
-        self.pool.shared.ring_capacity - self.len()
-    }
-
-    /// Whether no byte waits.
-    #[must_use]
-    pub fn is_empty(&self) -> bool {
-        self.len() == 0
-    }
-
-    /// Whether no byte fits any more.
-    #[must_use]
-    pub fn is_full(&self) -> bool {
-        self.free() == 0
-    }
-}
-
-impl Drop for Slot {
+impl Drop for Loan {
     fn drop(&mut self) {
-        self.clear();
+        self.give_back();
         self.pool.shared.state.borrow_mut().reserved -= 1;
     }
 }
@@ -255,15 +153,10 @@ impl fmt::Debug for Pool {
     }
 }
 
-impl fmt::Debug for Slot {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Slot").field("ring", &self.ring).finish()
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::{Drain, Fill};
 
     #[test]
     fn no_more_than_max_rings_can_be_reserved() {
@@ -276,78 +169,78 @@ mod tests {
     }
 
     #[test]
-    fn a_ring_is_lent_only_while_bytes_wait() {
-        let pool = Pool::new(8, 1);
-        let mut slot = pool.reserve().unwrap();
-        assert_eq!((pool.lent(), slot.len(), slot.free()), (0, 0, 8));
-        assert_eq!(slot.push_slice(b"abc"), 3);
-        assert_eq!((pool.lent(), slot.len(), slot.free()), (1, 3, 5));
-        slot.consume(3);
-        assert_eq!((pool.lent(), slot.len(), slot.free()), (0, 0, 8));
-    }
-
-    #[test]
-    fn a_slot_without_bytes_has_no_ring_whatever_it_is_asked() {
+    fn an_empty_ring_keeps_no_storage_after_any_operation() {
         let pool = Pool::new(8, 2);
-        let (mut slot, mut other) = (pool.reserve().unwrap(), pool.reserve().unwrap());
-        assert_eq!(slot.drain_to(&mut io::sink()).unwrap(), Drain::Empty);
-        assert_eq!(slot.fill_from(&mut io::empty()).unwrap(), Fill::Eof);
-        assert_eq!((slot.push_slice(b""), slot.pop_slice(&mut [0]), slot.move_to(&mut other, 9)), (0, 0, 0));
-        assert!(!slot.push_all(b"too many bytes"));
-        assert_eq!((slot.find(b"a", 0), slot.as_slices()), (None, (&b""[..], &b""[..])));
-        assert_eq!(slot.make_contiguous(), b"");
-        slot.consume(0);
+        let (mut ring, mut other) = (pool.reserve().unwrap(), pool.reserve().unwrap());
+        assert_eq!(ring.drain_to(&mut io::sink()).unwrap(), Drain::Empty);
+        assert_eq!(ring.fill_from(&mut io::empty()).unwrap(), Fill::Eof);
+        assert_eq!((ring.push_slice(b"").unwrap(), ring.pop_slice(&mut [0])), (0, 0));
+        assert_eq!(ring.move_to(&mut other, 9).unwrap(), 0);
+        assert!(!ring.push_all(b"too many bytes").unwrap());
+        assert_eq!((ring.find(b"a", 0), ring.as_slices()), (None, (&b""[..], &b""[..])));
+        assert_eq!(ring.make_contiguous(), b"");
+        ring.consume(0);
         assert_eq!(pool.lent(), 0);
-        assert!(slot.push_all(b"abc"));
-        assert_eq!((slot.move_to(&mut other, 9), pool.lent()), (3, 1), "it goes where its bytes go");
+        assert!(ring.push_all(b"abc").unwrap());
+        assert_eq!((ring.move_to(&mut other, 9).unwrap(), pool.lent()), (3, 1));
         assert_eq!(other.make_contiguous(), b"abc");
     }
 
     #[test]
-    fn the_last_ring_used_is_lent_first_and_clean() {
+    fn the_storage_used_last_is_lent_first_and_shows_no_old_bytes() {
         let pool = Pool::new(8, 2);
         let (mut a, mut b) = (pool.reserve().unwrap(), pool.reserve().unwrap());
-        let _ = a.push_slice(b"aaa");
-        let _ = b.push_slice(b"bbb");
-        let address = |slot: &mut Slot| slot.as_slices().0.as_ptr();
-        let (first, last) = (address(&mut a), address(&mut b));
+        assert!(a.push_all(b"aaa").unwrap() && b.push_all(b"bbb").unwrap());
+        let address = |ring: &RingBuffer| ring.as_slices().0.as_ptr();
+        let (first, last) = (address(&a), address(&b));
         assert_ne!(first, last);
         a.clear();
         drop(b);
-        assert!(a.push_all(b"a"));
-        assert_eq!(a.as_slices(), (&b"a"[..], &b""[..]), "nobody sees another's bytes");
-        assert_eq!(address(&mut a), last);
+        assert!(a.push_all(b"a").unwrap());
+        assert_eq!(a.as_slices(), (&b"a"[..], &b""[..]));
+        assert_eq!(address(&a), last);
     }
 
     #[test]
-    fn that_there_is_no_memory_for_a_ring_is_an_error_and_no_source_is_asked() {
+    fn a_lack_of_memory_is_an_error_of_each_operation_that_needs_storage() {
         let pool = Pool::new(isize::MAX as usize, 1);
-        let mut slot = pool.reserve().unwrap();
+        let mut ring = pool.reserve().unwrap();
         let mut source = &b"bytes"[..];
-        assert_eq!(slot.fill_from(&mut source).unwrap_err().kind(), ErrorKind::OutOfMemory);
-        assert_eq!((source.len(), slot.len(), pool.lent()), (5, 0, 0));
+        let mut other = RingBuffer::new(8);
+        assert_eq!(other.push_slice(b"abc").unwrap(), 3);
+        for error in [
+            ring.fill_from(&mut source).unwrap_err(),
+            ring.push_slice(b"abc").unwrap_err(),
+            ring.push_all(b"abc").unwrap_err(),
+            other.move_to(&mut ring, 8).unwrap_err(),
+        ] {
+            assert_eq!(error.kind(), ErrorKind::OutOfMemory);
+        }
+        assert_eq!(source, b"bytes", "the source was not asked");
+        assert_eq!(other.make_contiguous(), b"abc", "nothing was taken out");
+        assert_eq!((ring.len(), pool.lent()), (0, 0));
     }
 
     #[test]
-    fn a_dropped_slot_gives_back_its_ring_and_its_right() {
+    fn a_dropped_ring_gives_back_its_storage_and_its_reservation() {
         let pool = Pool::new(8, 1);
-        let mut slot = pool.reserve().unwrap();
-        let _ = slot.push_slice(b"abc");
-        drop(slot);
+        let mut ring = pool.reserve().unwrap();
+        assert!(ring.push_all(b"abc").unwrap());
+        drop(ring);
         assert_eq!(pool.lent(), 0);
         assert!(pool.reserve().is_some());
     }
 
     #[test]
-    fn memory_of_a_crowd_is_returned_when_it_has_gone() {
+    fn a_pool_keeps_storage_for_a_few_rings_only() {
         let pool = Pool::new(8, 100);
-        let mut slots: Vec<Slot> = (0..100).map(|_| pool.reserve().unwrap()).collect();
-        for slot in &mut slots {
-            let _ = slot.push_slice(b"x");
+        let mut rings: Vec<RingBuffer> = (0..100).map(|_| pool.reserve().unwrap()).collect();
+        for ring in &mut rings {
+            assert!(ring.push_all(b"x").unwrap());
         }
         assert_eq!(pool.lent(), 100);
-        slots.clear();
+        rings.clear();
         assert_eq!(pool.lent(), 0);
-        assert_eq!(pool.shared.state.borrow().spare.len(), SPARE_RINGS);
+        assert_eq!(pool.shared.state.borrow().spare.len(), MAX_SPARE);
     }
 }

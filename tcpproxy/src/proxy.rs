@@ -257,8 +257,8 @@ impl Proxy {
 impl Shared {
     /// The tunnel of one more session.
     pub(crate) fn tunnel(&self) -> Tunnel {
-        let slot = || self.pool.reserve().expect("the pool has two slots for each place");
-        let tunnel = Tunnel::new(slot(), slot(), self.config.linger_timeout);
+        let ring = || self.pool.reserve().expect("the pool has two rings for each place");
+        let tunnel = Tunnel::new(ring(), ring(), self.config.linger_timeout);
         match self.config.splice {
             Splice::Never => tunnel,
             when => tunnel.splicing(&self.pipes, when == Splice::Always),

@@ -76,7 +76,7 @@ impl Client {
                 Ok(self.next_request(exchange.client_keeps, ready))
             }
             State::Cached(exchange, body, at) => {
-                let sent = self.wire.output.push_slice(&body[at..]);
+                let sent = self.wire.output.push_slice(&body[at..])?;
                 Ok(State::Cached(exchange, body, at + sent))
             }
             State::Tunnel(origin, mut tunnel) => {
@@ -101,17 +101,22 @@ impl Client {
         let mut exchange = Box::new(Exchange::new(request)?);
         let found = self.shared.cache.borrow().find(&exchange.request);
         match found {
-            Found::Fresh(answer) => return Ok(self.answer_cached(exchange, answer, "HIT")),
+            Found::Fresh(answer) => return self.answer_cached(exchange, answer, "HIT"),
             Found::Stale(stale) => exchange.stale = Some(stale),
             Found::Nothing => {}
         }
         self.reach_origin(exchange, ready)
     }
 
-    fn answer_cached(&mut self, exchange: Box<Exchange>, (head, body): Answer, how: &'static str) -> State {
-        exchange.begin_answer(&mut self.wire, head, how);
+    fn answer_cached(
+        &mut self,
+        exchange: Box<Exchange>,
+        (head, body): Answer,
+        how: &'static str,
+    ) -> Result<State, Refusal> {
+        exchange.begin_answer(&mut self.wire, head, how)?;
         let at = if exchange.request.method() == Method::HEAD { body.len() } else { 0 };
-        State::Cached(exchange, body, at)
+        Ok(State::Cached(exchange, body, at))
     }
 
     /// Sends the request over the connection that is there, or sets out for another.
@@ -142,8 +147,8 @@ impl Client {
         };
         if exchange.request.method() == Method::CONNECT {
             info!(method = "CONNECT", %authority, "tunnel");
-            self.wire.input.move_to(&mut up, usize::MAX);
-            let _ = down.push_slice(ESTABLISHED);
+            self.wire.input.move_to(&mut up, usize::MAX)?;
+            let _ = down.push_slice(ESTABLISHED)?;
             return Ok(State::Tunnel(stream, Box::new(Tunnel::new(up, down, FAREWELL))));
         }
         let (_, wire) = self.origin.insert((authority, BufferedStream::new(stream, down, up)));
@@ -159,7 +164,7 @@ impl Client {
         match outcome {
             Outcome::Pending => Ok(State::Exchange(exchange)),
             Outcome::Complete => Ok(self.next_request(exchange.client_keeps, ready)),
-            Outcome::Confirmed(answer) => Ok(self.answer_cached(exchange, answer, "REVALIDATED")),
+            Outcome::Confirmed(answer) => self.answer_cached(exchange, answer, "REVALIDATED"),
             Outcome::Unheard => {
                 self.origin = None;
                 self.reach_origin(exchange, ready)
@@ -190,8 +195,10 @@ impl Client {
         info!(status = status.as_u16(), reason, "refused");
         let why = format!("Proxy-Status: webproxy; details=\"{reason}\""); // RFC 9209
         let answer = format!("HTTP/1.1 {status}\r\n{why}\r\nConnection: close\r\nContent-Length: 0\r\n\r\n");
-        let _ = self.wire.output.push_slice(answer.as_bytes());
-        self.next_request(false, ready)
+        match self.wire.output.push_slice(answer.as_bytes()) {
+            Ok(_) => self.next_request(false, ready),
+            Err(_) => self.cut(ready), // no memory, not even to say so
+        }
     }
 
     /// Until when the session waits as it stands.

@@ -1,5 +1,7 @@
 //! One request and its answer: the body up, the head and the body down.
 
+use std::io;
+
 use http::header::{CONNECTION, CONTENT_LENGTH, HOST, HeaderValue};
 use http::uri::Authority;
 use http::{Method, Request, Response, StatusCode, Version};
@@ -89,7 +91,7 @@ impl Exchange {
     /// Sends the head of the request.
     pub(crate) fn send(&self, origin: &mut BufferedStream) -> Result<(), Refusal> {
         let head = http1::encode_request(self.stale.as_ref().map_or(&self.request, |(request, _)| request));
-        if origin.output.push_all(&head) { Ok(()) } else { Err(HeadError::TooLong.into()) }
+        if origin.output.push_all(&head)? { Ok(()) } else { Err(HeadError::TooLong.into()) }
     }
 
     /// Whether nothing is done twice if it is sent again (RFC 9112, section 9.3.1).
@@ -108,6 +110,7 @@ impl Exchange {
             match self.upload.advance(&mut client.input, false, &mut origin.output) {
                 Stop::Starved if !client.has_ended() => {}
                 Stop::Over | Stop::Clogged => {}
+                Stop::Exhausted => return Err(Refusal::out_of_memory()),
                 _ if self.download.is_some() => return Ok(Outcome::Broken),
                 _ => return Err(Refusal(StatusCode::BAD_REQUEST, "the body is malformed")),
             }
@@ -125,7 +128,7 @@ impl Exchange {
             }
             Stop::Clogged => Ok(Outcome::Pending),
             Stop::Starved if !origin.has_ended() => Ok(Outcome::Pending),
-            Stop::Starved | Stop::Malformed => Ok(Outcome::Broken),
+            Stop::Starved | Stop::Malformed | Stop::Exhausted => Ok(Outcome::Broken),
         }
     }
 
@@ -151,7 +154,7 @@ impl Exchange {
         if status.is_informational() {
             http1::pass_on(version, answer.headers_mut(), Framing::None, NAME);
             if !old_client {
-                let _ = client.output.push_slice(&http1::encode_response(&answer));
+                let _ = client.output.push_slice(&http1::encode_response(&answer))?;
             }
             return Ok(Outcome::Pending);
         }
@@ -183,7 +186,7 @@ impl Exchange {
         self.candidate = Entry::new(&self.request, &answer);
         self.download = Some(if self.candidate.is_some() { body.recorded(LARGEST_BODY) } else { body });
         self.client_keeps &= outgoing != Framing::Close && self.upload.is_over();
-        self.begin_answer(client, answer, "MISS");
+        self.begin_answer(client, answer, "MISS")?;
         Ok(Outcome::Pending)
     }
 
@@ -193,14 +196,28 @@ impl Exchange {
         client: &mut BufferedStream,
         mut answer: Response<()>,
         cache: &'static str,
-    ) {
+    ) -> Result<(), Refusal> {
         let (request, status) = (&self.request, answer.status().as_u16());
         info!(method = %request.method(), uri = %request.uri(), status, cache);
         answer.headers_mut().insert("x-cache", HeaderValue::from_static(cache));
         if !self.client_keeps {
             answer.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
         }
-        let _ = client.output.push_slice(&http1::encode_response(&answer));
+        let _ = client.output.push_slice(&http1::encode_response(&answer))?;
+        Ok(())
+    }
+}
+
+impl Refusal {
+    fn out_of_memory() -> Self {
+        Self(StatusCode::SERVICE_UNAVAILABLE, "there is no memory for it")
+    }
+}
+
+/// The ring of a message found no memory.
+impl From<io::Error> for Refusal {
+    fn from(_: io::Error) -> Self {
+        Self::out_of_memory()
     }
 }
 

@@ -48,7 +48,7 @@ impl Ring {
         match *op {
             Op::Push(ref bytes) => {
                 let fits = room.min(bytes.len());
-                prop_assert_eq!(ring.push_slice(bytes), fits);
+                prop_assert_eq!(ring.push_slice(bytes).unwrap(), fits);
                 model.extend(&bytes[..fits]);
             }
             Op::Pop(n) => {
@@ -80,14 +80,14 @@ impl Ring {
             }
             Op::PushAll(ref bytes) => {
                 let fits = bytes.len() <= room;
-                prop_assert_eq!(ring.push_all(bytes), fits);
+                prop_assert_eq!(ring.push_all(bytes).unwrap(), fits);
                 model.extend(bytes.iter().filter(|_| fits));
             }
             Op::MoveTo(capacity, held, most) => {
                 let mut other = RingBuffer::new(usize::from(capacity) + 1);
-                let held = other.push_slice(&vec![0xaa; held.into()]);
+                let held = other.push_slice(&vec![0xaa; held.into()]).unwrap();
                 let moved = model.len().min(other.free()).min(most.into());
-                prop_assert_eq!(ring.move_to(&mut other, most.into()), moved);
+                prop_assert_eq!(ring.move_to(&mut other, most.into()).unwrap(), moved);
                 let expected: Vec<u8> = [0xaa].repeat(held).into_iter().chain(model.drain(..moved)).collect();
                 prop_assert_eq!(other.make_contiguous(), expected);
             }

@@ -73,8 +73,8 @@ impl Session for Endpoint {
 
 impl Inquiry {
     fn new(shared: Rc<Shared>, stream: Stream, pool: &Pool, place: Place, now: Instant) -> Self {
-        let slot = || pool.reserve().expect("the pool has two slots for each place");
-        let wire = BufferedStream::new(stream, slot(), slot());
+        let ring = || pool.reserve().expect("the pool has two rings for each place");
+        let wire = BufferedStream::new(stream, ring(), ring());
         let state = State::Request(HeadReader::new(RING));
         Self { shared, wire, state, until: now + PATIENCE, _place: place }
     }
@@ -97,7 +97,11 @@ impl Inquiry {
         }
         if let State::Answer(response, sent) = &mut self.state {
             loop {
-                *sent += self.wire.output.push_slice(&response[*sent..]);
+                let Ok(n) = self.wire.output.push_slice(&response[*sent..]) else {
+                    let _ = self.wire.stream().reset_on_close(); // no memory
+                    return true;
+                };
+                *sent += n;
                 if *sent == response.len() {
                     self.state = State::Leaving;
                     self.wire.finish(self.until);

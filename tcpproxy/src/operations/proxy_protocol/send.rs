@@ -47,8 +47,8 @@ impl HeaderSender {
     ) -> Self {
         let bytes = encode(version, source, destination);
         let mut rest = RingBuffer::new(bytes.len());
-        let fits = rest.push_slice(&bytes);
-        debug_assert_eq!(fits, bytes.len());
+        let fits = rest.push_all(&bytes).expect("the ring has storage of its own");
+        debug_assert!(fits);
         Self { rest, until, begun: false }
     }
 
