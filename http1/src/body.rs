@@ -1,37 +1,21 @@
-//! The body of a message on its way from one ring to another, and where it ends (RFC 9112, sections 6 and 7).
+//! The body of a message on its way from one ring to another (RFC 9112, sections 6 and 7).
 
 use ringbuf::RingBuffer;
 
-/// How the end of a body is found.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Framing {
-    /// There is no body.
-    None,
-    /// It has so many bytes.
-    Length(u64),
-    /// It comes in chunks, of which the last is empty.
-    Chunked,
-    /// It ends with the connection.
-    Close,
-}
+use crate::chunk::{chunk_size, is_field};
+use crate::framing::Framing;
 
-/// A body that is passed on piece by piece: of any length, through rings of fixed size.
+/// A body that is forwarded piece by piece: of any length, through rings of fixed size.
 ///
-/// Chunks are taken apart and made anew, so that nobody behind can read them differently; what else may come
-/// with them, extensions and trailers, is left out.
+/// Chunks are decoded and encoded anew, so that the next program cannot read them differently. Chunk extensions and
+/// trailer fields are checked and discarded (RFC 9112, sections 7.1.1 and 7.1.2).
 #[derive(Debug)]
 pub struct Body {
     next: Next,
     /// Whether it goes out in chunks.
     chunked: bool,
-    record: Option<Record>,
-}
-
-/// What has passed so far, up to a limit.
-#[derive(Debug)]
-struct Record {
-    bytes: Vec<u8>,
-    limit: usize,
+    /// How many bytes of chunk extensions may still come.
+    extensions: usize,
 }
 
 /// What comes next.
@@ -42,11 +26,11 @@ enum Next {
     ChunkSize,
     Chunk(u64),
     ChunkEnd,
-    /// The fields after the last chunk, of at most so many bytes.
+    /// The fields after the last chunk, of at most this many bytes.
     Trailer(usize),
-    /// Everything has come; the reader has yet to be told.
+    /// Everything has come; the end has yet to be written.
     End,
-    Over,
+    Complete,
     /// It was malformed, or found no memory, and cannot go on.
     Broken,
 }
@@ -55,60 +39,62 @@ enum Next {
 #[must_use]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Stop {
-    /// It has come to its end, and so has been said.
-    Over,
-    /// It needs more input.
-    Starved,
-    /// It needs more room.
-    Clogged,
-    /// There is no memory for the ring it goes to; there is no way to go on.
-    Exhausted,
-    /// It is not what its framing says; there is no way to go on.
+    /// The whole body has been written, with its end.
+    Complete,
+    /// More input is needed.
+    NeedsInput,
+    /// More room for output is needed.
+    NeedsRoom,
+    /// The bytes contradict the framing; the body can never be completed.
     Malformed,
+    /// There is no memory for the ring it goes to; the body can never be completed.
+    Exhausted,
 }
 
 const LAST_CHUNK: &[u8] = b"0\r\n\r\n";
 /// What a chunk takes besides its data: a size of at most 8 digits, and two ends of lines.
-const AROUND_A_CHUNK: usize = 12;
-const LONGEST_LINE: usize = 4096;
+const CHUNK_OVERHEAD: usize = 12;
+/// The longest line of the chunked coding, the longest trailer section, and the most bytes of chunk extensions that
+/// a body may have.
+const MAX_LINE: usize = 4096;
+const MAX_EXTENSIONS: usize = 16 * 1024;
 
 impl Body {
-    /// A body that comes in one framing and goes on in another. What comes with [`Framing::Length`] goes on as it is
-    /// or in chunks.
+    /// A body that comes in one framing and goes out in another. A body that comes with [`Framing::Length`] or
+    /// [`Framing::None`] goes out as it is or in chunks.
     #[must_use]
     pub fn new(incoming: Framing, outgoing: Framing) -> Self {
         let next = match incoming {
-            Framing::None => Next::Over,
+            Framing::None => Next::Complete,
             Framing::Length(length) => Next::Data(length),
             Framing::Chunked => Next::ChunkSize,
             Framing::Close => Next::UntilClose,
         };
-        Self { next, chunked: outgoing == Framing::Chunked, record: None }
+        Self { next, chunked: outgoing == Framing::Chunked, extensions: MAX_EXTENSIONS }
     }
 
-    /// Keeps a record of the data that passes, unless it has more bytes than `limit`.
+    /// Whether the whole body has been written.
     #[must_use]
-    pub fn recorded(mut self, limit: usize) -> Self {
-        self.record = Some(Record { bytes: Vec::new(), limit });
-        self
+    pub fn is_complete(&self) -> bool {
+        self.next == Next::Complete
     }
 
-    /// The record, if one was wanted and the data were not too many; of the whole body once that is over.
-    #[must_use]
-    pub fn into_record(self) -> Option<Vec<u8>> {
-        self.record.map(|record| record.bytes)
-    }
-
-    /// Whether all of it has been passed on.
-    #[must_use]
-    pub fn is_over(&self) -> bool {
-        self.next == Next::Over
-    }
-
-    /// Moves what can be moved. `ended` says that nothing comes after what is in `from`.
+    /// Moves as many bytes as possible from one ring to the other. `ended` says that nothing comes after what is in
+    /// `from`.
     pub fn advance(&mut self, from: &mut RingBuffer, ended: bool, to: &mut RingBuffer) -> Stop {
+        self.advance_observed(from, ended, to, &mut |_| {})
+    }
+
+    /// The same, and shows `observe` the data that move, without the framing.
+    pub fn advance_observed(
+        &mut self,
+        from: &mut RingBuffer,
+        ended: bool,
+        to: &mut RingBuffer,
+        observe: &mut dyn FnMut(&[u8]),
+    ) -> Stop {
         loop {
-            match self.step(from, ended, to) {
+            match self.step(from, ended, to, observe) {
                 Ok(next) => self.next = next,
                 Err(stop) => {
                     if matches!(stop, Stop::Malformed | Stop::Exhausted) {
@@ -120,53 +106,64 @@ impl Body {
         }
     }
 
-    fn step(&mut self, from: &mut RingBuffer, ended: bool, to: &mut RingBuffer) -> Result<Next, Stop> {
+    fn step(
+        &mut self,
+        from: &mut RingBuffer,
+        ended: bool,
+        to: &mut RingBuffer,
+        observe: &mut dyn FnMut(&[u8]),
+    ) -> Result<Next, Stop> {
         Ok(match self.next {
-            Next::Over => return Err(Stop::Over),
+            Next::Complete => return Err(Stop::Complete),
             Next::Broken => return Err(Stop::Malformed),
-            Next::End if !self.chunked => Next::Over,
-            Next::End if to.free() < LAST_CHUNK.len() => return Err(Stop::Clogged),
+            Next::End if !self.chunked => Next::Complete,
+            Next::End if to.free() < LAST_CHUNK.len() => return Err(Stop::NeedsRoom),
             Next::End => {
                 push(to, LAST_CHUNK)?;
-                Next::Over
+                Next::Complete
             }
             Next::Data(0) => Next::End,
             Next::Chunk(0) => Next::ChunkEnd,
             Next::UntilClose if ended && from.is_empty() => Next::End,
-            _ if from.is_empty() => return Err(Stop::Starved),
-            Next::Data(left) => Next::Data(left - self.pass(left, from, to)?),
-            Next::Chunk(left) => Next::Chunk(left - self.pass(left, from, to)?),
+            _ if from.is_empty() => return Err(Stop::NeedsInput),
+            Next::Data(left) => Next::Data(left - self.forward(left, from, to, observe)?),
+            Next::Chunk(left) => Next::Chunk(left - self.forward(left, from, to, observe)?),
             Next::UntilClose => {
-                self.pass(u64::MAX, from, to)?;
+                self.forward(u64::MAX, from, to, observe)?;
                 Next::UntilClose
             }
-            Next::ChunkSize => match take_line(from, chunk_size)?.ok_or(Stop::Malformed)? {
-                0 => Next::Trailer(LONGEST_LINE),
-                size => Next::Chunk(size),
-            },
+            Next::ChunkSize => {
+                let (size, extensions) = take_line(from, chunk_size)?.ok_or(Stop::Malformed)?;
+                self.extensions = self.extensions.checked_sub(extensions).ok_or(Stop::Malformed)?;
+                if size == 0 { Next::Trailer(MAX_LINE) } else { Next::Chunk(size) }
+            }
             Next::ChunkEnd if take_line(from, <[u8]>::len)? == 2 => Next::ChunkSize,
             Next::ChunkEnd => return Err(Stop::Malformed),
-            Next::Trailer(left) => match take_line(from, <[u8]>::len)? {
-                2 => Next::End,
-                length => Next::Trailer(left.checked_sub(length).ok_or(Stop::Malformed)?),
+            Next::Trailer(left) => match take_line(from, |line| (line.len(), is_field(line)))? {
+                (2, _) => Next::End,
+                (length, true) => Next::Trailer(left.checked_sub(length).ok_or(Stop::Malformed)?),
+                (_, false) => return Err(Stop::Malformed),
             },
         })
     }
 
-    /// Passes on at most `limit` bytes: as many as lie there and have room.
-    fn pass(&mut self, limit: u64, from: &mut RingBuffer, to: &mut RingBuffer) -> Result<u64, Stop> {
-        let room = to.free().saturating_sub(if self.chunked { AROUND_A_CHUNK } else { 0 });
+    /// Moves at most `limit` bytes of data, as one chunk if the body goes out in chunks.
+    fn forward(
+        &self,
+        limit: u64,
+        from: &mut RingBuffer,
+        to: &mut RingBuffer,
+        observe: &mut dyn FnMut(&[u8]),
+    ) -> Result<u64, Stop> {
+        let room = to.free().saturating_sub(if self.chunked { CHUNK_OVERHEAD } else { 0 });
         if room == 0 {
-            return Err(Stop::Clogged);
+            return Err(Stop::NeedsRoom);
         }
         let length = from.len().min(room).min(usize::try_from(limit).unwrap_or(usize::MAX));
-        let _ = self.record.take_if(|record| record.bytes.len() + length > record.limit);
-        if let Some(record) = &mut self.record {
-            let (first, second) = from.as_slices();
-            let one = first.len().min(length);
-            record.bytes.extend_from_slice(&first[..one]);
-            record.bytes.extend_from_slice(&second[..length - one]);
-        }
+        let (first, second) = from.as_slices();
+        let wrap = first.len().min(length);
+        observe(&first[..wrap]);
+        observe(&second[..length - wrap]);
         if self.chunked {
             push(to, format!("{length:x}\r\n").as_bytes())?; // there is room for all this
         }
@@ -186,26 +183,16 @@ fn push(to: &mut RingBuffer, bytes: &[u8]) -> Result<(), Stop> {
     Ok(())
 }
 
-/// Takes a line out, and lets `parse` see it with its end. One that has no end within a ring, or within
-/// the longest length, is none.
+/// Takes a line out of the ring and shows it to `parse`, with its CRLF. A line that does not end within the ring, or
+/// within the longest length, is malformed.
 fn take_line<T>(from: &mut RingBuffer, parse: impl FnOnce(&[u8]) -> T) -> Result<T, Stop> {
-    let Some(end) = from.find(b"\r\n", 0).filter(|&end| end < LONGEST_LINE) else {
-        let hopeless = from.is_full() || from.len() > LONGEST_LINE;
-        return Err(if hopeless { Stop::Malformed } else { Stop::Starved });
+    let Some(end) = from.find(b"\r\n", 0).filter(|&end| end < MAX_LINE) else {
+        let hopeless = from.is_full() || from.len() > MAX_LINE;
+        return Err(if hopeless { Stop::Malformed } else { Stop::NeedsInput });
     };
     let parsed = parse(&from.make_contiguous()[..end + 2]);
     from.consume(end + 2);
     Ok(parsed)
-}
-
-/// The size of a chunk. httparse itself takes no digit for 0, and lets an extension hide the end of a line.
-fn chunk_size(line: &[u8]) -> Option<u64> {
-    match httparse::parse_chunk_size(line) {
-        Ok(httparse::Status::Complete((length, size))) if line[0].is_ascii_hexdigit() => {
-            (length == line.len() && !line[..length - 2].contains(&b'\n')).then_some(size)
-        }
-        _ => None,
-    }
 }
 
 #[cfg(test)]
@@ -215,21 +202,28 @@ mod tests {
     use ringbuf::Pool;
 
     /// Passes `bytes` through rings of this capacity, in pieces of this size, and takes out pieces of that size. Returns
-    /// what has come out, why it has stopped, and what is left.
-    fn through(mut body: Body, bytes: &[u8], capacity: usize, piece: usize) -> (Vec<u8>, Stop, usize, Body) {
+    /// what has come out, why it has stopped, how much is left, and the data that were observed.
+    fn through(
+        mut body: Body,
+        bytes: &[u8],
+        capacity: usize,
+        piece: usize,
+    ) -> (Vec<u8>, Stop, usize, Vec<u8>) {
         let pool = Pool::new(capacity, 2);
         let (mut from, mut to) = (pool.reserve().unwrap(), pool.reserve().unwrap());
-        let (mut out, mut sent) = (Vec::new(), 0);
+        let (mut out, mut sent, mut data) = (Vec::new(), 0, Vec::new());
         loop {
             let end = bytes.len().min(sent + piece);
             sent += from.push_slice(&bytes[sent..end]).unwrap();
-            let stop = body.advance(&mut from, sent == bytes.len(), &mut to);
+            let ended = sent == bytes.len();
+            let stop = body.advance_observed(&mut from, ended, &mut to, &mut |bytes| data.extend(bytes));
             let mut taken = vec![0; piece];
             let n = to.pop_slice(&mut taken);
             out.extend(&taken[..n]);
-            let stuck = stop == Stop::Starved && sent == bytes.len();
-            if n == 0 && (stuck || matches!(stop, Stop::Over | Stop::Malformed)) {
-                return (out, stop, from.len() + bytes.len() - sent, body);
+            let stuck = stop == Stop::NeedsInput && sent == bytes.len();
+            if n == 0 && (stuck || matches!(stop, Stop::Complete | Stop::Malformed)) {
+                assert_eq!(body.is_complete(), stop == Stop::Complete);
+                return (out, stop, from.len() + bytes.len() - sent, data);
             }
         }
     }
@@ -276,19 +270,19 @@ mod tests {
                     bytes.extend(vec![b'!'; behind]);
                 }
                 for out in [Framing::Close, Framing::Chunked] {
-                    let body = Body::new(framing, out).recorded(data.len());
-                    let (passed, stop, left, body) = through(body, &bytes, capacity, piece);
-                    prop_assert_eq!(stop, Stop::Over);
+                    let (passed, stop, left, observed) =
+                        through(Body::new(framing, out), &bytes, capacity, piece);
+                    prop_assert_eq!(stop, Stop::Complete);
                     prop_assert_eq!(left, if framing == Framing::Close { 0 } else { behind });
                     let passed = if out == Framing::Chunked { data_of(&passed) } else { passed };
                     prop_assert_eq!(&passed, &data);
-                    prop_assert_eq!(body.into_record().unwrap(), &data[..]);
+                    prop_assert_eq!(&observed, &data);
                 }
             }
         }
 
         #[test]
-        fn no_bytes_bring_it_down(bytes in prop::collection::vec(any::<u8>(), 0..200), piece in 1_usize..50) {
+        fn no_bytes_make_it_panic(bytes in prop::collection::vec(any::<u8>(), 0..200), piece in 1_usize..50) {
             let _ = through(Body::new(Framing::Chunked, Framing::Chunked), &bytes, 64, piece);
         }
     }
@@ -308,6 +302,11 @@ mod tests {
             "1 2\r\na\r\n",
             "11111111111111111\r\n",
             "1\na\r\n",
+            "1 \r\na\r\n",
+            "1;a\rb\r\na\r\n",
+            "1;\0\r\na\r\n",
+            "1;\t\x7f\r\na\r\n",
+            "00000000000000001\r\na\r\n",
         ] {
             let body = Body::new(Framing::Chunked, Framing::Close);
             assert_eq!(through(body, chunks.as_bytes(), 64, 64).1, Stop::Malformed, "{chunks:?}");
@@ -326,23 +325,36 @@ mod tests {
     }
 
     #[test]
-    fn a_body_that_is_cut_short_is_never_over() {
-        for (framing, bytes) in
-            [(Framing::Length(5), "abcd"), (Framing::Chunked, "4\r\nabcd\r\n"), (Framing::Chunked, "0\r\n")]
+    fn what_is_no_field_in_a_trailer_is_malformed() {
+        for line in
+            ["GET / HTTP/1.1", "A : b", ": b", "A b", " A: b", "A: b\nc", "A: b\rc", "A: \0", "A\x7f: b"]
         {
-            for end in 0..=bytes.len() {
-                let (_, stop, _, body) =
-                    through(Body::new(framing, Framing::Chunked), &bytes.as_bytes()[..end], 64, 64);
-                assert_eq!((stop, body.is_over()), (Stop::Starved, false));
-            }
+            let chunks = format!("1\r\na\r\n0\r\n{line}\r\n\r\n");
+            let body = Body::new(Framing::Chunked, Framing::Chunked);
+            assert_eq!(through(body, chunks.as_bytes(), 64, 64).1, Stop::Malformed, "{line:?}");
+        }
+    }
+
+    /// RFC 9112, section 7.1.1: their total length has a limit.
+    #[test]
+    fn chunk_extensions_have_a_limit_together() {
+        let chunk = format!("1;{}\r\na\r\n", "e".repeat(1000));
+        for (chunks, stop) in [(10, Stop::Complete), (100, Stop::Malformed)] {
+            let chunks = chunk.repeat(chunks) + "0\r\n\r\n";
+            let body = Body::new(Framing::Chunked, Framing::Chunked);
+            assert_eq!(through(body, chunks.as_bytes(), 4096, 4096).1, stop);
         }
     }
 
     #[test]
-    fn a_record_has_a_limit() {
-        for (limit, record) in [(3, None), (4, Some(b"abcd".to_vec()))] {
-            let body = Body::new(Framing::Length(4), Framing::Close).recorded(limit);
-            assert_eq!(through(body, b"abcd", 16, 1).3.into_record(), record);
+    fn a_body_that_is_cut_short_is_never_complete() {
+        for (framing, bytes) in
+            [(Framing::Length(5), "abcd"), (Framing::Chunked, "4\r\nabcd\r\n"), (Framing::Chunked, "0\r\n")]
+        {
+            for end in 0..=bytes.len() {
+                let body = Body::new(framing, Framing::Chunked);
+                assert_eq!(through(body, &bytes.as_bytes()[..end], 64, 64).1, Stop::NeedsInput);
+            }
         }
     }
 }

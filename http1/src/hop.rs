@@ -2,29 +2,35 @@
 
 use std::time::SystemTime;
 
-use http::header::{CONNECTION, CONTENT_LENGTH, DATE, HOST, MAX_FORWARDS, TRANSFER_ENCODING, VIA};
-use http::header::{HeaderMap, HeaderName, HeaderValue};
+use http::header::{CACHE_CONTROL, CONNECTION, CONTENT_LENGTH, DATE, EXPIRES, HOST, MAX_FORWARDS, PRAGMA};
+use http::header::{HeaderMap, HeaderName, HeaderValue, SET_COOKIE, TRANSFER_ENCODING, VARY, VIA};
 use http::{Method, Request, Version};
 
-use crate::body::Framing;
+use crate::framing::Framing;
 use crate::head::members;
 
 /// Fields that concern one connection only (RFC 9110, section 7.6.1).
 const HOP_BY_HOP: &str = "connection keep-alive proxy-authenticate proxy-authorization proxy-connection te trailer \
                           transfer-encoding upgrade";
 
-/// Whether the sender of a message keeps the connection after it.
+/// Fields that are for all recipients, so that no connection option removes them (RFC 9110, section 7.6.1). Without
+/// them a private response would look as though a cache might share it.
+const END_TO_END: [HeaderName; 6] = [HOST, CACHE_CONTROL, EXPIRES, PRAGMA, SET_COOKIE, VARY];
+
+/// Whether the sender of a message keeps the connection after it (RFC 9112, section 9.3). HTTP/1.0 counts as not.
 #[must_use]
-pub fn keeps(version: Version, fields: &HeaderMap) -> bool {
-    let closes = members(fields, CONNECTION).any(|option| option.eq_ignore_ascii_case("close"));
+pub fn keeps_connection(version: Version, fields: &HeaderMap) -> bool {
+    let closes = members(fields, CONNECTION).any(|option| option.eq_ignore_ascii_case(b"close"));
     version == Version::HTTP_11 && !closes
 }
 
-/// Makes fields that have come fit for the next hop: without those that were for this one, with the framing in which
-/// the body goes on, and with a `Via` that names this hop (RFC 9110, section 7.6.3). `Host` stays in any case.
-pub fn pass_on(version: Version, fields: &mut HeaderMap, framing: Framing, name: &str) {
-    let named: Vec<HeaderName> = members(fields, CONNECTION).filter_map(|name| name.parse().ok()).collect();
-    for name in named.into_iter().filter(|name| name != HOST) {
+/// Changes the fields of a received message into those for the next hop: without the fields for the last hop, with
+/// the framing of the outgoing body, and with `received_by` added to `Via` (RFC 9110, section 7.6.3). `version` is that
+/// of the received message.
+pub fn forward(version: Version, fields: &mut HeaderMap, framing: Framing, received_by: &str) {
+    let named = members(fields, CONNECTION).filter_map(|name| HeaderName::from_bytes(name).ok());
+    let named: Vec<HeaderName> = named.filter(|name| !END_TO_END.contains(name)).collect();
+    for name in named {
         fields.remove(name);
     }
     for name in HOP_BY_HOP.split_whitespace() {
@@ -38,14 +44,28 @@ pub fn pass_on(version: Version, fields: &mut HeaderMap, framing: Framing, name:
         }
         Framing::None | Framing::Close => {}
     }
-    let via = format!("{} {name}", if version == Version::HTTP_10 { "1.0" } else { "1.1" });
-    fields.extend(HeaderValue::try_from(via).ok().map(|via| (VIA, via)));
+    let mut via = fields.get(VIA).map_or(Vec::new(), |before| [before.as_bytes(), b", "].concat());
+    via.extend(if version == Version::HTTP_10 { b"1.0 " } else { b"1.1 " });
+    via.extend(received_by.bytes());
+    if let Ok(via) = HeaderValue::from_bytes(&via) {
+        fields.insert(VIA, via);
+    }
 }
 
-/// Counts this hop, if the request says after how many it is to go no further: TRACE and OPTIONS may. Returns whether
-/// it goes on; if not, the proxy itself has to answer (RFC 9110, section 7.6.2).
+/// Whether the recipient with this name has forwarded the message before, as `Via` says (RFC 9110, section 7.6.3).
 #[must_use]
-pub fn count_hop(request: &mut Request<()>) -> bool {
+pub fn has_passed(fields: &HeaderMap, received_by: &str) -> bool {
+    members(fields, VIA).any(|hop| {
+        hop.split(u8::is_ascii_whitespace)
+            .nth(1)
+            .is_some_and(|by| by.eq_ignore_ascii_case(received_by.as_bytes()))
+    })
+}
+
+/// Decrements `Max-Forwards` of a TRACE or OPTIONS request. Returns whether the request goes on; if not, the proxy
+/// itself has to respond (RFC 9110, section 7.6.2).
+#[must_use]
+pub fn decrement_max_forwards(request: &mut Request<()>) -> bool {
     if !matches!(*request.method(), Method::TRACE | Method::OPTIONS) {
         return true;
     }
@@ -56,7 +76,7 @@ pub fn count_hop(request: &mut Request<()>) -> bool {
     left != Some(0)
 }
 
-/// Adds the time, unless the fields of a response tell it: whoever passes it on must (RFC 9110, section 6.6.1).
+/// Adds the current time as `Date`, unless the response has one (RFC 9110, section 6.6.1).
 pub fn add_date(fields: &mut HeaderMap) {
     if !fields.contains_key(DATE) {
         let now = HeaderValue::try_from(httpdate::fmt_http_date(SystemTime::now()));
@@ -85,11 +105,38 @@ mod tests {
         .into_parts()
         .0
         .headers;
-        pass_on(Version::HTTP_10, &mut fields, Framing::Length(5), "here");
+        forward(Version::HTTP_10, &mut fields, Framing::Length(5), "here");
         let mut left: Vec<&str> = fields.keys().map(HeaderName::as_str).collect();
         left.sort_unstable();
         assert_eq!(left, ["content-length", "host", "ours", "via"]);
         assert_eq!(fields["via"], "1.0 here");
+    }
+
+    #[test]
+    fn no_connection_option_removes_what_says_who_may_see_a_response() {
+        let mut fields = request_with(
+            "GET / HTTP/1.1\r\nConnection: Cache-Control, Vary, Set-Cookie\r\nCache-Control: private\r\nVary: a\r\nSet-Cookie: b",
+        )
+        .into_parts()
+        .0
+        .headers;
+        forward(Version::HTTP_11, &mut fields, Framing::None, "here");
+        for name in ["cache-control", "vary", "set-cookie"] {
+            assert!(fields.contains_key(name), "{name}");
+        }
+    }
+
+    #[test]
+    fn each_hop_adds_its_name_to_via_and_finds_it_again() {
+        let request = request_with("GET / HTTP/1.1\r\nVia: 1.0 fred, HTTP/1.1 here:80 (Webproxy/1.0)");
+        for (name, passed) in [("fred", true), ("HERE:80", true), ("here", false), ("(Webproxy/1.0)", false)]
+        {
+            assert_eq!(has_passed(request.headers(), name), passed, "{name}");
+        }
+        let mut fields = request.into_parts().0.headers;
+        forward(Version::HTTP_11, &mut fields, Framing::None, "there");
+        assert_eq!(fields["via"], "1.0 fred, HTTP/1.1 here:80 (Webproxy/1.0), 1.1 there");
+        assert!(has_passed(&fields, "there"));
     }
 
     #[test]
@@ -103,7 +150,7 @@ mod tests {
             ("OPTIONS * HTTP/1.1\r\nA: b", Some("")),
         ] {
             let mut asked = request_with(request);
-            let goes_on = count_hop(&mut asked);
+            let goes_on = decrement_max_forwards(&mut asked);
             let said = asked.headers().get(MAX_FORWARDS).map_or("", |value| value.to_str().unwrap());
             assert_eq!(goes_on.then_some(said), left, "{request}");
         }

@@ -160,7 +160,7 @@ impl Client {
         let Some((_, origin)) = &mut self.origin else { return Ok(State::Over) };
         let outcome = exchange.advance(&mut self.wire, origin, &mut self.shared.cache.borrow_mut())?;
         let done = !matches!(outcome, Outcome::Pending);
-        self.origin.take_if(|_| done && !(exchange.origin_keeps && exchange.upload.is_over()));
+        self.origin.take_if(|_| done && !(exchange.origin_keeps && exchange.upload.is_complete()));
         match outcome {
             Outcome::Pending => Ok(State::Exchange(exchange)),
             Outcome::Complete => Ok(self.next_request(exchange.client_keeps, ready)),
@@ -220,7 +220,7 @@ impl Client {
             State::Request(_) if self.wire.input.is_empty() => return State::Over,
             State::Request(_) => (StatusCode::REQUEST_TIMEOUT, "the request took too long"),
             State::Exchange(exchange) if exchange.download.is_some() => return self.cut(ready),
-            State::Exchange(exchange) if exchange.upload.is_over() => {
+            State::Exchange(exchange) if exchange.upload.is_complete() => {
                 (StatusCode::GATEWAY_TIMEOUT, "the origin does not answer")
             }
             State::Exchange(_) => (StatusCode::REQUEST_TIMEOUT, "the body took too long"),

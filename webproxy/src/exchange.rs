@@ -27,6 +27,8 @@ pub(crate) struct Exchange {
     pub(crate) download: Option<Body>,
     /// What becomes of it in the cache when it is complete.
     candidate: Option<Entry>,
+    /// Its body so far, unless it is too large to be kept.
+    record: Option<Vec<u8>>,
 }
 
 /// Why there is no answer but one of the proxy's own.
@@ -54,7 +56,7 @@ const LARGEST_BODY: usize = 2 << 20;
 impl Exchange {
     pub(crate) fn new(mut request: Request<()>) -> Result<Self, Refusal> {
         let refuse = |reason| Err(Refusal(StatusCode::BAD_REQUEST, reason));
-        if *request.uri() == "*" || !http1::count_hop(&mut request) {
+        if *request.uri() == "*" || !http1::decrement_max_forwards(&mut request) {
             return Err(Refusal(StatusCode::NOT_IMPLEMENTED, "the proxy itself is not to be asked"));
         }
         let (uri, version) = (request.uri().clone(), request.version());
@@ -73,8 +75,8 @@ impl Exchange {
         let Some(framing) = http1::request_framing(&request) else {
             return refuse("the length of the body is not clear");
         };
-        let client_keeps = http1::keeps(version, request.headers());
-        http1::pass_on(version, request.headers_mut(), framing, NAME);
+        let client_keeps = http1::keeps_connection(version, request.headers());
+        http1::forward(version, request.headers_mut(), framing, NAME);
         Ok(Self {
             request,
             stale: None,
@@ -85,6 +87,7 @@ impl Exchange {
             reader: HeadReader::new(LONGEST_HEAD),
             download: None,
             candidate: None,
+            record: None,
         })
     }
 
@@ -96,7 +99,7 @@ impl Exchange {
 
     /// Whether nothing is done twice if it is sent again (RFC 9112, section 9.3.1).
     pub(crate) fn is_repeatable(&self) -> bool {
-        self.upload.is_over() && self.request.method().is_idempotent()
+        self.upload.is_complete() && self.request.method().is_idempotent()
     }
 
     /// Moves what can be moved.
@@ -108,8 +111,8 @@ impl Exchange {
     ) -> Step {
         if !origin.has_failed() {
             match self.upload.advance(&mut client.input, false, &mut origin.output) {
-                Stop::Starved if !client.has_ended() => {}
-                Stop::Over | Stop::Clogged => {}
+                Stop::NeedsInput if !client.has_ended() => {}
+                Stop::Complete | Stop::NeedsRoom => {}
                 Stop::Exhausted => return Err(Refusal::out_of_memory()),
                 _ if self.download.is_some() => return Ok(Outcome::Broken),
                 _ => return Err(Refusal(StatusCode::BAD_REQUEST, "the body is malformed")),
@@ -118,17 +121,24 @@ impl Exchange {
         let said = if self.download.is_none() { self.hear(client, origin, cache)? } else { Outcome::Pending };
         let Some(body) = &mut self.download else { return Ok(said) };
         let finished = origin.has_ended() && !origin.has_failed();
-        match body.advance(&mut origin.input, finished, &mut client.output) {
-            Stop::Over => {
-                let record = self.download.take().and_then(Body::into_record);
-                if let (Some(entry), Some(record)) = (self.candidate.take(), record) {
+        let record = &mut self.record;
+        let stop = body.advance_observed(&mut origin.input, finished, &mut client.output, &mut |data| {
+            record.take_if(|record| record.len() + data.len() > LARGEST_BODY);
+            if let Some(record) = record {
+                record.extend_from_slice(data);
+            }
+        });
+        match stop {
+            Stop::Complete => {
+                self.download = None;
+                if let (Some(entry), Some(record)) = (self.candidate.take(), self.record.take()) {
                     cache.keep(entry.with_body(record));
                 }
                 Ok(Outcome::Complete)
             }
-            Stop::Clogged => Ok(Outcome::Pending),
-            Stop::Starved if !origin.has_ended() => Ok(Outcome::Pending),
-            Stop::Starved | Stop::Malformed | Stop::Exhausted => Ok(Outcome::Broken),
+            Stop::NeedsRoom => Ok(Outcome::Pending),
+            Stop::NeedsInput if !origin.has_ended() => Ok(Outcome::Pending),
+            Stop::NeedsInput | Stop::Malformed | Stop::Exhausted => Ok(Outcome::Broken),
         }
     }
 
@@ -152,7 +162,7 @@ impl Exchange {
             return Err(bad("the origin switches to a protocol that nobody has asked for"));
         }
         if status.is_informational() {
-            http1::pass_on(version, answer.headers_mut(), Framing::None, NAME);
+            http1::forward(version, answer.headers_mut(), Framing::None, NAME);
             if !old_client {
                 let _ = client.output.push_slice(&http1::encode_response(&answer))?;
             }
@@ -166,8 +176,8 @@ impl Exchange {
             same => same,
         };
         let fields = answer.headers_mut();
-        self.origin_keeps = incoming != Framing::Close && http1::keeps(version, fields);
-        http1::pass_on(version, fields, outgoing, NAME);
+        self.origin_keeps = incoming != Framing::Close && http1::keeps_connection(version, fields);
+        http1::forward(version, fields, outgoing, NAME);
         http1::add_date(fields);
         if status == StatusCode::NO_CONTENT {
             fields.remove(CONTENT_LENGTH);
@@ -182,10 +192,10 @@ impl Exchange {
         if !self.request.method().is_safe() && (status.is_success() || status.is_redirection()) {
             cache.forget(&self.request); // RFC 9111, section 4.4
         }
-        let body = Body::new(incoming, outgoing);
         self.candidate = Entry::new(&self.request, &answer);
-        self.download = Some(if self.candidate.is_some() { body.recorded(LARGEST_BODY) } else { body });
-        self.client_keeps &= outgoing != Framing::Close && self.upload.is_over();
+        self.record = self.candidate.is_some().then(Vec::new);
+        self.download = Some(Body::new(incoming, outgoing));
+        self.client_keeps &= outgoing != Framing::Close && self.upload.is_complete();
         self.begin_answer(client, answer, "MISS")?;
         Ok(Outcome::Pending)
     }

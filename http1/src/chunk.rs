@@ -1,0 +1,34 @@
+//! The lines of the chunked coding (RFC 9112, section 7.1).
+
+/// The size of a chunk and the length of its extensions, from a line with its CRLF. `None` if the line is none.
+///
+/// Extensions are not understood, but they have to be text: a control character may end the line for another program.
+pub(crate) fn chunk_size(line: &[u8]) -> Option<(u64, usize)> {
+    let line = line.strip_suffix(b"\r\n")?;
+    let digits = line.iter().take_while(|byte| byte.is_ascii_hexdigit()).count();
+    let (size, extensions) = line.split_at(digits);
+    let size =
+        u64::from_str_radix(str::from_utf8(size).ok().filter(|size| size.len() <= MAX_DIGITS)?, 16).ok()?;
+    let begins = extensions.is_empty() || extensions.trim_ascii_start().starts_with(b";");
+    (begins && is_text(extensions)).then_some((size, extensions.len()))
+}
+
+/// Whether this line, with its CRLF, is a field (RFC 9112, section 5).
+pub(crate) fn is_field(line: &[u8]) -> bool {
+    let mut parts = line.strip_suffix(b"\r\n").unwrap_or_default().splitn(2, |&byte| byte == b':');
+    let (name, value) = (parts.next().unwrap_or_default(), parts.next());
+    !name.is_empty() && name.iter().all(|&byte| is_token(byte)) && value.is_some_and(is_text)
+}
+
+/// As many as a `u64` can have.
+const MAX_DIGITS: usize = 16;
+
+/// Whether these bytes may be in a field's value (RFC 9110, section 5.5).
+fn is_text(bytes: &[u8]) -> bool {
+    bytes.iter().all(|&byte| byte == b'\t' || byte >= b' ' && byte != 0x7f)
+}
+
+/// Whether this byte may be in a field's name (RFC 9110, section 5.6.2).
+fn is_token(byte: u8) -> bool {
+    byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte)
+}
