@@ -5,8 +5,8 @@
 source "$(dirname "$0")/lib.sh"
 need curl ss=iproute2
 
-# fetch FOLDER PORT FILE...: one curl, which keeps its connection if the server does. Sets CONNECTIONS to how many
-# it needed.
+# fetch FOLDER PORT FILE...: one curl, which keeps its connection if the server does. Sets CONNECTIONS to the
+# number of connections it made.
 fetch() {
   local folder=$WORK/$1 port=$2 file urls=()
   shift 2
@@ -30,7 +30,7 @@ for http in 1.0 1.1; do
   files=('' "${images[@]}" 'large?bytes=0' 'large?bytes=1' 'large?bytes=100000000')
   fetch "direct$http" "$ORIGIN_PORT" "${files[@]}"
 
-  # By name, because a name is what people type.
+  # By name, because a user types a name.
   start_proxy localhost "$ORIGIN_PORT"
   for file in "${files[@]}"; do fetch "single$http" "$PROXY_PORT" "$file"; done
   same_folder "direct$http" "single$http"

@@ -23,7 +23,7 @@ proxy() { exec "$TCPPROXY" "$host" "$port" "$LISTEN" ${options[@]+"${options[@]}
 start proxy proxy 3>&2
 until grep -q '^listening on ' "$WORK/proxy.out"; do
   if ! kill -0 "$PID" 2>/dev/null; then
-    rm "$WORK"/*.out # no news to the person in front of the terminal
+    rm "$WORK"/*.out # finish shows these files, and they say nothing about the failure
     if (exec 4<>"/dev/tcp/127.0.0.1/$LISTEN") 2>/dev/null; then
       fail "port $LISTEN is taken by another program; choose another one: make demo LISTEN=8001"
     fi

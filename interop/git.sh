@@ -4,7 +4,7 @@
 source "$(dirname "$0")/lib.sh"
 need git openssl ss=iproute2
 
-# Nobody's settings, and nobody's name.
+# The settings and the name of this machine's user do not matter.
 export GIT_CONFIG_GLOBAL=/dev/null GIT_CONFIG_NOSYSTEM=1 GIT_TERMINAL_PROMPT=0
 export GIT_AUTHOR_NAME=author GIT_AUTHOR_EMAIL=author@localhost
 export GIT_COMMITTER_NAME=author GIT_COMMITTER_EMAIL=author@localhost
@@ -53,7 +53,7 @@ git -C "$WORK/served/project.git" fsck --full --strict
 same "the pushed head" "$(git rev-parse main)" "$(git -C "$WORK/served/project.git" rev-parse main)"
 same "the pushed tag" "$(git rev-parse pushed)" "$(git -C "$WORK/served/project.git" rev-parse pushed)"
 
-# Somebody else sees the push.
+# A second clone has the pushed commits.
 within 120 git clone --quiet "$url" "$WORK/second"
 same "the head of the second clone" "$(git rev-parse main)" "$(git -C "$WORK/second" rev-parse HEAD)"
 stop_proxy

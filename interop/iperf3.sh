@@ -1,13 +1,13 @@
 #!/usr/bin/env bash
 # iperf3 through the proxy: to the server, from it (-R) and both at once (--bidir), with parallel streams.
-# IPERF_SECONDS (default 3) is how long each takes. The figures are for the eye; only errors fail.
+# IPERF_SECONDS (default 3) is the duration of each transfer. The figures are for information; only errors fail.
 # Debian packages: iperf3 jq iproute2
 source "$(dirname "$0")/lib.sh"
 need iperf3 jq ss=iproute2
 
 server_port=$(free_port)
 start_listening iperf3 "$server_port" iperf3 --server --bind 127.0.0.1 --port "$server_port"
-# It opens a control connection beside those of the streams.
+# iperf3 opens a control connection beside those of the streams.
 start_proxy 127.0.0.1 "$server_port" --max-clients 0
 
 # measure NAME OPTION...: the result must be without error, and every stream must have moved bytes.

@@ -76,8 +76,8 @@ need_build() {
   done
 }
 
-# private_network "$@": goes on in namespaces of its own, with nothing but a loopback interface and with mounts that
-# nobody else sees. The script is started again there. For those who are not root, user namespaces have to be allowed.
+# private_network "$@": starts the script again in namespaces of its own, with nothing but a loopback interface and
+# with mounts that no other process sees. Without root, user namespaces have to be allowed.
 private_network() {
   local user=()
   if [[ -z ${PRIVATE_NETWORK:-} ]]; then
@@ -93,7 +93,7 @@ private_network() {
 start() {
   local name=$1
   shift
-  # Emptied here and not by the new process, or somebody might still read what an earlier one of this name wrote.
+  # Emptied here and not by the new process: wait_until could otherwise still read the output of an earlier one of this name.
   : >"$WORK/$name.out"
   : >"$WORK/$name.err"
   set -m
@@ -109,7 +109,7 @@ wait_until() {
   shift
   until "$@"; do
     kill -0 "$PID" 2>/dev/null || fail "the program ended before: $what"
-    ((SECONDS < deadline)) || fail "waited 30 seconds in vain for: $what"
+    ((SECONDS < deadline)) || fail "waited 30 seconds, without success, for: $what"
     sleep 0.05
   done
 }
@@ -124,7 +124,7 @@ start_listening() {
   wait_until "$name listens on port $port" listening "$port"
 }
 
-# A port below those the kernel gives to clients, so that none of them takes it before the server does.
+# A port below the range that the kernel gives to clients, so no client takes it before the server does.
 free_port() {
   local port
   while port=$((20000 + RANDOM % 10000)) && [[ -n $(ss -Htan "sport = :$port") ]]; do :; done
@@ -148,8 +148,8 @@ start_proxy() {
   PROXY_PORT=$(sed -E '1s/^listening on .*:([0-9]+), forwarding to .*/\1/; q' "$WORK/proxy.out")
 }
 
-# Ends the proxy as an operator would. It must still be alive, have nothing to complain about itself, and stop by
-# itself with status 0, because no session is left.
+# Stops the proxy by SIGTERM. It must still be alive, have logged no error of its own, and end with status 0, because no
+# session is left.
 stop_proxy() {
   local status=0
   kill -TERM "$PROXY_PID" 2>/dev/null || fail "the proxy has died"

@@ -1,12 +1,12 @@
 #!/usr/bin/env bash
-# The log when the network goes away: connections whose probes are not answered end with `error`, whoever is lost and
-# whenever. The lines are read by jq one by one, as they come.
+# The log when the network goes away: connections whose probes are not answered end with `error`, whichever peer is lost and
+# in whichever phase. jq reads the lines one by one, as they come.
 # Debian packages: socat jq iproute2 util-linux
 source "$(dirname "$0")/lib.sh"
 need socat jq unshare=util-linux nsenter=util-linux ip=iproute2 ss=iproute2
 private_network "$@"
 
-# Here is the proxy, and far away, behind a cable, one of its peers.
+# The proxy is here; one of its peers is in another network namespace, behind a veth pair.
 start far unshare --net sleep 600
 far=$PID
 away() { nsenter --target "$far" --net -- "$@"; }
@@ -18,11 +18,11 @@ ip link set near up
 away ip address add 192.0.2.2/24 dev far
 away ip link set far up
 away ip link set lo up
-# Who sends to the hole, another cable to nobody in particular, hears nothing.
-ip link add hole type veth peer name nobody netns "$far"
+# A connect to the hole, another veth pair with no host behind it, gets no answer.
+ip link add hole type veth peer name void netns "$far"
 ip address add 198.51.100.1/24 dev hole
 ip link set hole up
-away ip link set nobody up
+away ip link set void up
 ip neighbor add 198.51.100.2 lladdr 02:00:00:00:00:02 dev hole nud permanent
 
 # serve NAME HOST PORT [OPTION]...: a proxy whose log goes through jq. Sets PROXY_PORT.
@@ -37,7 +37,7 @@ serve() {
   PROXY_PORT=$(sed -E '1s/^listening on .*:([0-9]+), forwarding to .*/\1/; q' "$WORK/$name.port")
 }
 
-# A server that answers once and stays, here and there; and a client that asks once and stays (or finishes).
+# A server that answers once and stays, here and far away; and a client that asks once and stays (or finishes).
 server_port=$(free_port)
 server() { "$@" socat -t 600 "TCP-LISTEN:$server_port,fork,reuseaddr" 'SYSTEM:head -c 8 >&2; echo answer; sleep 600'; }
 start near-server server env
@@ -70,25 +70,25 @@ wait_until "client 5 is served" answered client-5
 serve server-drain 192.0.2.2 "$server_port"
 client client-6 127.0.0.1 "$finishes"
 wait_until "client 6 is served" answered client-6
-# The last one, because it has ten seconds only.
+# The last one, because the proxy waits only ten seconds for its header.
 start client-1 away socat -u "EXEC:sleep 600" "TCP:192.0.2.1:$header_port"
 established() { [[ $(ss -Htn state established "sport = :$1" | wc -l) == 1 ]]; }
 for name in client-header client-connect; do
   wait_until "$name has its client" established "$(sed -E '1s/.*:([0-9]+), forwarding to .*/\1/; q' "$WORK/$name.port")"
 done
 
-away ip link set far down # the cable is cut
-PID=$far # the clients may come and go
+away ip link set far down # the connection breaks without FIN or RST
+PID=$far # wait_until watches this process; the clients may end
 
 for name in client-header client-connect client-data client-drain server-data server-drain; do
   logged() { [[ -s $WORK/$name.out ]]; }
   wait_until "the session of $name is logged" logged
   read -r by phase how up down error <"$WORK/$name.out"
-  same "who, when and how of $name" "${name/-/ } error" "$by $phase $how"
+  same "by, phase and reason of $name" "${name/-/ } error" "$by $phase $how"
   bytes="8 7"
   [[ $name != client-header && $name != client-connect ]] || bytes="0 0"
   same "the bytes of $name" "$bytes" "$up $down"
-  [[ $error != null ]] || fail "$name: the error has no words"
+  [[ $error != null ]] || fail "$name: the error says nothing"
   echo "$name: $error"
 done
-echo "six connections that broke, and the log says which"
+echo "six connections broke, and the log says which"

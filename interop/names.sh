@@ -1,23 +1,23 @@
 #!/usr/bin/env bash
-# Names that change, with a real DNS server (dnsmasq) in a network of our own: a change between two clients is picked up,
-# at once after a failed connect; a dead first address costs 250 ms; a resolver that takes five seconds delays nobody for
-# long, and none of those who come after.
+# Names that change, with a real DNS server (dnsmasq) in a network namespace: a change between two clients is picked up,
+# at once after a failed connect; a dead first address costs 250 ms; a resolver that takes five seconds delays a client for
+# a second at most, and later clients not at all.
 # Debian packages: dnsmasq-base socat jq iproute2 util-linux
 source "$(dirname "$0")/lib.sh"
 need dnsmasq=dnsmasq-base socat jq unshare=util-linux ip=iproute2 ss=iproute2
 private_network "$@"
 
-# This machine has two addresses, and a cable to nobody, where a hole of either family hears nothing and says nothing.
+# This namespace has two addresses, and a veth pair with no host behind it: connects to HOLE4 and HOLE6 get no answer.
 HERE4=198.51.100.1 HERE6=2001:db8::1 HOLE4=198.51.100.2 HOLE6=2001:db8::2
-ip link add hole type veth peer name nobody
+ip link add hole type veth peer name void
 ip address add "$HERE4/24" dev hole
 ip address add "$HERE6/64" dev hole nodad
 ip link set hole up
-ip link set nobody up
+ip link set void up
 ip neighbor add "$HOLE4" lladdr 02:00:00:00:00:02 dev hole nud permanent
 ip neighbor add "$HOLE6" lladdr 02:00:00:00:00:02 dev hole nud permanent
 
-# Files of our own in place of the machine's.
+# Resolver files of this script in place of the machine's.
 : >"$WORK/hosts"
 : >"$WORK/gai.conf"
 echo 'hosts: files dns' >"$WORK/nsswitch.conf"
@@ -32,7 +32,7 @@ done
 names() {
   printf '%s server.test\n' "$@" >"$WORK/dns"
   kill -HUP "$dns"
-  PID=$dns # who is to be alive; other programs come and go
+  PID=$dns # wait_until watches this process; the others may end
   wait_until "the DNS server has read it" grep_reads $((++changes))
 }
 grep_reads() { (($(grep -c "read $WORK/dns" "$WORK/dns.err") >= $1)); }
@@ -45,18 +45,18 @@ wait_until "the DNS server listens" bash -c "[[ -n \$(ss -Hlun 'sport = :53') ]]
 wait_until "the DNS server has read its file" grep_reads 1
 
 port=$(free_port)
-serve() { # NAME ADDRESS: a server that says its name
+serve() { # NAME ADDRESS: a server that sends its name
   local family=4 address=$2
   [[ $2 != *:* ]] || family=6 address=[$2]
   start "server-$1" socat "TCP$family-LISTEN:$port,bind=$address,fork,reuseaddr" "SYSTEM:echo $1"
   wait_until "server $1 listens" bash -c "[[ -n \$(ss -Hltn 'src $address and sport = :$port') ]]"
 }
-hears() { timeout 30 socat -u "TCP:127.0.0.1:$PROXY_PORT" - 2>/dev/null; }
-is_served_by() { [[ $(hears) == "$1" ]]; }
-# last FIELD: of the session that was logged last. logged N: whether so many were.
+received() { timeout 30 socat -u "TCP:127.0.0.1:$PROXY_PORT" - 2>/dev/null; }
+is_served_by() { [[ $(received) == "$1" ]]; }
+# last FIELD: of the session that was logged last. logged N: whether N sessions were logged.
 logged() { (($(jq -rs 'map(select(.message == "session ended")) | length' "$WORK/proxy.err") >= $1)); }
 last() { jq -rs "map(select(.message == \"session ended\")) | last | .$1" "$WORK/proxy.err"; }
-stale() { sleep 5.2; } # the proxy believes an answer for five seconds
+stale() { sleep 5.2; } # the proxy uses an answer of the resolver for five seconds
 
 serve a 127.0.0.11
 serve b 127.0.0.12
@@ -74,8 +74,8 @@ stale
 is_served_by b || fail "b has gone"
 stop "$b"
 names 127.0.0.11
-same "the client of a server that is gone hears" "" "$(hears)"
-same "the next one" a "$(hears)"
+same "bytes for the client of a server that is gone" "" "$(received)"
+same "the server of the next client" a "$(received)"
 stop_proxy
 
 echo "a first address that is dead, of either family"
@@ -88,7 +88,7 @@ for dead in "$HOLE6 $HERE4 v4" "$HOLE4 $HERE6 v6"; do
   if [[ $who == v4 ]]; then : >"$WORK/gai.conf"; else echo 'precedence ::ffff:0:0/96 100' >"$WORK/gai.conf"; fi
   names "$first" "$second"
   start_proxy server.test "$port" --log-format json
-  same "who answers" "$who" "$(hears)"
+  same "the server that answers" "$who" "$(received)"
   wait_until "the session is logged" logged 1
   jq -es 'map(select(.message == "session ended")) | last | .connect_ms >= 250 and .connect_ms < 900' \
     "$WORK/proxy.err" >"$WORK/judged" || fail "it took $(last connect_ms) ms to find $who"
@@ -98,7 +98,7 @@ done
 : >"$WORK/gai.conf"
 
 echo "a resolver that takes five seconds"
-# The first one never answers, and after five seconds the second one is asked.
+# The first resolver never answers; after five seconds the C library asks the second one.
 start mute socat -u UDP4-RECV:53,bind=127.0.0.53 OPEN:/dev/null
 wait_until "the mute resolver listens" bash -c "[[ -n \$(ss -Hlun 'src 127.0.0.53') ]]"
 names 127.0.0.11
@@ -109,22 +109,22 @@ for places in 1 8; do
   start_proxy server.test "$port" --log-format json --max-clients "$places"
   is_served_by a || fail "the first client is not served by a"
   resolvers 127.0.0.53 127.0.0.1 >"$WORK/resolv.conf"
-  names 127.0.0.12 # which the proxy does not know, and learns late
+  names 127.0.0.12 # the proxy learns of it late
   stale
   clients=()
   for i in {1..4}; do
-    hears >"$WORK/heard.$i" &
+    received >"$WORK/received.$i" &
     clients+=("$!")
   done
   wait "${clients[@]}"
   wait_until "four more sessions are logged" logged 5
   times=$(jq -cs 'map(select(.message == "session ended") | .connect_ms) | .[1:] | sort' "$WORK/proxy.err")
   echo "with $places at once, the clients of a slow resolver reached their server after: $times ms"
-  jq -en "$times | .[3] < 2500 and .[2] < 500" >"$WORK/judged" || fail "clients had to wait: $times"
-  sleep 5 # and the answer is there
+  jq -en "$times | .[3] < 2500 and .[2] < 500" >"$WORK/judged" || fail "clients were delayed: $times"
+  sleep 5 # until the slow lookup has its answer
   wait_until "a later client is served by b" is_served_by "b$places"
   stop_proxy
   stop "$b"
   names 127.0.0.11
 done
-echo "names change, and nobody waits for long"
+echo "names change, and no client is delayed for long"

@@ -33,7 +33,7 @@ wait_until "PostgreSQL takes queries" pg_isready --quiet --port="$server_port"
 direct() { within 120 psql --port="$server_port" --no-psqlrc --quiet -v ON_ERROR_STOP=1 -At "$@"; }
 proxied() { within 300 psql --port="$PROXY_PORT" --no-psqlrc --quiet -v ON_ERROR_STOP=1 -At "$@"; }
 
-# pgbench fills its tables with COPY through the one place of the default proxy.
+# pgbench fills its tables with COPY through the default proxy, which serves one client at a time.
 start_proxy 127.0.0.1 "$server_port"
 within 120 pgbench --port="$PROXY_PORT" --initialize --scale=5 --quiet 2>"$WORK/pgbench-init.err"
 stop_proxy

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Prometheus scrapes the proxy, while it serves and while it drains; what it has stored has to agree with what the
-# clients, the log and the origin know. Each query of the Grafana dashboard has to find something there.
+# Prometheus scrapes the proxy, while it serves and while it drains. What it has stored has to agree with the clients' counts and
+# the log. Each query of the Grafana dashboard has to find something.
 # Debian packages: prometheus curl jq iproute2
 source "$(dirname "$0")/lib.sh"
 need prometheus curl jq ss=iproute2
@@ -27,11 +27,11 @@ query() { curl -sS --max-time 10 "http://127.0.0.1:$port/api/v1/query" --data-ur
 value() { query "$1" | jq -r '.data.result[0].value[1] // "nothing"'; }
 is() { [[ $(value "$1") == "$2" ]]; }
 
-# Ten sessions, of which one at a time is served, and somebody who is not allowed.
+# Ten sessions, one after the other, and a client that --allow does not admit.
 for _ in {1..10}; do
   within 30 curl -sS --fail "http://127.0.0.1:$proxy_port/" -o "$WORK/page" -w '%{size_header} %{size_download}\n'
 done | tee "$WORK/sizes" | awk '{ down += $1 + $2 } END { print down }' >"$WORK/down"
-! curl -sS --max-time 10 "http://[::1]:$proxy_port/" >"$WORK/denied.out" 2>&1 || fail "somebody was let in"
+! curl -sS --max-time 10 "http://[::1]:$proxy_port/" >"$WORK/denied.out" 2>&1 || fail "a client was admitted that --allow does not name"
 
 wait_until "Prometheus knows every session" is 'sum(tcpproxy_sessions_total)' 10
 same "its target" 1 "$(value up)"
@@ -44,15 +44,15 @@ same "times to connect" 10 "$(value tcpproxy_connect_seconds_count)"
 same "turned away" 1 "$(value tcpproxy_denied_total)"
 same "places" 2 "$(value tcpproxy_places)"
 
-# What the dashboard asks.
+# The queries of the dashboard.
 jq -r '.panels[].targets[].expr' "$DASHBOARD" | while IFS= read -r expr; do
   expr=${expr//\$__rate_interval/1m}
   expr=${expr//\$instance/.*}
   query "$expr" | jq -e '.status == "success" and (.data.result | length) > 0' >"$WORK/judged" ||
-    fail "the dashboard asks in vain: $expr"
+    fail "a query of the dashboard finds nothing: $expr"
 done
 
-# While it drains, too.
+# Prometheus sees the drain, too.
 exec 3<>"/dev/tcp/127.0.0.1/$proxy_port"
 wait_until "it serves one more" is tcpproxy_active_sessions 1
 same "health while serving" 200 "$(curl -sS -o "$WORK/health" -w '%{http_code}' "http://$metrics/healthz")"
@@ -62,4 +62,4 @@ same "health while draining" 503 "$(curl -sS -o "$WORK/health" -w '%{http_code}'
 exec 3>&-
 gone_within 10 "$PROXY_PID" || fail "the proxy does not stop although its last session is over"
 wait_until "Prometheus knows that it is gone" is up 0
-echo "Prometheus knows what the clients know"
+echo "Prometheus has the figures of the clients and of the log"

@@ -1,13 +1,13 @@
 #!/usr/bin/env bash
-# The PROXY protocol: HAProxy (accept-proxy) and nginx (listen … proxy_protocol) are told who the client of the proxy is,
-# in both versions, over IPv4 and IPv6. What they believe has to be what the client, curl, knows of its own connection.
-# Then the proxy stands behind HAProxy (send-proxy, send-proxy-v2), believes it, and passes it on; and HAProxy's health
-# checks, which are for nobody, keep their own address.
+# The PROXY protocol: HAProxy (accept-proxy) and nginx (listen … proxy_protocol) receive the address of the proxy's client,
+# in both versions, over IPv4 and IPv6. It has to be the address that the client, curl, has for its own connection.
+# Then the proxy runs behind HAProxy (send-proxy, send-proxy-v2) and passes the announced address on. HAProxy's health
+# checks announce no client and keep their own address.
 # Debian packages: haproxy nginx curl jq iproute2
 source "$(dirname "$0")/lib.sh"
 need haproxy nginx curl jq ss=iproute2
 
-# haproxy_conf FILE: the settings that are the same for every instance, then those on the standard input.
+# haproxy_conf FILE: writes the settings of every instance, then those on the standard input.
 haproxy_conf() {
   {
     printf 'defaults\n  timeout client 10s\n  timeout server 10s\n  timeout connect 10s\n'
@@ -17,7 +17,7 @@ haproxy_conf() {
 
 haproxy_port=$(free_port)
 haproxy_conf "$WORK/haproxy.cfg" <<END
-frontend told
+frontend answers
   mode http
   bind 127.0.0.1:$haproxy_port accept-proxy
   http-request return status 200 content-type text/plain lf-string "%[src] %[src_port] %[dst] %[dst_port]"
@@ -51,16 +51,16 @@ for server in haproxy nginx; do
     for buffer in 1B 256KiB; do
       start_proxy 127.0.0.1 "${!port}" --proxy-protocol "$version" --buffer-size "$buffer"
       for host in 127.0.0.1 '[::1]'; do
-        within 30 curl -sS --fail "http://$host:$PROXY_PORT/" -o "$WORK/told" \
+        within 30 curl -sS --fail "http://$host:$PROXY_PORT/" -o "$WORK/received" \
           -w '%{local_ip} %{local_port} %{remote_ip} %{remote_port}' >"$WORK/known"
-        same "what $server was told, $version, $buffer, $host" "$(<"$WORK/known")" "$(<"$WORK/told")"
+        same "the addresses that $server received, $version, $buffer, $host" "$(<"$WORK/known")" "$(<"$WORK/received")"
       done
       stop_proxy
     done
   done
 done
 
-# session CONDITION: whether the log has a session of which this is true.
+# session CONDITION: whether the log has a session that meets it.
 session() { jq -se --arg client "${client:-}" "any(.message == \"session ended\" and ($1))" "$WORK/proxy.err" >"$WORK/judged"; }
 
 for option in send-proxy send-proxy-v2; do
@@ -75,18 +75,18 @@ listen balancer
 END
   start_listening balancer "$balancer_port" haproxy -db -f "$WORK/balancer.cfg"
   for host in 127.0.0.1 '[::1]'; do
-    within 30 curl -sS --fail "http://$host:$balancer_port/" -o "$WORK/told" \
+    within 30 curl -sS --fail "http://$host:$balancer_port/" -o "$WORK/received" \
       -w '%{local_ip} %{local_port} %{remote_ip} %{remote_port}' >"$WORK/known"
-    same "what was passed on, $option, $host" "$(<"$WORK/known")" "$(<"$WORK/told")"
+    same "the addresses that were passed on, $option, $host" "$(<"$WORK/known")" "$(<"$WORK/received")"
     read -r ip port _ <<<"$(<"$WORK/known")"
     if [[ $ip == *:* ]]; then client=[$ip]:$port; else client=$ip:$port; fi
     # shellcheck disable=SC2016 # it is for jq
     wait_until "client and balancer are logged" session '.client == $client and .peer != $client and .how == "fin"'
   done
-  # A health check is for nobody: HAProxy announces itself by v1, and says LOCAL by v2.
+  # A health check: by v1 HAProxy announces its own address, by v2 it says LOCAL.
   wait_until "a health check is logged" session \
     '.up == 0 and (.peer // .client) == .client and (.client | startswith("127.0.0.1:"))'
   stop "$PID"
   stop_proxy
 done
-echo "HAProxy and nginx know the client, IPv4 and IPv6, by v1 and v2, and the proxy believes HAProxy"
+echo "HAProxy and nginx receive the client's address, IPv4 and IPv6, by v1 and v2, and so does the proxy from HAProxy"

@@ -20,7 +20,7 @@ within 300 redis-benchmark -h 127.0.0.1 -p "$PROXY_PORT" -c 50 -P 16 -n "$REQUES
 within 300 redis-benchmark -h 127.0.0.1 -p "$PROXY_PORT" -c 20 -P 16 -n 1600 -d 300000 -t set,get --csv
 stop_proxy
 
-! grep -i error "$WORK/benchmark.out" || fail "redis-benchmark met an error"
+! grep -i error "$WORK/benchmark.out" || fail "redis-benchmark reported an error"
 # Each INCR counted once: none was lost and none repeated.
 same "the counter" "$REQUESTS" "$(redis-cli -p "$server_port" get 'counter:__rand_int__')"
 same "error replies" 0 "$(info stats total_error_replies)"

@@ -19,7 +19,7 @@ make_tree() {
 
 same_tree() { diff -r --no-dereference "$1" "$2" >&2 || fail "$1 and $2 differ"; }
 
-# As root, rsync would else serve as nobody, who may not read the scratch folder; others may not name an owner.
+# Started by root, rsync would change to a user that may not read the scratch folder; without root it must not name one.
 owner=
 ((EUID != 0)) || owner=$'uid = root\ngid = root'
 mkdir "$WORK/served" "$WORK/copy" "$WORK/back"

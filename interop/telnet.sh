@@ -9,7 +9,7 @@ start_proxy localhost "$ORIGIN_PORT"
 within 30 curl -sS --fail --noproxy '*' -o "$WORK/direct" "http://127.0.0.1:$ORIGIN_PORT/"
 
 export PROXY_PORT
-# The typist waits for what a person would wait for; telnet says "closed by foreign host" only after the server's FIN.
+# Each line is typed after the answer to the one before; telnet says "closed by foreign host" only after the server's FIN.
 within 60 expect -f - >"$WORK/terminal" <<'EXPECT'
 set timeout 20
 proc give_up {what} { puts stderr "telnet.sh: $what"; exit 1 }

@@ -36,7 +36,7 @@ for http in 1.0 1.1; do
   echo "curl, HTTP/$http: 4 files equal in three ways"
 done
 
-# Not a chain that anybody trusts, so curl is told not to look (-k): the point is that it comes through.
+# The certificate is not trusted, so curl must not check it (-k): only that the bytes come through is tested.
 openssl req -x509 -newkey rsa:2048 -nodes -days 1 -subj /CN=localhost -keyout "$WORK/key.pem" -out "$WORK/cert.pem" \
   2>"$WORK/openssl.err"
 TLS_PORT=$(free_port)
@@ -50,7 +50,7 @@ grep -q "method=\"CONNECT\" authority=127.0.0.1:$TLS_PORT" "$WORK/webproxy.err" 
 echo "curl, https: a file equal through a tunnel"
 
 # A new profile each time, so that nothing comes from the browser's own cache. Loopback goes through the proxy as well.
-# What the browser wants to tell its maker goes to where nobody listens.
+# Requests of the browser to its maker go to a port without a listener.
 OPTIONS=(
   --headless --disable-gpu --disable-quic --no-first-run --disable-background-networking
   --disable-component-update --disable-sync --disable-default-apps --disable-extensions --disable-breakpad

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# systemd-socket-activate starts the proxy for the first client and passes it two sockets. The client that woke it and
-# those who come later are served through either, and it leaves when nobody needs it any more.
+# systemd-socket-activate starts the proxy for the first client and passes it two sockets. The first client and
+# later clients are served through either socket, and it ends when it has been without a session for a while.
 # Debian packages: systemd curl iproute2
 source "$(dirname "$0")/../../interop/lib.sh"
 need systemd-socket-activate=systemd curl ss=iproute2
@@ -24,7 +24,7 @@ for port in "${ports[@]}"; do
     fail "port $port was not announced"
 done
 
-gone_within 20 "$activated" || fail "it stays though nobody needs it"
+gone_within 20 "$activated" || fail "it does not end although it has no session"
 status=0
 wait "$activated" || status=$?
 same "its status" 0 "$status"

@@ -52,8 +52,8 @@ end_crowd() { # NAME
 
 LONG_BYTES=50000000 # more than all buffers on the way hold, so that the session lasts for the instance, too
 
-# Six long sessions, while there are no others: leastconn gives two to each instance. The clients take one byte, and no more until they are
-# told to. Sets LONG, to what comes out of them.
+# Six long sessions, while there are no others: leastconn gives two to each instance. The clients take one byte, and no more until the
+# file says so. Sets LONG to the files of their output.
 start_long() {
   LONG=()
   rm -f "$WORK"/long?
@@ -88,7 +88,7 @@ end_long() {
 # with fewer bytes than an answer has. The kernel may close with FIN what a process leaves that was killed, and then only
 # the bytes tell.
 lost() {
-  awk -v except="instances/${1:-nobody}" '$4 ~ /^instances\// && $4 != except {
+  awk -v except="instances/${1:-none}" '$4 ~ /^instances\// && $4 != except {
     whole = ($6 > 20000 && $6 < 21000) || $6 > 50000000
     if ($7 != "--" || !whole) print
   }' "$WORK/haproxy.out"

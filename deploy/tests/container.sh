@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# The container image, built without a daemon: it has the static program and nothing else, which runs as nobody in
+# The container image, built without a daemon: it has the static program and nothing else, which runs without privileges in
 # particular, finds names, serves, says how it is, and drains when it is stopped.
 # Debian packages: make buildah curl iproute2
 source "$(dirname "$0")/../../interop/lib.sh"
@@ -16,7 +16,7 @@ mounted=$(buildah mount "$container")
 same "what is in the image" /tcpproxy "$(cd "$mounted" && find . -type f | sed 's/^\.//')"
 linked=$(ldd "$mounted/tcpproxy" 2>&1 || true)
 [[ $linked == *'statically linked'* || $linked == *'not a dynamic executable'* ]] || fail "it is not static: $linked"
-same "who runs it" 65532:65532 "$(buildah inspect --format '{{.OCIv1.Config.User}}' "$container")"
+same "its user" 65532:65532 "$(buildah inspect --format '{{.OCIv1.Config.User}}' "$container")"
 same "what it runs" '[/tcpproxy]' "$(buildah inspect --format '{{.OCIv1.Config.Entrypoint}}' "$container")"
 
 start_origin --http 1.1

@@ -121,7 +121,7 @@ activated() {
   served 83
   sandboxed tcpproxy.service 0000000000000000
   served 84
-  until_is tcpproxy.service ActiveState inactive # nobody needs it
+  until_is tcpproxy.service ActiveState inactive # no client has come for a while
   same "the result of leaving" success "$(service tcpproxy.service Result)"
   served 84
 

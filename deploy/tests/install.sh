@@ -6,8 +6,8 @@ source "$(dirname "$0")/../../interop/lib.sh"
 need make man=man-db zsh fish ss=iproute2
 
 # A neighbour in each folder, which has to stay.
-bystander() { find "$1" -type d -exec touch '{}/somebody-elses' \;; }
-ours() { (cd "$1" && find . -type f ! -name somebody-elses | sort); }
+bystander() { find "$1" -type d -exec touch '{}/foreign' \;; }
+ours() { (cd "$1" && find . -type f ! -name foreign | sort); }
 
 expected="./usr/bin/tcpproxy
 ./usr/lib/systemd/system/tcpproxy.service
@@ -54,7 +54,7 @@ done
 bystander .
 make -s -C "$REPO" uninstall "DESTDIR=$WORK/my root" PREFIX=/usr >"$WORK/make.out"
 same "what is left" "" "$(ours .)"
-(($(find . -name somebody-elses | wc -l) >= 10)) || fail "uninstall removed what others had put there"
+(($(find . -name foreign | wc -l) >= 10)) || fail "uninstall removed what others had put there"
 
 make -s -C "$REPO" install "DESTDIR=$WORK/local" >"$WORK/make.out" 2>&1
 grep -q '^ExecStart=/usr/local/bin/tcpproxy ' "$WORK/local/usr/local/lib/systemd/system/tcpproxy.service" ||
