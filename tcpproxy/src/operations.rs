@@ -6,4 +6,4 @@ pub(crate) mod metrics;
 pub(crate) mod progress;
 pub mod proxy_protocol;
 pub mod service_manager;
-pub(crate) mod status_server;
+pub mod status_server;

@@ -21,7 +21,7 @@ use crate::log::StatusLine;
 use crate::operations::descriptors::{self, Allowance};
 use crate::operations::metrics::{Metrics, Moment};
 use crate::operations::progress::Watch;
-use crate::operations::status_server::Endpoint;
+use crate::operations::status_server::{MetricsFormat, StatusServer};
 use crate::upstream::addresses::Destination;
 use crate::{Config, Splice};
 use relay::Pipes;
@@ -163,7 +163,7 @@ impl Proxy {
         event_loop.spawn(Reception::new(shared.clone(), listener, kept_open));
         let (listener, metrics_addr) = metrics.unzip();
         if let Some(listener) = listener {
-            event_loop.spawn(Endpoint::new(shared.clone(), listener));
+            event_loop.spawn(StatusServer::new(shared.clone(), listener));
         }
         Ok(Self { event_loop, local_addrs, metrics_addr, shared })
     }
@@ -329,7 +329,7 @@ impl Shared {
     }
 
     /// What is told to those who ask for metrics.
-    pub(crate) fn metrics_text(&self) -> String {
+    pub(crate) fn metrics_text(&self, format: MetricsFormat) -> String {
         let moment = Moment {
             statistics: self.statistics.get(),
             places: self.places,
@@ -337,7 +337,7 @@ impl Shared {
             draining: self.is_stopping(),
             buffers: self.pool.lent(),
         };
-        self.metrics.as_ref().map(|metrics| metrics.text(moment)).unwrap_or_default()
+        self.metrics.as_ref().map(|metrics| metrics.text(moment, format)).unwrap_or_default()
     }
 
     /// So many bytes were delivered to the server and to the client.

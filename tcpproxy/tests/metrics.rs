@@ -156,17 +156,70 @@ fn metrics_and_health_are_to_be_had_during_a_drain_and_do_not_prolong_it() {
 }
 
 #[test]
-fn those_who_ask_slowly_or_not_at_all_have_their_time_and_no_more() {
+fn a_request_that_does_not_come_has_its_time_and_no_more_and_delays_no_other() {
     let mut stage = observed(|config| config);
     let slow: Vec<TcpStream> = (0..8).map(|_| asker(&stage)).collect();
     for asker in &slow {
         stage.send(asker, b"GET /met");
     }
     stage.assert_quiet();
-    assert_eq!(health(&mut stage), "HTTP/1.1 200 OK", "after them");
+    assert_eq!(health(&mut stage), "HTTP/1.1 200 OK");
     for asker in &slow {
         assert_eq!(stage.drain(asker), (vec![], End::Reset));
     }
+}
+
+/// Eight connections of five seconds each would take minutes for so many.
+#[test]
+fn idle_and_slow_connections_however_many_make_room_for_a_request() {
+    let mut stage = observed(|config| config);
+    let mut others = Vec::new();
+    for n in 0..300 {
+        let other = asker(&stage);
+        if n % 2 == 0 {
+            stage.send(&other, b"GET /met");
+        }
+        others.push(other);
+    }
+    assert_eq!(health(&mut stage), "HTTP/1.1 200 OK");
+    assert_eq!(stage.drain(&others[0]), (vec![], End::Reset), "the longest idle one made room");
+    let last = others.last().unwrap();
+    stage.send(last, b"GET /healthz HTTP/1.0\r\n\r\n");
+    assert_eq!(hear(&mut stage, last).1, "serving\n");
+}
+
+#[test]
+fn a_connection_that_has_its_answer_and_is_not_closed_makes_room_first() {
+    let mut stage = observed(|config| config);
+    let slow = asker(&stage);
+    stage.send(&slow, b"GET /healthz HT");
+    stage.settle();
+    let answered: Vec<TcpStream> = (0..50)
+        .map(|_| {
+            let asker = asker(&stage);
+            stage.send(&asker, b"GET /healthz HTTP/1.0\r\n\r\n");
+            assert_eq!(hear(&mut stage, &asker).1, "serving\n");
+            asker
+        })
+        .collect();
+    stage.send(&slow, b"TP/1.0\r\n\r\n");
+    assert_eq!(hear(&mut stage, &slow).1, "serving\n");
+    drop(answered);
+}
+
+#[test]
+fn the_older_format_is_sent_to_a_client_that_asks_for_it() {
+    let mut stage = observed(|config| config);
+    let (client, _server) = stage.session();
+    reset(client);
+    stage.until_over();
+    let asker = asker(&stage);
+    stage.send(&asker, b"GET /metrics HTTP/1.1\r\nHost: proxy\r\nAccept: text/plain;version=0.0.4\r\n\r\n");
+    let answer = String::from_utf8(stage.drain(&asker).0).unwrap();
+    assert!(answer.contains("\r\ncontent-type: text/plain; version=0.0.4; charset=utf-8\r\n"), "{answer}");
+    assert!(answer.contains("\n# TYPE tcpproxy_sessions_total counter\n"), "{answer}");
+    assert!(answer.contains("\n# TYPE tcpproxy_build_info gauge\n"), "{answer}");
+    assert!(!answer.contains("# EOF") && !answer.contains("# UNIT"), "{answer}");
 }
 
 #[test]
@@ -187,19 +240,23 @@ fn a_request_may_come_byte_by_byte_and_the_answer_be_taken_slowly() {
 #[test]
 fn what_is_asked_wrongly_is_answered_so() {
     let mut stage = observed(|config| config);
+    let long = format!("GET /{} HTTP/1.1\r\nHost: a\r\n\r\n", "x".repeat(5000));
     for (request, status) in [
-        ("GET / HTTP/1.1\r\n\r\n", "HTTP/1.1 404 Not Found"),
-        ("POST /metrics HTTP/1.1\r\nContent-Length: 3\r\n\r\nabc", "HTTP/1.1 405 Method Not Allowed"),
+        ("GET /other HTTP/1.1\r\nHost: a\r\n\r\n", "HTTP/1.1 404 Not Found"),
+        ("POST /metrics HTTP/1.0\r\nContent-Length: 3\r\n\r\nabc", "HTTP/1.1 405 Method Not Allowed"),
         ("\x16\x03\x01\r\n\r\n", "HTTP/1.1 400 Bad Request"),
-        (&format!("GET /{} HTTP/1.1\r\n\r\n", "x".repeat(5000)), "HTTP/1.1 400 Bad Request"),
-        ("GET /healthz HTTP/1.1\r\n\r\nGET /healthz HTTP/1.1\r\n\r\n", "HTTP/1.1 200 OK"),
+        (&long, "HTTP/1.1 400 Bad Request"),
+        ("GET /healthz HTTP/1.1\r\n\r\n", "HTTP/1.1 400 Bad Request"),
+        ("GET /healthz HTTP/1.1\r\nHost: a\r\nHost: a\r\n\r\n", "HTTP/1.1 400 Bad Request"),
+        ("GET /healthz HTTP/1.1\nHost: a\n\n", "HTTP/1.1 200 OK"),
+        ("GET http://a/healthz HTTP/1.1\r\nHost: a\r\n\r\nGET /x HTTP/1.1\r\n\r\n", "HTTP/1.1 200 OK"),
     ] {
         assert_eq!(ask(&mut stage, request).0, status, "{request:?}");
     }
-    let (status, body) = ask(&mut stage, "HEAD /metrics HTTP/1.1\r\n\r\n");
+    let (status, body) = ask(&mut stage, "HEAD /metrics HTTP/1.1\r\nHost: a\r\n\r\n");
     assert_eq!((status.as_str(), body.as_str()), ("HTTP/1.1 200 OK", ""));
     let finishes = asker(&stage);
-    stage.send(&finishes, b"GET /healthz HTTP/1.1\r\n\r\n");
+    stage.send(&finishes, b"GET /healthz HTTP/1.0\r\n\r\n");
     fin(&finishes);
     assert_eq!(hear(&mut stage, &finishes).1, "serving\n");
 }

@@ -13,6 +13,7 @@ use prometheus_client::metrics::info::Info;
 use prometheus_client::registry::{Registry, Unit};
 
 use crate::Statistics;
+use crate::operations::status_server::MetricsFormat;
 use crate::termination::Ending;
 
 /// What is told of the sessions that are over, and what of this moment when somebody asks.
@@ -132,8 +133,8 @@ impl Metrics {
         self.duration.observe(duration.as_secs_f64());
     }
 
-    /// Everything as text: OpenMetrics 1.0, which Prometheus asks for.
-    pub(crate) fn text(&self, moment: Moment) -> String {
+    /// Everything as text.
+    pub(crate) fn text(&self, moment: Moment, format: MetricsFormat) -> String {
         let Moment { statistics, places, waiting, draining, buffers } = moment;
         for (direction, bytes) in [("up", statistics.up), ("down", statistics.down)] {
             self.bytes.get_or_create(&[("direction", direction)]).inner().store(bytes, Relaxed);
@@ -148,8 +149,39 @@ impl Metrics {
         self.buffers.set(number(buffers));
         let mut text = String::new();
         text::encode(&mut text, &self.registry).expect("writing into memory cannot fail");
-        text
+        match format {
+            MetricsFormat::OpenMetrics => text,
+            MetricsFormat::Text => without_openmetrics(&text),
+        }
     }
+}
+
+/// OpenMetrics in the older format of Prometheus, 0.0.4: a counter has the name of its sample, `_total`
+/// included; there is neither a type `info` (it is a gauge, `_info` included), nor a unit, nor an end.
+fn without_openmetrics(text: &str) -> String {
+    let mut older = String::with_capacity(text.len());
+    let mut help = None;
+    for line in text.lines() {
+        let mut words = line.splitn(4, ' ');
+        match (words.next(), words.next(), words.next(), words.next()) {
+            (Some("#"), Some("HELP"), Some(_), Some(words)) => help = Some(words),
+            (Some("#"), Some("TYPE"), Some(name), Some(kind)) => {
+                let (suffix, kind) = match kind {
+                    "counter" => ("_total", kind),
+                    "info" => ("_info", "gauge"),
+                    "unknown" => ("", "untyped"),
+                    _ => ("", kind),
+                };
+                if let Some(help) = help.take() {
+                    older.extend(["# HELP ", name, suffix, " ", help, "\n"]);
+                }
+                older.extend(["# TYPE ", name, suffix, " ", kind, "\n"]);
+            }
+            (Some("#"), ..) => {}
+            _ => older.extend([line, "\n"]),
+        }
+    }
+    older
 }
 
 #[cfg(test)]
@@ -169,8 +201,8 @@ mod tests {
         metrics.session_ended(refused, None, Duration::from_millis(3));
         let fin = Ending { by: By::Client, phase: Phase::Data, how: How::Fin };
         metrics.session_ended(fin, Some(Duration::from_millis(2)), Duration::from_secs(20));
-        let text =
-            metrics.text(moment(Statistics { active: 7, up: 11, down: 13, denied: 2, ..Default::default() }));
+        let statistics = Statistics { active: 7, up: 11, down: 13, denied: 2, ..Default::default() };
+        let text = metrics.text(moment(statistics), MetricsFormat::OpenMetrics);
         for line in [
             "# TYPE tcpproxy_sessions counter",
             r#"tcpproxy_sessions_total{by="server",phase="connect",how="refused"} 2"#,
@@ -196,6 +228,40 @@ mod tests {
         }
     }
 
+    /// Prometheus 2.x refuses a whole answer in format 0.0.4 for a type it does not know.
+    #[test]
+    fn the_older_format_has_its_types_alone_and_every_sample_of_the_newer() {
+        let metrics = Metrics::new();
+        let fin = Ending { by: By::Client, phase: Phase::Data, how: How::Fin };
+        metrics.session_ended(fin, Some(Duration::from_millis(2)), Duration::from_secs(20));
+        let text = |format| metrics.text(moment(Statistics::default()), format);
+        let (newer, older) = (text(MetricsFormat::OpenMetrics), text(MetricsFormat::Text));
+        let samples =
+            |text: &str| text.lines().filter(|line| !line.starts_with('#')).map(str::to_owned).collect();
+        let (newer, samples): (Vec<String>, Vec<String>) = (samples(&newer), samples(&older));
+        assert!(!samples.is_empty());
+        assert_eq!(samples, newer);
+        let mut described = Vec::new();
+        for line in older.lines().filter(|line| line.starts_with('#')) {
+            let words: Vec<&str> = line.splitn(4, ' ').collect();
+            match words[..] {
+                ["#", "HELP", name, _] => described.push(name),
+                ["#", "TYPE", name, "counter" | "gauge" | "histogram"] => {
+                    assert_eq!(described.last(), Some(&name))
+                }
+                _ => panic!("{line}"),
+            }
+        }
+        for sample in samples {
+            let name = &sample[..sample.find(['{', ' ']).unwrap()];
+            let family = ["_bucket", "_sum", "_count"]
+                .iter()
+                .find_map(|suffix| name.strip_suffix(suffix))
+                .unwrap_or(name);
+            assert!(described.contains(&family), "{name} has no type in:\n{older}");
+        }
+    }
+
     /// The labels of a session are words of a few, so that there is an end to their number.
     #[test]
     fn the_text_is_bounded() {
@@ -209,6 +275,6 @@ mod tests {
             }
         }
         let most = Statistics { up: u64::MAX, down: u64::MAX, ..Default::default() };
-        assert!(metrics.text(moment(most)).len() < 32 * 1024);
+        assert!(metrics.text(moment(most), MetricsFormat::OpenMetrics).len() < 32 * 1024);
     }
 }
