@@ -12,7 +12,7 @@ use slotmap::SlotMap;
 use crate::deadlines::Deadlines;
 use crate::session::{Intents, Progress, Ready, Session};
 use crate::source::{AnySource, Want};
-use crate::watch::{Registry, Watch};
+use crate::registry::{Registry, Watch};
 
 slotmap::new_key_type! {
     /// Names a session of one loop. A name is never used twice.

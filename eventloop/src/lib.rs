@@ -120,7 +120,7 @@
 
 mod connector;
 mod deadlines;
-mod entrance;
+mod listen_socket;
 mod event_loop;
 mod exhaustion;
 mod listener;
@@ -129,7 +129,7 @@ mod resolver;
 mod session;
 pub mod signals;
 mod source;
-mod watch;
+mod registry;
 
 pub use connector::{Connect, ConnectError, Connected, Connector};
 pub use event_loop::{EventLoop, Handle, Waker};

@@ -10,7 +10,7 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
 use socket2::{Domain, Protocol, Socket, Type};
 
-use crate::entrance::Entrance;
+use crate::listen_socket::Entrance;
 use crate::exhaustion::RETRY;
 use crate::source::canonical;
 use crate::{Intents, ListenOptions, Progress, Ready, Session, SocketOptions, Stream, Waker};
