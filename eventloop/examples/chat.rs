@@ -1,24 +1,23 @@
-//! A room: what one guest says, all others hear, line by line. Try it with several telnets:
+//! A room: each line of one guest goes to all others. Try it with several telnets:
 //! `cargo run --release --example chat -- 7000`.
 
 use std::cell::RefCell;
-use std::io;
 use std::rc::Rc;
 
 use eventloop::{
-    EventLoop, Intents, Listener, Place, Progress, Ready, Session, SocketOptions, Stream, Waker,
+    EventLoop, Intents, Listener, Progress, Ready, Result, Session, SocketOptions, Stream, Waker,
 };
 use ringbuf::{Fill, Pool, RingBuffer};
 
 const GUESTS: usize = 1000;
-/// What may wait of a line that is not complete, or of what a guest has not read yet: 64 KiB.
+/// The most bytes of a line that is not complete, or of what a guest has not read yet.
 const CAPACITY: usize = 64 * 1024;
 
-/// Everybody who is here.
+/// All guests.
 type Room = Rc<RefCell<Vec<Rc<Seat>>>>;
 
-/// Where others leave what a guest is to hear. A line that does not fit is not left: nobody waits for a
-/// guest who does not read, and memory does not grow.
+/// What a guest has yet to receive. A line that does not fit is lost: a guest that does not read delays no
+/// other, and memory does not grow.
 struct Seat {
     heard: RefCell<RingBuffer>,
     waker: Waker,
@@ -26,28 +25,21 @@ struct Seat {
 
 struct Guest {
     stream: Stream,
-    /// What the guest has said of a line that is not complete.
+    /// A line of the guest that is not complete yet.
     said: RingBuffer,
     seat: Rc<Seat>,
     room: Room,
-    _place: Place,
 }
 
 impl Session for Guest {
-    fn intents(&self, want: &mut Intents<'_>) {
-        want.read(&self.stream);
+    fn intents(&self, intents: &mut Intents<'_>) {
+        intents.read(&self.stream);
         if !self.seat.heard.borrow().is_empty() {
-            want.write(&self.stream);
+            intents.write(&self.stream);
         }
     }
 
-    fn advance(&mut self, ready: &Ready<'_>) -> Progress {
-        self.converse(ready).unwrap_or(Progress::Done)
-    }
-}
-
-impl Guest {
-    fn converse(&mut self, ready: &Ready<'_>) -> io::Result<Progress> {
+    fn advance(&mut self, ready: &Ready<'_>) -> Result<Progress> {
         if ready.is_readable(&self.stream) {
             let mut searched = self.said.len();
             if self.said.fill_from(&mut &self.stream)? == Fill::Eof {
@@ -65,8 +57,10 @@ impl Guest {
         let _ = heard.drain_to(&mut &self.stream)?; // what is not taken now waits
         Ok(Progress::Continue)
     }
+}
 
-    fn tell_others(&mut self, len: usize) -> io::Result<()> {
+impl Guest {
+    fn tell_others(&mut self, len: usize) -> Result<()> {
         let line = &self.said.make_contiguous()[..len];
         for seat in self.room.borrow().iter().filter(|seat| !Rc::ptr_eq(seat, &self.seat)) {
             let mut heard = seat.heard.borrow_mut();
@@ -85,18 +79,18 @@ impl Drop for Guest {
     }
 }
 
-fn main() -> Result<(), Box<dyn std::error::Error>> {
+fn main() -> Result<()> {
     let port = std::env::args().nth(1).ok_or("usage: chat PORT")?.parse()?;
-    let listener = Listener::bind_all(port, SocketOptions::default())?.with_places(GUESTS);
+    let listener = Listener::bind_all(port, SocketOptions::default())?.with_max_clients(GUESTS);
     println!("listening on {}", listener.local_addr()?);
     let (pool, room) = (Pool::new(CAPACITY, 2 * GUESTS), Room::default());
     let mut event_loop = EventLoop::new()?;
-    event_loop.spawn(listener.into_session(move |stream, place, ready| {
-        let ring = || pool.reserve().expect("there are two rings for each place");
+    event_loop.spawn(listener.into_session(move |stream, ready| {
+        let ring = || pool.reserve().expect("there are two rings for each guest");
         ready.spawn_with(|waker| {
             let seat = Rc::new(Seat { heard: RefCell::new(ring()), waker });
             room.borrow_mut().push(seat.clone());
-            Guest { stream, said: ring(), seat, room: room.clone(), _place: place }
+            Guest { stream, said: ring(), seat, room: room.clone() }
         });
     }));
     Ok(event_loop.run()?)

@@ -5,20 +5,20 @@ use std::error::Error;
 use std::fmt;
 use std::io::{self, ErrorKind};
 use std::net::{SocketAddr, TcpStream};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use rustix::io::Errno;
 use socket2::{Domain, Protocol, SockRef, Socket, Type};
 
-use crate::exhaustion::{RETRY, is_exhaustion};
-use crate::{Intents, Lookup, Ready, SocketOptions, Source, Stream};
+use crate::exhaustion::is_exhaustion;
+use crate::{ConnectOptions, Intents, Lookup, Ready, SocketOptions, Source, Stream};
 
 /// An attempt to reach one of several addresses of the same host, after RFC 8305 ("happy eyeballs").
 ///
 /// The first address is tried at once, the next one when the attempt before has failed or has been
-/// silent for 250 ms, with the address families taking turns; the first connection that is made wins
-/// and the others are given up. An attempt for which the system lacks a descriptor or memory is made
-/// again every 100 ms. It is a part of a session: the session passes on
+/// silent for [`ConnectOptions::attempt_delay`], with the address families taking turns; the first connection that is made wins
+/// and the others are given up. An attempt for which the system has no descriptor or memory is
+/// made again after [`ConnectOptions::retry_after`]. It is a part of a session: the session passes on
 /// [`intents`](Connector::intents) and calls [`advance`](Connector::advance). Dropping it gives up.
 #[derive(Debug)]
 pub struct Connector {
@@ -27,12 +27,11 @@ pub struct Connector {
     untried: VecDeque<SocketAddr>,
     attempts: Vec<Attempt>,
     failures: Vec<(SocketAddr, io::Error)>,
-    /// The system lacked what an attempt needs; it is made again.
-    lacking: Option<io::Error>,
+    /// The system had run out of what an attempt needs; it is made again.
+    exhausted: Option<io::Error>,
     next_attempt: Instant,
     deadline: Instant,
-    timeout: Duration,
-    options: SocketOptions,
+    options: ConnectOptions,
 }
 
 /// What has become of a [`Connector`].
@@ -74,51 +73,46 @@ struct Attempt {
     address: SocketAddr,
 }
 
-/// How long an attempt may be silent before the next one starts beside it (RFC 8305, section 5).
-const STAGGER: Duration = Duration::from_millis(250);
-
 impl Connector {
     /// Prepares to connect to one of the addresses that a lookup brings, or of those given, within
-    /// `timeout` of `now`, the lookup included; [`advance`](Self::advance) then begins.
+    /// the options' timeout from `now`; [`advance`](Self::advance) then begins.
     #[must_use]
-    pub fn new(
-        addresses: impl Into<Lookup>,
-        timeout: Duration,
-        options: SocketOptions,
-        now: Instant,
-    ) -> Self {
+    pub fn new(addresses: impl Into<Lookup>, options: ConnectOptions, now: Instant) -> Self {
         Self {
             lookup: Some(addresses.into()),
             untried: VecDeque::new(),
             attempts: Vec::new(),
             failures: Vec::new(),
-            lacking: None,
+            exhausted: None,
             next_attempt: now,
-            deadline: now + timeout,
-            timeout,
+            deadline: now + options.timeout,
             options,
         }
     }
 
     /// Declares what the lookup or the attempts under way wait for.
-    pub fn intents(&self, want: &mut Intents<'_>) {
+    pub fn intents(&self, intents: &mut Intents<'_>) {
         if let Some(lookup) = &self.lookup {
-            lookup.intents(want);
+            lookup.intents(intents);
         }
         for attempt in &self.attempts {
-            want.write(&attempt.stream);
+            intents.write(&attempt.stream);
         }
-        want.deadline(self.deadline);
+        intents.deadline(self.deadline);
         if !self.untried.is_empty() {
-            want.deadline(self.next_attempt);
+            intents.deadline(self.next_attempt);
         }
     }
 
     /// Looks after the lookup or the attempts under way and starts the next one if it is time.
     pub fn advance(&mut self, ready: &Ready<'_>) -> Connect {
         if let Some(lookup) = &mut self.lookup {
-            let late =
-                || Err(io::Error::new(ErrorKind::TimedOut, format!("no answer within {:?}", self.timeout)));
+            let late = || {
+                Err(io::Error::new(
+                    ErrorKind::TimedOut,
+                    format!("no answer within {:?}", self.options.timeout),
+                ))
+            };
             match lookup.advance(ready).or_else(|| (self.deadline <= ready.now()).then(late)) {
                 None => return Connect::Pending,
                 Some(Err(error)) => {
@@ -155,10 +149,11 @@ impl Connector {
 
     fn give_up(&mut self) -> ConnectError {
         for Attempt { address, .. } in self.attempts.drain(..) {
-            let error = io::Error::new(ErrorKind::TimedOut, format!("no answer within {:?}", self.timeout));
+            let error =
+                io::Error::new(ErrorKind::TimedOut, format!("no answer within {:?}", self.options.timeout));
             self.failures.push((address, error));
         }
-        if let (Some(error), Some(address)) = (self.lacking.take(), self.untried.pop_front()) {
+        if let (Some(error), Some(address)) = (self.exhausted.take(), self.untried.pop_front()) {
             self.failures.push((address, error));
         }
         ConnectError { unresolved: None, attempts: std::mem::take(&mut self.failures) }
@@ -167,10 +162,10 @@ impl Connector {
     /// Starts one attempt. Over loopback it often succeeds or fails at once, so it is looked at once.
     fn start_next(&mut self, now: Instant) -> Option<Connected> {
         let address = self.untried.pop_front()?;
-        match start(address, self.options) {
+        match start(address, self.options.socket) {
             Ok(stream) => {
-                self.lacking = None;
-                self.next_attempt = now + STAGGER;
+                self.exhausted = None;
+                self.next_attempt = now + self.options.attempt_delay;
                 let before = self.failures.len();
                 let connected = self.look_at(Attempt { stream, address });
                 if self.failures.len() > before {
@@ -180,8 +175,8 @@ impl Connector {
             }
             Err(error) if is_exhaustion(&error) => {
                 self.untried.push_front(address);
-                self.lacking = Some(error);
-                self.next_attempt = now + RETRY;
+                self.exhausted = Some(error);
+                self.next_attempt = now + self.options.retry_after;
                 None
             }
             Err(error) => {
@@ -193,8 +188,8 @@ impl Connector {
 
     /// Asks one attempt how it stands. A failed one is put down, a pending one is kept.
     ///
-    /// `SO_ERROR` is not asked: a server may accept, send, and reset before anybody looks, and then
-    /// it says `ECONNRESET` although the connection was made and its bytes can be read. So whoever has a
+    /// `SO_ERROR` is not asked: a server may accept, send, and reset before this process looks, and then
+    /// it says `ECONNRESET` although the connection was made and its bytes can be read. So a socket that has a
     /// peer is connected; otherwise what a read would find decides.
     fn look_at(&mut self, attempt: Attempt) -> Option<Connected> {
         let Attempt { stream, address } = attempt;
@@ -223,7 +218,7 @@ impl Connector {
 }
 
 impl ConnectError {
-    /// Whether nobody has answered, rather than refused.
+    /// Whether no address has answered, rather than refused.
     #[must_use]
     pub fn is_timeout(&self) -> bool {
         let mut errors =
@@ -262,15 +257,15 @@ fn start(address: SocketAddr, options: SocketOptions) -> io::Result<Stream> {
     options.apply(&SockRef::from(&socket))?;
     match socket.connect(&address.into()) {
         Err(error) if error.raw_os_error() != Some(Errno::INPROGRESS.raw_os_error()) => Err(error),
-        _ => Ok(Source::non_blocking(TcpStream::from(socket))),
+        _ => Ok(Source::non_blocking(TcpStream::from(socket), None)),
     }
 }
 
-/// What a connection to itself comes to: when nobody listens on a port of the range from which the
+/// The error of a connection to itself: where no socket listens on a port of the range from which the
 /// kernel takes local ports, a connect over loopback can meet its own SYN (simultaneous open, RFC 9293,
 /// section 3.5).
 fn to_itself() -> io::Error {
-    io::Error::new(ErrorKind::ConnectionRefused, "nobody listens there")
+    io::Error::new(ErrorKind::ConnectionRefused, "no socket listens there")
 }
 
 /// Lets the address families take turns, beginning with the family that comes first (RFC 8305,

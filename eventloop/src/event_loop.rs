@@ -1,21 +1,24 @@
-//! The loop: asks sessions what they want, arranges it, and tells them when it happens.
+//! The loop: asks sessions for their intents, has the kernel watch exactly that, and steps those with something ready.
 
 use std::cell::RefCell;
 use std::collections::VecDeque;
+use std::error::Error;
 use std::fmt;
-use std::io;
+use std::io::{self, Write as _};
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::rc::{Rc, Weak};
+use std::thread;
 use std::time::{Duration, Instant};
 
 use slotmap::SlotMap;
 
 use crate::deadlines::Deadlines;
-use crate::session::{Intents, Progress, Ready, Session};
-use crate::source::{AnySource, Want};
-use crate::registry::{Registry, Watch};
+use crate::registry::{Registry, Watched};
+use crate::session::{Intents, Progress, Ready, Result, Session};
+use crate::source::{AnySource, Interest};
 
 slotmap::new_key_type! {
-    /// Names a session of one loop. A name is never used twice.
+    /// A session of one loop. An id is never used twice.
     pub(crate) struct SessionId;
 }
 
@@ -29,11 +32,15 @@ pub struct EventLoop {
     registry: Registry,
     core: Rc<Core>,
     deadlines: Deadlines,
-    wanted: Vec<(AnySource, Want)>,
-    /// Sessions that have said in this turn that they could go on.
+    declared: Vec<(AnySource, Interest)>,
+    /// Sessions that have returned [`Progress::Again`] in this turn.
     again: Vec<SessionId>,
     turns: u64,
+    report: Box<Report>,
 }
+
+/// Receives the name of a session and the error that has ended it.
+type Report = dyn FnMut(&'static str, &dyn Error);
 
 /// A way to reach all sessions of a loop from anywhere on its thread.
 ///
@@ -67,9 +74,9 @@ struct Entry {
     /// Absent while it is being stepped.
     session: Option<Box<dyn Session>>,
     queued: bool,
-    /// What it has said last: that it could go on.
+    /// Its last step has returned [`Progress::Again`].
     again: bool,
-    watch: Option<Watch>,
+    watched: Option<Watched>,
 }
 
 impl EventLoop {
@@ -86,9 +93,10 @@ impl EventLoop {
             registry,
             core: Rc::default(),
             deadlines: Deadlines::default(),
-            wanted: Vec::new(),
+            declared: Vec::new(),
             again: Vec::new(),
             turns: 0,
+            report: Box::new(print_error),
         })
     }
 
@@ -101,6 +109,13 @@ impl EventLoop {
     /// Adds a session; its first step comes in the next turn.
     pub fn spawn(&mut self, session: impl Session + 'static) -> Waker {
         self.core.spawn(Box::new(session))
+    }
+
+    /// From now on `report` receives each error that ends a session, with the session's
+    /// [name](Session::name). Until then it is written to the standard error: an error is visible unless the
+    /// program says otherwise. (The crate names no logging library, so that the program can choose.)
+    pub fn on_error(&mut self, report: impl FnMut(&'static str, &dyn Error) + 'static) {
+        self.report = Box::new(report);
     }
 
     /// Turns until no session is left.
@@ -116,15 +131,20 @@ impl EventLoop {
     }
 
     /// Sleeps until something happens or `timeout` has passed (`None`: as long as it takes), then steps
-    /// every session concerned. Returns how many steps that were: 0 says that nothing had happened.
+    /// every session concerned. Returns how many steps that were: 0 if nothing has happened.
     ///
     /// A session that is woken during the turn is stepped in it as well, but none more than twice. One that
-    /// asks for it with [`Progress::Again`] is stepped in the next turn, which does not sleep.
+    /// returns [`Progress::Again`] is stepped in the next turn, which does not sleep.
     ///
     /// # Errors
     ///
-    /// If polling itself fails, which means that the program cannot go on. What goes wrong with one
-    /// source is that session's affair alone.
+    /// If polling itself fails, which means that the program cannot go on. A failure of one source is
+    /// reported to its session alone.
+    ///
+    /// # Panics
+    ///
+    /// If a session panics. It is removed and its sources are closed; when the panic is caught, the loop
+    /// can turn on.
     pub fn turn(&mut self, timeout: Option<Duration>) -> io::Result<usize> {
         let timeout = if self.core.queue.borrow().is_empty() {
             let next = self.deadlines.next().map(|at| at.saturating_duration_since(Instant::now()));
@@ -153,7 +173,7 @@ impl EventLoop {
         Ok(steps)
     }
 
-    /// How often the loop has turned, that is, asked the kernel for news. An idle program does not turn.
+    /// How often the loop has polled the kernel. An idle program does not turn.
     #[must_use]
     pub fn turns(&self) -> u64 {
         self.turns
@@ -173,37 +193,54 @@ impl EventLoop {
 
     /// One step of one session, and what follows from it.
     fn step(&mut self, id: SessionId, now: Instant) {
-        let Some((mut session, mut watch)) = self.core.check_out(id) else { return };
-        let progress = session.advance(&Ready::new(now, &self.core, id));
-        if let Some(watch) = &watch {
-            watch.forget_readiness();
-        }
-        if progress == Progress::Done {
-            return self.remove(id, session, watch);
-        }
-        let mut intents = Intents::new(&mut self.wanted);
-        session.intents(&mut intents);
-        let deadline = intents.into_deadline();
-        match self.registry.reconcile(id, &mut watch, &mut self.wanted) {
-            Ok(()) => {
-                self.deadlines.declare(id, deadline);
-                let again = progress == Progress::Again;
-                self.core.check_in(id, session, watch, again);
-                if again {
-                    self.again.push(id);
+        let Some((mut session, mut watched)) = self.core.check_out(id) else { return };
+        let outcome: thread::Result<Result<_>> = catch_unwind(AssertUnwindSafe(|| {
+            let progress = session.advance(&Ready::new(now, &self.core, id))?;
+            if let Some(watched) = &watched {
+                watched.forget_readiness();
+            }
+            let mut intents = Intents::new(&mut self.declared);
+            if progress != Progress::Done {
+                session.intents(&mut intents);
+            }
+            Ok((progress, intents.into_deadline()))
+        }));
+        match outcome {
+            Ok(Ok((Progress::Done, _))) => self.remove(id, session, watched),
+            Ok(Ok((progress, deadline))) => {
+                match self.registry.reconcile(id, &mut watched, &mut self.declared) {
+                    Ok(()) => {
+                        self.deadlines.declare(id, deadline);
+                        let again = progress == Progress::Again;
+                        self.core.check_in(id, session, watched, again);
+                        if again {
+                            self.again.push(id);
+                        }
+                    }
+                    Err(error) => {
+                        self.declared.clear();
+                        if let Err(error) = session.refused(error) {
+                            (self.report)(session.name(), &*error);
+                        }
+                        self.remove(id, session, watched);
+                    }
                 }
             }
-            Err(error) => {
-                self.wanted.clear();
-                session.refused(error);
-                self.remove(id, session, watch);
+            Ok(Err(error)) => {
+                (self.report)(session.name(), &*error);
+                self.remove(id, session, watched);
+            }
+            Err(panic) => {
+                self.declared.clear();
+                self.remove(id, session, watched);
+                resume_unwind(panic);
             }
         }
     }
 
-    fn remove(&mut self, id: SessionId, session: Box<dyn Session>, watch: Option<Watch>) {
-        if let Some(watch) = watch {
-            self.registry.leave(watch);
+    fn remove(&mut self, id: SessionId, session: Box<dyn Session>, watched: Option<Watched>) {
+        if let Some(watched) = watched {
+            self.registry.leave(watched);
         }
         self.deadlines.forget(id);
         let entry = self.core.sessions.borrow_mut().remove(id);
@@ -212,8 +249,13 @@ impl EventLoop {
     }
 }
 
+/// Writes an error to the standard error, where the program has not asked for it.
+fn print_error(session: &'static str, error: &dyn Error) {
+    let _ = writeln!(io::stderr(), "{session}: {error}"); // a closed standard error is no reason to fail
+}
+
 impl Handle {
-    /// Gives every session a step: for rare events that concern all, such as the wish to stop.
+    /// Gives every session a step: for rare events that concern all, such as a stop of the program.
     pub fn wake_all(&self) {
         if let Some(core) = self.core.upgrade() {
             let all: Vec<SessionId> = core.sessions.borrow().keys().collect();
@@ -238,9 +280,9 @@ impl Core {
         self.spawn_with(|_| session)
     }
 
-    /// The name is given first, as an empty entry, because `make` may use handles.
+    /// The id is given first, as an empty entry, because `make` may use handles.
     pub(crate) fn spawn_with(self: &Rc<Self>, make: impl FnOnce(Waker) -> Box<dyn Session>) -> Waker {
-        let entry = Entry { session: None, queued: false, again: false, watch: None };
+        let entry = Entry { session: None, queued: false, again: false, watched: None };
         let id = self.sessions.borrow_mut().insert(entry);
         let session = make(self.waker(id));
         if let Some(entry) = self.sessions.borrow_mut().get_mut(id) {
@@ -262,25 +304,25 @@ impl Core {
         }
     }
 
-    /// Enqueues a session, unless it has changed its mind in a second step.
+    /// Enqueues a session, unless a second step has returned something else.
     fn enqueue_again(&self, id: SessionId) {
         if self.sessions.borrow().get(id).is_some_and(|entry| entry.again) {
             self.enqueue(id);
         }
     }
 
-    fn check_out(&self, id: SessionId) -> Option<(Box<dyn Session>, Option<Watch>)> {
+    fn check_out(&self, id: SessionId) -> Option<(Box<dyn Session>, Option<Watched>)> {
         let mut sessions = self.sessions.borrow_mut();
         let entry = sessions.get_mut(id)?;
         entry.queued = false;
-        Some((entry.session.take()?, entry.watch.take()))
+        Some((entry.session.take()?, entry.watched.take()))
     }
 
-    fn check_in(&self, id: SessionId, session: Box<dyn Session>, watch: Option<Watch>, again: bool) {
+    fn check_in(&self, id: SessionId, session: Box<dyn Session>, watched: Option<Watched>, again: bool) {
         if let Some(entry) = self.sessions.borrow_mut().get_mut(id) {
             entry.session = Some(session);
             entry.again = again;
-            entry.watch = watch;
+            entry.watched = watched;
         }
     }
 }

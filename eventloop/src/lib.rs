@@ -15,7 +15,7 @@
 //! | step | one call of [`Session::advance`]: bounded, non-blocking work |
 //! | turn | one sleep of the loop and the steps that follow from it |
 //! | wake | to have a session stepped for another reason than its intents: [`Waker`] |
-//! | place | the right of one client to be served, of which a [`Listener`] has so many: [`Place`] |
+//! | permit | the right of one client to be served; its stream holds it: [`Listener::with_max_clients`] |
 //!
 //! # The picture
 //!
@@ -44,44 +44,27 @@
 //! use std::net::TcpStream;
 //!
 //! use eventloop::{
-//!     Accept, EventLoop, Intents, Listener, Place, Progress, Ready, Session, SocketOptions, Stream,
+//!     EventLoop, Intents, Listener, Progress, Ready, Result, Session, SocketOptions, Stream,
 //! };
 //!
-//! struct Echo { client: Stream, bytes: Vec<u8>, _place: Place }
+//! struct Echo { client: Stream, bytes: Vec<u8> }
 //!
 //! impl Session for Echo {
-//!     fn intents(&self, want: &mut Intents<'_>) {
-//!         if self.bytes.is_empty() { want.read(&self.client) } else { want.write(&self.client) }
+//!     fn intents(&self, intents: &mut Intents<'_>) {
+//!         if self.bytes.is_empty() { intents.read(&self.client) } else { intents.write(&self.client) }
 //!     }
 //!
-//!     fn advance(&mut self, ready: &Ready<'_>) -> Progress {
-//!         let mut client = &self.client;
-//!         if ready.is_readable(client) && self.bytes.is_empty() {
+//!     fn advance(&mut self, ready: &Ready<'_>) -> Result<Progress> {
+//!         if ready.is_readable(&self.client) && self.bytes.is_empty() {
 //!             let mut buffer = [0; 1024];
-//!             match client.read(&mut buffer) {
-//!                 Ok(0) | Err(_) => return Progress::Done,
-//!                 Ok(n) => self.bytes.extend(&buffer[..n]),
+//!             match self.client.receive(&mut buffer)? {
+//!                 Some(0) => return Ok(Progress::Done),
+//!                 received => self.bytes.extend(&buffer[..received.unwrap_or(0)]),
 //!             }
 //!         }
-//!         if let Ok(n) = client.write(&self.bytes) {
-//!             self.bytes.drain(..n);
-//!         }
-//!         Progress::Continue
-//!     }
-//! }
-//!
-//! struct Server { listener: Listener }
-//!
-//! impl Session for Server {
-//!     fn intents(&self, want: &mut Intents<'_>) {
-//!         self.listener.intents(want);
-//!     }
-//!
-//!     fn advance(&mut self, ready: &Ready<'_>) -> Progress {
-//!         while let Accept::Client { stream, place, .. } = self.listener.accept(ready) {
-//!             ready.spawn(Echo { client: stream, bytes: Vec::new(), _place: place });
-//!         }
-//!         Progress::Continue
+//!         let sent = self.client.send(&self.bytes)?.unwrap_or(0);
+//!         self.bytes.drain(..sent);
+//!         Ok(Progress::Continue)
 //!     }
 //! }
 //!
@@ -89,7 +72,8 @@
 //! let listener = Listener::bind("127.0.0.1:0".parse().unwrap(), SocketOptions::default())?;
 //! let address = listener.local_addr()?;
 //! let mut event_loop = EventLoop::new()?;
-//! event_loop.spawn(Server { listener: listener.with_places(1000) });
+//! let serve = |client, ready: &Ready<'_>| { ready.spawn(Echo { client, bytes: Vec::new() }); };
+//! event_loop.spawn(listener.with_max_clients(1000).into_session(serve));
 //!
 //! let mut client = TcpStream::connect(address)?;
 //! client.write_all(b"hello")?;
@@ -120,23 +104,26 @@
 
 mod connector;
 mod deadlines;
-mod listen_socket;
 mod event_loop;
 mod exhaustion;
+mod listen_socket;
 mod listener;
 mod options;
+mod permit;
+mod registry;
 mod resolver;
 mod session;
 pub mod signals;
 mod source;
-mod registry;
+mod stream;
 
 pub use connector::{Connect, ConnectError, Connected, Connector};
 pub use event_loop::{EventLoop, Handle, Waker};
 pub use exhaustion::is_exhaustion;
-pub use listener::{Accept, Listener, Place};
-pub use options::{ListenOptions, SocketOptions};
+pub use listener::{Accept, Listener};
+pub use options::{ConnectOptions, ListenOptions, SocketOptions};
 pub use resolver::{Addresses, Lookup, Resolver, resolve};
-pub use session::{Intents, Progress, Ready, Session};
+pub use session::{Intents, Progress, Ready, Result, Session};
 pub use signals::Signals;
-pub use source::{Source, Stream};
+pub use source::Source;
+pub use stream::Stream;

@@ -6,20 +6,20 @@ use std::net::{SocketAddr, TcpListener, TcpStream};
 use rustix::io::Errno;
 use socket2::SockRef;
 
-use crate::{SocketOptions, Source, Stream};
+use crate::{SocketOptions, Source};
 
 /// One of a listener's sockets.
 #[derive(Debug)]
-pub(crate) struct Entrance {
+pub(crate) struct ListenSocket {
     pub(crate) socket: Source<TcpListener>,
     /// Whether accepted connections have the options, and are non-blocking, without further calls.
     native: bool,
 }
 
-/// How many clients that have gone again one call may skip.
+/// How many aborted clients one call may skip.
 const MAX_SKIPPED: usize = 64;
 
-impl Entrance {
+impl ListenSocket {
     /// Takes a socket that listens, and puts it into non-blocking mode.
     pub(crate) fn new(socket: TcpListener, options: SocketOptions) -> io::Result<Self> {
         let reference = SockRef::from(&socket);
@@ -31,8 +31,10 @@ impl Entrance {
         Ok(Self { socket: Source::new(socket)?, native })
     }
 
-    /// Accepts one client if somebody waits, and fails only when the system lacks what it takes.
-    pub(crate) fn accept(&self, options: SocketOptions) -> io::Result<Option<(Stream, SocketAddr)>> {
+    /// Accepts one client if one is pending, and fails only when the system has run out of descriptors or
+    /// memory. Clients that have gone again, and network errors that accept(2) passes on for them, are
+    /// skipped.
+    pub(crate) fn accept(&self, options: SocketOptions) -> io::Result<Option<(TcpStream, SocketAddr)>> {
         for _ in 0..MAX_SKIPPED {
             let error = match self.accept_one(options) {
                 Ok(client) => return Ok(Some(client)),
@@ -55,29 +57,28 @@ impl Entrance {
                 _ => return Err(error),
             }
         }
-        Ok(None) // those who are left are reported again in the next turn
+        Ok(None) // those that are left are reported again in the next turn
     }
 
-    fn accept_one(&self, options: SocketOptions) -> io::Result<(Stream, SocketAddr)> {
+    fn accept_one(&self, options: SocketOptions) -> io::Result<(TcpStream, SocketAddr)> {
         if self.native {
-            return accept_native(&self.socket)
-                .map(|(stream, address)| (Source::non_blocking(stream), address));
+            return accept_native(&self.socket);
         }
         let (stream, address) = self.socket.accept()?;
-        let stream = Source::new(stream)?;
+        stream.set_nonblocking(true)?;
         // A client that is gone already refuses options; reading from it will tell why.
-        let _ = options.apply(&SockRef::from(&*stream));
+        let _ = options.apply(&SockRef::from(&stream));
         Ok((stream, address))
     }
 
-    /// See [`Listener::turn_newcomers_away`](crate::Listener::turn_newcomers_away).
-    pub(crate) fn turn_newcomers_away(&self) -> io::Result<()> {
+    /// See [`Listener::drop_new_connections`](crate::Listener::drop_new_connections).
+    pub(crate) fn drop_new_connections(&self) -> io::Result<()> {
         drop_syns(&SockRef::from(&*self.socket))
     }
 }
 
-/// Whether this system has accept4(2) and lets connections inherit options. The plain way is tested where
-/// it has, too.
+/// Whether this system has accept4(2) and lets connections inherit options. Tests run the portable way on
+/// such a system, too.
 const NATIVE: bool = cfg!(target_os = "linux");
 
 /// One system call, with accept4(2).
@@ -143,24 +144,29 @@ mod tests {
 
     #[test]
     fn accepted_connections_are_alike_with_and_without_what_only_linux_has() {
-        let options = SocketOptions { keepalive: Some(Duration::from_secs(42)) };
+        let options = SocketOptions {
+            no_delay: true,
+            keepalive: Some(Duration::from_secs(42)),
+            linger: Some(Duration::ZERO),
+        };
         for native in [NATIVE, false] {
             let socket = TcpListener::bind("127.0.0.1:0").unwrap();
-            let entrance = if native {
-                Entrance::new(socket, options).unwrap()
+            let listening = if native {
+                ListenSocket::new(socket, options).unwrap()
             } else {
                 // As on a system where nothing is inherited.
-                Entrance { socket: Source::new(socket).unwrap(), native }
+                ListenSocket { socket: Source::new(socket).unwrap(), native }
             };
-            let client = TcpStream::connect(entrance.socket.local_addr().unwrap()).unwrap();
-            let (stream, address) = entrance.accept_one(options).unwrap();
+            let client = TcpStream::connect(listening.socket.local_addr().unwrap()).unwrap();
+            let (stream, address) = listening.accept_one(options).unwrap();
             assert_eq!(address, client.local_addr().unwrap());
             assert_eq!((&stream).read(&mut [0]).unwrap_err().kind(), ErrorKind::WouldBlock);
             assert!(stream.nodelay().unwrap());
-            let socket = SockRef::from(&*stream);
+            let socket = SockRef::from(&stream);
+            assert_eq!(socket.linger().unwrap(), Some(Duration::ZERO));
             assert!(socket.keepalive().unwrap() && socket.out_of_band_inline().unwrap());
             assert_eq!(socket.tcp_keepalive_time().unwrap(), Duration::from_secs(42));
-            assert_eq!(entrance.accept_one(options).unwrap_err().kind(), ErrorKind::WouldBlock);
+            assert_eq!(listening.accept_one(options).unwrap_err().kind(), ErrorKind::WouldBlock);
         }
     }
 }

@@ -1,35 +1,35 @@
 //! Accepting clients, without a spin when descriptors run out.
 
-use std::cell::{Cell, RefCell};
 use std::io;
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener};
-use std::rc::Rc;
 use std::time::Instant;
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
 use socket2::{Domain, Protocol, Socket, Type};
 
-use crate::listen_socket::Entrance;
-use crate::exhaustion::RETRY;
-use crate::source::canonical;
-use crate::{Intents, ListenOptions, Progress, Ready, Session, SocketOptions, Stream, Waker};
+use crate::listen_socket::ListenSocket;
+use crate::permit::Permits;
+use crate::stream::canonical;
+use crate::{Intents, ListenOptions, Progress, Ready, Result, Session, Source, Stream};
 
-/// A listening TCP socket, or several, with a number of places for clients. It is a part of a session: the
-/// session passes on [`intents`](Listener::intents) and calls [`accept`](Listener::accept) in its step.
+/// A listening TCP socket, or several, with a limit on the clients that are served at once. It is a part
+/// of a session: the session passes on [`intents`](Listener::intents) and calls
+/// [`accept`](Listener::accept) in its step.
 ///
-/// While all places are taken nobody is accepted; clients wait in the kernel's queue, with what they
-/// have sent. When a [`Place`] is dropped, the session that has the listener is woken.
+/// Each stream that it accepts holds one of its permits. While all are taken no client is accepted:
+/// pending clients stay in the kernel's accept queue, with what they have sent. When such a stream is
+/// closed, the session that has the listener is woken.
 #[derive(Debug)]
 pub struct Listener {
-    entrances: Vec<Entrance>,
-    /// The entrance that is asked first for the next client, so that each gets its turn.
+    sockets: Vec<ListenSocket>,
+    /// The socket that is asked first for the next client, so that each gets its turn.
     next: usize,
-    options: SocketOptions,
-    places: Rc<Places>,
+    options: ListenOptions,
+    permits: Permits,
     /// When to try again after descriptors ran out.
     retry_at: Option<Instant>,
-    /// The turn in which somebody was accepted last, and how many it were.
+    /// The turn in which a client was accepted last, and how many were.
     batch: (Option<Instant>, usize),
 }
 
@@ -39,51 +39,36 @@ pub struct Listener {
 pub enum Accept {
     /// A client.
     Client {
-        /// The connection to it.
+        /// The connection to it, which holds its permit.
         stream: Stream,
-        /// Where it came from; an IPv4 client of an IPv6 socket has an IPv4 address.
+        /// Its address; an IPv4 client of an IPv6 socket has an IPv4 address.
         address: SocketAddr,
-        /// The place it takes, to be kept as long as it is served.
-        place: Place,
     },
-    /// Nobody is to be accepted now.
+    /// No client is to be accepted now.
     Blocked,
-    /// Somebody waits, but all places are taken. It is said when a client arrives and when one that has
-    /// waited must go on waiting, not all the time.
+    /// A client is pending, but all permits are taken. It is returned when a client arrives and when one
+    /// that was pending stays so, not all the time.
     Full,
-    /// Somebody may be waiting, but the system lacks what a connection needs: descriptors (`EMFILE`,
-    /// `ENFILE`) or memory (`ENOBUFS`, `ENOMEM`). The listener pauses and tries again in 100 ms.
+    /// A client may be pending, but the system has run out of what a connection needs: descriptors (`EMFILE`,
+    /// `ENFILE`) or memory (`ENOBUFS`, `ENOMEM`). The listener pauses for
+    /// [`ListenOptions::retry_after`] and tries again.
     Exhausted(io::Error),
 }
 
-/// The right to be served, one of a [`Listener`]'s places. Dropping it gives the place to the next
-/// client.
-#[derive(Debug)]
-pub struct Place {
-    places: Rc<Places>,
-}
-
 /// A listener as a session.
-struct Reception<F> {
+struct Server<F> {
     listener: Listener,
-    welcome: F,
+    serve: F,
 }
 
-#[derive(Debug)]
-struct Places {
-    free: Cell<usize>,
-    /// The session to wake when a place becomes free after all were taken.
-    waker: RefCell<Option<Waker>>,
-}
-
-/// How many may wait to be accepted; Linux lowers it to `net.core.somaxconn`.
+/// How many clients may be pending; Linux lowers it to `net.core.somaxconn`.
 const BACKLOG: i32 = 4096;
 
-/// Clients accepted in one turn, so that those who are served already get their steps.
+/// Clients accepted in one turn, so that those that are served already get their steps.
 const BATCH: usize = 32;
 
 impl Listener {
-    /// Listens on `address`, with places for any number of clients; port 0 lets the system choose one. The
+    /// Listens on `address`, without a limit on clients; port 0 lets the system choose one. The
     /// address can be taken over from connections in `TIME_WAIT` (`SO_REUSEADDR`). An unspecified IPv6
     /// address takes IPv4 clients too.
     ///
@@ -91,10 +76,10 @@ impl Listener {
     ///
     /// What socket(2), bind(2) or listen(2) report; the caller knows the address to name.
     pub fn bind(address: SocketAddr, options: impl Into<ListenOptions>) -> io::Result<Self> {
-        let ListenOptions { connections, reuse_port } = options.into();
+        let options = options.into();
         let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
         socket.set_reuse_address(true)?;
-        if reuse_port {
+        if options.reuse_port {
             socket.set_reuse_port(true)?;
         }
         if address.is_ipv6() {
@@ -102,7 +87,7 @@ impl Listener {
         }
         socket.bind(&address.into())?;
         socket.listen(BACKLOG)?;
-        Self::adopt(vec![socket.into()], connections)
+        Self::adopt(vec![socket.into()], options)
     }
 
     /// Listens on `port` of every address, IPv6 and IPv4; IPv4 alone where there is no IPv6.
@@ -124,24 +109,25 @@ impl Listener {
     /// # Errors
     ///
     /// `InvalidInput` if there is none, or one does not listen.
-    pub fn adopt(sockets: Vec<TcpListener>, options: SocketOptions) -> io::Result<Self> {
+    pub fn adopt(sockets: Vec<TcpListener>, options: impl Into<ListenOptions>) -> io::Result<Self> {
         if sockets.is_empty() {
             return Err(io::Error::new(io::ErrorKind::InvalidInput, "there is no socket to listen on"));
         }
-        let entrance = |socket| Entrance::new(socket, options);
-        let entrances = sockets.into_iter().map(entrance).collect::<io::Result<_>>()?;
-        let places = Rc::new(Places { free: Cell::new(usize::MAX), waker: RefCell::default() });
-        Ok(Self { entrances, next: 0, options, places, retry_at: None, batch: (None, 0) })
+        let options = options.into();
+        let listen = |socket| ListenSocket::new(socket, options.socket);
+        let sockets = sockets.into_iter().map(listen).collect::<io::Result<_>>()?;
+        let permits = Permits::new(usize::MAX);
+        Ok(Self { sockets, next: 0, options, permits, retry_at: None, batch: (None, 0) })
     }
 
-    /// The address it listens on, with the port that the system chose if it was to; of several sockets the
+    /// The address it listens on, with the port that the system chose for port 0; of several sockets the
     /// first one's.
     ///
     /// # Errors
     ///
     /// What getsockname(2) reports.
     pub fn local_addr(&self) -> io::Result<SocketAddr> {
-        self.entrances[0].socket.local_addr()
+        self.sockets[0].socket.local_addr()
     }
 
     /// The addresses of all its sockets.
@@ -150,107 +136,108 @@ impl Listener {
     ///
     /// As [`local_addr`](Self::local_addr).
     pub fn local_addrs(&self) -> io::Result<Vec<SocketAddr>> {
-        self.entrances.iter().map(|entrance| entrance.socket.local_addr()).collect()
+        self.sockets.iter().map(|listening| listening.socket.local_addr()).collect()
     }
 
-    /// Lets nobody new into the queue, whereas those who are in it, or on their way into it, can still be
-    /// accepted. To be used for some time before a listener that shares its port with others
-    /// ([`ListenOptions::reuse_port`]) is dropped: the kernel resets whoever is in the queue of a listener
+    /// From now on the kernel drops each SYN, whereas clients in the accept queue, or in the handshake, can
+    /// still be accepted. To be used for some time before a listener that shares its port with others
+    /// ([`ListenOptions::reuse_port`]) is dropped: the kernel resets the clients in the queue of a listener
     /// that closes.
     ///
-    /// Whoever comes meanwhile gets no answer, tries again after a second (RFC 6298, section 2.1), and finds
-    /// one of the others if this listener is gone by then.
+    /// A client that connects meanwhile gets no answer, tries again after a second (RFC 6298, section 2.1),
+    /// and reaches one of the others if this listener is gone by then.
     ///
     /// # Errors
     ///
     /// What setsockopt(2) reports for `SO_ATTACH_FILTER`; `Unsupported` elsewhere than on Linux.
-    pub fn turn_newcomers_away(&self) -> io::Result<()> {
-        self.entrances.iter().try_for_each(Entrance::turn_newcomers_away)
+    pub fn drop_new_connections(&self) -> io::Result<()> {
+        self.sockets.iter().try_for_each(ListenSocket::drop_new_connections)
     }
 
-    /// Whether somebody is in the queue now, or may be.
+    /// Whether a client is in the accept queue; also `true` if the kernel cannot tell.
     #[must_use]
-    pub fn somebody_waits(&self) -> bool {
+    pub fn has_pending_clients(&self) -> bool {
         let mut fds: Vec<PollFd<'_>> =
-            self.entrances.iter().map(|entrance| PollFd::new(&*entrance.socket, PollFlags::IN)).collect();
+            self.sockets.iter().map(|listening| PollFd::new(&*listening.socket, PollFlags::IN)).collect();
         !matches!(poll(&mut fds, Some(&Timespec::default())), Ok(0))
     }
 
-    /// The same with places for so many clients at once.
+    /// Limits how many of the streams that it accepts may be open at once. Called before the first client is
+    /// accepted.
     #[must_use]
-    pub fn with_places(self, places: usize) -> Self {
-        self.places.free.set(places);
-        self
+    pub fn with_max_clients(self, max_clients: usize) -> Self {
+        Self { permits: Permits::new(max_clients), ..self }
     }
 
-    /// A session that accepts clients, as long as there are places, and gives each to `welcome`, which
+    /// A session that accepts clients, as long as there are permits, and gives each to `serve`, which
     /// spawns a session for it. For a server that has nothing else to do about its clients.
     #[must_use]
-    pub fn into_session(self, welcome: impl FnMut(Stream, Place, &Ready<'_>)) -> impl Session {
-        Reception { listener: self, welcome }
+    pub fn into_session(self, serve: impl FnMut(Stream, &Ready<'_>)) -> impl Session {
+        Server { listener: self, serve }
     }
 
-    /// Declares that clients are welcome, or, while all places are taken, that an arrival is of interest.
-    pub fn intents(&self, want: &mut Intents<'_>) {
-        for Entrance { socket, .. } in &self.entrances {
+    /// Declares that clients are to be accepted, or, while all permits are taken, that their arrival is to
+    /// be reported.
+    pub fn intents(&self, intents: &mut Intents<'_>) {
+        for ListenSocket { socket, .. } in &self.sockets {
             match self.retry_at {
-                Some(_) => want.hangup(socket),
-                None if self.places.free.get() == 0 => want.arrival(socket),
-                None => want.read(socket),
+                Some(_) => intents.hangup(socket),
+                None if self.permits.all_taken() => intents.read_edge(socket),
+                None => intents.read(socket),
             }
         }
         if let Some(at) = self.retry_at {
-            want.deadline(at);
+            intents.deadline(at);
         }
     }
 
-    /// Accepts one client, if somebody waits and there is a place; call it until it is
+    /// Accepts one client, if one is pending and a permit is left; call it until it returns
     /// [`Blocked`](Accept::Blocked). It returns a bounded number of clients in a turn, and anything else
-    /// once. Clients that have gone again while they waited, and network errors that accept(2) passes on for
-    /// them, are skipped.
+    /// once. Clients that have gone again while they were pending, and network errors that accept(2) passes
+    /// on for them, are skipped.
     pub fn accept(&mut self, ready: &Ready<'_>) -> Accept {
         let due = match self.retry_at {
             Some(at) => at <= ready.now(),
-            None => self.entrances.iter().any(|entrance| ready.is_readable(&entrance.socket)),
+            None => self.sockets.iter().any(|listening| ready.is_readable(&listening.socket)),
         };
         if !due {
             return Accept::Blocked;
         }
         if self.batch.0 != Some(ready.now()) {
             self.batch = (Some(ready.now()), 0);
-            if self.places.free.get() == 0 {
+            if self.permits.all_taken() {
                 return Accept::Full;
             }
         }
-        if self.batch.1 == BATCH || self.places.free.get() == 0 {
+        if self.batch.1 == BATCH || self.permits.all_taken() {
             return Accept::Blocked;
         }
         self.batch.1 += 1;
         let outcome = self.accept_next(ready);
-        if self.places.free.get() == 0 {
-            *self.places.waker.borrow_mut() = Some(ready.waker());
+        if self.permits.all_taken() {
+            self.permits.wake_when_free(ready.waker());
         }
         outcome
     }
 
     fn accept_next(&mut self, ready: &Ready<'_>) -> Accept {
-        // After a pause nothing has been said of readiness.
+        // After a pause no readiness was reported.
         let retrying = self.retry_at.take().is_some();
-        for turn in 0..self.entrances.len() {
-            let at = (self.next + turn) % self.entrances.len();
-            let entrance = &self.entrances[at];
-            if !retrying && !ready.is_readable(&entrance.socket) {
+        for turn in 0..self.sockets.len() {
+            let at = (self.next + turn) % self.sockets.len();
+            let listening = &self.sockets[at];
+            if !retrying && !ready.is_readable(&listening.socket) {
                 continue;
             }
-            match entrance.accept(self.options) {
+            match listening.accept(self.options.socket) {
                 Ok(Some((stream, address))) => {
                     self.next = at + 1;
-                    let place = Place::take(&self.places);
-                    return Accept::Client { stream, address: canonical(address), place };
+                    let stream = Source::non_blocking(stream, Some(self.permits.take()));
+                    return Accept::Client { stream, address: canonical(address) };
                 }
                 Ok(None) => {}
                 Err(error) => {
-                    self.retry_at = Some(ready.now() + RETRY);
+                    self.retry_at = Some(ready.now() + self.options.retry_after);
                     return Accept::Exhausted(error);
                 }
             }
@@ -259,32 +246,16 @@ impl Listener {
     }
 }
 
-impl<F: FnMut(Stream, Place, &Ready<'_>)> Session for Reception<F> {
-    fn intents(&self, want: &mut Intents<'_>) {
-        self.listener.intents(want);
+impl<F: FnMut(Stream, &Ready<'_>)> Session for Server<F> {
+    fn intents(&self, intents: &mut Intents<'_>) {
+        self.listener.intents(intents);
     }
 
-    fn advance(&mut self, ready: &Ready<'_>) -> Progress {
-        while let Accept::Client { stream, place, .. } = self.listener.accept(ready) {
-            (self.welcome)(stream, place, ready);
+    fn advance(&mut self, ready: &Ready<'_>) -> Result<Progress> {
+        while let Accept::Client { stream, .. } = self.listener.accept(ready) {
+            (self.serve)(stream, ready);
         }
-        Progress::Continue
-    }
-}
-
-impl Place {
-    fn take(places: &Rc<Places>) -> Self {
-        places.free.set(places.free.get() - 1);
-        Self { places: places.clone() }
-    }
-}
-
-impl Drop for Place {
-    fn drop(&mut self) {
-        self.places.free.set(self.places.free.get() + 1);
-        if let Some(waker) = self.places.waker.take() {
-            waker.wake();
-        }
+        Ok(Progress::Continue)
     }
 }
 

@@ -9,38 +9,38 @@ use std::io;
 use std::rc::Rc;
 
 use calloop::generic::Generic;
-use calloop::{Dispatcher, EventSource, Interest, LoopHandle, Mode, PostAction, RegistrationToken};
+use calloop::{Dispatcher, EventSource, LoopHandle, Mode, PostAction, RegistrationToken};
 use calloop::{Poll, Token, TokenFactory};
 
 use crate::event_loop::{Core, SessionId};
 use crate::session::same;
-use crate::source::{AnySource, Readiness, Want};
+use crate::source::{AnySource, Interest, Readiness};
 
 /// Makes what the kernel watches agree with what sessions want.
 pub(crate) struct Registry {
     poll: LoopHandle<'static, Rc<Core>>,
     /// Left by sessions that are over; nothing is watched for them.
-    vacant: Vec<Watch>,
+    vacant: Vec<Watched>,
     /// System calls that changed what the kernel watches.
     changes: u64,
 }
 
 /// What the kernel watches for one session.
-pub(crate) struct Watch {
-    dispatcher: Dispatcher<'static, Watched, Rc<Core>>,
+pub(crate) struct Watched {
+    dispatcher: Dispatcher<'static, Registrations, Rc<Core>>,
     token: RegistrationToken,
 }
 
 /// The sources of one session, as one source of the poller.
-struct Watched {
+struct Registrations {
     session: SessionId,
     /// A source stays where it is, for its position is how the poller tells it from the others.
-    sources: Vec<Option<One>>,
+    sources: Vec<Option<Registration>>,
 }
 
-struct One {
+struct Registration {
     generic: Generic<AnySource, Infallible>,
-    want: Want,
+    declared: Interest,
     /// What is still to be done for the kernel to know `want`.
     pending: Option<Pending>,
 }
@@ -63,8 +63,8 @@ impl Registry {
     pub(crate) fn reconcile(
         &mut self,
         session: SessionId,
-        watch: &mut Option<Watch>,
-        wanted: &mut Vec<(AnySource, Want)>,
+        watch: &mut Option<Watched>,
+        wanted: &mut Vec<(AnySource, Interest)>,
     ) -> io::Result<()> {
         let watch = match watch {
             None if wanted.is_empty() => return Ok(()),
@@ -73,7 +73,8 @@ impl Registry {
         };
         let mut watched = watch.dispatcher.as_source_mut();
         self.changes += watched.release(|source| wanted.iter().any(|(other, _)| same(source, other)));
-        let pending = wanted.drain(..).map(|(source, want)| watched.want(source, want)).sum::<u64>();
+        let pending =
+            wanted.drain(..).map(|(source, declared)| watched.declare(source, declared)).sum::<u64>();
         drop(watched);
         if pending > 0 {
             self.changes += pending;
@@ -83,7 +84,7 @@ impl Registry {
     }
 
     /// Watches nothing for this session any more.
-    pub(crate) fn leave(&mut self, watch: Watch) {
+    pub(crate) fn leave(&mut self, watch: Watched) {
         let mut watched = watch.dispatcher.as_source_mut();
         self.changes += watched.release(|_| false);
         watched.sources = Vec::new();
@@ -91,19 +92,19 @@ impl Registry {
         self.vacant.push(watch);
     }
 
-    fn occupy(&mut self, session: SessionId) -> io::Result<Watch> {
+    fn occupy(&mut self, session: SessionId) -> io::Result<Watched> {
         if let Some(watch) = self.vacant.pop() {
             watch.dispatcher.as_source_mut().session = session;
             return Ok(watch);
         }
-        let watched = Watched { session, sources: Vec::new() };
+        let watched = Registrations { session, sources: Vec::new() };
         let dispatcher = Dispatcher::new(watched, |session, (), core: &mut Rc<Core>| core.enqueue(session));
         let token = self.poll.register_dispatcher(dispatcher.clone())?;
-        Ok(Watch { dispatcher, token })
+        Ok(Watched { dispatcher, token })
     }
 }
 
-impl Watch {
+impl Watched {
     /// Forgets what the present turn has brought.
     pub(crate) fn forget_readiness(&self) {
         for one in self.dispatcher.as_source_ref().sources.iter().flatten() {
@@ -112,7 +113,7 @@ impl Watch {
     }
 }
 
-impl Watched {
+impl Registrations {
     /// Lets go of all sources but some. Returns how many they were.
     fn release(&mut self, keep: impl Fn(&AnySource) -> bool) -> u64 {
         let mut released = 0;
@@ -127,19 +128,19 @@ impl Watched {
 
     /// Takes note of what is wanted of a source. Returns how many system calls that takes. Sessions
     /// have few sources, so they are looked for one by one.
-    fn want(&mut self, source: AnySource, want: Want) -> u64 {
+    fn declare(&mut self, source: AnySource, declared: Interest) -> u64 {
         let known = self.sources.iter_mut().flatten().find(|one| same(one.generic.get_ref(), &source));
-        let (interest, mode) = registration(want);
+        let (interest, mode) = registration(declared);
         if let Some(one) = known {
-            if one.want == want {
+            if one.declared == declared {
                 return 0;
             }
-            (one.want, one.pending) = (want, Some(Pending::Modify));
+            (one.declared, one.pending) = (declared, Some(Pending::Modify));
             (one.generic.interest, one.generic.mode) = (interest, mode);
             return 1;
         }
         let generic = Generic::new_with_error(source, interest, mode);
-        let one = Some(One { generic, want, pending: Some(Pending::Add) });
+        let one = Some(Registration { generic, declared, pending: Some(Pending::Add) });
         match self.sources.iter_mut().find(|place| place.is_none()) {
             Some(place) => *place = one,
             None => {
@@ -151,7 +152,7 @@ impl Watched {
     }
 }
 
-impl EventSource for Watched {
+impl EventSource for Registrations {
     type Event = SessionId;
     type Metadata = ();
     type Ret = ();
@@ -167,10 +168,10 @@ impl EventSource for Watched {
     where
         F: FnMut(SessionId, &mut ()),
     {
-        for One { generic, want, .. } in self.sources.iter_mut().flatten() {
+        for Registration { generic, declared, .. } in self.sources.iter_mut().flatten() {
             // It is only called back for its own token.
             generic.process_events(readiness, token, |event, source| {
-                source.note(event, *want);
+                source.note(event, *declared);
                 Ok(PostAction::Continue)
             })?;
         }
@@ -204,9 +205,9 @@ impl crate::source::Inner<dyn std::os::fd::AsFd> {
     /// Notes what the poller says. Of a source of which nothing is wanted it can only be a failure; of
     /// others it reports a failure as readable and writable at once, so that the next read or write
     /// meets it.
-    fn note(&self, event: calloop::Readiness, want: Want) {
+    fn note(&self, event: calloop::Readiness, declared: Interest) {
         let before = self.ready.get();
-        let paused = want == Want::default();
+        let paused = declared == Interest::default();
         self.ready.set(Readiness {
             readable: before.readable || (event.readable && !paused),
             writable: before.writable || (event.writable && !paused),
@@ -219,8 +220,9 @@ impl crate::source::Inner<dyn std::os::fd::AsFd> {
 ///
 /// Level-triggered, so that a bounded step may leave something over. Nothing wanted is edge-triggered
 /// without interest: level-triggered it would report a hang-up for ever, not at all it would never.
-fn registration(want: Want) -> (Interest, Mode) {
-    let interest = Interest { readable: want.read || want.arrival, writable: want.write };
-    let level = want.read || want.write;
+fn registration(declared: Interest) -> (calloop::Interest, Mode) {
+    let interest =
+        calloop::Interest { readable: declared.read || declared.read_edge, writable: declared.write };
+    let level = declared.read || declared.write;
     (interest, if level { Mode::Level } else { Mode::Edge })
 }

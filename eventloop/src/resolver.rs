@@ -129,9 +129,9 @@ impl Lookup {
     }
 
     /// Declares that the answer is awaited.
-    pub fn intents(&self, want: &mut Intents<'_>) {
+    pub fn intents(&self, intents: &mut Intents<'_>) {
         if let Some(done) = &self.done {
-            want.read(done);
+            intents.read(done);
         }
     }
 

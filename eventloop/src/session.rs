@@ -1,5 +1,7 @@
-//! What a program says to the loop and hears from it.
+//! Sessions, what they intend, and what they learn in a step.
 
+use std::any::type_name;
+use std::error::Error;
 use std::fmt;
 use std::io;
 use std::os::fd::AsFd;
@@ -8,37 +10,61 @@ use std::rc::Rc;
 use std::time::Instant;
 
 use crate::event_loop::{Core, SessionId, Waker};
-use crate::source::{AnySource, Source, Want};
+use crate::source::{AnySource, Interest, Source};
+
+/// The result of what a session does. Any error converts into it with `?`.
+pub type Result<T> = std::result::Result<T, Box<dyn Error>>;
 
 /// A state machine driven by readiness: one connection, a pair of them, a listener, anything that
 /// waits for descriptors and deadlines.
 ///
-/// The loop asks a session for its [`intents`](Session::intents) after each of its steps and arranges
-/// to be told of exactly that; when something of it happens, it calls [`advance`](Session::advance).
+/// The loop asks a session for its [`intents`](Session::intents) after each of its steps and watches
+/// exactly that; when something of it happens, it calls [`advance`](Session::advance).
 /// Nothing is armed or disarmed by hand, so nothing can be forgotten: if a session does not intend a
 /// particular I/O now, it does not declare it.
+///
+/// # How it ends
+///
+/// A session ends with the result of a step: [`Progress::Done`], or an error, which the loop reports (see
+/// [`EventLoop::on_error`](crate::EventLoop::on_error)). Either way the loop drops it, which closes its
+/// sources. So does a panic, which then goes on to the caller of [`EventLoop::turn`](crate::EventLoop::turn):
+/// if that catches it, the other sessions go on.
 pub trait Session {
     /// Declares what the session waits for: a pure function of its state.
     ///
     /// - A source that is declared is watched for that. One that is named with
     ///   [`Intents::hangup`] only is watched for its failure. One that is not named is not
     ///   watched at all, and closed if the session has dropped it.
-    /// - Wanting to read from a source that has ended, or a deadline that has passed and changes
-    ///   nothing, would wake the loop again and again.
-    fn intents(&self, want: &mut Intents<'_>);
+    /// - Intending to read from a source that has ended, or a deadline that has passed and changes
+    ///   nothing, would wake the session again and again.
+    fn intents(&self, intents: &mut Intents<'_>);
 
     /// Does the non-blocking work that has become possible, and a bounded amount of it: other
-    /// sessions are waiting. What is left over in a source is reported again in the next turn; who has
-    /// other work left says [`Progress::Again`].
+    /// sessions are waiting. What is left over in a source is reported again in the next turn; a session
+    /// with other work left returns [`Progress::Again`].
     ///
     /// The first call comes right after the session was spawned, with nothing ready; a call may also
-    /// come because this one was [woken](crate::Waker::wake).
-    fn advance(&mut self, ready: &Ready<'_>) -> Progress;
+    /// come because this session was [woken](crate::Waker::wake).
+    ///
+    /// # Errors
+    ///
+    /// An error ends the session, and is reported by the loop.
+    fn advance(&mut self, ready: &Ready<'_>) -> Result<Progress>;
 
-    /// Hears that the kernel refused to watch a source that was declared (epoll_ctl(2): out of memory
-    /// or of watches). The session is dropped after this call; others are not touched.
-    fn refused(&mut self, error: io::Error) {
-        let _ = error;
+    /// The loop cannot watch a source that was declared: the kernel refuses it (epoll_ctl(2): out of memory
+    /// or of watches), or another session has declared it already. The session is dropped after this call;
+    /// others are not touched.
+    ///
+    /// # Errors
+    ///
+    /// The loop reports an error, as one of [`advance`](Self::advance). By default it is `error` itself.
+    fn refused(&mut self, error: io::Error) -> Result<()> {
+        Err(error.into())
+    }
+
+    /// What reports and panics call this session; by default the name of its type.
+    fn name(&self) -> &'static str {
+        type_name::<Self>()
     }
 }
 
@@ -46,22 +72,22 @@ pub trait Session {
 #[must_use]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Progress {
-    /// It waits for what it intends: the loop asks for that, and steps it when some of it happens.
+    /// It waits for what it intends.
     Continue,
-    /// It could go on right now, but has done what a step may do: the loop lets the others have their
-    /// turn, looks for news from the kernel without sleeping, and then steps it again.
+    /// It could go on right now, but has done what a step may do: the loop steps the others, polls the
+    /// kernel without sleeping, and then steps this one again.
     Again,
     /// It is over: the loop drops it, which closes its sources.
     Done,
 }
 
-/// Collects what one session wants; see [`Session::intents`].
+/// Collects what one session intends; see [`Session::intents`].
 pub struct Intents<'a> {
-    sources: &'a mut Vec<(AnySource, Want)>,
+    sources: &'a mut Vec<(AnySource, Interest)>,
     deadline: Option<Instant>,
 }
 
-/// What a session hears in a step, and what it can ask of the loop in return.
+/// What is ready in a step, and access to the loop.
 pub struct Ready<'a> {
     now: Instant,
     core: &'a Rc<Core>,
@@ -69,31 +95,31 @@ pub struct Ready<'a> {
 }
 
 impl<'a> Intents<'a> {
-    pub(crate) fn new(sources: &'a mut Vec<(AnySource, Want)>) -> Self {
+    pub(crate) fn new(sources: &'a mut Vec<(AnySource, Interest)>) -> Self {
         Self { sources, deadline: None }
     }
 
     /// Wake the session while `source` has something to read, has ended, or has failed.
     pub fn read<T: AsFd + 'static>(&mut self, source: &Source<T>) {
-        self.want(source).read = true;
+        self.interest(source).read = true;
     }
 
     /// Wake the session while `source` takes bytes, or has failed.
     pub fn write<T: AsFd + 'static>(&mut self, source: &Source<T>) {
-        self.want(source).write = true;
+        self.interest(source).write = true;
     }
 
     /// Wake the session once if `source` fails or is shut in both directions, even though nothing else
-    /// is wanted of it. Where the system cannot tell (kqueue), the failure shows at the next read or
+    /// is intended with it. Where the system cannot tell (kqueue), the failure shows at the next read or
     /// write.
     pub fn hangup<T: AsFd + 'static>(&mut self, source: &Source<T>) {
-        let _ = self.want(source);
+        let _ = self.interest(source);
     }
 
-    /// Wake the session once for each time that `source` *becomes* readable, without an obligation to
-    /// read: enough to know that somebody waits at a listener that accepts nobody now.
-    pub(crate) fn arrival<T: AsFd + 'static>(&mut self, source: &Source<T>) {
-        self.want(source).arrival = true;
+    /// Wake the session once each time that `source` *becomes* readable, without an obligation to read: a
+    /// listener without a free permit learns so that a client is pending.
+    pub(crate) fn read_edge<T: AsFd + 'static>(&mut self, source: &Source<T>) {
+        self.interest(source).read_edge = true;
     }
 
     /// Wake the session at `instant` at the latest. Of several deadlines the earliest counts. A deadline
@@ -106,12 +132,12 @@ impl<'a> Intents<'a> {
         self.deadline
     }
 
-    fn want<T: AsFd + 'static>(&mut self, source: &Source<T>) -> &mut Want {
+    fn interest<T: AsFd + 'static>(&mut self, source: &Source<T>) -> &mut Interest {
         let source = source.erased();
         let at = match self.sources.iter().position(|(known, _)| same(known, &source)) {
             Some(at) => at,
             None => {
-                self.sources.push((source, Want::default()));
+                self.sources.push((source, Interest::default()));
                 self.sources.len() - 1
             }
         };
@@ -129,18 +155,18 @@ impl<'a> Ready<'a> {
         self.core.spawn(Box::new(session))
     }
 
-    /// The same for a session that has to be known to others: `make` gets what will wake it.
+    /// Adds a session that others have to be able to wake: `make` gets its waker.
     pub fn spawn_with<S: Session + 'static>(&self, make: impl FnOnce(Waker) -> S) {
         self.core.spawn_with(|waker| Box::new(make(waker)));
     }
 
-    /// What wakes this session, to be given to whoever may have a reason to.
+    /// What wakes this session, to be kept by others that may have a reason to.
     #[must_use]
     pub fn waker(&self) -> Waker {
         self.core.waker(self.id)
     }
 
-    /// The time at which this turn of the loop began its work; read once for all sessions.
+    /// When the steps of this turn began: one reading of the clock for all sessions.
     #[must_use]
     pub fn now(&self) -> Instant {
         self.now
@@ -175,8 +201,8 @@ impl fmt::Debug for Ready<'_> {
 
 impl fmt::Debug for Intents<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let wants: Vec<Want> = self.sources.iter().map(|&(_, want)| want).collect();
-        f.debug_struct("Intents").field("sources", &wants).field("deadline", &self.deadline).finish()
+        let sources: Vec<Interest> = self.sources.iter().map(|&(_, interest)| interest).collect();
+        f.debug_struct("Intents").field("sources", &sources).field("deadline", &self.deadline).finish()
     }
 }
 

@@ -37,9 +37,9 @@ impl Signals {
     }
 
     /// Declares that the signals are awaited.
-    pub fn intents(&self, want: &mut Intents<'_>) {
+    pub fn intents(&self, intents: &mut Intents<'_>) {
         for (_, source, _) in &self.caught {
-            want.read(source);
+            intents.read(source);
         }
     }
 

@@ -1,14 +1,12 @@
 //! I/O objects the loop can watch.
 
 use std::cell::Cell;
-use std::io::{self, Read, Write};
-use std::net::{Shutdown, SocketAddr, TcpStream};
+use std::io::{self, ErrorKind, Read, Write};
 use std::ops::Deref;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::rc::Rc;
-use std::time::Duration;
 
-use socket2::SockRef;
+use crate::permit::Permit;
 
 /// A non-blocking I/O object that a [`Session`](crate::Session) can ask the loop to watch.
 ///
@@ -20,14 +18,14 @@ pub struct Source<T> {
     inner: Rc<Inner<T>>,
 }
 
-/// A TCP connection as a [`Source`].
-pub type Stream = Source<TcpStream>;
-
 /// What the loop and the session share about one source.
 #[derive(Debug)]
 pub(crate) struct Inner<T: ?Sized> {
     /// What the present turn brought; empty between turns.
     pub(crate) ready: Cell<Readiness>,
+    /// The client's permit, if a listener has accepted this connection. It is given back when the source is closed.
+    _permit: Option<Permit>,
+    /// Declared last, because it may be unsized.
     io: T,
 }
 
@@ -41,12 +39,13 @@ pub(crate) struct Readiness {
     pub(crate) hung_up: bool,
 }
 
-/// What a session wants to hear of a source. Nothing at all still means: hear of its failure.
+/// What the poller is asked to report of a source. Without any of these it still reports a failure.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Want {
+pub(crate) struct Interest {
     pub(crate) read: bool,
     pub(crate) write: bool,
-    pub(crate) arrival: bool,
+    /// Each time that it becomes readable, once.
+    pub(crate) read_edge: bool,
 }
 
 impl<T: AsFd + 'static> Source<T> {
@@ -57,12 +56,12 @@ impl<T: AsFd + 'static> Source<T> {
     /// If the mode cannot be set (`FIONBIO`, ioctl(2)).
     pub fn new(io: T) -> io::Result<Self> {
         rustix::io::ioctl_fionbio(&io, true)?;
-        Ok(Self::non_blocking(io))
+        Ok(Self::non_blocking(io, None))
     }
 
     /// Wraps an object that is in non-blocking mode already.
-    pub(crate) fn non_blocking(io: T) -> Self {
-        Self { inner: Rc::new(Inner { ready: Cell::default(), io }) }
+    pub(crate) fn non_blocking(io: T, permit: Option<Permit>) -> Self {
+        Self { inner: Rc::new(Inner { ready: Cell::default(), _permit: permit, io }) }
     }
 
     pub(crate) fn erased(&self) -> AnySource {
@@ -74,46 +73,34 @@ impl<T: AsFd + 'static> Source<T> {
     }
 }
 
-/// What a TCP connection can do beyond reading and writing.
-impl Stream {
-    /// Sends FIN after the bytes written so far; nothing can be written any more (shutdown(2)).
+impl<T> Source<T>
+where
+    for<'a> &'a T: Read,
+{
+    /// Reads what has arrived, up to the length of `buffer`. `None`: nothing now, so
+    /// [`Intents::read`](crate::Intents::read) it. `Some(0)`: the peer has finished, or the buffer is empty.
     ///
     /// # Errors
     ///
-    /// [`io::ErrorKind::NotConnected`] if the peer has reset the connection.
-    pub fn finish(&self) -> io::Result<()> {
-        self.shutdown(Shutdown::Write)
-    }
-
-    /// Makes the coming close send RST instead of FIN, and discard what the kernel has not sent yet
-    /// (`SO_LINGER` of zero, socket(7)). Where the bytes matter, wait with
-    /// [`watch_send_queue`](Self::watch_send_queue) first.
-    ///
-    /// # Errors
-    ///
-    /// What setsockopt(2) reports.
-    pub fn reset_on_close(&self) -> io::Result<()> {
-        SockRef::from(&**self).set_linger(Some(Duration::ZERO))
-    }
-
-    /// From now on "writable" means that the kernel has sent every byte written so far
-    /// (`TCP_NOTSENT_LOWAT` of 1, tcp(7)). It says nothing once [`finish`](Self::finish) was called:
-    /// a connection that is shut for writing always counts as writable.
-    ///
-    /// # Errors
-    ///
-    /// [`io::ErrorKind::Unsupported`] where the system has no such option.
-    pub fn watch_send_queue(&self) -> io::Result<()> {
-        #[cfg(target_os = "linux")]
-        return SockRef::from(&**self).set_tcp_notsent_lowat(1);
-        #[cfg(not(target_os = "linux"))]
-        return Err(io::ErrorKind::Unsupported.into());
+    /// What recv(2) reports, such as [`ErrorKind::ConnectionReset`]. The connection has failed then.
+    pub fn receive(&self, buffer: &mut [u8]) -> io::Result<Option<usize>> {
+        retry(|| (&self.inner.io).read(buffer))
     }
 }
 
-/// An IPv4 address that is mapped into IPv6 (`::ffff:192.0.2.1`, RFC 4291 section 2.5.5.2) as IPv4.
-pub(crate) fn canonical(address: SocketAddr) -> SocketAddr {
-    SocketAddr::new(address.ip().to_canonical(), address.port())
+impl<T> Source<T>
+where
+    for<'a> &'a T: Write,
+{
+    /// Writes as much of `bytes` as the kernel takes now. `None`: the send buffer is full, so
+    /// [`Intents::write`](crate::Intents::write) it.
+    ///
+    /// # Errors
+    ///
+    /// What send(2) reports, such as [`ErrorKind::BrokenPipe`]. The connection has failed then.
+    pub fn send(&self, bytes: &[u8]) -> io::Result<Option<usize>> {
+        retry(|| (&self.inner.io).write(bytes))
+    }
 }
 
 impl<T> Deref for Source<T> {
@@ -157,5 +144,16 @@ where
 
     fn flush(&mut self) -> io::Result<()> {
         (&self.inner.io).flush()
+    }
+}
+
+/// Calls again what a signal has interrupted (EINTR, signal(7)); `None` instead of "would block".
+fn retry(mut call: impl FnMut() -> io::Result<usize>) -> io::Result<Option<usize>> {
+    loop {
+        match call() {
+            Err(error) if error.kind() == ErrorKind::Interrupted => {}
+            Err(error) if error.kind() == ErrorKind::WouldBlock => return Ok(None),
+            outcome => return outcome.map(Some),
+        }
     }
 }

@@ -7,7 +7,7 @@ mod common;
 use std::net::TcpStream;
 
 use common::{WHILE, assert_quiet, serve, until};
-use eventloop::{EventLoop, Intents, Listener, Place, Progress, Ready, Session, SocketOptions, Stream};
+use eventloop::{EventLoop, Intents, Listener, Progress, Ready, Result, Session, SocketOptions, Stream};
 
 #[test]
 fn a_place_that_becomes_free_goes_to_the_next_client() {
@@ -74,27 +74,27 @@ fn accepted_connections_have_the_options_of_the_listener() {
     let _client = client();
     until(&mut event_loop, || seen.borrow().served.len() == 1);
     let seen = seen.borrow();
-    let (stream, _) = &seen.served[0];
+    let stream = &seen.served[0];
     assert!(stream.nodelay().unwrap());
     assert!(rustix::net::sockopt::socket_oobinline(&**stream).unwrap(), "an urgent byte stays in band");
 }
 
 #[test]
 fn a_listener_can_be_a_session_of_its_own() {
-    struct Guest(Stream, #[allow(dead_code)] Place);
+    struct Guest(Stream);
     impl Session for Guest {
-        fn intents(&self, want: &mut Intents<'_>) {
-            want.read(&self.0);
+        fn intents(&self, intents: &mut Intents<'_>) {
+            intents.read(&self.0);
         }
-        fn advance(&mut self, ready: &Ready<'_>) -> Progress {
-            if ready.is_readable(&self.0) { Progress::Done } else { Progress::Continue }
+        fn advance(&mut self, ready: &Ready<'_>) -> Result<Progress> {
+            if ready.is_readable(&self.0) { Ok(Progress::Done) } else { Ok(Progress::Continue) }
         }
     }
     let listener = Listener::bind("127.0.0.1:0".parse().unwrap(), SocketOptions::default()).unwrap();
     let address = listener.local_addr().unwrap();
     let mut event_loop = EventLoop::new().unwrap();
-    event_loop.spawn(listener.with_places(2).into_session(|stream, place, ready| {
-        ready.spawn(Guest(stream, place));
+    event_loop.spawn(listener.with_max_clients(2).into_session(|stream, ready| {
+        ready.spawn(Guest(stream));
     }));
     let mut clients: Vec<TcpStream> = (0..3).map(|_| TcpStream::connect(address).unwrap()).collect();
     while event_loop.turn(Some(WHILE)).unwrap() > 0 {}

@@ -8,7 +8,7 @@ use std::os::unix::net::UnixStream;
 use std::rc::Rc;
 use std::time::Duration;
 
-use eventloop::{EventLoop, Intents, Progress, Ready, Session, Source};
+use eventloop::{EventLoop, Intents, Progress, Ready, Result, Session, Source};
 use proptest::prelude::*;
 
 const SEATS: usize = 5;
@@ -47,25 +47,25 @@ struct Table {
 struct Watching(Rc<RefCell<Table>>);
 
 impl Session for Watching {
-    fn intents(&self, want: &mut Intents<'_>) {
+    fn intents(&self, intents: &mut Intents<'_>) {
         for guest in self.0.borrow().seats.iter().flatten() {
-            want.hangup(&guest.near);
+            intents.hangup(&guest.near);
             if guest.read {
-                want.read(&guest.near);
+                intents.read(&guest.near);
             }
             if guest.write {
-                want.write(&guest.near);
+                intents.write(&guest.near);
             }
         }
     }
 
-    fn advance(&mut self, ready: &Ready<'_>) -> Progress {
+    fn advance(&mut self, ready: &Ready<'_>) -> Result<Progress> {
         let Table { seats, told } = &mut *self.0.borrow_mut();
         for (seat, told) in seats.iter().zip(told) {
             let near = seat.as_ref().map(|guest| &guest.near);
             *told = near.map_or((false, false), |near| (ready.is_readable(near), ready.is_writable(near)));
         }
-        Progress::Continue
+        Ok(Progress::Continue)
     }
 }
 

@@ -12,8 +12,8 @@ use std::time::{Duration, Instant};
 
 use common::{PATIENCE, assert_quiet, reset, until};
 use eventloop::{
-    Connect, ConnectError, Connected, Connector, EventLoop, Intents, Progress, Ready, Resolver, Session,
-    SocketOptions,
+    Connect, ConnectError, ConnectOptions, Connected, Connector, EventLoop, Intents, Progress, Ready,
+    Resolver, Session, SocketOptions,
 };
 
 type Outcome = Rc<RefCell<Option<Result<Connected, ConnectError>>>>;
@@ -21,24 +21,29 @@ type Outcome = Rc<RefCell<Option<Result<Connected, ConnectError>>>>;
 struct Connecting(Connector, Outcome);
 
 impl Session for Connecting {
-    fn intents(&self, want: &mut Intents<'_>) {
-        self.0.intents(want);
+    fn intents(&self, intents: &mut Intents<'_>) {
+        self.0.intents(intents);
     }
 
-    fn advance(&mut self, ready: &Ready<'_>) -> Progress {
+    fn advance(&mut self, ready: &Ready<'_>) -> eventloop::Result<Progress> {
         let outcome = match self.0.advance(ready) {
-            Connect::Pending => return Progress::Continue,
+            Connect::Pending => return Ok(Progress::Continue),
             Connect::Connected(connected) => Ok(connected),
             Connect::Failed(error) => Err(error),
         };
         assert!(self.1.borrow_mut().replace(outcome).is_none(), "an outcome is told once");
-        Progress::Done
+        Ok(Progress::Done)
     }
+}
+
+fn options(timeout: Duration) -> ConnectOptions {
+    let socket = SocketOptions { no_delay: true, ..SocketOptions::default() };
+    ConnectOptions { socket, timeout, ..ConnectOptions::default() }
 }
 
 fn begin(addresses: &[SocketAddr], timeout: Duration) -> (EventLoop, Outcome) {
     let outcome = Outcome::default();
-    let connector = Connector::new(addresses, timeout, SocketOptions::default(), Instant::now());
+    let connector = Connector::new(addresses, options(timeout), Instant::now());
     let mut event_loop = EventLoop::new().unwrap();
     event_loop.spawn(Connecting(connector, outcome.clone()));
     (event_loop, outcome)
@@ -171,7 +176,7 @@ fn read_to_end_or_reset(connected: &Connected, got: &mut Vec<u8>) -> Option<Erro
 fn a_name_is_looked_up_first_within_the_same_deadline() {
     let by_name = |host: &str, port| {
         let lookup = Resolver::new().lookup(host, port);
-        let connector = Connector::new(lookup, PATIENCE, SocketOptions::default(), Instant::now());
+        let connector = Connector::new(lookup, options(PATIENCE), Instant::now());
         let (mut event_loop, outcome) = (EventLoop::new().unwrap(), Outcome::default());
         event_loop.spawn(Connecting(connector, outcome.clone()));
         until(&mut event_loop, || outcome.borrow().is_some());

@@ -11,25 +11,25 @@ use std::rc::Rc;
 
 use common::{PATIENCE, WHILE, assert_quiet, until};
 use eventloop::{
-    Accept, EventLoop, Intents, ListenOptions, Listener, Place, Progress, Ready, Session, SocketOptions,
+    Accept, EventLoop, Intents, ListenOptions, Listener, Progress, Ready, Result, Session, SocketOptions,
     Stream,
 };
 use rustix::event::{PollFd, PollFlags, poll};
 use socket2::{Domain, Socket, Type};
 
 /// Keeps whom it accepts, with the address each has reached.
-struct Server(Listener, Rc<RefCell<Vec<(Stream, Place)>>>);
+struct Server(Listener, Rc<RefCell<Vec<Stream>>>);
 
 impl Session for Server {
-    fn intents(&self, want: &mut Intents<'_>) {
-        self.0.intents(want);
+    fn intents(&self, intents: &mut Intents<'_>) {
+        self.0.intents(intents);
     }
 
-    fn advance(&mut self, ready: &Ready<'_>) -> Progress {
-        while let Accept::Client { stream, place, .. } = self.0.accept(ready) {
-            self.1.borrow_mut().push((stream, place));
+    fn advance(&mut self, ready: &Ready<'_>) -> Result<Progress> {
+        while let Accept::Client { stream, .. } = self.0.accept(ready) {
+            self.1.borrow_mut().push(stream);
         }
-        Progress::Continue
+        Ok(Progress::Continue)
     }
 }
 
@@ -54,13 +54,13 @@ fn sockets_that_listen_already_are_taken_over_and_their_clients_come_in_turn() {
     }
     let served = Rc::new(RefCell::new(Vec::new()));
     let mut event_loop = EventLoop::new().unwrap();
-    event_loop.spawn(Server(listener.with_places(1), served.clone()));
+    event_loop.spawn(Server(listener.with_max_clients(1), served.clone()));
     let mut reached = Vec::new();
     for _ in &crowd {
         until(&mut event_loop, || !served.borrow().is_empty());
-        let (stream, place) = served.borrow_mut().pop().unwrap();
+        let stream = served.borrow_mut().pop().unwrap();
         reached.push(stream.local_addr().unwrap());
-        drop(place);
+        drop(stream);
     }
     assert_eq!(reached, [&addresses[..], &addresses].concat(), "each socket has its turn");
 }
@@ -89,10 +89,10 @@ fn a_port_is_shared_by_those_who_agree_to_it() {
 fn a_listener_that_is_about_to_leave_serves_who_waits_and_leaves_newcomers_to_the_others() {
     let leaving = shared(any_port());
     let address = leaving.local_addr().unwrap();
-    assert!(!leaving.somebody_waits());
+    assert!(!leaving.has_pending_clients());
     let _early = TcpStream::connect(address).unwrap();
-    leaving.turn_newcomers_away().unwrap();
-    assert!(leaving.somebody_waits());
+    leaving.drop_new_connections().unwrap();
+    assert!(leaving.has_pending_clients());
 
     let late = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
     late.set_nonblocking(true).unwrap();
@@ -111,5 +111,5 @@ fn a_listener_that_is_about_to_leave_serves_who_waits_and_leaves_newcomers_to_th
     let other = shared(address);
     drop(event_loop);
     assert!(is_connected(PATIENCE.try_into().unwrap()), "its next SYN reaches the other listener");
-    assert!(late.take_error().unwrap().is_none() && other.somebody_waits());
+    assert!(late.take_error().unwrap().is_none() && other.has_pending_clients());
 }

@@ -9,21 +9,21 @@ use std::os::unix::net::UnixStream;
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
-use eventloop::{EventLoop, Intents, Progress, Ready, Session, Source};
+use eventloop::{EventLoop, Intents, Progress, Ready, Result, Session, Source};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
 /// Waits for two sources and a deadline, until all are to leave.
 struct Idle(Source<UnixStream>, Source<UnixStream>, Instant, Rc<Cell<bool>>);
 
 impl Session for Idle {
-    fn intents(&self, want: &mut Intents<'_>) {
-        want.read(&self.0);
-        want.read(&self.1);
-        want.deadline(self.2);
+    fn intents(&self, intents: &mut Intents<'_>) {
+        intents.read(&self.0);
+        intents.read(&self.1);
+        intents.deadline(self.2);
     }
 
-    fn advance(&mut self, _: &Ready<'_>) -> Progress {
-        if self.3.get() { Progress::Done } else { Progress::Continue }
+    fn advance(&mut self, _: &Ready<'_>) -> Result<Progress> {
+        if self.3.get() { Ok(Progress::Done) } else { Ok(Progress::Continue) }
     }
 }
 

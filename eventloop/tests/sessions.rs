@@ -11,7 +11,7 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use common::{Probe, WHILE, assert_quiet, pair, probe, reset, until};
-use eventloop::{EventLoop, Handle, Intents, Progress, Ready, Session, Source, Stream, Waker};
+use eventloop::{EventLoop, Handle, Intents, Progress, Ready, Result, Session, Source, Stream, Waker};
 
 #[test]
 fn nothing_is_registered_again_that_has_not_changed() {
@@ -53,13 +53,13 @@ fn a_source_can_be_exchanged_for_another() {
 fn two_ready_sources_make_one_step() {
     struct Two(Stream, Stream, Rc<RefCell<Vec<(bool, bool)>>>);
     impl Session for Two {
-        fn intents(&self, want: &mut Intents<'_>) {
-            want.read(&self.0);
-            want.read(&self.1);
+        fn intents(&self, intents: &mut Intents<'_>) {
+            intents.read(&self.0);
+            intents.read(&self.1);
         }
-        fn advance(&mut self, ready: &Ready<'_>) -> Progress {
+        fn advance(&mut self, ready: &Ready<'_>) -> Result<Progress> {
             self.2.borrow_mut().push((ready.is_readable(&self.0), ready.is_readable(&self.1)));
-            Progress::Continue
+            Ok(Progress::Continue)
         }
     }
     let ((a, mut far_a), (b, mut far_b)) = (pair(), pair());
@@ -143,27 +143,27 @@ fn sessions_start_and_wake_each_other_within_a_turn() {
     struct Last(Rc<Cell<u32>>);
     impl Session for Last {
         fn intents(&self, _: &mut Intents<'_>) {}
-        fn advance(&mut self, _: &Ready<'_>) -> Progress {
+        fn advance(&mut self, _: &Ready<'_>) -> Result<Progress> {
             self.0.set(self.0.get() + 1000);
-            Progress::Done
+            Ok(Progress::Done)
         }
     }
     impl Session for Parent {
         fn intents(&self, _: &mut Intents<'_>) {}
-        fn advance(&mut self, ready: &Ready<'_>) -> Progress {
+        fn advance(&mut self, ready: &Ready<'_>) -> Result<Progress> {
             self.0.set(self.0.get() + 1);
             if std::mem::replace(&mut self.1, true) {
                 ready.spawn(Last(self.0.clone()));
-                return Progress::Done;
+                return Ok(Progress::Done);
             }
-            Progress::Continue
+            Ok(Progress::Continue)
         }
     }
     impl Session for Child {
         fn intents(&self, _: &mut Intents<'_>) {}
-        fn advance(&mut self, _: &Ready<'_>) -> Progress {
+        fn advance(&mut self, _: &Ready<'_>) -> Result<Progress> {
             self.0.wake();
-            Progress::Done
+            Ok(Progress::Done)
         }
     }
     impl Drop for Child {
@@ -188,10 +188,10 @@ fn a_session_that_keeps_waking_itself_does_not_keep_the_turn() {
     struct Restless(Rc<Cell<u32>>);
     impl Session for Restless {
         fn intents(&self, _: &mut Intents<'_>) {}
-        fn advance(&mut self, ready: &Ready<'_>) -> Progress {
+        fn advance(&mut self, ready: &Ready<'_>) -> Result<Progress> {
             self.0.set(self.0.get() + 1);
             ready.waker().wake();
-            Progress::Continue
+            Ok(Progress::Continue)
         }
     }
     let mut event_loop = EventLoop::new().unwrap();
@@ -207,9 +207,9 @@ struct Scripted(Rc<RefCell<Vec<Progress>>>, Rc<Cell<usize>>);
 
 impl Session for Scripted {
     fn intents(&self, _: &mut Intents<'_>) {}
-    fn advance(&mut self, _: &Ready<'_>) -> Progress {
+    fn advance(&mut self, _: &Ready<'_>) -> Result<Progress> {
         self.1.set(self.1.get() + 1);
-        self.0.borrow_mut().pop().unwrap_or(Progress::Continue)
+        Ok(self.0.borrow_mut().pop().unwrap_or(Progress::Continue))
     }
 }
 
@@ -239,9 +239,9 @@ fn a_session_that_has_changed_its_mind_within_a_turn_is_not_stepped_again() {
     struct Waking(Waker);
     impl Session for Waking {
         fn intents(&self, _: &mut Intents<'_>) {}
-        fn advance(&mut self, _: &Ready<'_>) -> Progress {
+        fn advance(&mut self, _: &Ready<'_>) -> Result<Progress> {
             self.0.wake();
-            Progress::Done
+            Ok(Progress::Done)
         }
     }
     let (progress, steps) = (Rc::new(RefCell::new(vec![Progress::Again])), Rc::new(Cell::new(0)));
@@ -258,8 +258,8 @@ fn a_session_that_always_asks_again_keeps_nobody_from_the_kernel() {
     struct Restless;
     impl Session for Restless {
         fn intents(&self, _: &mut Intents<'_>) {}
-        fn advance(&mut self, _: &Ready<'_>) -> Progress {
-            Progress::Again
+        fn advance(&mut self, _: &Ready<'_>) -> Result<Progress> {
+            Ok(Progress::Again)
         }
     }
     let (mut event_loop, probe, _, mut far) = probe(Probe { read: true, take: 1, ..Probe::default() });
@@ -276,14 +276,15 @@ fn a_session_that_always_asks_again_keeps_nobody_from_the_kernel() {
 fn a_source_the_kernel_will_not_watch_ends_its_session_alone() {
     struct Unwatchable(Source<File>, Rc<RefCell<Option<std::io::Error>>>);
     impl Session for Unwatchable {
-        fn intents(&self, want: &mut Intents<'_>) {
-            want.read(&self.0);
+        fn intents(&self, intents: &mut Intents<'_>) {
+            intents.read(&self.0);
         }
-        fn advance(&mut self, _: &Ready<'_>) -> Progress {
-            Progress::Continue
+        fn advance(&mut self, _: &Ready<'_>) -> Result<Progress> {
+            Ok(Progress::Continue)
         }
-        fn refused(&mut self, error: std::io::Error) {
+        fn refused(&mut self, error: std::io::Error) -> Result<()> {
             *self.1.borrow_mut() = Some(error);
+            Ok(())
         }
     }
     let (mut event_loop, probe, _, mut far) = probe(Probe { read: true, take: 10, ..Probe::default() });
@@ -301,14 +302,15 @@ fn a_source_the_kernel_will_not_watch_ends_its_session_alone() {
 fn a_source_that_another_session_has_is_refused_and_stays_with_that() {
     struct Second(Rc<RefCell<Probe>>, Rc<Cell<Option<ErrorKind>>>);
     impl Session for Second {
-        fn intents(&self, want: &mut Intents<'_>) {
-            want.write(self.0.borrow().stream.as_ref().unwrap());
+        fn intents(&self, intents: &mut Intents<'_>) {
+            intents.write(self.0.borrow().stream.as_ref().unwrap());
         }
-        fn advance(&mut self, _: &Ready<'_>) -> Progress {
-            Progress::Continue
+        fn advance(&mut self, _: &Ready<'_>) -> Result<Progress> {
+            Ok(Progress::Continue)
         }
-        fn refused(&mut self, error: std::io::Error) {
+        fn refused(&mut self, error: std::io::Error) -> Result<()> {
             self.1.set(Some(error.kind()));
+            Ok(())
         }
     }
     let (mut event_loop, probe, _, mut far) = probe(Probe { read: true, take: 10, ..Probe::default() });
@@ -324,11 +326,11 @@ fn a_source_that_another_session_has_is_refused_and_stays_with_that() {
 fn a_loop_that_is_dropped_closes_its_sessions_and_what_outlives_it_does_nothing() {
     struct Holder(#[allow(dead_code)] Handle, Stream);
     impl Session for Holder {
-        fn intents(&self, want: &mut Intents<'_>) {
-            want.read(&self.1);
+        fn intents(&self, intents: &mut Intents<'_>) {
+            intents.read(&self.1);
         }
-        fn advance(&mut self, _: &Ready<'_>) -> Progress {
-            Progress::Continue
+        fn advance(&mut self, _: &Ready<'_>) -> Result<Progress> {
+            Ok(Progress::Continue)
         }
     }
     let (near, mut far) = pair();

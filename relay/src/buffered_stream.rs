@@ -75,21 +75,21 @@ impl BufferedStream {
     }
 
     /// Declares that what fits is to be read and what waits is to be written.
-    pub fn intents(&self, want: &mut Intents<'_>) {
+    pub fn intents(&self, intents: &mut Intents<'_>) {
         if !self.has_failed() {
-            want.hangup(&self.stream);
+            intents.hangup(&self.stream);
         }
         if self.ended.is_none() && !self.input.is_full() {
-            want.read(&self.stream);
+            intents.read(&self.stream);
         }
         if !self.output.is_empty() {
-            want.write(&self.stream);
+            intents.write(&self.stream);
         }
         match self.closing {
             Some(Closing::Finish(until) | Closing::Linger(until) | Closing::Reset(until)) => {
-                want.deadline(until)
+                intents.deadline(until)
             }
-            Some(Closing::LingeringClose(closing)) => closing.intents(&self.stream, want),
+            Some(Closing::LingeringClose(closing)) => closing.intents(&self.stream, intents),
             None => {}
         }
     }

@@ -52,15 +52,15 @@ impl LingeringClose {
         matches!(self.0, ClosePhase::Said | ClosePhase::Complete)
     }
 
-    pub(crate) fn intents(self, stream: &Stream, want: &mut Intents<'_>) {
+    pub(crate) fn intents(self, stream: &Stream, intents: &mut Intents<'_>) {
         match self.0 {
             ClosePhase::Sending(until) => {
-                want.write(stream);
-                want.deadline(until);
+                intents.write(stream);
+                intents.deadline(until);
             }
             ClosePhase::Finished(until) => {
-                want.hangup(stream);
-                want.deadline(until);
+                intents.hangup(stream);
+                intents.deadline(until);
             }
             ClosePhase::Said | ClosePhase::Complete => {}
         }

@@ -116,18 +116,18 @@ impl Tunnel {
     }
 
     /// Declares what the tunnel waits for. Without a server it takes from the client what fits.
-    pub fn intents(&self, client: &Stream, server: Option<&Stream>, want: &mut Intents<'_>) {
+    pub fn intents(&self, client: &Stream, server: Option<&Stream>, intents: &mut Intents<'_>) {
         if let Some((to_client, to_server)) = self.closing {
-            to_client.intents(client, want);
+            to_client.intents(client, intents);
             if let (Some(closing), Some(server)) = (to_server, server) {
-                closing.intents(server, want);
+                closing.intents(server, intents);
             }
             return;
         }
         let writable = server.is_some() && self.down.intends_write();
-        watch(client, self.client_lost, self.up.intends_read(), writable, want);
+        watch(client, self.client_lost, self.up.intends_read(), writable, intents);
         if let Some(server) = server {
-            watch(server, self.server_lost, self.down.intends_read(), self.up.intends_write(), want);
+            watch(server, self.server_lost, self.down.intends_read(), self.up.intends_write(), intents);
         }
     }
 
@@ -277,15 +277,15 @@ impl TunnelStep {
     }
 }
 
-fn watch(stream: &Stream, lost: bool, read: bool, write: bool, want: &mut Intents<'_>) {
+fn watch(stream: &Stream, lost: bool, read: bool, write: bool, intents: &mut Intents<'_>) {
     if !lost {
-        want.hangup(stream);
+        intents.hangup(stream);
     }
     if read {
-        want.read(stream);
+        intents.read(stream);
     }
     if write {
-        want.write(stream);
+        intents.write(stream);
     }
 }
 

@@ -26,18 +26,18 @@ struct Stage {
 }
 
 impl Session for Stage {
-    fn intents(&self, want: &mut Intents<'_>) {
-        self.stream.borrow().intents(want);
+    fn intents(&self, intents: &mut Intents<'_>) {
+        self.stream.borrow().intents(intents);
     }
 
-    fn advance(&mut self, ready: &Ready<'_>) -> Progress {
+    fn advance(&mut self, ready: &Ready<'_>) -> eventloop::Result<Progress> {
         let mut stream = self.stream.borrow_mut();
         let filled = stream.fill(ready);
         let over = stream.is_closed(ready);
         match stream.flush(ready) | filled {
-            _ if over => Progress::Done,
-            true => Progress::Again,
-            false => Progress::Continue,
+            _ if over => Ok(Progress::Done),
+            true => Ok(Progress::Again),
+            false => Ok(Progress::Continue),
         }
     }
 }

@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
-use eventloop::{Accept, Intents, Listener, Place, Progress, Ready, Stream};
+use eventloop::{Accept, Intents, Listener, Progress, Ready, Stream};
 use tracing::warn;
 
 use crate::client::Client;
@@ -29,7 +29,7 @@ pub(crate) struct Reception {
     listener: Listener,
     allow: AllowList,
     /// A client that may connect, for whom there is no place yet.
-    inside: Option<(Stream, SocketAddr, Place)>,
+    inside: Option<(Stream, SocketAddr)>,
     /// Somebody else keeps the sockets open.
     kept_open: bool,
     leaving: Option<Leaving>,
@@ -52,7 +52,7 @@ impl Reception {
     pub(crate) fn new(shared: Rc<Shared>, listener: Listener, kept_open: bool) -> Self {
         let allow = AllowList::new(shared.config.allow.clone());
         let listener =
-            listener.with_places(shared.places.saturating_add(usize::from(allow.is_restrictive())));
+            listener.with_max_clients(shared.places.saturating_add(usize::from(allow.is_restrictive())));
         Self {
             shared,
             listener,
@@ -69,15 +69,15 @@ impl Reception {
     fn receive(&mut self, ready: &Ready<'_>) {
         loop {
             match self.listener.accept(ready) {
-                Accept::Client { stream, address, place } => {
+                Accept::Client { stream, address } => {
                     self.told_that_resources_ran_out = false;
                     if !self.allow.admits(address.ip()) {
                         self.allow.turn_away(stream, address, ready.now());
                         self.shared.note_denied(self.allow.denied());
                     } else if self.has_room() {
-                        self.admit(stream, address, place, ready);
+                        self.admit(stream, address, ready);
                     } else {
-                        self.inside = Some((stream, address, place));
+                        self.inside = Some((stream, address));
                         self.note_that_somebody_waits();
                     }
                 }
@@ -94,9 +94,9 @@ impl Reception {
         }
     }
 
-    fn admit(&mut self, stream: Stream, address: SocketAddr, place: Place, ready: &Ready<'_>) {
+    fn admit(&mut self, stream: Stream, address: SocketAddr, ready: &Ready<'_>) {
         self.shared.somebody_waits.set(false);
-        let client = Client::new(stream, address, place);
+        let client = Client::new(stream, address);
         ready.spawn(Session::new(self.shared.clone(), client, ready.now()));
     }
 
@@ -133,7 +133,7 @@ impl Reception {
         }
         let shares_port = self.shared.config.reuse_port;
         if self.leaving.is_none() {
-            let turned_away = self.listener.turn_newcomers_away();
+            let turned_away = self.listener.drop_new_connections();
             if let (Err(error), true) = (turned_away, shares_port) {
                 warn!(%error, "cannot turn newcomers away; some may be reset when the port is closed");
             }
@@ -142,33 +142,33 @@ impl Reception {
         let leaving = self.leaving.get_or_insert(Leaving { settled: Some(now + settle) });
         leaving.settled = leaving.settled.filter(|&at| now < at);
         let settled = leaving.settled.is_none();
-        settled && self.inside.is_none() && !(self.is_open() && self.listener.somebody_waits())
+        settled && self.inside.is_none() && !(self.is_open() && self.listener.has_pending_clients())
     }
 }
 
 impl eventloop::Session for Reception {
-    fn intents(&self, want: &mut Intents<'_>) {
+    fn intents(&self, intents: &mut Intents<'_>) {
         if self.is_open() {
-            self.listener.intents(want);
+            self.listener.intents(intents);
         }
         let settled = self.leaving.and_then(|leaving| leaving.settled);
         let stopped = self.shared.stop.get().map(Stop::at);
         for at in [settled, stopped, self.shared.idle_exit()].into_iter().flatten() {
-            want.deadline(at);
+            intents.deadline(at);
         }
     }
 
-    fn advance(&mut self, ready: &Ready<'_>) -> Progress {
+    fn advance(&mut self, ready: &Ready<'_>) -> eventloop::Result<Progress> {
         if self.shared.active() < self.shared.places
-            && let Some((stream, address, place)) = self.inside.take()
+            && let Some((stream, address)) = self.inside.take()
         {
-            self.admit(stream, address, place, ready);
+            self.admit(stream, address, ready);
         }
         if self.is_open() {
             self.receive(ready);
         }
         if self.shared.idle_exit().is_some_and(|at| at <= ready.now()) {
-            if self.listener.somebody_waits() {
+            if self.listener.has_pending_clients() {
                 self.shared.note_use(ready.now());
             } else {
                 self.shared.stop();
@@ -179,8 +179,8 @@ impl eventloop::Session for Reception {
                 let _ = stream.reset_on_close(); // it waited in vain, and is not to take that for an answer
             }
             self.shared.reception_ended();
-            return Progress::Done;
+            return Ok(Progress::Done);
         }
-        Progress::Continue
+        Ok(Progress::Continue)
     }
 }

@@ -2,7 +2,7 @@
 
 use std::net::SocketAddr;
 
-use eventloop::{Place, Stream};
+use eventloop::Stream;
 
 use crate::operations::proxy_protocol::Announced;
 
@@ -13,13 +13,11 @@ pub(crate) struct Client {
     pub(crate) peer: SocketAddr,
     /// Whom it was passed on for, if its peer has said so.
     announced: Option<Box<Announced>>,
-    /// Kept as long as the client is served.
-    _place: Place,
 }
 
 impl Client {
-    pub(crate) fn new(stream: Stream, peer: SocketAddr, place: Place) -> Self {
-        Self { stream, peer, announced: None, _place: place }
+    pub(crate) fn new(stream: Stream, peer: SocketAddr) -> Self {
+        Self { stream, peer, announced: None }
     }
 
     /// Its peer says whom it was passed on for.

@@ -107,8 +107,7 @@ impl Proxy {
     /// If the name cannot be resolved, or the port cannot be listened on; nothing is left behind.
     pub fn start(config: Config) -> Result<Self, StartError> {
         let addresses = prepare(&config)?;
-        let options =
-            ListenOptions { connections: connection_options(&config), reuse_port: config.reuse_port };
+        let options = ListenOptions { reuse_port: config.reuse_port, ..connection_options(&config).into() };
         let wanted = SocketAddr::new(config.bind.unwrap_or(IpAddr::from([0; 16])), config.server_port);
         let listener = match config.bind {
             Some(_) => Listener::bind(wanted, options),
@@ -380,18 +379,18 @@ impl Stop {
 }
 
 impl eventloop::Session for StopOnSignal {
-    fn intents(&self, want: &mut Intents<'_>) {
-        self.signals.intents(want);
+    fn intents(&self, intents: &mut Intents<'_>) {
+        self.signals.intents(intents);
     }
 
-    fn advance(&mut self, ready: &Ready<'_>) -> Progress {
+    fn advance(&mut self, ready: &Ready<'_>) -> eventloop::Result<Progress> {
         while let Some(signal) = self.signals.advance(ready) {
             match signal {
                 SIGHUP => info!("SIGHUP: there is nothing to read again"),
                 _ => self.shared.stop(),
             }
         }
-        if self.shared.is_over() { Progress::Done } else { Progress::Continue }
+        if self.shared.is_over() { Ok(Progress::Done) } else { Ok(Progress::Continue) }
     }
 }
 
@@ -413,8 +412,8 @@ fn listen_for_metrics(address: SocketAddr, config: &Config) -> Result<(Listener,
         .map_err(|reason| StartError::listening_for_metrics(address, reason))
 }
 
-fn connection_options(config: &Config) -> SocketOptions {
-    SocketOptions { keepalive: config.keepalive }
+pub(crate) fn connection_options(config: &Config) -> SocketOptions {
+    SocketOptions { no_delay: true, keepalive: config.keepalive, ..SocketOptions::default() }
 }
 
 impl fmt::Debug for Proxy {

@@ -270,33 +270,34 @@ impl Session {
 }
 
 impl eventloop::Session for Session {
-    fn intents(&self, want: &mut Intents<'_>) {
+    fn intents(&self, intents: &mut Intents<'_>) {
         if let Some(stop) = self.shared.stop.get() {
-            want.deadline(stop.at());
+            intents.deadline(stop.at());
         }
         match &self.server {
-            Server::Awaited(header) => return header.intents(&self.client.stream, want),
-            Server::Approached(approach) => approach.intents(want),
-            Server::Reached { stream, header: Some(header), .. } => header.intents(stream, want),
+            Server::Awaited(header) => return header.intents(&self.client.stream, intents),
+            Server::Approached(approach) => approach.intents(intents),
+            Server::Reached { stream, header: Some(header), .. } => header.intents(stream, intents),
             Server::Reached { .. } => {}
         }
-        self.tunnel.intents(&self.client.stream, self.server.stream(), want);
+        self.tunnel.intents(&self.client.stream, self.server.stream(), intents);
         if let Some((at, _)) = self.time_limit() {
-            want.deadline(at);
+            intents.deadline(at);
         }
     }
 
-    fn advance(&mut self, ready: &Ready<'_>) -> Progress {
+    fn advance(&mut self, ready: &Ready<'_>) -> eventloop::Result<Progress> {
         if self.step(ready) {
             self.report();
-            return Progress::Done;
+            return Ok(Progress::Done);
         }
-        Progress::Continue
+        Ok(Progress::Continue)
     }
 
-    fn refused(&mut self, error: io::Error) {
+    fn refused(&mut self, error: io::Error) -> eventloop::Result<()> {
         self.cut_because(By::Proxy, How::Exhausted, Some(error.to_string()));
         self.report();
+        Ok(())
     }
 }
 

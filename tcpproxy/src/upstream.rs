@@ -5,9 +5,9 @@ pub(crate) mod addresses;
 use std::net::SocketAddr;
 use std::time::Instant;
 
-use eventloop::{Connect, ConnectError, Connected, Connector, Intents, Ready, SocketOptions};
+use eventloop::{Connect, ConnectError, ConnectOptions, Connected, Connector, Intents, Ready};
 
-use crate::proxy::Shared;
+use crate::proxy::{Shared, connection_options};
 use crate::termination::{By, How};
 use crate::upstream::addresses::{Directions, Inquiry, PATIENCE};
 
@@ -57,15 +57,15 @@ impl Approach {
         self.since
     }
 
-    pub(crate) fn intents(&self, want: &mut Intents<'_>) {
+    pub(crate) fn intents(&self, intents: &mut Intents<'_>) {
         match &self.state {
             State::Resolving(inquiry, until) => {
                 if let Some(inquiry) = inquiry {
-                    inquiry.lookup.intents(want);
+                    inquiry.lookup.intents(intents);
                 }
-                want.deadline(*until);
+                intents.deadline(*until);
             }
-            State::Connecting(connector) => connector.intents(want),
+            State::Connecting(connector) => connector.intents(intents),
         }
     }
 
@@ -97,8 +97,10 @@ impl Approach {
 }
 
 fn connecting(shared: &Shared, addresses: &[SocketAddr], now: Instant) -> State {
-    let options = SocketOptions { keepalive: shared.config.keepalive };
-    State::Connecting(Connector::new(addresses, shared.config.connect_timeout, options, now))
+    let socket = connection_options(&shared.config);
+    let options =
+        ConnectOptions { socket, timeout: shared.config.connect_timeout, ..ConnectOptions::default() };
+    State::Connecting(Connector::new(addresses, options, now))
 }
 
 /// The last attempt speaks for all: it is the one that was given the most time.

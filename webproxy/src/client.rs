@@ -4,8 +4,8 @@ use std::mem;
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
-use eventloop::{Connect, Connected, Connector, Intents, Place, Progress};
-use eventloop::{Ready, Session, SocketOptions, Stream};
+use eventloop::{Connect, ConnectOptions, Connected, Connector, Intents, Progress};
+use eventloop::{Ready, Session, Stream};
 use http::uri::Authority;
 use http::{Method, StatusCode};
 use http1::HeadReader;
@@ -15,7 +15,7 @@ use tracing::info;
 
 use crate::cache::{Answer, Found};
 use crate::exchange::{Exchange, Outcome, Refusal};
-use crate::{LONGEST_HEAD, Shared};
+use crate::{LONGEST_HEAD, SOCKET, Shared};
 
 /// A client that is being served.
 ///
@@ -29,13 +29,12 @@ pub(crate) struct Client {
     state: State,
     /// When something last happened.
     active: Instant,
-    _place: Place,
 }
 
 #[derive(Default)]
 enum State {
     Request(HeadReader),
-    Connecting(Connector, Box<Exchange>),
+    Connecting(Box<Connector>, Box<Exchange>),
     Exchange(Box<Exchange>),
     /// The rest of the body, from here on, comes from the cache.
     Cached(Box<Exchange>, Rc<Vec<u8>>, usize),
@@ -53,10 +52,10 @@ const TUNNEL: u32 = 20;
 const ESTABLISHED: &[u8] = b"HTTP/1.1 200 Connection established\r\n\r\n";
 
 impl Client {
-    pub(crate) fn new(shared: Rc<Shared>, stream: Stream, place: Place, now: Instant) -> Option<Self> {
+    pub(crate) fn new(shared: Rc<Shared>, stream: Stream, now: Instant) -> Option<Self> {
         let wire = BufferedStream::new(stream, shared.pool.reserve()?, shared.pool.reserve()?);
         let state = State::Request(HeadReader::new(LONGEST_HEAD));
-        Some(Self { shared, wire, origin: None, state, active: now, _place: place })
+        Some(Self { shared, wire, origin: None, state, active: now })
     }
 
     /// Does what can be done in this state, and returns the one it leads to.
@@ -134,8 +133,10 @@ impl Client {
         let (host, port) = (uri.host().unwrap_or_default(), uri.port_u16().unwrap_or(80));
         let (lookup, now) = (self.shared.resolver.lookup(host, port), ready.now());
         exchange.second_hand = false;
-        let connector = Connector::new(lookup, self.shared.patience, SocketOptions::default(), now);
-        Ok(State::Connecting(connector, exchange))
+        let options =
+            ConnectOptions { socket: SOCKET, timeout: self.shared.patience, ..ConnectOptions::default() };
+        let connector = Connector::new(lookup, options, now);
+        Ok(State::Connecting(Box::new(connector), exchange))
     }
 
     fn connected(&mut self, stream: Stream, exchange: Box<Exchange>) -> Result<State, Refusal> {
@@ -242,23 +243,23 @@ impl Client {
 }
 
 impl Session for Client {
-    fn intents(&self, want: &mut Intents<'_>) {
+    fn intents(&self, intents: &mut Intents<'_>) {
         match &self.state {
-            State::Tunnel(origin, tunnel) => tunnel.intents(self.wire.stream(), Some(origin), want),
-            _ => self.wire.intents(want),
+            State::Tunnel(origin, tunnel) => tunnel.intents(self.wire.stream(), Some(origin), intents),
+            _ => self.wire.intents(intents),
         }
         if let State::Connecting(connector, _) = &self.state {
-            connector.intents(want);
+            connector.intents(intents);
         }
         if let Some((_, wire)) = &self.origin {
-            wire.intents(want);
+            wire.intents(intents);
         }
         if let Some(deadline) = self.deadline() {
-            want.deadline(deadline);
+            intents.deadline(deadline);
         }
     }
 
-    fn advance(&mut self, ready: &Ready<'_>) -> Progress {
+    fn advance(&mut self, ready: &Ready<'_>) -> eventloop::Result<Progress> {
         let before = mem::discriminant(&self.state);
         let mut changed = self.wires().fold(false, |changed, wire| wire.fill(ready) | changed);
         let unused: usize = self.wires().map(|wire| wire.input.len()).sum();
@@ -272,13 +273,13 @@ impl Session for Client {
         }
         let moved_on = before != mem::discriminant(&self.state);
         if matches!(self.state, State::Over) || self.wire.has_failed() {
-            return Progress::Done;
+            return Ok(Progress::Done);
         }
         if moved_on || changed {
             // However many bytes of a request drip in, they are awaited no longer.
             self.active = if moved_on || !self.awaits_request() { ready.now() } else { self.active };
-            return Progress::Again; // there may be more to do
+            return Ok(Progress::Again); // there may be more to do
         }
-        Progress::Continue
+        Ok(Progress::Continue)
     }
 }

@@ -44,6 +44,9 @@ const LONGEST_HEAD: usize = RING / 2;
 /// A client has four rings: two towards it and two towards an origin.
 const MOST_CLIENTS: usize = 256;
 
+/// What each connection gets: an answer is not held back because it is short.
+const SOCKET: SocketOptions = SocketOptions { no_delay: true, keepalive: None, linger: None };
+
 /// What all sessions share.
 struct Shared {
     patience: Duration,
@@ -54,7 +57,7 @@ struct Shared {
 
 fn main() -> Result<(), Box<dyn Error>> {
     let options = Options::parse();
-    let listener = Listener::bind((Ipv4Addr::LOCALHOST, options.port).into(), SocketOptions::default())?;
+    let listener = Listener::bind((Ipv4Addr::LOCALHOST, options.port).into(), SOCKET)?;
     let address = listener.local_addr()?;
     let shared = Rc::new(Shared {
         patience: options.patience,
@@ -64,8 +67,8 @@ fn main() -> Result<(), Box<dyn Error>> {
     });
     log::start()?;
     let mut event_loop = EventLoop::new()?;
-    event_loop.spawn(listener.with_places(MOST_CLIENTS).into_session(move |stream, place, ready| {
-        if let Some(client) = Client::new(shared.clone(), stream, place, ready.now()) {
+    event_loop.spawn(listener.with_max_clients(MOST_CLIENTS).into_session(move |stream, ready| {
+        if let Some(client) = Client::new(shared.clone(), stream, ready.now()) {
             ready.spawn(client);
         }
     }));

@@ -72,14 +72,14 @@ struct Answers(Rc<RefCell<Vec<(&'static str, Addresses)>>>);
 struct Asking(&'static str, Lookup, Rc<RefCell<Vec<(&'static str, Addresses)>>>);
 
 impl Session for Asking {
-    fn intents(&self, want: &mut Intents<'_>) {
-        self.1.intents(want);
+    fn intents(&self, intents: &mut Intents<'_>) {
+        self.1.intents(intents);
     }
 
-    fn advance(&mut self, ready: &Ready<'_>) -> Progress {
-        let Some(answer) = self.1.advance(ready) else { return Progress::Continue };
+    fn advance(&mut self, ready: &Ready<'_>) -> crate::Result<Progress> {
+        let Some(answer) = self.1.advance(ready) else { return Ok(Progress::Continue) };
         self.2.borrow_mut().push((self.0, answer));
-        Progress::Done
+        Ok(Progress::Done)
     }
 }
 

@@ -8,7 +8,7 @@ use std::net::{TcpListener, TcpStream};
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
-use eventloop::{Accept, EventLoop, Intents, Listener, Place, Progress, Ready, Session, Waker};
+use eventloop::{Accept, EventLoop, Intents, Listener, Progress, Ready, Result, Session, Waker};
 use eventloop::{SocketOptions, Stream};
 
 /// Long enough to notice a spin or a late event; nothing waits for it when all is well.
@@ -36,23 +36,23 @@ pub struct Probe {
 pub struct Shared(pub Rc<RefCell<Probe>>);
 
 impl Session for Shared {
-    fn intents(&self, want: &mut Intents<'_>) {
+    fn intents(&self, intents: &mut Intents<'_>) {
         let probe = self.0.borrow();
         if let Some(stream) = &probe.stream {
-            want.hangup(stream);
+            intents.hangup(stream);
             if probe.read {
-                want.read(stream);
+                intents.read(stream);
             }
             if probe.write {
-                want.write(stream);
+                intents.write(stream);
             }
         }
         if let Some(at) = probe.deadline {
-            want.deadline(at);
+            intents.deadline(at);
         }
     }
 
-    fn advance(&mut self, ready: &Ready<'_>) -> Progress {
+    fn advance(&mut self, ready: &Ready<'_>) -> Result<Progress> {
         let probe = &mut *self.0.borrow_mut();
         probe.steps += 1;
         if probe.deadline.is_some_and(|at| at <= ready.now()) {
@@ -71,14 +71,14 @@ impl Session for Shared {
                 }
             }
         }
-        if probe.done { Progress::Done } else { Progress::Continue }
+        if probe.done { Ok(Progress::Done) } else { Ok(Progress::Continue) }
     }
 }
 
 /// What a server has seen.
 #[derive(Default)]
 pub struct Seen {
-    pub served: Vec<(Stream, Place)>,
+    pub served: Vec<Stream>,
     pub full: usize,
     pub exhausted: usize,
 }
@@ -86,33 +86,34 @@ pub struct Seen {
 struct Server(Listener, Rc<RefCell<Seen>>);
 
 impl Session for Server {
-    fn intents(&self, want: &mut Intents<'_>) {
-        self.0.intents(want);
+    fn intents(&self, intents: &mut Intents<'_>) {
+        self.0.intents(intents);
     }
 
-    fn advance(&mut self, ready: &Ready<'_>) -> Progress {
+    fn advance(&mut self, ready: &Ready<'_>) -> Result<Progress> {
         let seen = &mut *self.1.borrow_mut();
         loop {
             match self.0.accept(ready) {
-                Accept::Client { stream, place, .. } => seen.served.push((stream, place)),
+                Accept::Client { stream, .. } => seen.served.push(stream),
                 Accept::Full => seen.full += 1,
                 Accept::Exhausted(error) => {
                     assert_eq!(error.raw_os_error(), Some(rustix::io::Errno::MFILE.raw_os_error()));
                     seen.exhausted += 1;
                 }
-                Accept::Blocked => return Progress::Continue,
+                Accept::Blocked => return Ok(Progress::Continue),
             }
         }
     }
 }
 
 /// A loop with a server that only admits clients, and what connects one.
-pub fn serve(places: usize) -> (EventLoop, Rc<RefCell<Seen>>, impl Fn() -> TcpStream) {
-    let listener = Listener::bind("127.0.0.1:0".parse().unwrap(), SocketOptions::default()).unwrap();
+pub fn serve(max_clients: usize) -> (EventLoop, Rc<RefCell<Seen>>, impl Fn() -> TcpStream) {
+    let options = SocketOptions { no_delay: true, ..SocketOptions::default() };
+    let listener = Listener::bind("127.0.0.1:0".parse().unwrap(), options).unwrap();
     let address = listener.local_addr().unwrap();
     let seen = Rc::new(RefCell::new(Seen::default()));
     let mut event_loop = EventLoop::new().unwrap();
-    event_loop.spawn(Server(listener.with_places(places), seen.clone()));
+    event_loop.spawn(Server(listener.with_max_clients(max_clients), seen.clone()));
     event_loop.turn(Some(Duration::ZERO)).unwrap();
     (event_loop, seen, move || TcpStream::connect(address).unwrap())
 }

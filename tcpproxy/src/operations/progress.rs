@@ -31,14 +31,14 @@ impl Watch {
 }
 
 impl Session for Watch {
-    fn intents(&self, want: &mut Intents<'_>) {
-        want.deadline(self.next);
+    fn intents(&self, intents: &mut Intents<'_>) {
+        intents.deadline(self.next);
     }
 
-    fn advance(&mut self, ready: &Ready<'_>) -> Progress {
+    fn advance(&mut self, ready: &Ready<'_>) -> eventloop::Result<Progress> {
         if self.shared.is_over() {
             self.line.clear();
-            return Progress::Done;
+            return Ok(Progress::Done);
         }
         if self.next <= ready.now() {
             let (then, before) = self.before;
@@ -47,7 +47,7 @@ impl Session for Watch {
             self.before = (ready.now(), now);
             self.next = ready.now() + PERIOD;
         }
-        Progress::Continue
+        Ok(Progress::Continue)
     }
 }
 

@@ -59,9 +59,9 @@ impl Session for StatusServer {
         }
     }
 
-    fn advance(&mut self, ready: &Ready<'_>) -> Progress {
+    fn advance(&mut self, ready: &Ready<'_>) -> eventloop::Result<Progress> {
         if self.shared.is_over() {
-            return Progress::Done;
+            return Ok(Progress::Done);
         }
         let shared = &self.shared;
         self.connections
@@ -69,7 +69,7 @@ impl Session for StatusServer {
         while let Accept::Client { stream, .. } = self.listener.accept(ready) {
             self.admit(stream, ready);
         }
-        Progress::Continue
+        Ok(Progress::Continue)
     }
 }
 

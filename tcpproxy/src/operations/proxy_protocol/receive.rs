@@ -39,9 +39,9 @@ impl HeaderReceiver {
         Self { parser: HeaderParser::new(), timeout, until: now + timeout }
     }
 
-    pub(crate) fn intents(&self, client: &Stream, want: &mut Intents<'_>) {
-        want.read(client);
-        want.deadline(self.until);
+    pub(crate) fn intents(&self, client: &Stream, intents: &mut Intents<'_>) {
+        intents.read(client);
+        intents.deadline(self.until);
     }
 
     /// Gets on with it.

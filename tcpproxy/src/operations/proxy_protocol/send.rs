@@ -52,9 +52,9 @@ impl HeaderSender {
         Self { rest, until, begun: false }
     }
 
-    pub(crate) fn intents(&self, server: &Stream, want: &mut Intents<'_>) {
-        want.write(server);
-        want.deadline(self.until);
+    pub(crate) fn intents(&self, server: &Stream, intents: &mut Intents<'_>) {
+        intents.write(server);
+        intents.deadline(self.until);
     }
 
     /// Gets on with it. A new connection takes bytes; after that the loop tells.

@@ -1,0 +1,60 @@
+//! How many clients may be served at once.
+
+use std::cell::{Cell, RefCell};
+use std::rc::Rc;
+
+use crate::Waker;
+
+/// The right of one client to be served. The client's [`Stream`](crate::Stream) holds it and gives it back
+/// when it is closed.
+#[derive(Debug)]
+pub(crate) struct Permit {
+    permits: Permits,
+}
+
+/// The permits of one listener.
+#[derive(Clone, Debug)]
+pub(crate) struct Permits(Rc<Shared>);
+
+#[derive(Debug)]
+struct Shared {
+    free: Cell<usize>,
+    /// The session to wake when a permit is given back after all were taken.
+    waker: RefCell<Option<Waker>>,
+}
+
+impl Permits {
+    pub(crate) fn new(max_clients: usize) -> Self {
+        Self(Rc::new(Shared { free: Cell::new(max_clients), waker: RefCell::default() }))
+    }
+
+    pub(crate) fn all_taken(&self) -> bool {
+        self.0.free.get() == 0
+    }
+
+    /// Takes one of the permits that are left.
+    ///
+    /// # Panics
+    ///
+    /// In debug builds, if none is left.
+    pub(crate) fn take(&self) -> Permit {
+        debug_assert!(!self.all_taken(), "a client is accepted only if there is a permit for it");
+        self.0.free.set(self.0.free.get() - 1);
+        Permit { permits: self.clone() }
+    }
+
+    /// Wakes the session with this waker as soon as a permit is given back.
+    pub(crate) fn wake_when_free(&self, waker: Waker) {
+        *self.0.waker.borrow_mut() = Some(waker);
+    }
+}
+
+impl Drop for Permit {
+    fn drop(&mut self) {
+        let shared = &self.permits.0;
+        shared.free.set(shared.free.get() + 1);
+        if let Some(waker) = shared.waker.take() {
+            waker.wake();
+        }
+    }
+}

@@ -1,0 +1,86 @@
+//! TCP connections as sources.
+
+use std::io;
+use std::net::{Shutdown, SocketAddr, TcpStream};
+use std::time::Duration;
+
+use socket2::SockRef;
+
+use crate::Source;
+use crate::options::set_keepalive;
+
+/// A TCP connection as a [`Source`].
+///
+/// One that a [`Listener`](crate::Listener) has accepted holds its client's permit: the next client is
+/// accepted when it is closed.
+///
+/// # How it ends
+///
+/// [`close`](Self::close) is the orderly end. Dropping a stream does what
+/// [`SocketOptions::linger`](crate::SocketOptions::linger) says.
+pub type Stream = Source<TcpStream>;
+
+impl Stream {
+    /// Sends FIN after the bytes written so far; nothing can be written any more (shutdown(2)).
+    ///
+    /// # Errors
+    ///
+    /// [`io::ErrorKind::NotConnected`] if the peer has reset the connection.
+    pub fn finish(&self) -> io::Result<()> {
+        self.shutdown(Shutdown::Write)
+    }
+
+    /// Ends the connection in an orderly way: the kernel delivers what was written and sends FIN, unless
+    /// [`finish`](Self::finish) has done so before.
+    ///
+    /// If bytes of the peer have not been read, the kernel sends RST instead (RFC 2525, section 2.17).
+    pub fn close(self) {
+        // It fails where the peer has reset the connection already, and then nothing is left to close.
+        let _ = SockRef::from(&*self).set_linger(None);
+    }
+
+    /// Makes the coming close send RST instead of FIN, and discard what the kernel has not sent yet
+    /// (`SO_LINGER` of zero, socket(7)). Where the bytes matter, wait with
+    /// [`watch_send_queue`](Self::watch_send_queue) first.
+    ///
+    /// # Errors
+    ///
+    /// What setsockopt(2) reports.
+    pub fn reset_on_close(&self) -> io::Result<()> {
+        SockRef::from(&**self).set_linger(Some(Duration::ZERO))
+    }
+
+    /// Lets the kernel probe a peer that has been silent for `idle`, and give it up after as long again:
+    /// see [`SocketOptions::keepalive`](crate::SocketOptions::keepalive). To be used where not each
+    /// connection is to pay the system calls for it, but only one that lasts.
+    ///
+    /// # Errors
+    ///
+    /// What setsockopt(2) reports.
+    pub fn set_keepalive(&self, idle: Duration) -> io::Result<()> {
+        set_keepalive(&SockRef::from(&**self), idle)
+    }
+
+    /// From now on "writable" means that the kernel has sent every byte written so far
+    /// (`TCP_NOTSENT_LOWAT` of 1, tcp(7)). It says nothing once [`finish`](Self::finish) was called:
+    /// a connection that is shut for writing always counts as writable.
+    ///
+    /// # Errors
+    ///
+    /// [`io::ErrorKind::Unsupported`] where the system has no such option.
+    pub fn watch_send_queue(&self) -> io::Result<()> {
+        #[cfg(target_os = "linux")]
+        return SockRef::from(&**self).set_tcp_notsent_lowat(1);
+        #[cfg(not(target_os = "linux"))]
+        return Err(io::ErrorKind::Unsupported.into());
+    }
+}
+
+/// An IPv4 address that is mapped into IPv6 (`::ffff:192.0.2.1`, RFC 4291 section 2.5.5.2) as IPv4. The
+/// zone of a link-local IPv6 address stays.
+pub(crate) fn canonical(address: SocketAddr) -> SocketAddr {
+    match address {
+        SocketAddr::V6(v6) if v6.ip().to_ipv4_mapped().is_none() => address,
+        other => SocketAddr::new(other.ip().to_canonical(), other.port()),
+    }
+}
