@@ -31,7 +31,7 @@ serve() {
   local name=$1 host=$2 port=$3
   shift 3
   start "$name" bash -c '"$0" "$@" --log-format json --keepalive 1s 2>&1 >"'"$WORK/$name.port"'" |
-    jq --unbuffered -r '\''select(.message == "session ended") | "\(.by) \(.phase) \(.how) \(.up) \(.down) \(.error)"'\' \
+    jq --unbuffered -r '\''select(.message == "session ended") | "\(.by) \(.phase) \(.reason) \(.up) \(.down) \(.error)"'\' \
     "$TCPPROXY" "$host" "$port" 0 "$@"
   wait_until "$name listens" grep -sq '^listening on ' "$WORK/$name.port"
   PROXY_PORT=$(sed -E '1s/^listening on .*:([0-9]+), forwarding to .*/\1/; q' "$WORK/$name.port")

@@ -38,11 +38,11 @@ same "its target" 1 "$(value up)"
 same "bytes down" "$(<"$WORK/down")" "$(value 'tcpproxy_delivered_bytes_total{direction="down"}')"
 same "bytes up, as logged" "$(jq -s 'map(.up // 0) | add' "$WORK/proxy.err")" \
   "$(value 'tcpproxy_delivered_bytes_total{direction="up"}')"
-same "how they ended, as logged" "$(jq -rs 'map(select(.how == "fin")) | length' "$WORK/proxy.err")" \
-  "$(value 'sum(tcpproxy_sessions_total{how="fin"})')"
+same "how they ended, as logged" "$(jq -rs 'map(select(.reason == "fin")) | length' "$WORK/proxy.err")" \
+  "$(value 'sum(tcpproxy_sessions_total{reason="fin"})')"
 same "times to connect" 10 "$(value tcpproxy_connect_seconds_count)"
 same "turned away" 1 "$(value tcpproxy_denied_total)"
-same "places" 2 "$(value tcpproxy_places)"
+same "the most clients at once" 2 "$(value tcpproxy_max_clients)"
 
 # The queries of the dashboard.
 jq -r '.panels[].targets[].expr' "$DASHBOARD" | while IFS= read -r expr; do

@@ -81,7 +81,7 @@ END
     read -r ip port _ <<<"$(<"$WORK/known")"
     if [[ $ip == *:* ]]; then client=[$ip]:$port; else client=$ip:$port; fi
     # shellcheck disable=SC2016 # it is for jq
-    wait_until "client and balancer are logged" session '.client == $client and .peer != $client and .how == "fin"'
+    wait_until "client and balancer are logged" session '.client == $client and .peer != $client and .reason == "fin"'
   done
   # A health check: by v1 HAProxy announces its own address, by v2 it says LOCAL.
   wait_until "a health check is logged" session \

@@ -123,9 +123,9 @@ for name in "${NAMES[@]}"; do
   gone_within 60 "${pid[$name]}" || fail "$name does not stop"
   wait "${pid[$name]}" || fail "$name ended with status $?"
   cp "$WORK/$name.err" "$WORK/$name.first.log"
-  whole=$(sed '0,/"message":"stopping"/d' "$WORK/$name.first.log" | grep -c '"down":50[0-9]\{6\},.*"how":"fin"' || true)
+  whole=$(sed '0,/"message":"stopping"/d' "$WORK/$name.first.log" | grep -c '"down":50[0-9]\{6\},.*"reason":"fin"' || true)
   same "long sessions that $name finished after it was asked to stop" 2 "$whole"
-  ! grep -q '"how":"stopped"' "$WORK/$name.first.log" || fail "$name has cut a session"
+  ! grep -q '"reason":"stopped"' "$WORK/$name.first.log" || fail "$name has cut a session"
   start_instance "$name"
   PID=$balancer wait_until "$name is up again" state_is "$name" UP
   end_crowd "$name-crowd-"

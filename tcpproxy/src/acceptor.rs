@@ -1,90 +1,116 @@
-//! Who is admitted, and what becomes of those who wait when the proxy stops.
+//! The session that admits clients, and what becomes of pending ones when the proxy stops.
 
 use std::mem::replace;
 use std::net::SocketAddr;
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
-use eventloop::{Accept, Intents, Listener, Progress, Ready, Stream};
+use eventloop::{Accept, Handle, Intents, Listener, Progress, Ready, Stream};
+use relay::{Pipes, Tunnel};
+use ringbuf::Pool;
 use tracing::warn;
 
 use crate::client::Client;
 use crate::operations::allow::AllowList;
-use crate::proxy::{Shared, Stop};
-use crate::session::Session;
+use crate::session::{Session, SessionContext};
+use crate::{Config, Splice};
 
 /// The session that admits clients. It ends some time after the proxy was asked to stop, which closes the
 /// listening sockets.
 ///
-/// The kernel resets whoever is in the queue of a listening socket when its last descriptor is closed. So:
-/// - If a service manager keeps the socket, it is left at once, and who waits is the next process's.
-/// - If other processes listen on the same port, newcomers are left to them, and those who are in the queue,
-///   or on their way into it, are served.
-/// - Else those in the queue are served for whom there is a place now.
+/// The kernel resets the connections in the accept queue of a listening socket when its last descriptor is closed. So:
+/// - If a service manager keeps the socket open, it is closed at once: the next process accepts pending clients.
+/// - If other processes listen on the same port, new clients are left to them, and those in the queue, or on their way
+///   into it, are served.
+/// - Otherwise pending clients are served as long as `max_clients` allows.
 ///
-/// Who may not connect is turned away at once, also while all places are taken, and nobody yields to him: to
-/// see who it is, one client more than can be served is accepted, and waits inside for a place.
-pub(crate) struct Reception {
-    shared: Rc<Shared>,
+/// A client whose network may not connect is reset at once, also while no further client can be served, and no session
+/// yields to it: to see its address, one client more than can be served is accepted.
+pub(crate) struct Acceptor {
+    context: Rc<SessionContext>,
+    buffers: Buffers,
+    handle: Handle,
     listener: Listener,
+    max_clients: usize,
     allow: AllowList,
-    /// A client that may connect, for whom there is no place yet.
-    inside: Option<(Stream, SocketAddr)>,
-    /// Somebody else keeps the sockets open.
+    /// A client that may connect, but cannot be served yet.
+    pending: Option<(Stream, SocketAddr)>,
+    /// Another process keeps the sockets open.
     kept_open: bool,
-    leaving: Option<Leaving>,
-    told_that_somebody_waits: bool,
+    closing: Option<Closing>,
+    /// Since when there is no session and no client.
+    idle_since: Option<Instant>,
+    told_that_clients_wait: bool,
     told_that_resources_ran_out: bool,
+}
+
+/// What the buffers of sessions are taken from.
+#[derive(Clone, Debug)]
+pub(crate) struct Buffers {
+    pub(crate) pool: Pool,
+    pub(crate) pipes: Pipes,
 }
 
 /// The proxy was asked to stop.
 #[derive(Clone, Copy)]
-struct Leaving {
-    /// Until then somebody may be on the way into the queue; `None` when nobody is any more.
+struct Closing {
+    /// Until then a client may be on the way into the queue; `None` afterwards.
     settled: Option<Instant>,
 }
 
 /// How long after its SYN was answered a client may need to complete the handshake. It is shorter than the
-/// second after which one whose SYN was not answered tries again.
+/// second after which a client whose SYN was not answered sends it again (RFC 6298, section 2.1).
 const SETTLE: Duration = Duration::from_millis(500);
 
-impl Reception {
-    pub(crate) fn new(shared: Rc<Shared>, listener: Listener, kept_open: bool) -> Self {
-        let allow = AllowList::new(shared.config.allow.clone());
+impl Acceptor {
+    /// Admits at most `max_clients` clients at once. `kept_open` says that another process keeps the sockets open.
+    pub(crate) fn new(
+        context: Rc<SessionContext>,
+        buffers: Buffers,
+        handle: Handle,
+        listener: Listener,
+        max_clients: usize,
+        kept_open: bool,
+    ) -> Self {
+        let allow = AllowList::new(context.config.allow.clone());
         let listener =
-            listener.with_max_clients(shared.places.saturating_add(usize::from(allow.is_restrictive())));
+            listener.with_max_clients(max_clients.saturating_add(usize::from(allow.is_restrictive())));
         Self {
-            shared,
+            context,
+            buffers,
+            handle,
             listener,
+            max_clients,
             allow,
-            inside: None,
+            pending: None,
             kept_open,
-            leaving: None,
-            told_that_somebody_waits: false,
+            closing: None,
+            idle_since: None,
+            told_that_clients_wait: false,
             told_that_resources_ran_out: false,
         }
     }
 
-    /// Admits clients as long as there are places, and takes note when somebody has to wait.
-    fn receive(&mut self, ready: &Ready<'_>) {
+    /// Admits clients as long as they can be served, and notes when one cannot.
+    fn accept(&mut self, ready: &Ready<'_>) {
         loop {
             match self.listener.accept(ready) {
                 Accept::Client { stream, address } => {
                     self.told_that_resources_ran_out = false;
                     if !self.allow.admits(address.ip()) {
-                        self.allow.turn_away(stream, address, ready.now());
-                        self.shared.note_denied(self.allow.denied());
+                        self.allow.deny(stream, address, ready.now());
+                        self.context.counters.change(|statistics| statistics.denied += 1);
                     } else if self.has_room() {
                         self.admit(stream, address, ready);
                     } else {
-                        self.inside = Some((stream, address));
-                        self.note_that_somebody_waits();
+                        self.pending = Some((stream, address));
+                        self.note_pending_client();
                     }
                 }
                 Accept::Blocked => return,
-                Accept::Full => return self.note_that_somebody_waits(),
+                Accept::Full => return self.note_pending_client(),
                 Accept::Exhausted(error) => {
-                    self.shared.note_accept_error();
+                    self.context.counters.change(|statistics| statistics.accept_errors += 1);
                     if !replace(&mut self.told_that_resources_ran_out, true) {
                         warn!(%error, "cannot accept clients for now; they wait");
                     }
@@ -95,90 +121,115 @@ impl Reception {
     }
 
     fn admit(&mut self, stream: Stream, address: SocketAddr, ready: &Ready<'_>) {
-        self.shared.somebody_waits.set(false);
+        self.context.client_is_pending.set(false);
         let client = Client::new(stream, address);
-        ready.spawn(Session::new(self.shared.clone(), client, ready.now()));
+        let tunnel = self.buffers.tunnel(&self.context.config);
+        ready.spawn(Session::new(self.context.clone(), client, tunnel, ready.now()));
     }
 
-    /// Whether one more can be served.
+    /// Whether a further client can be served now.
     fn has_room(&self) -> bool {
-        self.inside.is_none() && self.shared.active() < self.shared.places
+        self.pending.is_none() && self.active() < self.max_clients
     }
 
-    /// Whether clients are accepted. Whoever comes after the proxy was asked to stop is, if he is served.
+    fn active(&self) -> usize {
+        self.context.lifecycle.active_sessions()
+    }
+
+    /// Whether clients are accepted. After a stop they are only if they will be served.
     fn is_open(&self) -> bool {
-        let served = !self.kept_open && (self.shared.config.reuse_port || self.has_room());
-        served || !self.shared.is_stopping()
+        let served = !self.kept_open && (self.context.config.reuse_port || self.has_room());
+        served || !self.context.lifecycle.is_draining()
     }
 
-    fn note_that_somebody_waits(&mut self) {
-        if !self.shared.somebody_waits.replace(true) && self.shared.config.yield_idle.is_some() {
-            self.shared.handle.wake_all(); // their time may be up now
+    fn note_pending_client(&mut self) {
+        if !self.context.client_is_pending.replace(true) && self.context.config.yield_idle.is_some() {
+            self.handle.wake_all(); // one of the sessions may have to yield now
         }
-        if !replace(&mut self.told_that_somebody_waits, true) {
-            warn!(
-                serving = self.shared.active(),
-                "all places are taken and a client is waiting; --max-clients serves more"
-            );
+        if !replace(&mut self.told_that_clients_wait, true) {
+            warn!(serving = self.active(), "--max-clients is reached and a client is waiting");
         }
     }
 
-    /// One step after the proxy was asked to stop; `true` when the sockets can be closed.
-    fn leave(&mut self, now: Instant) -> bool {
-        if self.shared.stop.get().is_some_and(|stop| stop.is_due(now)) {
+    /// One step of a stop; `true` when the sockets can be closed.
+    fn can_close(&mut self, now: Instant) -> bool {
+        if self.context.lifecycle.drain_is_due(now) {
             return true;
         }
         if self.kept_open {
-            return self.inside.is_none();
+            return self.pending.is_none();
         }
-        let shares_port = self.shared.config.reuse_port;
-        if self.leaving.is_none() {
-            let turned_away = self.listener.drop_new_connections();
-            if let (Err(error), true) = (turned_away, shares_port) {
-                warn!(%error, "cannot turn newcomers away; some may be reset when the port is closed");
+        let shares_port = self.context.config.reuse_port;
+        if self.closing.is_none() {
+            let dropping = self.listener.drop_new_connections();
+            if let (Err(error), true) = (dropping, shares_port) {
+                warn!(%error, "cannot drop new connections; some may be reset when the port is closed");
             }
         }
         let settle = if shares_port { SETTLE } else { Duration::ZERO };
-        let leaving = self.leaving.get_or_insert(Leaving { settled: Some(now + settle) });
-        leaving.settled = leaving.settled.filter(|&at| now < at);
-        let settled = leaving.settled.is_none();
-        settled && self.inside.is_none() && !(self.is_open() && self.listener.has_pending_clients())
+        let closing = self.closing.get_or_insert(Closing { settled: Some(now + settle) });
+        closing.settled = closing.settled.filter(|&at| now < at);
+        let settled = closing.settled.is_none();
+        settled && self.pending.is_none() && !(self.is_open() && self.listener.has_pending_clients())
+    }
+
+    /// When the proxy stops because it has had no client for so long.
+    fn idle_exit(&self) -> Option<Instant> {
+        let idle = self.idle_since.filter(|_| !self.context.lifecycle.is_draining())?;
+        self.context.config.exit_on_idle.map(|quiet| idle + quiet)
+    }
+
+    fn check_idle_exit(&mut self, now: Instant) {
+        self.idle_since = if self.active() == 0 { self.idle_since.or(Some(now)) } else { None };
+        if self.idle_exit().is_some_and(|at| at <= now) {
+            if self.listener.has_pending_clients() {
+                self.idle_since = Some(now);
+            } else {
+                self.context.lifecycle.stop();
+            }
+        }
     }
 }
 
-impl eventloop::Session for Reception {
+impl Buffers {
+    /// The tunnel of one session.
+    fn tunnel(&self, config: &Config) -> Tunnel {
+        let ring = || self.pool.reserve().expect("the pool has two rings for each client that is admitted");
+        let tunnel = Tunnel::new(ring(), ring(), config.linger_timeout);
+        match config.splice {
+            Splice::Never => tunnel,
+            when => tunnel.splicing(&self.pipes, when == Splice::Always),
+        }
+    }
+}
+
+impl eventloop::Session for Acceptor {
     fn intents(&self, intents: &mut Intents<'_>) {
         if self.is_open() {
             self.listener.intents(intents);
         }
-        let settled = self.leaving.and_then(|leaving| leaving.settled);
-        let stopped = self.shared.stop.get().map(Stop::at);
-        for at in [settled, stopped, self.shared.idle_exit()].into_iter().flatten() {
+        let settled = self.closing.and_then(|closing| closing.settled);
+        let drained = self.context.lifecycle.drain_deadline();
+        for at in [settled, drained, self.idle_exit()].into_iter().flatten() {
             intents.deadline(at);
         }
     }
 
     fn advance(&mut self, ready: &Ready<'_>) -> eventloop::Result<Progress> {
-        if self.shared.active() < self.shared.places
-            && let Some((stream, address)) = self.inside.take()
+        if self.active() < self.max_clients
+            && let Some((stream, address)) = self.pending.take()
         {
             self.admit(stream, address, ready);
         }
         if self.is_open() {
-            self.receive(ready);
+            self.accept(ready);
         }
-        if self.shared.idle_exit().is_some_and(|at| at <= ready.now()) {
-            if self.listener.has_pending_clients() {
-                self.shared.note_use(ready.now());
-            } else {
-                self.shared.stop();
+        self.check_idle_exit(ready.now());
+        if self.context.lifecycle.is_draining() && self.can_close(ready.now()) {
+            if let Some((stream, _)) = &self.pending {
+                let _ = stream.reset_on_close(); // a client that was not served must not take that for an answer
             }
-        }
-        if self.shared.is_stopping() && self.leave(ready.now()) {
-            if let Some((stream, ..)) = &self.inside {
-                let _ = stream.reset_on_close(); // it waited in vain, and is not to take that for an answer
-            }
-            self.shared.reception_ended();
+            self.context.lifecycle.end_accepting();
             return Ok(Progress::Done);
         }
         Ok(Progress::Continue)

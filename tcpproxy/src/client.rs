@@ -1,4 +1,4 @@
-//! A client that was admitted, and who it is.
+//! A client that was admitted, and its address.
 
 use std::net::SocketAddr;
 
@@ -9,9 +9,9 @@ use crate::operations::proxy_protocol::Announced;
 /// A client that was admitted.
 pub(crate) struct Client {
     pub(crate) stream: Stream,
-    /// Where the connection comes from.
+    /// The other end of its connection.
     pub(crate) peer: SocketAddr,
-    /// Whom it was passed on for, if its peer has said so.
+    /// The client that the peer has passed on, if it has said so.
     announced: Option<Box<Announced>>,
 }
 
@@ -20,18 +20,18 @@ impl Client {
         Self { stream, peer, announced: None }
     }
 
-    /// Its peer says whom it was passed on for.
+    /// The peer says which client it passes on.
     pub(crate) fn announce(&mut self, announced: Announced) {
         self.announced = Some(Box::new(announced));
     }
 
-    /// Where it is, as far as is known.
+    /// The client's address: the announced one, or else the peer's.
     pub(crate) fn source(&self) -> SocketAddr {
         self.announced.as_ref().map_or(self.peer, |announced| announced.source)
     }
 
-    /// What it has connected to. Of one that is gone already it is not known, and its own address says at least
-    /// of which family it was.
+    /// The address that the client connected to. Of a connection that has failed already it is not known; the client's
+    /// own address then stands for it, because it has the same family.
     pub(crate) fn destination(&self) -> SocketAddr {
         self.announced.as_ref().map_or_else(
             || {
@@ -42,7 +42,7 @@ impl Client {
         )
     }
 
-    /// Who has passed it on, if somebody has.
+    /// The peer, if it has passed on another client.
     pub(crate) fn passed_on_by(&self) -> Option<SocketAddr> {
         self.announced.as_ref().map(|_| self.peer)
     }

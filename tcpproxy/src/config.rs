@@ -4,6 +4,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
 use clap::ValueEnum;
+use eventloop::SocketOptions;
 use ipnet::IpNet;
 
 /// What a [`Proxy`](crate::Proxy) is to do, in the types of the domain. The command line is one way to
@@ -80,6 +81,11 @@ pub enum ProxyProtocol {
 }
 
 impl Config {
+    /// The options of every connection.
+    pub(crate) fn socket_options(&self) -> SocketOptions {
+        SocketOptions { no_delay: true, keepalive: self.keepalive, ..SocketOptions::default() }
+    }
+
     /// The usual settings for forwarding to this host and port, on a port that the system chooses.
     #[must_use]
     pub fn new(remote_host: impl Into<String>, remote_port: u16) -> Self {

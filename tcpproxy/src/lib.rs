@@ -73,13 +73,16 @@ pub mod cli;
 mod client;
 mod config;
 mod error;
+mod lifecycle;
 pub mod log;
 pub mod operations;
 mod proxy;
 mod session;
+mod statistics;
 pub mod termination;
 mod upstream;
 
 pub use config::{Config, ProxyProtocol, Splice};
 pub use error::StartError;
-pub use proxy::{Proxy, Statistics};
+pub use proxy::Proxy;
+pub use statistics::Statistics;

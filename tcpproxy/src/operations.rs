@@ -3,6 +3,7 @@
 pub(crate) mod allow;
 pub(crate) mod descriptors;
 pub(crate) mod metrics;
+mod metrics_format;
 pub(crate) mod progress;
 pub mod proxy_protocol;
 pub mod service_manager;

@@ -3,18 +3,18 @@
 use std::fmt;
 use std::io::{self, ErrorKind};
 
-/// Why a session ended: who brought it about, when, and how. The idea is HAProxy's termination state.
+/// How a session ended. The idea is HAProxy's termination state.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Ending {
-    /// Who brought it about.
+pub struct Termination {
+    /// What ended it.
     pub by: By,
     /// How far the session had come.
     pub phase: Phase,
     /// What happened.
-    pub how: How,
+    pub reason: Reason,
 }
 
-/// Who ended a session.
+/// What ended a session.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum By {
     /// The client.
@@ -27,7 +27,7 @@ pub enum By {
     Timeout,
 }
 
-/// How far a session had come when it was decided how it ends.
+/// How far a session had come when its end was decided.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Phase {
     /// The client had yet to send the header that `--accept-proxy-protocol` asks for.
@@ -40,9 +40,9 @@ pub enum Phase {
     Drain,
 }
 
-/// What ended a session.
+/// Why a session ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum How {
+pub enum Reason {
     /// Both sides ended their direction with FIN; `by` is the side that did so first.
     Fin,
     /// The side reset the connection.
@@ -57,22 +57,49 @@ pub enum How {
     Refused,
     /// The server could not be reached.
     Unreachable,
-    /// Nobody answered in time.
+    /// The server did not answer in time.
     Unanswered,
     /// No byte had moved for `--idle-timeout`.
     Idle,
     /// No byte had moved for `--half-close-timeout` after one side had ended its direction.
     HalfClosed,
-    /// The session was idle while others waited, and `--yield-idle` gave its place away.
+    /// No byte had moved for `--yield-idle` while another client waited.
     Yielded,
-    /// The program was stopped and the session was not over in time.
+    /// The program was stopped and the session did not end in time.
     Stopped,
     /// The system could not provide what the session needs.
     Exhausted,
 }
 
-impl How {
-    /// What an error on a connection that was made says.
+/// What ends a session at once, with RST to both sides.
+#[derive(Debug)]
+pub(crate) struct Cause {
+    pub(crate) by: By,
+    pub(crate) reason: Reason,
+    /// What the log says beyond that.
+    pub(crate) detail: Option<String>,
+}
+
+impl Cause {
+    pub(crate) fn new(by: By, reason: Reason) -> Self {
+        Self { by, reason, detail: None }
+    }
+
+    pub(crate) fn with_detail(by: By, reason: Reason, detail: impl fmt::Display) -> Self {
+        Self { by, reason, detail: Some(detail.to_string()) }
+    }
+
+    /// An error on the connection to `by`, or a lack of memory for what it has sent.
+    pub(crate) fn of_connection(by: By, error: &io::Error) -> Self {
+        match Reason::of_connection(error) {
+            Reason::Exhausted => Self::with_detail(By::Proxy, Reason::Exhausted, error),
+            reason => Self::with_detail(by, reason, error),
+        }
+    }
+}
+
+impl Reason {
+    /// The reason for an error on an established connection.
     #[must_use]
     pub fn of_connection(error: &io::Error) -> Self {
         match error.kind() {
@@ -83,7 +110,7 @@ impl How {
         }
     }
 
-    /// What an error on an attempt to connect says.
+    /// The reason for an error on an attempt to connect.
     #[must_use]
     pub fn of_attempt(error: &io::Error) -> Self {
         match error.kind() {
@@ -99,7 +126,7 @@ impl How {
 macro_rules! words {
     ($type:ident { $($variant:ident => $word:literal),* $(,)? }) => {
         impl $type {
-            /// All there are.
+            /// Every variant, in the order of their definition.
             pub const ALL: &[Self] = &[$(Self::$variant),*];
 
             /// The word for it in logs and metrics.
@@ -119,7 +146,7 @@ macro_rules! words {
 
 words!(By { Client => "client", Server => "server", Proxy => "proxy", Timeout => "timeout" });
 words!(Phase { Header => "header", Connect => "connect", Data => "data", Drain => "drain" });
-words!(How {
+words!(Reason {
     Fin => "fin",
     Reset => "reset",
     Error => "error",

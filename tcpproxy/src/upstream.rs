@@ -1,67 +1,86 @@
-//! The way from a client to the server, until there is a connection.
+//! The way to the server: its name is looked up, and a connection is made.
 
-pub(crate) mod addresses;
+mod addresses;
 
+use std::cell::RefCell;
 use std::net::SocketAddr;
+use std::rc::Rc;
 use std::time::Instant;
 
 use eventloop::{Connect, ConnectError, ConnectOptions, Connected, Connector, Intents, Ready};
 
-use crate::proxy::{Shared, connection_options};
-use crate::termination::{By, How};
-use crate::upstream::addresses::{Directions, Inquiry, PATIENCE};
+use crate::Config;
+use crate::termination::{By, Cause, Reason};
+use addresses::{LOOKUP_PATIENCE, Resolution, ServerAddresses, Waiter};
 
-/// A session's way to its server: the name is looked up, and the connection made.
+/// The server that clients are forwarded to.
+#[derive(Debug)]
+pub(crate) struct Upstream {
+    addresses: RefCell<ServerAddresses>,
+    options: ConnectOptions,
+}
+
+/// The connection to the server in the making, for one session: lookup, then connect.
 ///
 /// It is a part of a session: the session passes on [`intents`](Self::intents) and calls
-/// [`advance`](Self::advance). Dropping it gives up.
+/// [`advance`](Self::advance). Dropping it cancels the lookup and resets what is half-open.
 #[derive(Debug)]
-pub(crate) struct Approach {
+pub(crate) struct Connecting {
+    upstream: Rc<Upstream>,
     since: Instant,
     state: State,
 }
 
 #[derive(Debug)]
 enum State {
-    /// The answer is waited for until then.
-    Resolving(Option<Inquiry>, Instant),
+    /// The addresses are looked up; at the instant those known before are used instead. The waiter is `None` only
+    /// within a step.
+    Resolving(Option<Waiter>, Instant),
     Connecting(Connector),
 }
 
-/// How far an approach has come.
-#[must_use]
-#[derive(Debug)]
-pub(crate) enum Arrival {
-    /// Not there yet.
-    Pending,
-    /// The server is reached.
-    Reached(Connected),
-    /// It cannot be reached: whose fault that is, how, and in words.
-    Failed(By, How, String),
-}
-
-impl Approach {
-    /// Sets out. The first attempt to connect is made in the first step.
-    pub(crate) fn new(shared: &Shared, now: Instant) -> Self {
-        let state = match shared.destination.borrow_mut().directions(now) {
-            Directions::Known(addresses) => connecting(shared, &addresses, now),
-            Directions::Ask(inquiry) => {
-                State::Resolving(Some(inquiry), now + PATIENCE.min(shared.config.connect_timeout))
-            }
-        };
-        Self { since: now, state }
+impl Upstream {
+    /// The server that `config` names, whose addresses were looked up at `now`.
+    pub(crate) fn new(config: &Config, addresses: Vec<SocketAddr>, now: Instant) -> Self {
+        let (host, port) = (config.remote_host.clone(), config.remote_port);
+        Self {
+            addresses: RefCell::new(ServerAddresses::new(host, port, addresses, now)),
+            options: ConnectOptions {
+                socket: config.socket_options(),
+                timeout: config.connect_timeout,
+                ..ConnectOptions::default()
+            },
+        }
     }
 
-    /// When it set out.
+    /// Prepares a connection. The first attempt is made in the first step.
+    pub(crate) fn connect(self: &Rc<Self>, now: Instant) -> Connecting {
+        let resolution = self.addresses.borrow_mut().resolve(now);
+        let state = match resolution {
+            Resolution::Known(addresses) => self.try_addresses(&addresses, now),
+            Resolution::Pending(waiter) => {
+                State::Resolving(Some(waiter), now + LOOKUP_PATIENCE.min(self.options.timeout))
+            }
+        };
+        Connecting { upstream: self.clone(), since: now, state }
+    }
+
+    fn try_addresses(&self, addresses: &[SocketAddr], now: Instant) -> State {
+        State::Connecting(Connector::new(addresses, self.options, now))
+    }
+}
+
+impl Connecting {
+    /// When it began.
     pub(crate) fn since(&self) -> Instant {
         self.since
     }
 
     pub(crate) fn intents(&self, intents: &mut Intents<'_>) {
         match &self.state {
-            State::Resolving(inquiry, until) => {
-                if let Some(inquiry) = inquiry {
-                    inquiry.lookup.intents(intents);
+            State::Resolving(waiter, until) => {
+                if let Some(waiter) = waiter {
+                    waiter.lookup.intents(intents);
                 }
                 intents.deadline(*until);
             }
@@ -69,44 +88,40 @@ impl Approach {
         }
     }
 
-    /// Gets on with it.
-    pub(crate) fn advance(&mut self, shared: &Shared, ready: &Ready<'_>) -> Arrival {
+    /// Advances the lookup or the connect; `None` while neither has an outcome.
+    ///
+    /// # Errors
+    ///
+    /// The server cannot be reached.
+    pub(crate) fn advance(&mut self, ready: &Ready<'_>) -> Result<Option<Connected>, Cause> {
         let now = ready.now();
-        if let State::Resolving(inquiry, until) = &mut self.state {
-            let mut destination = shared.destination.borrow_mut();
-            let answer = inquiry.as_mut().and_then(|inquiry| inquiry.lookup.advance(ready));
-            let addresses = match (answer, inquiry.take_if(|_| *until <= now)) {
-                (Some(answer), _) => destination.learn(answer, now),
-                (None, Some(late)) => destination.do_without(late),
-                (None, None) => return Arrival::Pending,
+        if let State::Resolving(waiter, until) = &mut self.state {
+            let mut addresses = self.upstream.addresses.borrow_mut();
+            let answer = waiter.as_mut().and_then(|waiter| waiter.lookup.advance(ready));
+            let found = match (answer, waiter.take_if(|_| *until <= now)) {
+                (Some(answer), _) => addresses.update(answer, now),
+                (None, Some(late)) => addresses.leave_pending(late),
+                (None, None) => return Ok(None),
             };
-            drop(destination);
-            self.state = connecting(shared, &addresses, now);
+            drop(addresses);
+            self.state = self.upstream.try_addresses(&found, now);
         }
-        let State::Connecting(connector) = &mut self.state else { return Arrival::Pending };
+        let State::Connecting(connector) = &mut self.state else { return Ok(None) };
         match connector.advance(ready) {
-            Connect::Pending => Arrival::Pending,
-            Connect::Connected(server) => Arrival::Reached(server),
+            Connect::Pending => Ok(None),
+            Connect::Connected(server) => Ok(Some(server)),
             Connect::Failed(error) => {
-                shared.destination.borrow_mut().doubt(now);
-                let (by, how) = how_it_failed(&error);
-                Arrival::Failed(by, how, error.to_string())
+                self.upstream.addresses.borrow_mut().doubt(now);
+                Err(cause(&error))
             }
         }
     }
 }
 
-fn connecting(shared: &Shared, addresses: &[SocketAddr], now: Instant) -> State {
-    let socket = connection_options(&shared.config);
-    let options =
-        ConnectOptions { socket, timeout: shared.config.connect_timeout, ..ConnectOptions::default() };
-    State::Connecting(Connector::new(addresses, options, now))
-}
-
-/// The last attempt speaks for all: it is the one that was given the most time.
-fn how_it_failed(error: &ConnectError) -> (By, How) {
-    match error.attempts.last().map_or(How::Unreachable, |(_, error)| How::of_attempt(error)) {
-        How::Exhausted => (By::Proxy, How::Exhausted),
-        how => (By::Server, how),
-    }
+/// The last attempt decides the reason: it had the most time.
+fn cause(error: &ConnectError) -> Cause {
+    let last = error.attempts.last();
+    let reason = last.map_or(Reason::Unreachable, |(_, error)| Reason::of_attempt(error));
+    let by = if reason == Reason::Exhausted { By::Proxy } else { By::Server };
+    Cause::with_detail(by, reason, error)
 }

@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use serde_json::Value;
 use tcpproxy::cli;
-use tcpproxy::termination::{By, How, Phase};
+use tcpproxy::termination::{By, Phase, Reason};
 use testkit::proxy::Proxy;
 
 /// Longer than any machine takes.
@@ -85,11 +85,11 @@ fn the_readme_has_some_options_with_their_defaults_and_at_most_9_kilobytes() {
 #[test]
 fn the_words_of_the_log_are_those_of_the_program() {
     let log = document("docs/log.md");
-    let rows = table(&log, "| by | phase | how | what happened |");
+    let rows = table(&log, "| by | phase | reason | what happened |");
     let column = |at: usize| rows.iter().map(|row| row[at].clone()).collect::<BTreeSet<_>>();
     assert_eq!(column(0), words(By::ALL));
     assert_eq!(column(1), words(Phase::ALL));
-    assert_eq!(column(2), words(How::ALL));
+    assert_eq!(column(2), words(Reason::ALL));
 }
 
 /// A program for whose clients there is a server, and which was told to answer about itself.

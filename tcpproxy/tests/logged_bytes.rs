@@ -72,7 +72,7 @@ fn compare_one(kind: Kind, line: &Value, client: &Report, server: &Report) {
     if matches!(kind, Kind::Independent | Kind::AnswerAfterFin | Kind::RequestAfterFin) {
         assert_eq!((up, up), (client.sent, server.received), "{}", context());
         assert_eq!((down, down), (server.sent, client.received), "{}", context());
-        assert_eq!(line["how"], "fin", "{}", context());
+        assert_eq!(line["reason"], "fin", "{}", context());
     } else {
         // What a side that has gone was given, nobody has received.
         assert!((server.received..=client.sent).contains(&up), "{}", context());

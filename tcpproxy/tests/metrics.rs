@@ -81,13 +81,13 @@ fn metrics_say_what_the_peers_saw() {
     stage.fill(&client); // the rings are in use, and the server does not read
     let metrics = scrape(&mut stage);
     for (name, value) in [
-        (r#"tcpproxy_sessions_total{by="client",phase="data",how="fin"}"#, 1.0),
-        (r#"tcpproxy_sessions_total{by="server",phase="data",how="reset"}"#, 1.0),
+        (r#"tcpproxy_sessions_total{by="client",phase="data",reason="fin"}"#, 1.0),
+        (r#"tcpproxy_sessions_total{by="server",phase="data",reason="reset"}"#, 1.0),
         (r#"tcpproxy_delivered_bytes_total{direction="down"}"#, 678.0 + 4.0),
         ("tcpproxy_connect_seconds_count", 2.0),
         ("tcpproxy_session_duration_seconds_count", 2.0),
         ("tcpproxy_active_sessions", 2.0),
-        ("tcpproxy_places", 2.0),
+        ("tcpproxy_max_clients", 2.0),
         ("tcpproxy_waiting", 1.0),
         ("tcpproxy_draining", 0.0),
         ("tcpproxy_accept_errors_total", 0.0),
@@ -115,7 +115,7 @@ fn sessions_that_reached_nobody_are_counted_by_their_reason() {
     outsider.set_nonblocking(true).unwrap();
     stage.drain(&outsider);
     let metrics = scrape(&mut stage);
-    assert_eq!(metrics[r#"tcpproxy_sessions_total{by="server",phase="connect",how="refused"}"#], 3.0);
+    assert_eq!(metrics[r#"tcpproxy_sessions_total{by="server",phase="connect",reason="refused"}"#], 3.0);
     assert_eq!(metrics["tcpproxy_connect_seconds_count"], 0.0, "no server was reached");
     assert_eq!(metrics["tcpproxy_denied_total"], 1.0);
 }

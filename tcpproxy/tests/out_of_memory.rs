@@ -72,7 +72,8 @@ fn sessions_that_find_no_buffer_are_reset_and_one_that_has_its_own_goes_on() {
         if !half_closed {
             assert_reset(client);
         }
-        let reason = format!("by=proxy phase={} how=exhausted", if half_closed { "drain" } else { "data" });
+        let reason =
+            format!("by=proxy phase={} reason=exhausted", if half_closed { "drain" } else { "data" });
         until("the session is logged", || {
             proxy.log().iter().filter(|line| line.contains(&reason)).count() == i % 10 + 1
         });
@@ -109,6 +110,6 @@ fn a_client_that_finds_no_buffer_before_the_server_is_reached_is_reset() {
         }
         assert_reset(&client);
     }
-    let ended = |line: &&String| line.contains("by=proxy phase=connect how=exhausted");
+    let ended = |line: &&String| line.contains("by=proxy phase=connect reason=exhausted");
     until("both are logged", || proxy.log().iter().filter(ended).count() == 2);
 }

@@ -178,7 +178,7 @@ fn the_log_tells_for_each_session_who_ended_it_and_how_and_counts_every_byte() {
     let ending = |number: usize| {
         let line = session_line(&proxy, number);
         let word = |name: &str| line[name].as_str().unwrap().to_owned();
-        (format!("{} {} {}", word("by"), word("phase"), word("how")), line)
+        (format!("{} {} {}", word("by"), word("phase"), word("reason")), line)
     };
 
     let (mut client, mut server) = session();
@@ -231,7 +231,9 @@ fn a_client_that_has_to_wait_is_mentioned_once() {
     let proxy = proxy(&port, &[]);
     let _served = connect(proxy.address());
     let _waiting = [connect(proxy.address()), connect(proxy.address())];
-    proxy.wait_for_line(PATIENCE, |line| line.contains("waiting; --max-clients serves more")).unwrap();
+    proxy
+        .wait_for_line(PATIENCE, |line| line.contains("--max-clients is reached and a client is waiting"))
+        .unwrap();
     let mentions = proxy.log().iter().filter(|line| line.contains("waiting")).count();
     assert_eq!(mentions, 1, "{:#?}", proxy.log());
 }
@@ -260,7 +262,7 @@ fn a_transfer_under_way_survives_sigterm_and_a_second_signal_ends_it_with_a_rese
     proxy.interrupt().unwrap();
     assert_eq!(proxy.wait(PATIENCE).unwrap().code(), Some(0));
     assert_eq!(client.read(&mut [0]).unwrap_err().kind(), std::io::ErrorKind::ConnectionReset);
-    proxy.wait_for_line(PATIENCE, |line| line.contains("how=stopped")).unwrap();
+    proxy.wait_for_line(PATIENCE, |line| line.contains("reason=stopped")).unwrap();
 }
 
 #[test]

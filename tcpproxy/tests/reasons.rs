@@ -71,10 +71,11 @@ fn each_reason_is_given_when_it_is_due() {
                 let line = proxy.wait_for_line(PATIENCE, |line| line.contains("session ended"));
                 let line: Value = serde_json::from_str(&line.unwrap()).unwrap();
                 let word = |name: &str| line[name].as_str().unwrap().to_owned();
-                assert_eq!(format!("{} {} {}", word("by"), word("phase"), word("how")), reason, "{line}");
+                assert_eq!(format!("{} {} {}", word("by"), word("phase"), word("reason")), reason, "{line}");
                 let counted = ["up", "down"].map(|name| line[name].as_u64().unwrap());
                 assert_eq!(counted, bytes, "{line}");
-                let in_order = ["fin", "idle", "half-closed", "yielded", "stopped"].contains(&&*word("how"));
+                let in_order =
+                    ["fin", "idle", "half-closed", "yielded", "stopped"].contains(&&*word("reason"));
                 assert_eq!(line.get("error").is_some(), !in_order, "{line}");
                 let reached = bytes != [0, 0];
                 assert_eq!(line.get("server").is_some(), reached, "{line}");
@@ -87,7 +88,7 @@ fn each_reason_is_given_when_it_is_due() {
 #[test]
 fn the_reasons_in_the_documentation_are_those_that_are_brought_about() {
     let documented = fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/log.md")).unwrap();
-    let (_, table) = documented.split_once("\n| by | phase | how | what happened |\n").unwrap();
+    let (_, table) = documented.split_once("\n| by | phase | reason | what happened |\n").unwrap();
     let rows = table.lines().skip(1).take_while(|line| line.starts_with('|'));
     let reason = |row: &str| row.split('|').skip(1).take(3).map(str::trim).collect::<Vec<_>>().join(" ");
     let documented: BTreeSet<String> = rows.map(reason).collect();

@@ -101,7 +101,7 @@ fn what_is_left_when_the_time_to_drain_is_over_is_reset_on_both_sides_and_logged
     }
     // A server that has had the client's FIN reads no error any more, but it is told all the same.
     until("the reset of the half-closed server", || half_closed.1.take_error().unwrap().is_some());
-    let stopped = |line: &&String| line.contains("by=proxy") && line.contains("how=stopped");
+    let stopped = |line: &&String| line.contains("by=proxy") && line.contains("reason=stopped");
     // The program has ended, but what it wrote last may not have been read yet.
     until("both sessions in the log", || proxy.log().iter().filter(stopped).count() == 2);
 }

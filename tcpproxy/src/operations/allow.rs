@@ -35,7 +35,7 @@ impl AllowList {
     }
 
     /// Resets somebody who may not connect.
-    pub(crate) fn turn_away(&mut self, stream: Stream, address: SocketAddr, now: Instant) {
+    pub(crate) fn deny(&mut self, stream: Stream, address: SocketAddr, now: Instant) {
         let _ = stream.reset_on_close(); // whoever is gone already need not be told
         self.denied += 1;
         debug!(client = %address, "turned away");
@@ -43,11 +43,6 @@ impl AllowList {
             self.told = Some(now);
             warn!(client = %address, denied = self.denied, "turned away: --allow does not name its network");
         }
-    }
-
-    /// How many were turned away.
-    pub(crate) fn denied(&self) -> u64 {
-        self.denied
     }
 }
 

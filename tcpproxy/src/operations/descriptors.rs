@@ -21,7 +21,7 @@ const MOST_PIPES: u64 = 64;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Allowance {
     /// Clients that can be served at once.
-    pub(crate) places: usize,
+    pub(crate) max_clients: usize,
     /// Pipes for splicing: what is left over, since without one bytes are only copied.
     pub(crate) pipes: usize,
 }
@@ -36,9 +36,9 @@ pub(crate) fn allowance(wanted: Option<usize>) -> Allowance {
     let left = limit.saturating_sub(RESERVED);
     // Whoever wants as many clients as possible would leave nothing for pipes.
     let set_aside = if wanted.is_none() { (MOST_PIPES * PER_PIPE).min(left / 8) } else { 0 };
-    let places = clients(wanted, left - set_aside, limit);
-    let pipes = left.saturating_sub((places as u64).saturating_mul(PER_SESSION)) / PER_PIPE;
-    Allowance { places, pipes: pipes.min(MOST_PIPES) as usize }
+    let max_clients = clients(wanted, left - set_aside, limit);
+    let pipes = left.saturating_sub((max_clients as u64).saturating_mul(PER_SESSION)) / PER_PIPE;
+    Allowance { max_clients, pipes: pipes.min(MOST_PIPES) as usize }
 }
 
 /// How many clients so many descriptors allow, with a warning if that is not enough.

@@ -1,4 +1,4 @@
-//! What is counted, in the words of Prometheus.
+//! The metrics of a proxy, for Prometheus.
 
 use std::sync::atomic::AtomicU64;
 use std::sync::atomic::Ordering::Relaxed;
@@ -12,36 +12,36 @@ use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::metrics::info::Info;
 use prometheus_client::registry::{Registry, Unit};
 
-use crate::Statistics;
-use crate::operations::status_server::MetricsFormat;
-use crate::termination::Ending;
+use crate::operations::metrics_format::MetricsFormat;
+use crate::statistics::Statistics;
+use crate::termination::Termination;
 
-/// What is told of the sessions that are over, and what of this moment when somebody asks.
+/// The metrics. Those of ended sessions are counted here; the others are read when the status server is asked.
 ///
-/// A session that ends changes a few numbers here; nothing is done for the bytes that it carries.
+/// The end of a session changes a few numbers; the bytes that it carries cost nothing here.
 #[derive(Debug)]
 pub(crate) struct Metrics {
     registry: Registry,
-    sessions: Family<Reason, Counter>,
+    sessions: Family<TerminationLabels, Counter>,
     connect: Histogram,
     duration: Histogram,
     bytes: Family<[(&'static str, &'static str); 1], Counter>,
     denied: Counter,
     accept_errors: Counter,
     active: Gauge,
-    places: Gauge<u64, AtomicU64>,
+    max_clients: Gauge<u64, AtomicU64>,
     waiting: Gauge,
     draining: Gauge,
     buffers: Gauge,
 }
 
-/// What somebody who asks wants to know of this moment.
+/// The state of the proxy at the moment of a request.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Moment {
     pub(crate) statistics: Statistics,
-    /// How many clients can be served at once.
-    pub(crate) places: usize,
-    /// Somebody waits for a place.
+    /// The most clients that are served at once.
+    pub(crate) max_clients: usize,
+    /// A client is known to wait because `max_clients` are served.
     pub(crate) waiting: bool,
     /// The proxy was asked to stop.
     pub(crate) draining: bool,
@@ -49,13 +49,13 @@ pub(crate) struct Moment {
     pub(crate) buffers: usize,
 }
 
-/// An [`Ending`] as labels.
-type Reason = [(&'static str, &'static str); 3];
+/// A [`Termination`] as labels.
+type TerminationLabels = [(&'static str, &'static str); 3];
 
-/// Seconds: from what a connection over loopback takes to the usual time limit, and beyond.
+/// Seconds, from the time of a connect over loopback to the default of `--connect-timeout`.
 const CONNECT_BUCKETS: [f64; 14] =
     [0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0];
-/// Seconds: from a request or two to a day.
+/// Seconds, from a short request to a day.
 const DURATION_BUCKETS: [f64; 11] = [0.01, 0.1, 0.5, 1.0, 5.0, 10.0, 60.0, 300.0, 1800.0, 3600.0, 86400.0];
 
 impl Metrics {
@@ -69,73 +69,78 @@ impl Metrics {
             denied: Counter::default(),
             accept_errors: Counter::default(),
             active: Gauge::default(),
-            places: Gauge::default(),
+            max_clients: Gauge::default(),
             waiting: Gauge::default(),
             draining: Gauge::default(),
             buffers: Gauge::default(),
             registry: Registry::default(),
         };
         let version = Info::new([("version", env!("CARGO_PKG_VERSION"))]);
-        registry.register("build", "The program that runs", version);
+        registry.register("build", "The version of the program", version);
         registry.register(
             "sessions",
-            "Sessions that are over, by who ended them, in which phase and how",
+            "Sessions that have ended, by what ended them, in which phase and why",
             metrics.sessions.clone(),
         );
         registry.register_with_unit(
             "connect",
-            "Time it took to reach the server, the lookup of its name included",
+            "Time to reach the server, the lookup of its name included",
             Unit::Seconds,
             metrics.connect.clone(),
         );
         registry.register_with_unit(
             "session_duration",
-            "Time from the arrival of a client to the end of its session",
+            "Time from accepting a client to the end of its session",
             Unit::Seconds,
             metrics.duration.clone(),
         );
         registry.register_with_unit(
             "delivered",
-            "Bytes that servers (up) and clients (down) have been given",
+            "Bytes written to servers (up) and to clients (down)",
             Unit::Bytes,
             metrics.bytes.clone(),
         );
         registry.register("denied", "Clients that --allow does not admit", metrics.denied.clone());
         registry.register(
             "accept_errors",
-            "Times that the system lacked descriptors or memory for a client, who then waits",
+            "Failures to accept a client for lack of descriptors or memory",
             metrics.accept_errors.clone(),
         );
-        registry.register("active_sessions", "Sessions there are", metrics.active.clone());
-        registry.register("places", "Clients that can be served at once", metrics.places.clone());
+        registry.register("active_sessions", "Sessions that are active", metrics.active.clone());
+        registry.register("max_clients", "Most clients that are served at once", metrics.max_clients.clone());
         registry.register(
             "waiting",
-            "1 while all places are taken and somebody is known to wait for one",
+            "1 while max_clients are served and a client is known to wait",
             metrics.waiting.clone(),
         );
         registry.register(
             "draining",
-            "1 once the program was asked to stop and serves only those who are left",
+            "1 once the program was asked to stop and serves only the sessions that are left",
             metrics.draining.clone(),
         );
         registry.register("buffers_lent", "Buffers that hold bytes", metrics.buffers.clone());
         Self { registry, ..metrics }
     }
 
-    /// A session is over.
-    pub(crate) fn session_ended(&self, ending: Ending, connect: Option<Duration>, duration: Duration) {
-        let Ending { by, phase, how } = ending;
-        let reason = [("by", by.word()), ("phase", phase.word()), ("how", how.word())];
-        self.sessions.get_or_create(&reason).inc();
+    /// Counts a session that has ended.
+    pub(crate) fn count_session(
+        &self,
+        termination: Termination,
+        connect: Option<Duration>,
+        duration: Duration,
+    ) {
+        let Termination { by, phase, reason } = termination;
+        let labels = [("by", by.word()), ("phase", phase.word()), ("reason", reason.word())];
+        self.sessions.get_or_create(&labels).inc();
         if let Some(connect) = connect {
             self.connect.observe(connect.as_secs_f64());
         }
         self.duration.observe(duration.as_secs_f64());
     }
 
-    /// Everything as text.
+    /// All metrics as text.
     pub(crate) fn text(&self, moment: Moment, format: MetricsFormat) -> String {
-        let Moment { statistics, places, waiting, draining, buffers } = moment;
+        let Moment { statistics, max_clients, waiting, draining, buffers } = moment;
         for (direction, bytes) in [("up", statistics.up), ("down", statistics.down)] {
             self.bytes.get_or_create(&[("direction", direction)]).inner().store(bytes, Relaxed);
         }
@@ -143,7 +148,7 @@ impl Metrics {
         self.accept_errors.inner().store(statistics.accept_errors, Relaxed);
         let number = |number: usize| i64::try_from(number).unwrap_or(i64::MAX);
         self.active.set(number(statistics.active));
-        self.places.set(places as u64);
+        self.max_clients.set(max_clients as u64);
         self.waiting.set(waiting.into());
         self.draining.set(draining.into());
         self.buffers.set(number(buffers));
@@ -187,26 +192,26 @@ fn without_openmetrics(text: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::termination::{By, How, Phase};
+    use crate::termination::{By, Phase, Reason};
 
     fn moment(statistics: Statistics) -> Moment {
-        Moment { statistics, places: 64, waiting: true, draining: false, buffers: 3 }
+        Moment { statistics, max_clients: 64, waiting: true, draining: false, buffers: 3 }
     }
 
     #[test]
-    fn what_was_counted_is_told() {
+    fn the_text_has_what_was_counted() {
         let metrics = Metrics::new();
-        let refused = Ending { by: By::Server, phase: Phase::Connect, how: How::Refused };
-        metrics.session_ended(refused, None, Duration::from_millis(3));
-        metrics.session_ended(refused, None, Duration::from_millis(3));
-        let fin = Ending { by: By::Client, phase: Phase::Data, how: How::Fin };
-        metrics.session_ended(fin, Some(Duration::from_millis(2)), Duration::from_secs(20));
+        let refused = Termination { by: By::Server, phase: Phase::Connect, reason: Reason::Refused };
+        metrics.count_session(refused, None, Duration::from_millis(3));
+        metrics.count_session(refused, None, Duration::from_millis(3));
+        let fin = Termination { by: By::Client, phase: Phase::Data, reason: Reason::Fin };
+        metrics.count_session(fin, Some(Duration::from_millis(2)), Duration::from_secs(20));
         let statistics = Statistics { active: 7, up: 11, down: 13, denied: 2, ..Default::default() };
         let text = metrics.text(moment(statistics), MetricsFormat::OpenMetrics);
         for line in [
             "# TYPE tcpproxy_sessions counter",
-            r#"tcpproxy_sessions_total{by="server",phase="connect",how="refused"} 2"#,
-            r#"tcpproxy_sessions_total{by="client",phase="data",how="fin"} 1"#,
+            r#"tcpproxy_sessions_total{by="server",phase="connect",reason="refused"} 2"#,
+            r#"tcpproxy_sessions_total{by="client",phase="data",reason="fin"} 1"#,
             "# TYPE tcpproxy_connect_seconds histogram",
             r#"tcpproxy_connect_seconds_bucket{le="0.001"} 0"#,
             r#"tcpproxy_connect_seconds_bucket{le="0.0025"} 1"#,
@@ -218,7 +223,7 @@ mod tests {
             "tcpproxy_denied_total 2",
             "tcpproxy_accept_errors_total 0",
             "tcpproxy_active_sessions 7",
-            "tcpproxy_places 64",
+            "tcpproxy_max_clients 64",
             "tcpproxy_waiting 1",
             "tcpproxy_draining 0",
             "tcpproxy_buffers_lent 3",
@@ -232,8 +237,8 @@ mod tests {
     #[test]
     fn the_older_format_has_its_types_alone_and_every_sample_of_the_newer() {
         let metrics = Metrics::new();
-        let fin = Ending { by: By::Client, phase: Phase::Data, how: How::Fin };
-        metrics.session_ended(fin, Some(Duration::from_millis(2)), Duration::from_secs(20));
+        let fin = Termination { by: By::Client, phase: Phase::Data, reason: Reason::Fin };
+        metrics.count_session(fin, Some(Duration::from_millis(2)), Duration::from_secs(20));
         let text = |format| metrics.text(moment(Statistics::default()), format);
         let (newer, older) = (text(MetricsFormat::OpenMetrics), text(MetricsFormat::Text));
         let samples =
@@ -262,15 +267,15 @@ mod tests {
         }
     }
 
-    /// The labels of a session are words of a few, so that there is an end to their number.
+    /// The labels have a bounded number of values, and so has the text.
     #[test]
     fn the_text_is_bounded() {
         let metrics = Metrics::new();
         for &by in By::ALL {
             for &phase in Phase::ALL {
-                for &how in How::ALL {
+                for &reason in Reason::ALL {
                     let duration = Duration::from_secs(1);
-                    metrics.session_ended(Ending { by, phase, how }, Some(duration), duration);
+                    metrics.count_session(Termination { by, phase, reason }, Some(duration), duration);
                 }
             }
         }

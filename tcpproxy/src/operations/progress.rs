@@ -1,4 +1,4 @@
-//! What is going on now, in one line for people who watch.
+//! What the proxy does now, in a line of the terminal.
 
 use std::rc::Rc;
 use std::time::{Duration, Instant};
@@ -6,43 +6,48 @@ use std::time::{Duration, Instant};
 use bytesize::ByteSize;
 use eventloop::{Intents, Progress, Ready, Session};
 
-use crate::Statistics;
+use crate::lifecycle::Lifecycle;
 use crate::log::StatusLine;
-use crate::proxy::Shared;
+use crate::statistics::{Counters, Statistics};
 
-/// The session that keeps a line of the terminal up to date. It ends when the proxy does, and takes the line
-/// with it.
-pub(crate) struct Watch {
-    shared: Rc<Shared>,
+/// The session that redraws a line of the terminal. It ends when the proxy is over, and clears the line.
+pub(crate) struct ProgressDisplay {
+    lifecycle: Rc<Lifecycle>,
+    counters: Rc<Counters>,
     line: StatusLine,
-    /// What was known when the line was drawn last.
+    /// The statistics when the line was drawn last.
     before: (Instant, Statistics),
     next: Instant,
 }
 
-/// Often enough to be watched, and seldom enough to cost nothing.
+/// How often the line is redrawn.
 const PERIOD: Duration = Duration::from_millis(500);
 
-impl Watch {
-    pub(crate) fn new(shared: Rc<Shared>, line: StatusLine, now: Instant) -> Self {
-        let before = (now, shared.statistics());
-        Self { shared, line, before, next: now }
+impl ProgressDisplay {
+    pub(crate) fn new(
+        lifecycle: Rc<Lifecycle>,
+        counters: Rc<Counters>,
+        line: StatusLine,
+        now: Instant,
+    ) -> Self {
+        let before = (now, counters.get());
+        Self { lifecycle, counters, line, before, next: now }
     }
 }
 
-impl Session for Watch {
+impl Session for ProgressDisplay {
     fn intents(&self, intents: &mut Intents<'_>) {
         intents.deadline(self.next);
     }
 
     fn advance(&mut self, ready: &Ready<'_>) -> eventloop::Result<Progress> {
-        if self.shared.is_over() {
+        if self.lifecycle.is_over() {
             self.line.clear();
             return Ok(Progress::Done);
         }
         if self.next <= ready.now() {
             let (then, before) = self.before;
-            let now = self.shared.statistics();
+            let now = self.counters.get();
             self.line.show(&describe(before, now, ready.now() - then));
             self.before = (ready.now(), now);
             self.next = ready.now() + PERIOD;
@@ -51,7 +56,7 @@ impl Session for Watch {
     }
 }
 
-/// The sessions there are and were, and the bytes each way, so far and in a second.
+/// The number of sessions, active and ended, and the bytes each way, in total and per second.
 fn describe(before: Statistics, now: Statistics, between: Duration) -> String {
     let rate = |bytes: u64| {
         let seconds = between.as_secs_f64();
@@ -73,7 +78,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_line_tells_of_sessions_bytes_and_rates() {
+    fn the_line_shows_sessions_bytes_and_rates() {
         let before = Statistics { up: 1024, down: 0, ..Default::default() };
         let now = Statistics { active: 2, ended: 7, up: 3072, down: 3 << 30, ..Default::default() };
         let line = "2 now, 7 ended | up 3.0 KiB (4.0 KiB/s) | down 3.0 GiB (6.0 GiB/s)";

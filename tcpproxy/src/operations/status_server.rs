@@ -1,18 +1,21 @@
 //! Metrics and health over HTTP.
 
 mod connection;
-mod metrics_format;
 mod request;
 mod response;
 
+use std::cell::Cell;
 use std::rc::Rc;
 
 use eventloop::{Accept, Intents, Listener, Progress, Ready, Session, Stream};
+use ringbuf::Pool;
 
-pub use metrics_format::MetricsFormat;
+pub use crate::operations::metrics_format::MetricsFormat;
 pub use request::{LONGEST, Method, RequestError, StatusRequest};
 
-use crate::proxy::Shared;
+use crate::lifecycle::Lifecycle;
+use crate::operations::metrics::{Metrics, Moment};
+use crate::statistics::Counters;
 use connection::Connection;
 use response::{BAD_REQUEST, METHOD_NOT_ALLOWED, NOT_FOUND, OK, Response, SERVICE_UNAVAILABLE};
 
@@ -22,23 +25,33 @@ use response::{BAD_REQUEST, METHOD_NOT_ALLOWED, NOT_FOUND, OK, Response, SERVICE
 /// There are at most [`MOST_CONNECTIONS`]. One more takes the place of the least important, so that idle or
 /// slow connections, however many, delay no request.
 pub(crate) struct StatusServer {
-    shared: Rc<Shared>,
+    status: Status,
     listener: Listener,
     connections: Vec<Connection>,
+}
+
+/// What the status server reports.
+pub(crate) struct Status {
+    pub(crate) metrics: Rc<Metrics>,
+    pub(crate) lifecycle: Rc<Lifecycle>,
+    pub(crate) counters: Rc<Counters>,
+    pub(crate) client_is_pending: Rc<Cell<bool>>,
+    pub(crate) pool: Pool,
+    pub(crate) max_clients: usize,
 }
 
 /// Connections at the same time: a few of Prometheus, of a balancer that checks health, and of a browser.
 pub(crate) const MOST_CONNECTIONS: usize = 16;
 
 impl StatusServer {
-    pub(crate) fn new(shared: Rc<Shared>, listener: Listener) -> Self {
-        Self { shared, listener, connections: Vec::new() }
+    pub(crate) fn new(status: Status, listener: Listener) -> Self {
+        Self { status, listener, connections: Vec::new() }
     }
 
     /// Serves a new connection, and drops the least important one if there are too many.
     fn admit(&mut self, stream: Stream, ready: &Ready<'_>) {
         let mut connection = Connection::new(stream, ready.now());
-        if !connection.advance(ready, true, |request| answer(&self.shared, request)) {
+        if !connection.advance(ready, true, |request| answer(&self.status, request)) {
             return;
         }
         if self.connections.len() == MOST_CONNECTIONS
@@ -60,12 +73,12 @@ impl Session for StatusServer {
     }
 
     fn advance(&mut self, ready: &Ready<'_>) -> eventloop::Result<Progress> {
-        if self.shared.is_over() {
+        if self.status.lifecycle.is_over() {
             return Ok(Progress::Done);
         }
-        let shared = &self.shared;
+        let status = &self.status;
         self.connections
-            .retain_mut(|connection| connection.advance(ready, false, |request| answer(shared, request)));
+            .retain_mut(|connection| connection.advance(ready, false, |request| answer(status, request)));
         while let Accept::Client { stream, .. } = self.listener.accept(ready) {
             self.admit(stream, ready);
         }
@@ -73,14 +86,28 @@ impl Session for StatusServer {
     }
 }
 
-fn answer(shared: &Shared, request: Result<StatusRequest, RequestError>) -> Vec<u8> {
+impl Status {
+    /// The metrics as text.
+    fn text(&self, format: MetricsFormat) -> String {
+        let moment = Moment {
+            statistics: self.counters.get(),
+            max_clients: self.max_clients,
+            waiting: self.client_is_pending.get(),
+            draining: self.lifecycle.is_draining(),
+            buffers: self.pool.lent(),
+        };
+        self.metrics.text(moment, format)
+    }
+}
+
+fn answer(status: &Status, request: Result<StatusRequest, RequestError>) -> Vec<u8> {
     match request {
-        Ok(request) => respond(shared, &request).encode(request.method == Method::Head),
+        Ok(request) => respond(status, &request).encode(request.method == Method::Head),
         Err(error) => Response::line(BAD_REQUEST, error).encode(false),
     }
 }
 
-fn respond(shared: &Shared, request: &StatusRequest) -> Response {
+fn respond(status: &Status, request: &StatusRequest) -> Response {
     if request.method == Method::Other {
         return Response {
             fields: "allow: GET, HEAD\r\n",
@@ -92,9 +119,9 @@ fn respond(shared: &Shared, request: &StatusRequest) -> Response {
             status: OK,
             content_type: request.format.content_type(),
             fields: "vary: accept\r\n",
-            body: shared.metrics_text(request.format),
+            body: status.text(request.format),
         },
-        "/healthz" if shared.is_stopping() => Response::line(SERVICE_UNAVAILABLE, "draining"),
+        "/healthz" if status.lifecycle.is_draining() => Response::line(SERVICE_UNAVAILABLE, "draining"),
         "/healthz" => Response::line(OK, "serving"),
         _ => Response::line(NOT_FOUND, "there are /metrics and /healthz"),
     }

@@ -1,4 +1,4 @@
-//! The host to forward to, and the addresses it has.
+//! The addresses of the server, looked up again from time to time.
 
 use std::net::SocketAddr;
 use std::rc::{Rc, Weak};
@@ -7,14 +7,14 @@ use std::time::{Duration, Instant};
 use eventloop::{Addresses, Lookup, Resolver};
 use tracing::warn;
 
-/// The host to forward to. Its name is looked up again when a client comes and the last answer is more
-/// than a few seconds old, so that a change is noticed.
+/// The addresses of the server. Its name is looked up again when a client comes and the last answer is older than
+/// [`FRESH`], so that a change is noticed.
 ///
-/// One client waits for that, and not for long; those who come meanwhile are served with the addresses that
-/// were known before, and so is that one if the answer is late. Only when a server was not reached, and the
-/// addresses are in doubt, does everybody wait for the answer.
+/// One session waits for that lookup, and for [`LOOKUP_PATIENCE`] at most. Sessions that begin meanwhile use the
+/// addresses known before, and so does that session if the answer is late. Only when no address could be reached do
+/// all sessions wait for the answer.
 #[derive(Debug)]
-pub(crate) struct Destination {
+pub(super) struct ServerAddresses {
     host: String,
     port: u16,
     resolver: Resolver,
@@ -22,79 +22,79 @@ pub(crate) struct Destination {
     fresh_until: Instant,
     /// None of the known addresses could be reached.
     doubtful: bool,
-    /// Upgrades while somebody waits for a lookup, or its answer is late.
-    looking: Weak<()>,
-    /// A lookup that nobody waits for any more. Its answer is for those who come later.
-    late: Option<Inquiry>,
+    /// Upgrades while a session waits for a lookup, or its answer is late.
+    pending: Weak<()>,
+    /// A lookup for which no session waits any more. Later sessions use its answer.
+    late: Option<Waiter>,
 }
 
-/// Where to connect to, or how to find out.
+/// Where to connect to, or the lookup that will tell.
 #[derive(Debug)]
-pub(crate) enum Directions {
+pub(super) enum Resolution {
     Known(Vec<SocketAddr>),
-    Ask(Inquiry),
+    Pending(Waiter),
 }
 
-/// A lookup on behalf of the destination.
+/// What a session waits for: the answer to a lookup of the server's name.
 #[derive(Debug)]
-pub(crate) struct Inquiry {
-    pub(crate) lookup: Lookup,
+pub(super) struct Waiter {
+    pub(super) lookup: Lookup,
     /// When it was asked.
     since: Instant,
-    _looking: Rc<()>,
+    _pending: Rc<()>,
 }
 
 /// How long addresses count as fresh.
 const FRESH: Duration = Duration::from_secs(5);
 
-/// How long a client waits for a lookup while there are addresses that were good a little while ago.
-pub(crate) const PATIENCE: Duration = Duration::from_secs(1);
+/// How long a session waits for a lookup while there are addresses that were right a little while ago.
+pub(super) const LOOKUP_PATIENCE: Duration = Duration::from_secs(1);
 
-impl Destination {
-    /// A host whose addresses were looked up just now.
-    pub(crate) fn new(host: String, port: u16, known: Vec<SocketAddr>, now: Instant) -> Self {
-        let (resolver, looking) = (Resolver::new(), Weak::new());
+impl ServerAddresses {
+    /// The addresses of a host that were looked up at `now`.
+    pub(super) fn new(host: String, port: u16, known: Vec<SocketAddr>, now: Instant) -> Self {
+        let (resolver, pending) = (Resolver::new(), Weak::new());
         let fresh_until = now + FRESH;
-        Self { host, port, resolver, known, fresh_until, doubtful: false, looking, late: None }
+        Self { host, port, resolver, known, fresh_until, doubtful: false, pending, late: None }
     }
 
     /// Where to connect to now.
-    pub(crate) fn directions(&mut self, now: Instant) -> Directions {
-        if let Some(answer) = self.late.as_mut().and_then(|inquiry| inquiry.lookup.take())
-            && let Some(inquiry) = self.late.take()
+    pub(super) fn resolve(&mut self, now: Instant) -> Resolution {
+        if let Some(answer) = self.late.as_mut().and_then(|waiter| waiter.lookup.take())
+            && let Some(waiter) = self.late.take()
         {
-            self.take_note(answer, inquiry.since);
+            self.store(answer, waiter.since);
         }
-        let others_look = self.looking.strong_count() > 0 && !self.doubtful;
-        if now < self.fresh_until || others_look {
-            return Directions::Known(self.known.clone());
+        let others_wait = self.pending.strong_count() > 0 && !self.doubtful;
+        if now < self.fresh_until || others_wait {
+            return Resolution::Known(self.known.clone());
         }
-        let looking = self.looking.upgrade().unwrap_or_default();
-        self.looking = Rc::downgrade(&looking);
+        let pending = self.pending.upgrade().unwrap_or_default();
+        self.pending = Rc::downgrade(&pending);
         let lookup = self.resolver.lookup(&self.host, self.port);
-        Directions::Ask(Inquiry { lookup, since: now, _looking: looking })
+        Resolution::Pending(Waiter { lookup, since: now, _pending: pending })
     }
 
-    /// What to try, given the answer to a lookup: if the resolver fails now, what it said before.
-    pub(crate) fn learn(&mut self, answer: Addresses, now: Instant) -> Vec<SocketAddr> {
-        self.take_note(answer, now);
+    /// Stores the answer to a lookup, and returns the addresses to try: if the lookup has failed, those known before.
+    pub(super) fn update(&mut self, answer: Addresses, now: Instant) -> Vec<SocketAddr> {
+        self.store(answer, now);
         self.known.clone()
     }
 
-    /// What to try in place of an answer that is late.
-    pub(crate) fn do_without(&mut self, inquiry: Inquiry) -> Vec<SocketAddr> {
-        self.late.get_or_insert(inquiry);
+    /// Takes over a lookup whose answer is late, and returns the addresses to try in its place.
+    pub(super) fn leave_pending(&mut self, waiter: Waiter) -> Vec<SocketAddr> {
+        self.late.get_or_insert(waiter);
         self.known.clone()
     }
 
-    /// None of the addresses could be reached: look them up again for the next client.
-    pub(crate) fn doubt(&mut self, now: Instant) {
+    /// None of the addresses could be reached: the next session looks them up again.
+    pub(super) fn doubt(&mut self, now: Instant) {
         self.fresh_until = now;
         self.doubtful = true;
     }
 
-    /// An answer that was right at that time.
-    fn take_note(&mut self, answer: Addresses, at: Instant) {
+    /// Stores an answer that was right at that time.
+    fn store(&mut self, answer: Addresses, at: Instant) {
         match answer {
             Ok(addresses) => {
                 self.known = addresses;
@@ -112,77 +112,83 @@ impl Destination {
 mod tests {
     use super::*;
 
-    fn asks(destination: &mut Destination, now: Instant) -> Option<Inquiry> {
-        match destination.directions(now) {
-            Directions::Known(addresses) => {
-                assert!(!addresses.is_empty());
+    fn pending(addresses: &mut ServerAddresses, now: Instant) -> Option<Waiter> {
+        match addresses.resolve(now) {
+            Resolution::Known(known) => {
+                assert!(!known.is_empty());
                 None
             }
-            Directions::Ask(inquiry) => Some(inquiry),
+            Resolution::Pending(waiter) => Some(waiter),
         }
     }
 
-    fn destination(now: Instant) -> Destination {
-        Destination::new("localhost".to_owned(), 80, vec![([127, 0, 0, 1], 80).into()], now)
+    fn addresses(now: Instant) -> ServerAddresses {
+        ServerAddresses::new("localhost".to_owned(), 80, vec![([127, 0, 0, 1], 80).into()], now)
     }
 
     #[test]
-    fn a_fresh_answer_is_used_and_an_old_one_looked_up_by_one_client_at_a_time() {
+    fn a_fresh_answer_is_used_and_an_old_one_is_looked_up_by_one_session_at_a_time() {
         let now = Instant::now();
-        let mut destination = destination(now);
-        assert!(asks(&mut destination, now).is_none());
-        let inquiry = asks(&mut destination, now + FRESH).expect("the answer is old");
-        assert!(asks(&mut destination, now + FRESH).is_none(), "others do not wait for the same");
-        drop(inquiry); // its client has left
-        assert!(asks(&mut destination, now + FRESH).is_some());
+        let mut addresses = addresses(now);
+        assert!(pending(&mut addresses, now).is_none());
+        let waiter = pending(&mut addresses, now + FRESH).expect("the answer is old");
+        assert!(
+            pending(&mut addresses, now + FRESH).is_none(),
+            "other sessions do not wait for the same answer"
+        );
+        drop(waiter); // its session has ended
+        assert!(pending(&mut addresses, now + FRESH).is_some());
     }
 
     #[test]
     fn a_server_that_was_not_reached_is_looked_up_again_at_once() {
         let now = Instant::now();
-        let mut destination = destination(now);
-        destination.doubt(now);
-        assert!(asks(&mut destination, now).is_some());
+        let mut addresses = addresses(now);
+        addresses.doubt(now);
+        assert!(pending(&mut addresses, now).is_some());
     }
 
-    /// Else those who come while the answer is awaited would only fail like those before them.
+    /// Otherwise sessions that begin before the answer would fail like those before them.
     #[test]
-    fn everybody_waits_for_the_answer_while_the_addresses_are_in_doubt() {
+    fn every_session_waits_for_the_answer_while_the_addresses_are_in_doubt() {
         let now = Instant::now();
-        let mut destination = destination(now);
-        destination.doubt(now);
-        let (first, second) = (asks(&mut destination, now), asks(&mut destination, now));
+        let mut addresses = addresses(now);
+        addresses.doubt(now);
+        let (first, second) = (pending(&mut addresses, now), pending(&mut addresses, now));
         assert!(first.is_some() && second.is_some());
         let moved: SocketAddr = ([127, 0, 0, 2], 80).into();
-        destination.learn(Ok(vec![moved]), now);
-        assert!(asks(&mut destination, now).is_none(), "they are fresh again");
+        addresses.update(Ok(vec![moved]), now);
+        assert!(pending(&mut addresses, now).is_none(), "they are fresh again");
     }
 
     #[test]
-    fn a_late_answer_is_waited_for_by_nobody_and_serves_those_who_come_later() {
+    fn a_late_answer_delays_no_session_and_serves_later_ones() {
         let now = Instant::now();
-        let mut destination = destination(now);
-        let mut inquiry = asks(&mut destination, now + FRESH).unwrap();
-        inquiry.lookup = Lookup::from([].as_slice()); // the test plays the resolver's part
-        let _ = inquiry.lookup.take(); // so this one is without an answer
-        assert_eq!(destination.do_without(inquiry), [([127, 0, 0, 1], 80).into()]);
-        assert!(asks(&mut destination, now + FRESH + PATIENCE).is_none(), "it is being looked for");
+        let mut addresses = addresses(now);
+        let mut waiter = pending(&mut addresses, now + FRESH).unwrap();
+        waiter.lookup = Lookup::from([].as_slice()); // the test takes the resolver's part
+        let _ = waiter.lookup.take(); // so this one is without an answer
+        assert_eq!(addresses.leave_pending(waiter), [([127, 0, 0, 1], 80).into()]);
+        assert!(
+            pending(&mut addresses, now + FRESH + LOOKUP_PATIENCE).is_none(),
+            "the lookup is still pending"
+        );
         let moved: SocketAddr = ([127, 0, 0, 2], 80).into();
-        destination.late.as_mut().unwrap().lookup = Lookup::from([moved].as_slice());
-        match destination.directions(now + FRESH + PATIENCE) {
-            Directions::Known(addresses) => assert_eq!(addresses, [moved]),
-            Directions::Ask(_) => panic!("the answer is there, and fresh"),
+        addresses.late.as_mut().unwrap().lookup = Lookup::from([moved].as_slice());
+        match addresses.resolve(now + FRESH + LOOKUP_PATIENCE) {
+            Resolution::Known(known) => assert_eq!(known, [moved]),
+            Resolution::Pending(_) => panic!("the answer is there, and fresh"),
         }
-        assert!(asks(&mut destination, now + FRESH * 2).is_some(), "it was right when it was asked for");
+        assert!(pending(&mut addresses, now + FRESH * 2).is_some(), "it counts from when it was asked for");
     }
 
     #[test]
     fn a_changed_address_is_learned_and_a_failing_resolver_changes_nothing() {
         let now = Instant::now();
-        let mut destination = destination(now);
+        let mut addresses = addresses(now);
         let moved: SocketAddr = ([127, 0, 0, 2], 80).into();
-        assert_eq!(destination.learn(Ok(vec![moved]), now), [moved]);
+        assert_eq!(addresses.update(Ok(vec![moved]), now), [moved]);
         let failure = Err(std::io::Error::other("no answer"));
-        assert_eq!(destination.learn(failure, now), [moved]);
+        assert_eq!(addresses.update(failure, now), [moved]);
     }
 }

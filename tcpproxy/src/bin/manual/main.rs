@@ -110,11 +110,11 @@ mod tests {
 
     #[test]
     fn each_word_of_the_log_is_explained() {
-        use tcpproxy::termination::{By, How, Phase};
+        use tcpproxy::termination::{By, Phase, Reason};
         let page = text();
         let words = By::ALL.iter().map(By::to_string);
         let words = words.chain(Phase::ALL.iter().map(Phase::to_string));
-        for word in words.chain(How::ALL.iter().map(How::to_string)) {
+        for word in words.chain(Reason::ALL.iter().map(Reason::to_string)) {
             assert!(page.lines().any(|line| line == format!(".B {word}")), "{word}");
         }
     }

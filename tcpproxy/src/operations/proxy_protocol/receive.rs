@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use eventloop::{Intents, Ready, Stream};
 
 use super::{Announced, HeaderParser, Parsed};
-use crate::termination::{By, How};
+use crate::termination::{By, Cause, Reason};
 
 /// A header that a client owes before anything else. It may come in pieces, and nothing after it is touched.
 ///
@@ -26,8 +26,8 @@ pub(crate) enum Received {
     Partly,
     /// All of it has. A connection that was made for nobody, such as a balancer's health check, says nothing.
     Whole(Option<Announced>),
-    /// It will not come: whose fault that is, how it ends, and in words.
-    Never(By, How, String),
+    /// It will not come.
+    Never(Cause),
 }
 
 /// Bytes that are looked at in one step. Most headers are shorter, and the longest takes a few steps.
@@ -50,7 +50,7 @@ impl HeaderReceiver {
         match received {
             Received::Partly if self.until <= ready.now() => {
                 let why = format!("no PROXY header within {:?}", self.timeout);
-                Received::Never(By::Timeout, How::NoHeader, why)
+                Received::Never(Cause::with_detail(By::Timeout, Reason::NoHeader, why))
             }
             received => received,
         }
@@ -58,11 +58,11 @@ impl HeaderReceiver {
 
     /// Takes what belongs to the header from what has come, and leaves the rest.
     fn read(&mut self, client: &Stream) -> Received {
-        let never = |how, why: &str| Received::Never(By::Client, how, why.to_owned());
-        let failed = |error: &io::Error| never(How::of_connection(error), &error.to_string());
+        let never = |reason, why: &str| Received::Never(Cause::with_detail(By::Client, reason, why));
+        let failed = |error: &io::Error| Received::Never(Cause::of_connection(By::Client, error));
         let mut bytes = [0; STEP];
         let come = match client.peek(&mut bytes) {
-            Ok(0) => return never(How::NoHeader, "the end came before the PROXY header was complete"),
+            Ok(0) => return never(Reason::NoHeader, "the end came before the PROXY header was complete"),
             Ok(n) => n,
             Err(error) if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::Interrupted) => {
                 return Received::Partly;
@@ -72,7 +72,7 @@ impl HeaderReceiver {
         let (taken, received) = match self.parser.advance(&bytes[..come]) {
             Ok(Parsed::Complete { taken, announced }) => (taken, Received::Whole(announced)),
             Ok(Parsed::Partial) => (come, Received::Partly),
-            Err(error) => return never(How::BadHeader, &error.to_string()),
+            Err(error) => return never(Reason::BadHeader, &error.to_string()),
         };
         // What was peeked at is there, so this does not block, and ends the loop's reports of it.
         match (&mut &*client).read_exact(&mut bytes[..taken]) {

@@ -5,7 +5,7 @@ use std::fmt;
 
 use httparse::Status;
 
-use super::metrics_format::MetricsFormat;
+use crate::operations::metrics_format::MetricsFormat;
 
 /// A request to the status server: as much of HTTP/1 as it takes to answer one.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -1,0 +1,106 @@
+//! How the life of a proxy goes: it serves, it drains, it is over.
+
+use std::cell::Cell;
+use std::fmt;
+use std::rc::Rc;
+use std::time::{Duration, Instant};
+
+use eventloop::Handle;
+use tracing::info;
+
+use crate::statistics::Counters;
+
+/// Whether the proxy serves, drains or is over.
+///
+/// It drains from the first [`stop`](Self::stop) on: no new client is admitted, and sessions may go on until a
+/// deadline. It is over when the acceptor and the last session have ended. All sessions of the loop are woken when
+/// that changes.
+pub(crate) struct Lifecycle {
+    handle: Handle,
+    counters: Rc<Counters>,
+    drain_timeout: Duration,
+    /// Whether the acceptor waits for the last session's end while the proxy serves, too.
+    exits_on_idle: bool,
+    drain_deadline: Cell<Option<Instant>>,
+    accepting: Cell<bool>,
+}
+
+/// Counts a session as active, as long as it exists.
+pub(crate) struct ActiveSession(Rc<Lifecycle>);
+
+impl Lifecycle {
+    pub(crate) fn new(
+        handle: Handle,
+        counters: Rc<Counters>,
+        drain_timeout: Duration,
+        exits_on_idle: bool,
+    ) -> Self {
+        let (drain_deadline, accepting) = (Cell::new(None), Cell::new(true));
+        Self { handle, counters, drain_timeout, exits_on_idle, drain_deadline, accepting }
+    }
+
+    pub(crate) fn begin_session(self: &Rc<Self>) -> ActiveSession {
+        self.counters.change(|statistics| statistics.active += 1);
+        ActiveSession(self.clone())
+    }
+
+    /// How many sessions there are.
+    pub(crate) fn active_sessions(&self) -> usize {
+        self.counters.get().active
+    }
+
+    /// Begins to drain. A second call ends the drain at once.
+    pub(crate) fn stop(&self) {
+        let now = Instant::now();
+        let deadline = if self.is_draining() { now } else { now + self.drain_timeout };
+        info!(sessions = self.active_sessions(), "stopping");
+        self.drain_deadline.set(Some(deadline));
+        self.handle.wake_all();
+    }
+
+    pub(crate) fn is_draining(&self) -> bool {
+        self.drain_deadline.get().is_some()
+    }
+
+    /// While the proxy drains, when sessions that are left are to be reset.
+    pub(crate) fn drain_deadline(&self) -> Option<Instant> {
+        self.drain_deadline.get()
+    }
+
+    /// Whether sessions that are left are to be reset now.
+    pub(crate) fn drain_is_due(&self, now: Instant) -> bool {
+        self.drain_deadline.get().is_some_and(|deadline| deadline <= now)
+    }
+
+    /// The acceptor has ended: there will be no further session.
+    pub(crate) fn end_accepting(&self) {
+        self.accepting.set(false);
+        self.handle.wake_all();
+    }
+
+    pub(crate) fn is_over(&self) -> bool {
+        self.is_draining() && !self.accepting.get() && self.active_sessions() == 0
+    }
+}
+
+impl Drop for ActiveSession {
+    fn drop(&mut self) {
+        let lifecycle = &self.0;
+        lifecycle.counters.change(|statistics| {
+            statistics.active -= 1;
+            statistics.ended += 1;
+        });
+        if lifecycle.active_sessions() == 0 && (lifecycle.is_draining() || lifecycle.exits_on_idle) {
+            lifecycle.handle.wake_all();
+        }
+    }
+}
+
+impl fmt::Debug for Lifecycle {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Lifecycle")
+            .field("drain_deadline", &self.drain_deadline)
+            .field("accepting", &self.accepting)
+            .finish_non_exhaustive()
+    }
+}
