@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # systemd-socket-activate starts the proxy for the first client and passes it two sockets. The first client and
-# later clients are served through either socket, and it ends when it has been without a session for a while.
+# later ones are served through either socket. The proxy ends when it has been without a session for a while.
 # Debian packages: systemd curl iproute2
 source "$(dirname "$0")/../../interop/lib.sh"
 need systemd-socket-activate=systemd curl ss=iproute2

@@ -52,8 +52,8 @@ end_crowd() { # NAME
 
 LONG_BYTES=50000000 # more than all buffers on the way hold, so that the session lasts for the instance, too
 
-# Six long sessions, while there are no others: leastconn gives two to each instance. The clients take one byte, and no more until the
-# file says so. Sets LONG to the files of their output.
+# Six long sessions, while there are no others: leastconn gives two to each instance. One byte of each is read here, and
+# the rest by end_long. Sets LONG to the descriptors of their output.
 start_long() {
   LONG=()
   rm -f "$WORK"/long?
@@ -68,7 +68,7 @@ start_long() {
   done
 }
 
-# Lets the long sessions go on to their ends, at once. Sets CUT, to how many are not whole.
+# Reads the long sessions to their ends, all at once. Sets CUT to the number of those that are not whole.
 end_long() {
   CUT=0
   local i pipe counts=()

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# The container image, built without a daemon: it has the static program and nothing else, which runs without privileges in
-# particular, finds names, serves, says how it is, and drains when it is stopped.
+# The container image, built without a daemon: it has the static program and nothing else. The program runs without privileges,
+# resolves names, serves, answers /healthz, and drains when it is stopped.
 # Debian packages: make buildah curl iproute2
 source "$(dirname "$0")/../../interop/lib.sh"
 need make buildah curl ss=iproute2
