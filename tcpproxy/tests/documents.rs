@@ -1,0 +1,224 @@
+//! What the documents say about the repository is so: folders, dependencies, files, links, make targets, tests, options.
+
+#![allow(clippy::unwrap_used)] // a test that cannot go on says so by failing
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+/// Written by hand; `docs/conformance.md` and `docs/performance.md` are written by programs.
+const DOCUMENTS: &[&str] = &[
+    "README.md",
+    "ARCHITECTURE.md",
+    "CHANGELOG.md",
+    "docs/design.md",
+    "docs/errors.md",
+    "docs/log.md",
+    "docs/milestones.md",
+    "docs/operations.md",
+    "docs/testing.md",
+    "fuzz/README.md",
+    "proxyspec/peers/README.md",
+];
+
+fn root() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap().to_owned()
+}
+
+fn read(path: &str) -> String {
+    fs::read_to_string(root().join(path)).unwrap_or_else(|error| panic!("{path}: {error}"))
+}
+
+/// The text between backticks, and the lines of indented blocks.
+fn code(document: &str) -> Vec<&str> {
+    let (blocks, prose): (Vec<&str>, Vec<&str>) = document.lines().partition(|line| line.starts_with("    "));
+    let spans = prose.into_iter().flat_map(|line| line.split('`').skip(1).step_by(2));
+    blocks.into_iter().map(str::trim).chain(spans).collect()
+}
+
+/// Runs `check` on each piece of code in each document, and fails with those about which it says something.
+#[track_caller]
+fn for_each_code(check: impl Fn(&str, &str) -> Option<String>) {
+    let mut wrong = Vec::new();
+    for document in DOCUMENTS {
+        let text = read(document);
+        wrong.extend(
+            code(&text)
+                .iter()
+                .filter_map(|code| check(document, code))
+                .map(|what| format!("{document}: {what}")),
+        );
+    }
+    assert!(wrong.is_empty(), "{wrong:#?}");
+}
+
+/// The rows of the map in ARCHITECTURE.md: folder, and the crates it depends on.
+fn map() -> Vec<(String, BTreeSet<String>)> {
+    let text = read("ARCHITECTURE.md");
+    let (_, table) = text.split_once("| folder | what it is | depends on |\n|---|---|---|\n").unwrap();
+    let row = |line: &str| {
+        let cells: Vec<&str> = line.trim_matches('|').split('|').collect();
+        let quoted = |cell: &str| cell.split('`').skip(1).step_by(2).map(str::to_owned).collect::<Vec<_>>();
+        (quoted(cells[0])[0].trim_end_matches('/').to_owned(), quoted(cells[2]).into_iter().collect())
+    };
+    table.lines().take_while(|line| line.starts_with('|')).map(row).collect()
+}
+
+#[test]
+fn the_map_names_every_folder_and_no_other() {
+    let is_built_or_kept_by_git = |name: &str| ["target", ".git", ".cargo"].contains(&name);
+    let folders: BTreeSet<String> = fs::read_dir(root())
+        .unwrap()
+        .map(|entry| entry.unwrap())
+        .filter(|entry| entry.path().is_dir())
+        .map(|entry| entry.file_name().into_string().unwrap())
+        .filter(|name| !is_built_or_kept_by_git(name))
+        .collect();
+    assert_eq!(map().into_iter().map(|(folder, _)| folder).collect::<BTreeSet<_>>(), folders);
+}
+
+/// The names in a section of a Cargo.toml.
+fn dependencies(manifest: &str, section: &str) -> BTreeSet<String> {
+    let Some((_, rest)) = manifest.split_once(&format!("\n[{section}]\n")) else { return BTreeSet::new() };
+    let names = rest.lines().take_while(|line| !line.starts_with('['));
+    names.filter_map(|line| Some(line.split_once(['.', ' ', '='])?.0.to_owned())).collect()
+}
+
+#[test]
+fn crates_depend_on_what_the_map_says_and_only_eventloop_on_a_poller() {
+    let workspace = read("Cargo.toml");
+    let (_, members) = workspace.split_once("members = [").unwrap();
+    let ours: BTreeSet<String> =
+        members.split_once(']').unwrap().0.split('"').skip(1).step_by(2).map(str::to_owned).collect();
+    let map = map();
+    for name in &ours {
+        let manifest = read(&format!("{name}/Cargo.toml"));
+        let used = dependencies(&manifest, "dependencies");
+        let (_, documented) = map.iter().find(|(folder, _)| folder == name).unwrap();
+        assert_eq!(&used.intersection(&ours).cloned().collect::<BTreeSet<_>>(), documented, "{name}");
+        let tests = dependencies(&manifest, "dev-dependencies");
+        assert!(
+            name == "eventloop" || !used.union(&tests).any(|used| used == "calloop"),
+            "{name} uses calloop"
+        );
+        // No command lines, logs or pictures below the programs.
+        let is_program = ["tcpproxy", "webproxy", "proxyspec"].contains(&name.as_str());
+        for heavy in ["clap", "tracing-subscriber", "plotters", "indicatif", "png"] {
+            assert!(is_program || !used.contains(heavy), "{name} uses {heavy}");
+        }
+    }
+}
+
+#[test]
+fn every_file_that_the_documents_name_exists() {
+    let top: BTreeSet<String> = fs::read_dir(root())
+        .unwrap()
+        .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+        .collect();
+    let ignored = read(".gitignore");
+    for_each_code(|_, code| {
+        let is_path =
+            code.contains('/') && code.chars().all(|c| c.is_ascii_alphanumeric() || "._-/*".contains(c));
+        let first = code.split('/').next()?;
+        let is_built = ignored.lines().any(|ignored| code.starts_with(ignored.trim_matches('/')));
+        if !is_path || !top.contains(first) || is_built {
+            return None;
+        }
+        let fixed = code.split('*').next()?;
+        let fixed = if code.contains('*') { &fixed[..=fixed.rfind('/')?] } else { fixed };
+        (!root().join(fixed).exists()).then(|| format!("there is no {code}"))
+    });
+}
+
+#[test]
+fn every_link_in_the_documents_leads_somewhere() {
+    for document in DOCUMENTS {
+        let text = read(document);
+        for link in text.split("](").skip(1).map(|rest| rest.split(')').next().unwrap()) {
+            if link.contains("://") {
+                continue;
+            }
+            let (path, anchor) = link.split_once('#').unwrap_or((link, ""));
+            let file = if path.is_empty() {
+                root().join(document)
+            } else {
+                root().join(document).parent().unwrap().join(path)
+            };
+            assert!(file.exists(), "{document}: there is no {link}");
+            if !anchor.is_empty() {
+                let target = fs::read_to_string(&file).unwrap();
+                let heading =
+                    |line: &str| line.trim_start_matches(['#', ' ']).to_lowercase().replace(' ', "-");
+                assert!(
+                    target.lines().any(|line| line.starts_with('#') && heading(line) == anchor),
+                    "{document}: {link}"
+                );
+            }
+        }
+    }
+}
+
+#[test]
+fn every_make_target_that_the_documents_name_exists_and_is_listed_by_make_help() {
+    let makefile = read("Makefile");
+    let targets: BTreeSet<&str> = makefile
+        .lines()
+        .filter(|line| line.contains(": ") && line.contains(" ## "))
+        .filter_map(|line| line.split(':').next())
+        .collect();
+    assert!(targets.contains("tcpproxy") && targets.len() < 24, "{targets:?}"); // one screen
+    for_each_code(|_, code| {
+        let target = code.strip_prefix("make ")?.split(' ').next()?;
+        (!targets.contains(target)).then(|| format!("there is no make {target}"))
+    });
+    let testing = read("docs/testing.md");
+    let not_tests =
+        ["tcpproxy", "demo", "doc", "share", "install", "uninstall", "deb", "image", "clean", "help"];
+    for target in targets.into_iter().filter(|target| !not_tests.contains(target)) {
+        assert!(testing.contains(&format!("| `make {target}")), "docs/testing.md lacks make {target}");
+    }
+}
+
+/// All Rust sources of the workspace.
+fn sources(folder: &Path, into: &mut String) {
+    for entry in fs::read_dir(folder).unwrap().map(Result::unwrap) {
+        let name = entry.file_name();
+        if entry.path().is_dir() && name != "target" && name != ".git" {
+            sources(&entry.path(), into);
+        } else if entry.path().extension().is_some_and(|extension| extension == "rs") {
+            into.push_str(&fs::read_to_string(entry.path()).unwrap());
+        }
+    }
+}
+
+#[test]
+fn every_test_that_the_documents_name_exists() {
+    let mut all = String::new();
+    sources(&root(), &mut all);
+    for_each_code(|_, code| {
+        let is_test = code.matches('_').count() >= 3
+            && code.chars().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '_');
+        // Metrics and settings of the kernel have names like that, too.
+        let is_other = code.starts_with("tcpproxy_") || code.starts_with("tcp_");
+        (is_test && !is_other && !all.contains(&format!("fn {code}(")))
+            .then(|| format!("there is no test {code}"))
+    });
+}
+
+#[test]
+fn every_option_that_the_documents_name_exists() {
+    let mut command = tcpproxy::cli::command();
+    command.build();
+    let options: BTreeSet<String> =
+        command.get_arguments().filter_map(|option| Some(format!("--{}", option.get_long()?))).collect();
+    for_each_code(|document, code| {
+        // Those of other programs; and errors, which are run as they are.
+        if ["docs/errors.md", "fuzz/README.md", "proxyspec/peers/README.md"].contains(&document)
+            || !code.starts_with("--")
+        {
+            return None;
+        }
+        let option = code.split([' ', '=']).next()?;
+        (!options.contains(option)).then(|| format!("there is no option {option}"))
+    });
+}
