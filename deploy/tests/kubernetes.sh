@@ -33,6 +33,9 @@ says "$pod.containers[0].securityContext | .readOnlyRootFilesystem and (.allowPr
 says "$pod.containers[0].resources.limits | has(\"cpu\") and has(\"memory\")"
 says "$pod | .terminationGracePeriodSeconds > .containers[0].lifecycle.preStop.sleep.seconds + 30"
 says "$pod.containers[0].args | index(\"--drain-timeout=30s\")"
+liveness="$pod.containers[0].livenessProbe.httpGet"
+says "$liveness.port as \$port | [.[2].spec.ingress[] | select(any(.ports[]; .port == \$port))] | length == 1 and all(.[]; has(\"from\"))"
+says ".[2].spec.podSelector.matchLabels == .[0].spec.template.metadata.labels"
 says ".[1].spec.selector == .[0].spec.template.metadata.labels"
 
 # With what it is started there, but for the name, which is known only there, and the ports, which may be taken here.
