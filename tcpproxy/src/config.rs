@@ -113,4 +113,58 @@ impl Config {
             exit_on_idle: None,
         }
     }
+
+    /// What deserves a second look, in words for the log: what these settings open to hosts that may not be
+    /// meant.
+    #[must_use]
+    pub fn warnings(&self) -> Vec<String> {
+        let mut warnings = Vec::new();
+        if let Some(address) = self.metrics.filter(|address| !address.ip().to_canonical().is_loopback()) {
+            warnings.push(format!(
+                "--metrics {address} is not a loopback address: any host that reaches it can read the metrics"
+            ));
+        }
+        if self.accept_proxy_protocol && self.allow.is_empty() {
+            warnings.push(
+                "--accept-proxy-protocol without --allow: any host that reaches the port can claim any client \
+                 address"
+                    .to_owned(),
+            );
+        }
+        warnings
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_opens_the_proxy_to_any_host_is_warned_of() {
+        let warnings = |change: fn(&mut Config)| {
+            let mut config = Config::new("localhost", 80);
+            change(&mut config);
+            config.warnings()
+        };
+        let metrics = |address: &str| {
+            Config { metrics: Some(address.parse().unwrap()), ..Config::new("localhost", 80) }.warnings()
+        };
+        assert!(warnings(|_| {}).is_empty());
+        for loopback in ["127.0.0.1:0", "127.9.9.9:9090", "[::1]:9090", "[::ffff:127.0.0.1]:1"] {
+            assert!(metrics(loopback).is_empty(), "{loopback}");
+        }
+        for beyond in ["0.0.0.0:9090", "[::]:9090", "192.0.2.1:9090", "[fe80::1]:9090"] {
+            let warnings = metrics(beyond);
+            assert!(warnings.len() == 1 && warnings[0].contains(beyond), "{warnings:?}");
+        }
+        let behind = warnings(|config| config.accept_proxy_protocol = true);
+        assert!(behind.len() == 1 && behind[0].contains("without --allow"), "{behind:?}");
+        assert!(
+            warnings(|config| {
+                config.accept_proxy_protocol = true;
+                config.allow = vec!["192.0.2.0/24".parse().unwrap()];
+            })
+            .is_empty()
+        );
+    }
 }

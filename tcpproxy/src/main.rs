@@ -7,6 +7,7 @@ use tcpproxy::cli::{self, Invocation, Refusal};
 use tcpproxy::log::{self, StatusLine};
 use tcpproxy::operations::service_manager;
 use tcpproxy::{Config, Proxy};
+use tracing::warn;
 
 /// The arguments are wrong.
 const MISUSED: u8 = 2;
@@ -37,7 +38,11 @@ fn main() -> ExitCode {
 
 fn serve(config: Config, passed_sockets: bool, progress: Option<StatusLine>) -> Result<(), String> {
     let remote = format!("{}:{}", bracketed(&config.remote_host), config.remote_port);
+    let warnings = config.warnings();
     let mut proxy = start(config, passed_sockets)?;
+    for warning in warnings {
+        warn!("{warning}");
+    }
     proxy.stop_on_signals().map_err(|error| error.to_string())?;
     for address in proxy.local_addrs() {
         // Whoever does not read this line does not need it.

@@ -9,7 +9,9 @@ use std::rc::Rc;
 use std::time::{Duration, Instant};
 
 use eventloop::signals::{SIGHUP, SIGINT, SIGTERM};
-use eventloop::{EventLoop, Intents, ListenOptions, Listener, Progress, Ready, Signals, resolve};
+use eventloop::{
+    EventLoop, Intents, ListenOptions, Listener, Progress, Ready, Signals, SocketOptions, resolve,
+};
 use relay::Pipes;
 use ringbuf::Pool;
 use tracing::info;
@@ -252,7 +254,8 @@ fn prepare(config: &Config) -> Result<Vec<SocketAddr>, StartError> {
 }
 
 fn listen_for_metrics(address: SocketAddr, config: &Config) -> Result<(Listener, SocketAddr), StartError> {
-    Listener::bind(address, config.socket_options())
+    let options = SocketOptions { linger: Some(Duration::ZERO), ..config.socket_options() };
+    Listener::bind(address, options)
         .and_then(|listener| listener.local_addr().map(|address| (listener, address)))
         .map_err(|reason| StartError::listening_for_metrics(address, reason))
 }

@@ -66,6 +66,21 @@ fn until(what: &str, mut condition: impl FnMut() -> bool) {
 }
 
 #[test]
+fn what_opens_the_proxy_to_any_host_is_warned_of_at_the_start() {
+    let (_origin, port) = origin();
+    let open = proxy(&port, &["--metrics", "0.0.0.0:0", "--accept-proxy-protocol"]);
+    for warning in
+        ["--metrics 0.0.0.0:0 is not a loopback address", "--accept-proxy-protocol without --allow"]
+    {
+        open.wait_for_line(PATIENCE, |line| line.contains("WARN") && line.contains(warning)).unwrap();
+    }
+    let closed = proxy(&port, &["--metrics", "127.0.0.1:0", "--accept-proxy-protocol", "--allow", "::1"]);
+    closed.terminate().unwrap();
+    closed.wait_for_line(PATIENCE, |line| line.contains("stopping")).unwrap();
+    assert!(!closed.log().iter().any(|line| line.contains("WARN")), "{:?}", closed.log());
+}
+
+#[test]
 fn wrong_arguments_get_the_usage_line_and_status_2() {
     for arguments in [
         &[][..],

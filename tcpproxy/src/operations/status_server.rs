@@ -5,6 +5,7 @@ mod request;
 mod response;
 
 use std::cell::Cell;
+use std::mem;
 use std::rc::Rc;
 
 use eventloop::{Accept, Intents, Listener, Progress, Ready, Session, Stream};
@@ -48,17 +49,18 @@ impl StatusServer {
         Self { status, listener, connections: Vec::new() }
     }
 
-    /// Serves a new connection, and drops the least important one if there are too many.
+    /// Serves a new connection, in place of the least important one if there are too many.
     fn admit(&mut self, stream: Stream, ready: &Ready<'_>) {
-        let mut connection = Connection::new(stream, ready.now());
-        if !connection.advance(ready, true, |request| answer(&self.status, request)) {
+        let connection = Connection::new(stream, ready.now());
+        let Some(connection) = connection.advance(ready, true, |request| answer(&self.status, request))
+        else {
             return;
-        }
+        };
         if self.connections.len() == MOST_CONNECTIONS
             && let Some((least, _)) =
                 self.connections.iter().enumerate().min_by_key(|(_, connection)| connection.importance())
         {
-            self.connections.swap_remove(least);
+            self.connections.swap_remove(least).make_room();
         }
         self.connections.push(connection);
     }
@@ -76,9 +78,10 @@ impl Session for StatusServer {
         if self.status.lifecycle.is_over() {
             return Ok(Progress::Done);
         }
-        let status = &self.status;
-        self.connections
-            .retain_mut(|connection| connection.advance(ready, false, |request| answer(status, request)));
+        let step = |connection: Connection| {
+            connection.advance(ready, false, |request| answer(&self.status, request))
+        };
+        self.connections = mem::take(&mut self.connections).into_iter().filter_map(step).collect();
         while let Accept::Client { stream, .. } = self.listener.accept(ready) {
             self.admit(stream, ready);
         }

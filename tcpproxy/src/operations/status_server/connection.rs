@@ -1,6 +1,7 @@
 //! One connection to the status server: a request, its answer, and the close.
 
-use std::io::{self, ErrorKind, Read, Write};
+use std::io;
+use std::ops::ControlFlow;
 use std::time::{Duration, Instant};
 
 use eventloop::{Intents, Ready, Stream};
@@ -29,7 +30,6 @@ enum State {
     /// The answer and a FIN are out. A close before the client's FIN could reset the connection, and take
     /// from the client what it has not read (RFC 9112, section 9.6).
     Closing,
-    Over,
 }
 
 /// How long a client may take to ask, to take the answer, and to close.
@@ -44,54 +44,77 @@ impl Connection {
         match self.state {
             State::Request(_) | State::Closing => intents.read(&self.stream),
             State::Answer(..) => intents.write(&self.stream),
-            State::Over => {}
         }
         intents.deadline(self.until);
     }
 
-    /// One step; `false` when it is over. The answer comes from `answer`. A connection that is `new` is tried
-    /// at once, since its request is often there already.
+    /// One step; `None` when it is over. The answer comes from `answer`. A connection that is `new` is read at
+    /// once, since its request is often there already.
     pub(super) fn advance(
-        &mut self,
+        mut self,
         ready: &Ready<'_>,
         new: bool,
         answer: impl FnOnce(Result<StatusRequest, RequestError>) -> Vec<u8>,
-    ) -> bool {
+    ) -> Option<Self> {
         if self.until <= ready.now() {
-            return false;
+            self.make_room();
+            return None;
         }
         let readable = new || ready.is_readable(&self.stream);
+        match self.step(ready, readable, answer) {
+            Ok(ControlFlow::Continue(())) => Some(self),
+            Ok(ControlFlow::Break(())) => {
+                self.stream.close();
+                None
+            }
+            Err(_) => None, // the client has reset the connection, or is gone
+        }
+    }
+
+    fn step(
+        &mut self,
+        ready: &Ready<'_>,
+        readable: bool,
+        answer: impl FnOnce(Result<StatusRequest, RequestError>) -> Vec<u8>,
+    ) -> io::Result<ControlFlow<()>> {
         let mut writable = ready.is_writable(&self.stream);
+        let mut bytes = [0; LONGEST];
         if let (State::Request(request), true) = (&mut self.state, readable) {
-            let moved = read_request(&self.stream, request);
-            match moved {
-                Ok(0) => self.state = State::Over,
-                Ok(_) => {
-                    if let Some(request) = StatusRequest::parse(request).transpose() {
-                        self.state = State::Answer(answer(request), 0);
-                        writable = true; // as a rule it is
-                    }
+            match self.stream.receive(&mut bytes[..LONGEST - request.len()])? {
+                Some(0) => return Ok(ControlFlow::Break(())),
+                Some(received) => {
+                    request.extend_from_slice(&bytes[..received]);
+                    self.active = ready.now();
                 }
-                Err(_) => {}
+                None => return Ok(ControlFlow::Continue(())),
             }
-            self.note(moved, ready.now());
-        } else if matches!(self.state, State::Closing) && readable {
-            let moved = (&self.stream).read(&mut [0; LONGEST]);
-            if let Ok(0) = moved {
-                self.state = State::Over;
+            if let Some(request) = StatusRequest::parse(request).transpose() {
+                self.state = State::Answer(answer(request), 0);
+                writable = true; // as a rule it is
             }
-            self.note(moved, ready.now());
+        } else if let (State::Closing, true) = (&self.state, readable)
+            && let Some(0) = self.stream.receive(&mut bytes)?
+        {
+            return Ok(ControlFlow::Break(()));
         }
-        if let (State::Answer(bytes, sent), true) = (&mut self.state, writable) {
-            let moved = (&self.stream).write(&bytes[*sent..]);
-            *sent += moved.as_ref().unwrap_or(&0);
+        if let (State::Answer(bytes, sent), true) = (&mut self.state, writable)
+            && let Some(taken) = self.stream.send(&bytes[*sent..])?
+        {
+            *sent += taken;
+            self.active = ready.now();
             if *sent == bytes.len() {
-                let finished = self.stream.finish().is_ok();
-                self.state = if finished { State::Closing } else { State::Over };
+                self.stream.finish()?;
+                self.state = State::Closing;
             }
-            self.note(moved, ready.now());
         }
-        !matches!(self.state, State::Over)
+        Ok(ControlFlow::Continue(()))
+    }
+
+    /// Ends it, in an orderly way if the answer is out.
+    pub(super) fn make_room(self) {
+        if let State::Closing = self.state {
+            self.stream.close();
+        }
     }
 
     /// Which of several connections makes room first: one that has its answer, else the one in which no byte
@@ -99,28 +122,4 @@ impl Connection {
     pub(super) fn importance(&self) -> impl Ord + use<> {
         (!matches!(self.state, State::Closing), self.active)
     }
-
-    fn note(&mut self, moved: io::Result<usize>, now: Instant) {
-        match moved {
-            Ok(_) => self.active = now,
-            Err(error) if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::Interrupted) => {}
-            Err(_) => self.state = State::Over,
-        }
-    }
-}
-
-impl Drop for Connection {
-    fn drop(&mut self) {
-        if matches!(self.state, State::Request(_) | State::Answer(..)) {
-            let _ = self.stream.reset_on_close(); // it fails only if the connection is gone
-        }
-    }
-}
-
-/// Reads more of a request, at most up to its longest length.
-fn read_request(mut stream: &Stream, request: &mut Vec<u8>) -> io::Result<usize> {
-    let mut bytes = [0; LONGEST];
-    let read = stream.read(&mut bytes[..LONGEST - request.len()])?;
-    request.extend_from_slice(&bytes[..read]);
-    Ok(read)
 }
