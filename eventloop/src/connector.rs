@@ -32,6 +32,8 @@ pub struct Connector {
     next_attempt: Instant,
     deadline: Instant,
     options: ConnectOptions,
+    /// The outcome was returned.
+    over: bool,
 }
 
 /// What has become of a [`Connector`].
@@ -65,6 +67,8 @@ pub struct ConnectError {
     pub unresolved: Option<io::Error>,
     /// The addresses in the order in which they failed, and why.
     pub attempts: Vec<(SocketAddr, io::Error)>,
+    /// The connector was advanced after its end.
+    over: bool,
 }
 
 #[derive(Debug)]
@@ -87,11 +91,15 @@ impl Connector {
             next_attempt: now,
             deadline: now + options.timeout,
             options,
+            over: false,
         }
     }
 
-    /// Declares what the lookup or the attempts under way wait for.
+    /// Declares what the lookup or the attempts under way wait for, and a first step if there has been none.
     pub fn intents(&self, intents: &mut Intents<'_>) {
+        if self.over {
+            return;
+        }
         if let Some(lookup) = &self.lookup {
             lookup.intents(intents);
         }
@@ -104,8 +112,18 @@ impl Connector {
         }
     }
 
-    /// Looks after the lookup or the attempts under way and starts the next one if it is time.
+    /// Advances the lookup or the attempts under way and starts the next one if it is time. The outcome is
+    /// returned once; after that there is an error that says so.
     pub fn advance(&mut self, ready: &Ready<'_>) -> Connect {
+        if self.over {
+            return Connect::Failed(ConnectError { unresolved: None, attempts: Vec::new(), over: true });
+        }
+        let outcome = self.attempt(ready);
+        self.over = !matches!(outcome, Connect::Pending);
+        outcome
+    }
+
+    fn attempt(&mut self, ready: &Ready<'_>) -> Connect {
         if let Some(lookup) = &mut self.lookup {
             let late = || {
                 Err(io::Error::new(
@@ -116,7 +134,11 @@ impl Connector {
             match lookup.advance(ready).or_else(|| (self.deadline <= ready.now()).then(late)) {
                 None => return Connect::Pending,
                 Some(Err(error)) => {
-                    return Connect::Failed(ConnectError { unresolved: Some(error), attempts: Vec::new() });
+                    return Connect::Failed(ConnectError {
+                        unresolved: Some(error),
+                        attempts: Vec::new(),
+                        over: false,
+                    });
                 }
                 Some(Ok(addresses)) => {
                     self.untried = interleave(&addresses);
@@ -156,7 +178,7 @@ impl Connector {
         if let (Some(error), Some(address)) = (self.exhausted.take(), self.untried.pop_front()) {
             self.failures.push((address, error));
         }
-        ConnectError { unresolved: None, attempts: std::mem::take(&mut self.failures) }
+        ConnectError { unresolved: None, attempts: std::mem::take(&mut self.failures), over: false }
     }
 
     /// Starts one attempt. Over loopback it often succeeds or fails at once, so it is looked at once.
@@ -231,6 +253,9 @@ impl fmt::Display for ConnectError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         if let Some(error) = &self.unresolved {
             return write!(f, "the name cannot be resolved: {error}");
+        }
+        if self.over {
+            return f.write_str("the connector has returned its outcome already");
         }
         if self.attempts.is_empty() {
             return f.write_str("the host has no address");

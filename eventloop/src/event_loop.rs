@@ -5,17 +5,18 @@ use std::collections::VecDeque;
 use std::error::Error;
 use std::fmt;
 use std::io::{self, Write as _};
+use std::mem;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::rc::{Rc, Weak};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use calloop::channel::{self, Sender};
 use slotmap::SlotMap;
 
 use crate::deadlines::Deadlines;
 use crate::registry::{Registry, Watched};
-use crate::session::{Intents, Progress, Ready, Result, Session};
-use crate::source::{AnySource, Interest};
+use crate::session::{Declaration, Intents, Progress, Ready, Result, Session};
 
 slotmap::new_key_type! {
     /// A session of one loop. An id is never used twice.
@@ -32,7 +33,8 @@ pub struct EventLoop {
     registry: Registry,
     core: Rc<Core>,
     deadlines: Deadlines,
-    declared: Vec<(AnySource, Interest)>,
+    /// Empty between steps.
+    declared: Declaration,
     /// Sessions that have returned [`Progress::Again`] in this turn.
     again: Vec<SessionId>,
     turns: u64,
@@ -60,6 +62,15 @@ pub struct Waker {
     id: SessionId,
 }
 
+/// A [`Waker`] for other threads.
+///
+/// It is cheap to clone and does not keep anything alive; waking a session that is over does nothing.
+#[derive(Clone)]
+pub struct RemoteWaker {
+    sender: Option<Sender<SessionId>>,
+    id: SessionId,
+}
+
 /// What the loop, its handles and the poller's callbacks share.
 ///
 /// No borrow of these cells lasts while a session's code runs, so sessions may use handles freely.
@@ -68,6 +79,8 @@ pub(crate) struct Core {
     sessions: RefCell<SlotMap<SessionId, Entry>>,
     /// Sessions to step, each at most once: `Entry::queued` says that it is in here.
     queue: RefCell<VecDeque<SessionId>>,
+    /// To wake sessions from other threads; absent where there is no loop.
+    remote: Option<Sender<SessionId>>,
 }
 
 struct Entry {
@@ -87,13 +100,21 @@ impl EventLoop {
     /// If the kernel refuses the descriptors that polling needs.
     pub fn new() -> io::Result<Self> {
         let poll = calloop::EventLoop::try_new()?;
+        let (sender, woken) = channel::channel();
+        poll.handle()
+            .insert_source(woken, |event, (), core: &mut Rc<Core>| {
+                if let channel::Event::Msg(id) = event {
+                    core.enqueue(id);
+                }
+            })
+            .map_err(calloop::Error::from)?;
         let registry = Registry::new(poll.handle());
         Ok(Self {
             poll,
             registry,
-            core: Rc::default(),
+            core: Rc::new(Core { remote: Some(sender), ..Core::default() }),
             deadlines: Deadlines::default(),
-            declared: Vec::new(),
+            declared: Declaration::default(),
             again: Vec::new(),
             turns: 0,
             report: Box::new(print_error),
@@ -199,33 +220,31 @@ impl EventLoop {
             if let Some(watched) = &watched {
                 watched.forget_readiness();
             }
-            let mut intents = Intents::new(&mut self.declared);
             if progress != Progress::Done {
-                session.intents(&mut intents);
+                session.intents(&mut Intents::new(&mut self.declared));
             }
-            Ok((progress, intents.into_deadline()))
+            Ok(progress)
         }));
+        let (deadline, again) = (self.declared.deadline.take(), mem::take(&mut self.declared.again));
         match outcome {
-            Ok(Ok((Progress::Done, _))) => self.remove(id, session, watched),
-            Ok(Ok((progress, deadline))) => {
-                match self.registry.reconcile(id, &mut watched, &mut self.declared) {
-                    Ok(()) => {
-                        self.deadlines.declare(id, deadline);
-                        let again = progress == Progress::Again;
-                        self.core.check_in(id, session, watched, again);
-                        if again {
-                            self.again.push(id);
-                        }
-                    }
-                    Err(error) => {
-                        self.declared.clear();
-                        if let Err(error) = session.refused(error) {
-                            (self.report)(session.name(), &*error);
-                        }
-                        self.remove(id, session, watched);
+            Ok(Ok(Progress::Done)) => self.remove(id, session, watched),
+            Ok(Ok(progress)) => match self.registry.reconcile(id, &mut watched, &mut self.declared.sources) {
+                Ok(()) => {
+                    self.deadlines.declare(id, deadline);
+                    let again = again || progress == Progress::Again;
+                    self.core.check_in(id, session, watched, again);
+                    if again {
+                        self.again.push(id);
                     }
                 }
-            }
+                Err(error) => {
+                    self.declared.clear();
+                    if let Err(error) = session.refused(error) {
+                        (self.report)(session.name(), &*error);
+                    }
+                    self.remove(id, session, watched);
+                }
+            },
             Ok(Err(error)) => {
                 (self.report)(session.name(), &*error);
                 self.remove(id, session, watched);
@@ -273,6 +292,22 @@ impl Waker {
             core.enqueue(self.id);
         }
     }
+
+    /// A waker of the same session that can be sent to other threads.
+    #[must_use]
+    pub fn remote(&self) -> RemoteWaker {
+        let sender = self.core.upgrade().and_then(|core| core.remote.clone());
+        RemoteWaker { sender, id: self.id }
+    }
+}
+
+impl RemoteWaker {
+    /// Gives the session a step, and wakes the loop for it.
+    pub fn wake(&self) {
+        if let Some(sender) = &self.sender {
+            let _ = sender.send(self.id); // a loop that is gone steps no session
+        }
+    }
 }
 
 impl Core {
@@ -282,8 +317,7 @@ impl Core {
 
     /// The id is given first, as an empty entry, because `make` may use handles.
     pub(crate) fn spawn_with(self: &Rc<Self>, make: impl FnOnce(Waker) -> Box<dyn Session>) -> Waker {
-        let entry = Entry { session: None, queued: false, again: false, watched: None };
-        let id = self.sessions.borrow_mut().insert(entry);
+        let id = self.vacant_session();
         let session = make(self.waker(id));
         if let Some(entry) = self.sessions.borrow_mut().get_mut(id) {
             entry.session = Some(session);
@@ -292,13 +326,25 @@ impl Core {
         self.waker(id)
     }
 
+    /// An id without a session yet.
+    pub(crate) fn vacant_session(&self) -> SessionId {
+        let entry = Entry { session: None, queued: false, again: false, watched: None };
+        self.sessions.borrow_mut().insert(entry)
+    }
+
+    /// Whether the session was queued for a step, which it is not any more.
+    pub(crate) fn take_queued(&self, id: SessionId) -> bool {
+        self.queue.borrow_mut().retain(|&queued| queued != id);
+        self.sessions.borrow_mut().get_mut(id).is_some_and(|entry| mem::take(&mut entry.queued))
+    }
+
     pub(crate) fn waker(self: &Rc<Self>, id: SessionId) -> Waker {
         Waker { core: Rc::downgrade(self), id }
     }
 
     pub(crate) fn enqueue(&self, id: SessionId) {
         if let Some(entry) = self.sessions.borrow_mut().get_mut(id)
-            && !std::mem::replace(&mut entry.queued, true)
+            && !mem::replace(&mut entry.queued, true)
         {
             self.queue.borrow_mut().push_back(id);
         }
@@ -336,6 +382,12 @@ impl fmt::Debug for EventLoop {
 impl fmt::Debug for Handle {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Handle").finish_non_exhaustive()
+    }
+}
+
+impl fmt::Debug for RemoteWaker {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("RemoteWaker").field(&self.id).finish()
     }
 }
 

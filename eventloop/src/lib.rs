@@ -116,9 +116,10 @@ mod session;
 pub mod signals;
 mod source;
 mod stream;
+pub mod testing;
 
 pub use connector::{Connect, ConnectError, Connected, Connector};
-pub use event_loop::{EventLoop, Handle, Waker};
+pub use event_loop::{EventLoop, Handle, RemoteWaker, Waker};
 pub use exhaustion::is_exhaustion;
 pub use listener::{Accept, Listener};
 pub use options::{ConnectOptions, ListenOptions, SocketOptions};

@@ -212,6 +212,7 @@ impl crate::source::Inner<dyn std::os::fd::AsFd> {
             readable: before.readable || (event.readable && !paused),
             writable: before.writable || (event.writable && !paused),
             hung_up: before.hung_up || paused,
+            finished: false, // calloop does not pass it on
         });
     }
 }

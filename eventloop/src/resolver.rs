@@ -3,29 +3,53 @@
 use std::fmt;
 use std::io::{self, ErrorKind};
 use std::net::{IpAddr, SocketAddr, ToSocketAddrs};
-use std::os::unix::net::UnixStream;
 use std::sync::{Arc, Mutex, MutexGuard, Weak};
 use std::thread;
 
-use crate::{Intents, Ready, Source};
+use crate::{Intents, Ready, RemoteWaker};
 
 /// Resolves names with the system's resolver, getaddrinfo(3), on helper threads, because that call blocks.
 ///
-/// A name that takes long delays no other: up to 8 are asked for at the same time, each on a thread of its
-/// own that starts when it is needed and ends when nothing is left to ask. Who asks for what is being asked
-/// for already gets the same answer. Literal addresses need no thread.
+/// A name that takes long delays no other: up to 8 are looked up at the same time, each on a thread of its
+/// own that starts when it is needed and ends when no query is left. Lookups of one name that are open at
+/// the same time share one query. Literal addresses need no thread.
+///
+/// ```
+/// use eventloop::{EventLoop, Intents, Lookup, Progress, Ready, Resolver, Result, Session};
+///
+/// struct Printing(Lookup);
+///
+/// impl Session for Printing {
+///     fn intents(&self, intents: &mut Intents<'_>) {
+///         self.0.intents(intents);
+///     }
+///
+///     fn advance(&mut self, ready: &Ready<'_>) -> Result<Progress> {
+///         let Some(addresses) = self.0.advance(ready) else { return Ok(Progress::Continue) };
+///         println!("{:?}", addresses?);
+///         Ok(Progress::Done)
+///     }
+/// }
+///
+/// # fn main() -> std::io::Result<()> {
+/// let mut event_loop = EventLoop::new()?;
+/// event_loop.spawn(Printing(Resolver::new().lookup("localhost", 80)));
+/// event_loop.run()
+/// # }
+/// ```
 #[derive(Default)]
 pub struct Resolver {
-    desk: Arc<Desk>,
+    queue: Arc<LookupQueue>,
 }
 
-/// An answer that is awaited. It is a part of a session: the session passes on
-/// [`intents`](Lookup::intents) and calls [`advance`](Lookup::advance). Dropping it withdraws the question.
+/// A lookup that is under way. It is a part of a session: the session passes on
+/// [`intents`](Lookup::intents) and calls [`advance`](Lookup::advance). Dropping it withdraws it.
 #[derive(Debug)]
 pub struct Lookup {
     answer: Answer,
-    /// Readable when the answer is there; absent when there is nothing to wait for.
-    done: Option<Source<UnixStream>>,
+    /// The helper thread knows which session to wake.
+    registered: bool,
+    taken: bool,
 }
 
 /// The addresses of a host, in the order in which they should be tried (RFC 6724).
@@ -34,43 +58,46 @@ pub type Addresses = io::Result<Vec<SocketAddr>>;
 /// What a thread calls; another one in tests.
 type Find = dyn Fn(&str, u16) -> Addresses + Send + Sync;
 
-type Answer = Arc<Mutex<Option<Addresses>>>;
+type Answer = Arc<Mutex<Pending>>;
 
-/// Where questions are left for the threads.
-struct Desk {
-    find: Box<Find>,
-    questions: Mutex<Questions>,
+/// The answer to one lookup.
+#[derive(Debug, Default)]
+struct Pending {
+    addresses: Option<Addresses>,
+    /// Wakes the session that waits for it.
+    waker: Option<RemoteWaker>,
 }
 
-/// Invariants: no two questions are equal; there is a thread for each one that is taken, and, unless there
-/// are as many as there may be, for each one that is not.
+/// The queries for the threads.
+struct LookupQueue {
+    find: Box<Find>,
+    queries: Mutex<Queries>,
+}
+
+/// Invariants: no two queries are equal; there is a thread for each one that was started, and, unless there
+/// are as many as there may be, for each one that was not.
 #[derive(Default)]
-struct Questions {
-    open: Vec<Question>,
+struct Queries {
+    open: Vec<Query>,
     threads: usize,
 }
 
-struct Question {
+struct Query {
     host: String,
     port: u16,
-    /// A thread is at it.
-    taken: bool,
-    askers: Vec<Asker>,
+    /// A thread works on it.
+    started: bool,
+    /// The lookups that share it. One that was dropped has withdrawn.
+    waiters: Vec<Weak<Mutex<Pending>>>,
 }
 
-struct Asker {
-    /// Gone when nobody waits any more.
-    answer: Weak<Mutex<Option<Addresses>>>,
-    /// Closed when the answer is there.
-    done: UnixStream,
-}
-
-/// How many names are asked for at the same time.
-const MOST_THREADS: usize = 8;
+/// How many names are looked up at the same time.
+const MAX_THREADS: usize = 8;
 
 /// Resolves a name now, and blocks until the answer is there: for the time before the loop runs.
 ///
-/// A literal address may stand in brackets, as in a URL: `[::1]`.
+/// A literal address may stand in brackets, as in a URL: `[::1]`. A link-local one may have a zone, by name or
+/// number: `fe80::1%eth0` (RFC 4007, section 11).
 ///
 /// # Errors
 ///
@@ -79,7 +106,7 @@ pub fn resolve(host: &str, port: u16) -> Addresses {
     if let Some(address) = literal(host, port) {
         return Ok(vec![address]);
     }
-    let addresses: Vec<SocketAddr> = (host, port).to_socket_addrs()?.collect();
+    let addresses: Vec<SocketAddr> = (without_brackets(host), port).to_socket_addrs()?.collect();
     if addresses.is_empty() {
         return Err(io::Error::new(ErrorKind::NotFound, "the name has no address"));
     }
@@ -93,169 +120,181 @@ impl Resolver {
         Self::default()
     }
 
-    /// Asks for the addresses of `host`, with `port` in each. Failures come as the answer.
+    /// Looks up the addresses of `host`, with `port` in each. Failures come as the answer.
     #[must_use]
     pub fn lookup(&self, host: &str, port: u16) -> Lookup {
         match literal(host, port) {
             Some(address) => Lookup::known(Ok(vec![address])),
-            None => self.ask(host, port).unwrap_or_else(|error| Lookup::known(Err(error))),
+            None => self.query(host, port).unwrap_or_else(|error| Lookup::known(Err(error))),
         }
     }
 
-    fn ask(&self, host: &str, port: u16) -> io::Result<Lookup> {
-        let (done, far_end) = UnixStream::pair()?;
-        let done = Source::new(done)?;
+    fn query(&self, host: &str, port: u16) -> io::Result<Lookup> {
         let answer = Answer::default();
-        let asker = Asker { answer: Arc::downgrade(&answer), done: far_end };
-        if self.desk.questions().put(host, port, asker) {
-            let desk = self.desk.clone();
-            let started = thread::Builder::new().name("resolver".to_owned()).spawn(move || desk.serve());
-            if let Err(error) = started {
-                let mut questions = self.desk.questions();
-                questions.threads -= 1;
-                if questions.threads == 0 && !questions.open.is_empty() {
-                    questions.open.clear(); // it is this one alone; else one of the others gets to it
+        if self.queue.queries().put(host, port, Arc::downgrade(&answer)) {
+            let queue = self.queue.clone();
+            let thread = thread::Builder::new().name("resolver".to_owned()).spawn(move || queue.serve());
+            if let Err(error) = thread {
+                let mut queries = self.queue.queries();
+                queries.threads -= 1;
+                if queries.threads == 0 && !queries.open.is_empty() {
+                    queries.open.clear(); // it is this one alone; else another thread takes it
                     return Err(error);
                 }
             }
         }
-        Ok(Lookup { answer, done: Some(done) })
+        Ok(Lookup { answer, registered: false, taken: false })
     }
 }
 
 impl Lookup {
-    fn known(answer: Addresses) -> Self {
-        Self { answer: Arc::new(Mutex::new(Some(answer))), done: None }
+    fn known(addresses: Addresses) -> Self {
+        let pending = Pending { addresses: Some(addresses), waker: None };
+        Self { answer: Arc::new(Mutex::new(pending)), registered: false, taken: false }
     }
 
-    /// Declares that the answer is awaited.
+    /// Declares what the lookup needs: a first step, and later the wake-up by its thread.
     pub fn intents(&self, intents: &mut Intents<'_>) {
-        if let Some(done) = &self.done {
-            intents.read(done);
+        if !self.registered && !self.taken {
+            intents.again();
         }
     }
 
-    /// The answer, once it is there.
+    /// The answer, as soon as it is there. It is given once; after that there is an error.
     pub fn advance(&mut self, ready: &Ready<'_>) -> Option<Addresses> {
-        if self.done.as_ref().is_some_and(|done| !ready.is_readable(done)) {
-            return None;
+        if self.taken {
+            return Some(Err(io::Error::other("the answer of this lookup was taken already")));
         }
-        self.done = None;
-        self.take()
+        let addresses = self.take();
+        if addresses.is_none() {
+            lock(&self.answer).waker = Some(ready.waker().remote());
+            self.registered = true;
+            return self.take(); // in case that it has come just now
+        }
+        addresses
     }
 
-    /// The answer, if it is there already: for whoever looks now and then, and does not wait for it.
+    /// The answer, if it is there already, for a session that does not wait for it. It is given once.
     pub fn take(&mut self) -> Option<Addresses> {
-        self.answer.lock().expect("nothing panics that has the lock").take()
+        let addresses = lock(&self.answer).addresses.take();
+        self.taken |= addresses.is_some();
+        addresses
     }
 }
 
-/// What is known already needs no lookup.
+/// Addresses that are known already need no lookup.
 impl From<&[SocketAddr]> for Lookup {
     fn from(addresses: &[SocketAddr]) -> Self {
         Self::known(Ok(addresses.to_vec()))
     }
 }
 
-impl Desk {
-    fn questions(&self) -> MutexGuard<'_, Questions> {
-        self.questions.lock().expect("nothing panics that has the lock")
+impl LookupQueue {
+    fn queries(&self) -> MutexGuard<'_, Queries> {
+        lock(&self.queries)
     }
 
-    /// A helper thread: one question after the other, until there is none.
+    /// A helper thread: one query after the other, until there is none.
     fn serve(&self) {
         loop {
-            let Some((host, port)) = self.questions().take() else { return };
-            let answer = (self.find)(&host, port);
-            for asker in self.questions().put_away(&host, port) {
-                asker.tell(&answer);
+            let Some((host, port)) = self.queries().start_next() else { return };
+            let addresses = (self.find)(&host, port);
+            for waiter in self.queries().remove(&host, port).iter().filter_map(Weak::upgrade) {
+                let mut pending = lock(&waiter);
+                pending.addresses = Some(copy(&addresses));
+                if let Some(waker) = pending.waker.take() {
+                    waker.wake();
+                }
             }
         }
     }
 }
 
-impl Questions {
-    /// Leaves a question. Returns whether another thread is to be started, which counts as started.
-    fn put(&mut self, host: &str, port: u16, asker: Asker) -> bool {
+impl Queries {
+    /// Adds a waiter to the query that is open, or a new query. Returns whether another thread is to be
+    /// started, which counts as started.
+    fn put(&mut self, host: &str, port: u16, waiter: Weak<Mutex<Pending>>) -> bool {
         self.forget_withdrawn();
-        match self.open.iter_mut().find(|question| question.is(host, port)) {
-            Some(question) => question.askers.push(asker),
+        match self.open.iter_mut().find(|query| query.is(host, port)) {
+            Some(query) => query.waiters.push(waiter),
             None => {
-                self.open.push(Question { host: host.to_owned(), port, taken: false, askers: vec![asker] })
+                let host = host.to_owned();
+                self.open.push(Query { host, port, started: false, waiters: vec![waiter] });
             }
         }
-        let start = self.threads < self.open.len().min(MOST_THREADS);
+        let start = self.threads < self.open.len().min(MAX_THREADS);
         self.threads += usize::from(start);
         start
     }
 
-    /// So that those who ask and leave cannot make the list longer than there are lookups.
+    /// Keeps the list no longer than there are lookups, and queries that threads work on.
     fn forget_withdrawn(&mut self) {
-        self.open.retain_mut(|question| {
-            question.askers.retain(|asker| asker.answer.strong_count() > 0);
-            question.taken || !question.askers.is_empty()
+        self.open.retain_mut(|query| {
+            query.waiters.retain(|waiter| waiter.strong_count() > 0);
+            query.started || !query.waiters.is_empty()
         });
     }
 
-    /// Takes the oldest question that nobody is at. If there is none the thread is to end, and counts as ended.
-    fn take(&mut self) -> Option<(String, u16)> {
+    /// Starts the oldest query that no thread works on. If there is none the thread is to end, and counts as
+    /// ended.
+    fn start_next(&mut self) -> Option<(String, u16)> {
         self.forget_withdrawn();
-        let Some(question) = self.open.iter_mut().find(|question| !question.taken) else {
+        let Some(query) = self.open.iter_mut().find(|query| !query.started) else {
             self.threads -= 1;
             return None;
         };
-        question.taken = true;
-        Some((question.host.clone(), question.port))
+        query.started = true;
+        Some((query.host.clone(), query.port))
     }
 
-    /// The answer is there. Returns those who wait for it.
-    fn put_away(&mut self, host: &str, port: u16) -> Vec<Asker> {
-        let at = self.open.iter().position(|question| question.is(host, port));
-        at.map(|at| self.open.remove(at).askers).unwrap_or_default()
+    /// Removes a query that has its answer, and returns its waiters.
+    fn remove(&mut self, host: &str, port: u16) -> Vec<Weak<Mutex<Pending>>> {
+        let at = self.open.iter().position(|query| query.is(host, port));
+        at.map(|at| self.open.remove(at).waiters).unwrap_or_default()
     }
 }
 
-impl Question {
+impl Query {
     fn is(&self, host: &str, port: u16) -> bool {
         self.host == host && self.port == port
     }
 }
 
-impl Asker {
-    fn tell(self, answer: &Addresses) {
-        let copy = match answer {
-            Ok(addresses) => Ok(addresses.clone()),
-            Err(error) => Err(error.raw_os_error().map_or_else(
-                || io::Error::new(error.kind(), error.to_string()),
-                io::Error::from_raw_os_error,
-            )),
-        };
-        if let Some(answer) = self.answer.upgrade() {
-            *answer.lock().expect("nothing panics that has the lock") = Some(copy);
-        }
-        drop(self.done);
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().expect("no code panics while it holds the lock")
+}
+
+fn copy(addresses: &Addresses) -> Addresses {
+    match addresses {
+        Ok(addresses) => Ok(addresses.clone()),
+        Err(error) => Err(error
+            .raw_os_error()
+            .map_or_else(|| io::Error::new(error.kind(), error.to_string()), io::Error::from_raw_os_error)),
     }
 }
 
-impl Default for Desk {
+impl Default for LookupQueue {
     fn default() -> Self {
-        Self { find: Box::new(resolve), questions: Mutex::default() }
+        Self { find: Box::new(resolve), queries: Mutex::default() }
     }
 }
 
 impl fmt::Debug for Resolver {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let questions = self.desk.questions();
+        let queries = self.queue.queries();
         f.debug_struct("Resolver")
-            .field("questions", &questions.open.len())
-            .field("threads", &questions.threads)
+            .field("queries", &queries.open.len())
+            .field("threads", &queries.threads)
             .finish()
     }
 }
 
 fn literal(host: &str, port: u16) -> Option<SocketAddr> {
-    let bare = host.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')).unwrap_or(host);
-    Some(SocketAddr::new(bare.parse::<IpAddr>().ok()?, port))
+    Some(SocketAddr::new(without_brackets(host).parse::<IpAddr>().ok()?, port))
+}
+
+fn without_brackets(host: &str) -> &str {
+    host.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')).unwrap_or(host)
 }
 
 #[cfg(test)]

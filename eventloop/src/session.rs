@@ -83,8 +83,16 @@ pub enum Progress {
 
 /// Collects what one session intends; see [`Session::intents`].
 pub struct Intents<'a> {
-    sources: &'a mut Vec<(AnySource, Interest)>,
-    deadline: Option<Instant>,
+    declaration: &'a mut Declaration,
+}
+
+/// What one session has declared.
+#[derive(Default)]
+pub(crate) struct Declaration {
+    /// Each source once.
+    pub(crate) sources: Vec<(AnySource, Interest)>,
+    pub(crate) deadline: Option<Instant>,
+    pub(crate) again: bool,
 }
 
 /// What is ready in a step, and access to the loop.
@@ -95,8 +103,8 @@ pub struct Ready<'a> {
 }
 
 impl<'a> Intents<'a> {
-    pub(crate) fn new(sources: &'a mut Vec<(AnySource, Interest)>) -> Self {
-        Self { sources, deadline: None }
+    pub(crate) fn new(declaration: &'a mut Declaration) -> Self {
+        Self { declaration }
     }
 
     /// Wake the session while `source` has something to read, has ended, or has failed.
@@ -125,23 +133,39 @@ impl<'a> Intents<'a> {
     /// Wake the session at `instant` at the latest. Of several deadlines the earliest counts. A deadline
     /// that moves with every byte costs nothing until it fires.
     pub fn deadline(&mut self, instant: Instant) {
-        self.deadline = Some(self.deadline.map_or(instant, |earlier| earlier.min(instant)));
+        let earliest = self.declaration.deadline.map_or(instant, |earlier| earlier.min(instant));
+        self.declaration.deadline = Some(earliest);
     }
 
-    pub(crate) fn into_deadline(self) -> Option<Instant> {
-        self.deadline
+    /// Step the session in the next turn, which does not sleep: for a part that has yet to make its first
+    /// step. As [`Progress::Again`] does, but a part can say it.
+    pub fn again(&mut self) {
+        self.declaration.again = true;
     }
 
     fn interest<T: AsFd + 'static>(&mut self, source: &Source<T>) -> &mut Interest {
+        let sources = &mut self.declaration.sources;
         let source = source.erased();
-        let at = match self.sources.iter().position(|(known, _)| same(known, &source)) {
+        let at = match sources.iter().position(|(known, _)| same(known, &source)) {
             Some(at) => at,
             None => {
-                self.sources.push((source, Interest::default()));
-                self.sources.len() - 1
+                sources.push((source, Interest::default()));
+                sources.len() - 1
             }
         };
-        &mut self.sources[at].1
+        &mut sources[at].1
+    }
+}
+
+impl Declaration {
+    pub(crate) fn clear(&mut self) {
+        self.sources.clear();
+        (self.deadline, self.again) = (None, false);
+    }
+
+    pub(crate) fn find<T: AsFd + 'static>(&self, source: &Source<T>) -> Option<Interest> {
+        let source = source.erased();
+        self.sources.iter().find(|(known, _)| same(known, &source)).map(|&(_, interest)| interest)
     }
 }
 
@@ -191,6 +215,14 @@ impl<'a> Ready<'a> {
     pub fn is_hung_up<T: AsFd + 'static>(&self, source: &Source<T>) -> bool {
         source.readiness().hung_up
     }
+
+    /// Whether `source`, found readable, has nothing to come beyond what the kernel has received: the peer
+    /// has sent FIN (`EPOLLRDHUP`, epoll_ctl(2)), and there is neither an error nor urgent data. A read that
+    /// fills less than its buffer has then read the last byte. `false` says nothing: not every poller can tell.
+    #[must_use]
+    pub fn has_finished<T: AsFd + 'static>(&self, source: &Source<T>) -> bool {
+        source.readiness().finished
+    }
 }
 
 impl fmt::Debug for Ready<'_> {
@@ -201,8 +233,18 @@ impl fmt::Debug for Ready<'_> {
 
 impl fmt::Debug for Intents<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.declaration.fmt(f)
+    }
+}
+
+impl fmt::Debug for Declaration {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let sources: Vec<Interest> = self.sources.iter().map(|&(_, interest)| interest).collect();
-        f.debug_struct("Intents").field("sources", &sources).field("deadline", &self.deadline).finish()
+        f.debug_struct("Declaration")
+            .field("sources", &sources)
+            .field("deadline", &self.deadline)
+            .field("again", &self.again)
+            .finish()
     }
 }
 

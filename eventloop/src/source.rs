@@ -32,11 +32,17 @@ pub(crate) struct Inner<T: ?Sized> {
 /// A source whose type is forgotten: all that the loop needs is its descriptor.
 pub(crate) type AnySource = Rc<Inner<dyn AsFd>>;
 
+/// What the poller has reported of a source in this turn. See [`Ready`](crate::Ready), which has the words.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Readiness {
-    pub(crate) readable: bool,
-    pub(crate) writable: bool,
-    pub(crate) hung_up: bool,
+pub struct Readiness {
+    /// See [`Ready::is_readable`](crate::Ready::is_readable).
+    pub readable: bool,
+    /// See [`Ready::is_writable`](crate::Ready::is_writable).
+    pub writable: bool,
+    /// See [`Ready::is_hung_up`](crate::Ready::is_hung_up).
+    pub hung_up: bool,
+    /// See [`Ready::has_finished`](crate::Ready::has_finished).
+    pub finished: bool,
 }
 
 /// What the poller is asked to report of a source. Without any of these it still reports a failure.
@@ -66,6 +72,10 @@ impl<T: AsFd + 'static> Source<T> {
 
     pub(crate) fn erased(&self) -> AnySource {
         self.inner.clone()
+    }
+
+    pub(crate) fn set_readiness(&self, readiness: Readiness) {
+        self.inner.ready.set(readiness);
     }
 
     pub(crate) fn readiness(&self) -> Readiness {

@@ -6,7 +6,8 @@ mod common;
 
 use std::net::TcpStream;
 
-use common::{WHILE, assert_quiet, serve, until};
+use common::serve;
+use eventloop::testing::{PAUSE, assert_quiet, until};
 use eventloop::{EventLoop, Intents, Listener, Progress, Ready, Result, Session, SocketOptions, Stream};
 
 #[test]
@@ -97,9 +98,9 @@ fn a_listener_can_be_a_session_of_its_own() {
         ready.spawn(Guest(stream));
     }));
     let mut clients: Vec<TcpStream> = (0..3).map(|_| TcpStream::connect(address).unwrap()).collect();
-    while event_loop.turn(Some(WHILE)).unwrap() > 0 {}
+    while event_loop.turn(Some(PAUSE)).unwrap() > 0 {}
     assert_eq!(event_loop.sessions(), 1 + 2, "there is no place for the third");
     drop(clients.remove(0));
-    while event_loop.turn(Some(WHILE)).unwrap() > 0 {}
+    while event_loop.turn(Some(PAUSE)).unwrap() > 0 {}
     assert_eq!(event_loop.sessions(), 1 + 2, "the third has got the place of the first");
 }

@@ -2,15 +2,13 @@
 
 #![allow(clippy::unwrap_used)] // a test that cannot go on says so by failing
 
-mod common;
-
 use std::cell::RefCell;
 use std::io::{ErrorKind, Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
-use common::{PATIENCE, assert_quiet, reset, until};
+use eventloop::testing::{PATIENCE, assert_quiet, reset, until};
 use eventloop::{
     Connect, ConnectError, ConnectOptions, Connected, Connector, EventLoop, Intents, Progress, Ready,
     Resolver, Session, SocketOptions,
@@ -144,7 +142,7 @@ fn bytes_sent_before_a_reset_that_beats_the_connect_can_be_read() {
             move || {
                 let (mut stream, _) = listener.accept().unwrap();
                 stream.write_all(&sent).unwrap();
-                reset(stream);
+                reset(stream).unwrap();
             }
         });
         event_loop.turn(Some(Duration::ZERO)).unwrap();

@@ -9,7 +9,8 @@ mod common;
 use std::net::TcpStream;
 use std::time::{Duration, Instant};
 
-use common::{serve, until};
+use common::serve;
+use eventloop::testing::until;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
 #[test]

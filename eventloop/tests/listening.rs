@@ -2,14 +2,12 @@
 
 #![allow(clippy::unwrap_used)] // a test that cannot go on says so by failing
 
-mod common;
-
 use std::cell::RefCell;
 use std::io::ErrorKind;
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::rc::Rc;
 
-use common::{PATIENCE, WHILE, assert_quiet, until};
+use eventloop::testing::{PATIENCE, PAUSE, assert_quiet, until};
 use eventloop::{
     Accept, EventLoop, Intents, ListenOptions, Listener, Progress, Ready, Result, Session, SocketOptions,
     Stream,
@@ -101,7 +99,7 @@ fn a_listener_that_is_about_to_leave_serves_who_waits_and_leaves_newcomers_to_th
         let mut fds = [PollFd::new(&late, PollFlags::OUT)];
         poll(&mut fds, Some(&patience)).unwrap() == 1
     };
-    assert!(!is_connected(WHILE.try_into().unwrap()), "its SYN is not answered");
+    assert!(!is_connected(PAUSE.try_into().unwrap()), "its SYN is not answered");
 
     let served = Rc::new(RefCell::new(Vec::new()));
     let mut event_loop = EventLoop::new().unwrap();

@@ -8,7 +8,8 @@ use std::io::Write;
 use std::net::Shutdown;
 use std::time::{Duration, Instant};
 
-use common::{PATIENCE, Probe, WHILE, assert_quiet, probe, reset, until};
+use common::{Probe, probe};
+use eventloop::testing::{PATIENCE, PAUSE, assert_quiet, reset, until};
 
 #[test]
 fn idle() {
@@ -55,7 +56,7 @@ fn both_sides_closed_with_unread_bytes() {
     id.wake();
     until(&mut event_loop, || probe.borrow().ended);
     assert_eq!(probe.borrow().got, b"unread");
-    event_loop.turn(Some(WHILE)).unwrap(); // what is declared has changed, so it is told once more
+    event_loop.turn(Some(PAUSE)).unwrap(); // what is declared has changed, so it is told once more
     assert_quiet(&mut event_loop);
 }
 
@@ -63,7 +64,7 @@ fn both_sides_closed_with_unread_bytes() {
 fn reset_while_paused_is_told_once() {
     let (mut event_loop, probe, _, mut far) = probe(Probe::default());
     far.write_all(b"before the reset").unwrap();
-    reset(far);
+    reset(far).unwrap();
     until(&mut event_loop, || probe.borrow().hung_up == 1);
     let error = probe.borrow().stream.as_ref().unwrap().take_error().unwrap().unwrap();
     assert_eq!(error.kind(), std::io::ErrorKind::ConnectionReset);

@@ -10,7 +10,8 @@ use std::io::{ErrorKind, Read, Write};
 use std::rc::Rc;
 use std::time::Duration;
 
-use common::{Probe, WHILE, assert_quiet, pair, probe, reset, until};
+use common::{Probe, probe};
+use eventloop::testing::{PAUSE, assert_quiet, pair, reset, until};
 use eventloop::{EventLoop, Handle, Intents, Progress, Ready, Result, Session, Source, Stream, Waker};
 
 #[test]
@@ -32,7 +33,7 @@ fn what_a_bounded_step_leaves_is_reported_again() {
 
 #[test]
 fn a_source_never_blocks_whatever_it_was_made_of() {
-    let (near, _far) = pair();
+    let (near, _far) = pair().unwrap();
     let stream = Stream::new(near).unwrap();
     assert_eq!((&stream).read(&mut [0]).unwrap_err().kind(), ErrorKind::WouldBlock);
 }
@@ -40,7 +41,7 @@ fn a_source_never_blocks_whatever_it_was_made_of() {
 #[test]
 fn a_source_can_be_exchanged_for_another() {
     let (mut event_loop, probe, id, mut old_far) = probe(Probe { read: true, take: 10, ..Probe::default() });
-    let (near, mut far) = pair();
+    let (near, mut far) = pair().unwrap();
     probe.borrow_mut().stream = Some(Stream::new(near).unwrap());
     id.wake();
     event_loop.turn(Some(Duration::ZERO)).unwrap();
@@ -62,14 +63,14 @@ fn two_ready_sources_make_one_step() {
             Ok(Progress::Continue)
         }
     }
-    let ((a, mut far_a), (b, mut far_b)) = (pair(), pair());
+    let ((a, mut far_a), (b, mut far_b)) = (pair().unwrap(), pair().unwrap());
     let log = Rc::new(RefCell::new(Vec::new()));
     let mut event_loop = EventLoop::new().unwrap();
     event_loop.spawn(Two(Stream::new(a).unwrap(), Stream::new(b).unwrap(), log.clone()));
     event_loop.turn(Some(Duration::ZERO)).unwrap();
     far_a.write_all(b"a").unwrap();
     far_b.write_all(b"b").unwrap();
-    event_loop.turn(Some(WHILE)).unwrap();
+    event_loop.turn(Some(PAUSE)).unwrap();
     assert_eq!(*log.borrow(), [(false, false), (true, true)]);
 }
 
@@ -91,7 +92,7 @@ fn readiness_does_not_outlive_its_turn() {
 fn bytes_before_a_reset_can_be_read_after_it() {
     let (mut event_loop, probe, id, mut far) = probe(Probe::default());
     far.write_all(b"last words").unwrap();
-    reset(far);
+    reset(far).unwrap();
     until(&mut event_loop, || probe.borrow().hung_up == 1);
     (probe.borrow_mut().read, probe.borrow_mut().take) = (true, 100);
     id.wake();
@@ -333,7 +334,7 @@ fn a_loop_that_is_dropped_closes_its_sessions_and_what_outlives_it_does_nothing(
             Ok(Progress::Continue)
         }
     }
-    let (near, mut far) = pair();
+    let (near, mut far) = pair().unwrap();
     let mut event_loop = EventLoop::new().unwrap();
     let handle = event_loop.handle();
     let waker = event_loop.spawn(Holder(event_loop.handle(), Stream::new(near).unwrap()));

@@ -5,12 +5,10 @@ use std::cell::RefCell;
 use std::collections::VecDeque;
 use std::rc::Rc;
 use std::sync::Condvar;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
+use crate::testing::PATIENCE;
 use crate::{EventLoop, Progress, Session};
-
-/// Longer than any machine takes.
-const PATIENCE: Duration = Duration::from_secs(20);
 
 /// A system's resolver that knows every name, as this address, but answers only when it is told to.
 #[derive(Clone, Default)]
@@ -43,7 +41,7 @@ impl System {
     fn resolver(&self) -> Resolver {
         let system = self.clone();
         let find = Box::new(move |host: &str, port: u16| system.find(host, port));
-        Resolver { desk: Arc::new(Desk { find, questions: Mutex::default() }) }
+        Resolver { queue: Arc::new(LookupQueue { find, queries: Mutex::default() }) }
     }
 
     fn answer(&self, host: &str) {
@@ -106,7 +104,7 @@ fn setup() -> (System, Resolver, EventLoop, Answers) {
 }
 
 fn threads(resolver: &Resolver) -> usize {
-    resolver.desk.questions().threads
+    resolver.queue.queries().threads
 }
 
 #[test]
@@ -173,21 +171,21 @@ fn a_name_that_many_ask_for_is_asked_for_once() {
 fn more_names_than_threads_wait_and_those_withdrawn_are_not_asked_for() {
     const NAMES: [&str; 12] = ["a", "b", "c", "d", "e", "f", "g", "h", "i", "j", "k", "l"];
     let (system, resolver, mut event_loop, answers) = setup();
-    for name in &NAMES[..MOST_THREADS] {
+    for name in &NAMES[..MAX_THREADS] {
         answers.ask(&mut event_loop, &resolver, name);
     }
-    system.asked(MOST_THREADS);
+    system.asked(MAX_THREADS);
     for _ in 0..1000 {
         drop(resolver.lookup("withdrawn", 80));
     }
-    assert!(resolver.desk.questions().open.len() <= MOST_THREADS + 1, "what was withdrawn is forgotten");
-    for name in &NAMES[MOST_THREADS..] {
+    assert!(resolver.queue.queries().open.len() <= MAX_THREADS + 1, "what was withdrawn is forgotten");
+    for name in &NAMES[MAX_THREADS..] {
         answers.ask(&mut event_loop, &resolver, name);
     }
-    assert_eq!((system.asked(MOST_THREADS).len(), threads(&resolver)), (MOST_THREADS, MOST_THREADS));
+    assert_eq!((system.asked(MAX_THREADS).len(), threads(&resolver)), (MAX_THREADS, MAX_THREADS));
     system.answer("c");
     assert_eq!(answers.await_some(&mut event_loop, 1), ["c"]);
-    assert_eq!(system.asked(MOST_THREADS + 1)[MOST_THREADS], "i", "who waited longest is next");
+    assert_eq!(system.asked(MAX_THREADS + 1)[MAX_THREADS], "i", "who waited longest is next");
     system.answer_all();
     answers.await_some(&mut event_loop, NAMES.len());
     assert!(!system.asked(NAMES.len()).contains(&"withdrawn".to_owned()));

@@ -4,17 +4,14 @@
 
 use std::cell::RefCell;
 use std::io::Read;
-use std::net::{TcpListener, TcpStream};
+use std::net::TcpStream;
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
+use eventloop::testing::pair;
+
 use eventloop::{Accept, EventLoop, Intents, Listener, Progress, Ready, Result, Session, Waker};
 use eventloop::{SocketOptions, Stream};
-
-/// Long enough to notice a spin or a late event; nothing waits for it when all is well.
-pub const WHILE: Duration = Duration::from_millis(100);
-/// Longer than any machine takes.
-pub const PATIENCE: Duration = Duration::from_secs(20);
 
 #[derive(Default)]
 pub struct Probe {
@@ -118,43 +115,12 @@ pub fn serve(max_clients: usize) -> (EventLoop, Rc<RefCell<Seen>>, impl Fn() -> 
     (event_loop, seen, move || TcpStream::connect(address).unwrap())
 }
 
-/// A connected pair over loopback.
-pub fn pair() -> (TcpStream, TcpStream) {
-    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-    let far = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
-    (listener.accept().unwrap().0, far)
-}
-
 /// A loop with one probe on one end of a connection; the other end is the test's.
 pub fn probe(setting: Probe) -> (EventLoop, Rc<RefCell<Probe>>, Waker, TcpStream) {
-    let (near, far) = pair();
+    let (near, far) = pair().unwrap();
     let probe = Rc::new(RefCell::new(Probe { stream: Some(Stream::new(near).unwrap()), ..setting }));
     let mut event_loop = EventLoop::new().unwrap();
     let id = event_loop.spawn(Shared(probe.clone()));
     event_loop.turn(Some(Duration::ZERO)).unwrap();
     (event_loop, probe, id, far)
-}
-
-/// Turns until `condition` holds.
-#[track_caller]
-pub fn until(event_loop: &mut EventLoop, mut condition: impl FnMut() -> bool) {
-    let begin = Instant::now();
-    while !condition() {
-        assert!(begin.elapsed() < PATIENCE, "still waiting after {PATIENCE:?}");
-        event_loop.turn(Some(WHILE)).unwrap();
-    }
-}
-
-/// Whether the loop sleeps now for a while, with nobody to step.
-#[track_caller]
-pub fn assert_quiet(event_loop: &mut EventLoop) {
-    let turns = event_loop.turns();
-    assert_eq!(event_loop.turn(Some(WHILE)).unwrap(), 0, "the loop has been woken though nothing happened");
-    assert_eq!(event_loop.turns(), turns + 1);
-}
-
-/// Ends a connection with RST.
-pub fn reset(stream: TcpStream) {
-    let stream = Stream::new(stream).unwrap();
-    stream.reset_on_close().unwrap();
 }

@@ -1,0 +1,280 @@
+//! Help for tests of sessions and their parts: on real sockets, and without any.
+//!
+//! On sockets, a test holds one end of a [`pair`], a session in a loop the other; the loop is turned
+//! [until](fn@until) something has happened, and must then be [quiet](assert_quiet).
+//!
+//! Without sockets, streams are [`simulated`] and time is a number: a [`Stage`] collects what a session or
+//! part declares, [`set_readiness`] says what is ready, and the test makes the step itself.
+//!
+//! ```
+//! use std::io::{self, Read};
+//! use std::time::{Duration, Instant};
+//!
+//! use eventloop::testing::{Readiness, Stage, set_readiness, simulated};
+//! use eventloop::{Intents, Progress, Ready, Result, Session, Source};
+//!
+//! /// Reads until the end, for at most a minute.
+//! struct Reader<T> { source: Source<T>, until: Instant }
+//!
+//! impl<T: std::os::fd::AsFd + 'static> Session for Reader<T> where for<'a> &'a T: Read {
+//!     fn intents(&self, intents: &mut Intents<'_>) {
+//!         intents.read(&self.source);
+//!         intents.deadline(self.until);
+//!     }
+//!
+//!     fn advance(&mut self, ready: &Ready<'_>) -> Result<Progress> {
+//!         let over = ready.is_readable(&self.source) && self.source.receive(&mut [0; 9])? == Some(0);
+//!         Ok(if over || self.until <= ready.now() { Progress::Done } else { Progress::Continue })
+//!     }
+//! }
+//!
+//! /// A peer that says nothing.
+//! struct Silent;
+//! impl Read for &Silent {
+//!     fn read(&mut self, _: &mut [u8]) -> io::Result<usize> { Err(io::ErrorKind::WouldBlock.into()) }
+//! }
+//!
+//! # fn main() -> Result<()> {
+//! let (stage, begin) = (Stage::new(), Instant::now());
+//! let minute = Duration::from_secs(60);
+//! let mut reader = Reader { source: simulated(Silent), until: begin + minute };
+//! let declared = stage.declared(|intents| reader.intents(intents));
+//! assert!(declared.reads(&reader.source) && declared.deadline() == Some(begin + minute));
+//! set_readiness(&reader.source, Readiness { readable: true, ..Readiness::default() });
+//! assert_eq!(reader.advance(&stage.ready(begin))?, Progress::Continue);
+//! set_readiness(&reader.source, Readiness::default());
+//! assert_eq!(reader.advance(&stage.ready(begin + minute))?, Progress::Done);
+//! # Ok(()) }
+//! ```
+
+use std::io::{self, Read, Stdin, Write};
+use std::net::{Ipv4Addr, TcpListener, TcpStream};
+use std::ops::Deref;
+use std::os::fd::{AsFd, BorrowedFd};
+use std::rc::Rc;
+use std::time::{Duration, Instant};
+
+use socket2::SockRef;
+
+use crate::event_loop::{Core, SessionId};
+use crate::session::Declaration;
+use crate::{EventLoop, Intents, Ready, Source};
+
+pub use crate::source::Readiness;
+
+/// Longer than any machine takes: what has not happened by then does not happen.
+pub const PATIENCE: Duration = Duration::from_secs(30);
+
+/// Long enough to notice a wake-up that should not come. A test waits for it only where it must not come.
+pub const PAUSE: Duration = Duration::from_millis(50);
+
+/// A TCP connection over loopback: the two ends. Reads of either end fail after [`PATIENCE`], so that a test
+/// cannot hang.
+///
+/// # Errors
+///
+/// What the system reports, for instance that there are no descriptors.
+pub fn pair() -> io::Result<(TcpStream, TcpStream)> {
+    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?;
+    let far = TcpStream::connect(listener.local_addr()?)?;
+    let (near, _) = listener.accept()?;
+    for end in [&near, &far] {
+        end.set_read_timeout(Some(PATIENCE))?;
+    }
+    Ok((near, far))
+}
+
+/// Ends a connection with RST.
+///
+/// # Errors
+///
+/// What setsockopt(2) reports.
+pub fn reset(stream: TcpStream) -> io::Result<()> {
+    SockRef::from(&stream).set_linger(Some(Duration::ZERO))
+}
+
+/// Turns the loop until `condition` holds.
+///
+/// # Panics
+///
+/// If it does not hold within [`PATIENCE`], or the loop fails.
+#[track_caller]
+pub fn until(event_loop: &mut EventLoop, mut condition: impl FnMut() -> bool) {
+    let begin = Instant::now();
+    while !condition() {
+        assert!(begin.elapsed() < PATIENCE, "what the test waits for has not happened within {PATIENCE:?}");
+        event_loop.turn(Some(PAUSE)).expect("the loop turns");
+    }
+}
+
+/// Turns the loop until it sleeps: no session has had a step for [`PAUSE`].
+///
+/// # Panics
+///
+/// If it does not come to rest within [`PATIENCE`], or fails.
+#[track_caller]
+pub fn settle(event_loop: &mut EventLoop) {
+    let begin = Instant::now();
+    while event_loop.turn(Some(PAUSE)).expect("the loop turns") > 0 {
+        assert!(begin.elapsed() < PATIENCE, "the loop does not come to rest within {PATIENCE:?}");
+    }
+}
+
+/// Checks that the loop sleeps for [`PAUSE`], with no session to step.
+///
+/// # Panics
+///
+/// If a session has had a step, or the loop was woken without one, or fails.
+#[track_caller]
+pub fn assert_quiet(event_loop: &mut EventLoop) {
+    let (begin, turns) = (Instant::now(), event_loop.turns());
+    let steps = event_loop.turn(Some(PAUSE)).expect("the loop turns");
+    assert_eq!(steps, 0, "a session was stepped though nothing has happened");
+    assert!(begin.elapsed() >= PAUSE, "the loop was woken though nothing has happened");
+    assert_eq!(event_loop.turns(), turns + 1);
+}
+
+/// A source that is no descriptor of the system, for steps without a loop. It reads and writes as `&T` does.
+pub fn simulated<T: 'static>(io: T) -> Source<Simulated<T>> {
+    Source::non_blocking(Simulated { io, descriptor: io::stdin() }, None)
+}
+
+/// Says what a step is to find ready of a source, until the next call.
+pub fn set_readiness<T: AsFd + 'static>(source: &Source<T>, readiness: Readiness) {
+    source.set_readiness(readiness);
+}
+
+/// What a [`simulated`] source reads from and writes to. It dereferences to `T`.
+#[derive(Debug)]
+pub struct Simulated<T> {
+    io: T,
+    /// Every source has a descriptor. Nothing is done with this one.
+    descriptor: Stdin,
+}
+
+/// The place of an event loop in tests that make each step themselves.
+pub struct Stage {
+    core: Rc<Core>,
+    id: SessionId,
+}
+
+/// What a session or a part has declared.
+#[derive(Debug)]
+pub struct Declared(Declaration);
+
+impl Stage {
+    /// A stage for one session or part.
+    #[must_use]
+    pub fn new() -> Self {
+        let core = Rc::<Core>::default();
+        let id = core.vacant_session();
+        Self { core, id }
+    }
+
+    /// What `declare` declares, for instance `|intents| session.intents(intents)`.
+    pub fn declared(&self, declare: impl FnOnce(&mut Intents<'_>)) -> Declared {
+        let mut declaration = Declaration::default();
+        declare(&mut Intents::new(&mut declaration));
+        Declared(declaration)
+    }
+
+    /// What to give to a step at this time. Sessions that the step spawns are never stepped.
+    #[must_use]
+    pub fn ready(&self, now: Instant) -> Ready<'_> {
+        Ready::new(now, &self.core, self.id)
+    }
+
+    /// Whether the session was woken since this was asked last.
+    #[must_use]
+    pub fn was_woken(&self) -> bool {
+        self.core.take_queued(self.id)
+    }
+}
+
+impl Default for Stage {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl std::fmt::Debug for Stage {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Stage").finish_non_exhaustive()
+    }
+}
+
+impl Declared {
+    /// Whether the source is watched at all.
+    #[must_use]
+    pub fn watches<T: AsFd + 'static>(&self, source: &Source<T>) -> bool {
+        self.0.find(source).is_some()
+    }
+
+    /// Whether it is to be read.
+    #[must_use]
+    pub fn reads<T: AsFd + 'static>(&self, source: &Source<T>) -> bool {
+        self.0.find(source).is_some_and(|interest| interest.read)
+    }
+
+    /// Whether it is to be written.
+    #[must_use]
+    pub fn writes<T: AsFd + 'static>(&self, source: &Source<T>) -> bool {
+        self.0.find(source).is_some_and(|interest| interest.write)
+    }
+
+    /// When a step is due at the latest.
+    #[must_use]
+    pub fn deadline(&self) -> Option<Instant> {
+        self.0.deadline
+    }
+
+    /// Whether a step is due at once.
+    #[must_use]
+    pub fn again(&self) -> bool {
+        self.0.again
+    }
+}
+
+impl<T> Deref for Simulated<T> {
+    type Target = T;
+
+    fn deref(&self) -> &T {
+        &self.io
+    }
+}
+
+impl<T> AsFd for Simulated<T> {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.descriptor.as_fd()
+    }
+}
+
+impl<T> Read for &Simulated<T>
+where
+    for<'a> &'a T: Read,
+{
+    fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
+        (&self.io).read(buf)
+    }
+
+    fn read_vectored(&mut self, bufs: &mut [io::IoSliceMut<'_>]) -> io::Result<usize> {
+        (&self.io).read_vectored(bufs)
+    }
+}
+
+impl<T> Write for &Simulated<T>
+where
+    for<'a> &'a T: Write,
+{
+    fn write(&mut self, buf: &[u8]) -> io::Result<usize> {
+        (&self.io).write(buf)
+    }
+
+    fn write_vectored(&mut self, bufs: &[io::IoSlice<'_>]) -> io::Result<usize> {
+        (&self.io).write_vectored(bufs)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        (&self.io).flush()
+    }
+}
