@@ -1,7 +1,7 @@
 //! This crate's ring beside others that hold bytes, on the same patterns: `make ring-bench`.
 //!
-//! The others are made for two threads; `ringbuf` has a variant for one, `LocalRb`. What a pattern moves is what the
-//! rows are counted in.
+//! The others are made for two threads; `ringbuf` has a variant for one, `LocalRb`. A row shows the bytes that a
+//! pattern moves each second.
 
 use std::hint::black_box;
 use std::io::{self, Read, Write};
@@ -13,8 +13,8 @@ fn main() {
     divan::main();
 }
 
-/// The proxy's rings hold so many bytes.
-const CAPACITY: usize = 256 << 10;
+/// The size of a buffer of the proxy.
+const CAPACITY: usize = 1 << 20;
 
 /// From a small answer to the largest read.
 const SIZES: [usize; 4] = [64, 1 << 10, 16 << 10, 128 << 10];
@@ -42,7 +42,7 @@ fn slices_through_an_empty_ring<R: Ring>(bencher: Bencher<'_, '_>, size: usize) 
     });
 }
 
-/// The same while other bytes wait, so that the place moves round the ring: a proxy with a slow peer.
+/// The same while other bytes are buffered, so that head and tail move round the ring: a proxy with a slow peer.
 #[divan::bench(types = [Ours, Local, Shared, Rtrb], args = SIZES)]
 fn slices_round_a_ring_half_full<R: Ring>(bencher: Bencher<'_, '_>, size: usize) {
     let (mut ring, bytes, mut out) = (R::new(), vec![1; size], vec![0; size]);
@@ -54,7 +54,7 @@ fn slices_round_a_ring_half_full<R: Ring>(bencher: Bencher<'_, '_>, size: usize)
     });
 }
 
-/// One read and one write of so many bytes, as between two sockets.
+/// One read and one write of this number of bytes, as between two sockets.
 #[divan::bench(types = [Ours, Local, Shared, Rtrb], args = SIZES)]
 fn a_read_and_a_write<R: Ring>(bencher: Bencher<'_, '_>, size: usize) {
     let (mut ring, bytes, mut sink) = (R::new(), vec![1; size], Sink { bytes: vec![0; size] });
@@ -64,7 +64,7 @@ fn a_read_and_a_write<R: Ring>(bencher: Bencher<'_, '_>, size: usize) {
     });
 }
 
-/// Gives all it has in one read, if there is room.
+/// Gives all of its bytes in one read, if there is room.
 struct Source<'a> {
     bytes: &'a [u8],
 }
@@ -79,7 +79,7 @@ impl Read for Source<'_> {
     }
 }
 
-/// Takes what it has room for in one write, and then has room again.
+/// Takes what fits in one write, and is empty again afterwards.
 struct Sink {
     bytes: Vec<u8>,
 }
@@ -226,8 +226,8 @@ impl Ring for Rtrb {
     }
 
     fn drain(&mut self, sink: &mut Sink) {
-        let waiting = self.consumer.slots();
-        let chunk = self.consumer.read_chunk(waiting).expect("so many are waiting");
+        let buffered = self.consumer.slots();
+        let chunk = self.consumer.read_chunk(buffered).expect("this number of bytes is buffered");
         let (first, second) = chunk.as_slices();
         let slices = [io::IoSlice::new(first), io::IoSlice::new(second)];
         let written = sink.write_vectored(&slices).expect("memory does not fail");

@@ -1,4 +1,4 @@
-//! At the border to the sockets: short, blocked, interrupted and failing calls, plain and vectored.
+//! One call of the source or the sink for each fill or drain: short, blocked, interrupted and failing, plain and vectored.
 
 #![allow(clippy::unwrap_used)] // a test that cannot go on fails
 
@@ -19,7 +19,7 @@ fn writer(script: &[WriteStep]) -> ScriptedWriter {
     ScriptedWriter::new(script.iter().copied())
 }
 
-/// A ring of 8 whose 5 waiting bytes begin at 2, so that its free part is in two: one byte and two.
+/// A ring of 8 whose 5 buffered bytes begin at 2, so that there are two free slices: one byte and two.
 fn straight() -> RingBuffer {
     let mut ring = RingBuffer::new(8);
     assert_eq!(ring.push_slice(b"..abcde").unwrap(), 7);
@@ -27,7 +27,7 @@ fn straight() -> RingBuffer {
     ring
 }
 
-/// A ring of 8 whose 5 waiting bytes begin at 6 and wrap: two bytes and three.
+/// A ring of 8 whose 5 buffered bytes begin at 6 and wrap: two bytes and three.
 fn wrapped() -> RingBuffer {
     let mut ring = RingBuffer::new(8);
     assert_eq!(ring.push_slice(b"......ab").unwrap(), 8);
@@ -37,7 +37,7 @@ fn wrapped() -> RingBuffer {
 }
 
 #[test]
-fn a_free_part_in_two_is_filled_by_one_vectored_read() {
+fn two_free_slices_are_filled_by_one_vectored_read() {
     for given in 1..=3 {
         let (mut ring, mut reader) = (straight(), reader(&[ReadStep::Give(given)]));
         assert_eq!(ring.fill_from(&mut reader).unwrap(), Fill::Read(given));
@@ -47,7 +47,7 @@ fn a_free_part_in_two_is_filled_by_one_vectored_read() {
 }
 
 #[test]
-fn a_free_part_in_one_is_filled_by_one_plain_read() {
+fn one_free_slice_is_filled_by_one_plain_read() {
     let (mut ring, mut reader) = (wrapped(), reader(&[ReadStep::Give(9)]));
     assert_eq!(ring.fill_from(&mut reader).unwrap(), Fill::Read(3));
     assert_eq!((reader.calls().plain, reader.calls().vectored), (1, 0));
@@ -66,7 +66,7 @@ fn bytes_that_wrap_are_drained_by_one_vectored_write() {
 }
 
 #[test]
-fn bytes_in_one_piece_are_drained_by_one_plain_write() {
+fn bytes_in_one_slice_are_drained_by_one_plain_write() {
     let (mut ring, mut writer) = (straight(), writer(&[WriteStep::Accept(9)]));
     assert_eq!(ring.drain_to(&mut writer).unwrap(), Drain::Wrote(5));
     assert_eq!((writer.calls().plain, writer.calls().vectored), (1, 0));
@@ -74,7 +74,7 @@ fn bytes_in_one_piece_are_drained_by_one_plain_write() {
 }
 
 #[test]
-fn a_call_that_a_signal_interrupted_is_made_again() {
+fn a_call_that_a_signal_interrupts_is_repeated() {
     for mut ring in [straight(), wrapped()] {
         let mut reader = reader(&[ReadStep::Interrupted, ReadStep::Interrupted, ReadStep::Give(1)]);
         assert_eq!(ring.fill_from(&mut reader).unwrap(), Fill::Read(1));
@@ -86,7 +86,7 @@ fn a_call_that_a_signal_interrupted_is_made_again() {
 }
 
 #[test]
-fn blocked_is_no_error_and_changes_nothing() {
+fn a_blocked_call_is_no_error_and_changes_nothing() {
     for mut ring in [straight(), wrapped()] {
         let mut reader = reader(&[ReadStep::Blocked]);
         assert_eq!(ring.fill_from(&mut reader).unwrap(), Fill::Blocked);
@@ -98,7 +98,7 @@ fn blocked_is_no_error_and_changes_nothing() {
 }
 
 #[test]
-fn errors_are_passed_on_and_change_nothing() {
+fn errors_are_returned_and_change_nothing() {
     for mut ring in [straight(), wrapped()] {
         let error = ring.fill_from(&mut reader(&[ReadStep::Fail(ErrorKind::ConnectionReset)])).unwrap_err();
         assert_eq!(error.kind(), ErrorKind::ConnectionReset);
@@ -109,7 +109,7 @@ fn errors_are_passed_on_and_change_nothing() {
 }
 
 #[test]
-fn a_sink_that_takes_nothing_is_an_error_and_no_spin() {
+fn a_write_of_zero_bytes_is_an_error() {
     for mut ring in [straight(), wrapped()] {
         let mut writer = writer(&[WriteStep::Zero]);
         assert_eq!(ring.drain_to(&mut writer).unwrap_err().kind(), ErrorKind::WriteZero);
@@ -119,7 +119,7 @@ fn a_sink_that_takes_nothing_is_an_error_and_no_spin() {
 }
 
 #[test]
-fn a_full_ring_does_not_ask_so_that_it_cannot_mistake_the_answer_for_the_end() {
+fn a_full_ring_does_not_read_because_zero_bytes_would_look_like_the_end() {
     let mut ring = wrapped();
     assert_eq!(ring.push_slice(b"fghij").unwrap(), 3);
     let mut reader = reader(&[]);
@@ -135,7 +135,7 @@ fn an_empty_ring_does_not_write() {
 }
 
 #[test]
-fn the_end_is_told_while_bytes_still_wait() {
+fn the_end_of_the_source_is_reported_while_bytes_are_buffered() {
     for mut ring in [straight(), wrapped()] {
         assert_eq!(ring.fill_from(&mut reader(&[ReadStep::Eof])).unwrap(), Fill::Eof);
         assert_eq!(ring.len(), 5);
