@@ -1,6 +1,6 @@
-//! Where the bytes of one direction wait: in a ring, or, while many come, in a pipe.
+//! Where the bytes of one direction are pending: in a ring, or, while the transfer is bulk, in a pipe.
 
-use std::io::{self, ErrorKind};
+use std::io::{self, ErrorKind, IoSlice, Read, Write};
 
 use ringbuf::{Drain, Fill, RingBuffer};
 
@@ -10,50 +10,39 @@ use crate::relay::{Sink, Source};
 /// The bytes of one direction.
 ///
 /// Invariants:
-/// - They wait in the ring or in the pipe, never in both, so their order is never in doubt.
-/// - Between steps there is a ring or a pipe in hand only while bytes wait.
+/// - They are in the ring or in the pipe, never in both, so their order is never in doubt.
+/// - Between steps the buffer holds a ring or a pipe only while bytes are pending.
 #[derive(Debug)]
 pub(crate) struct Buffer {
     ring: RingBuffer,
-    /// Where pipes are to be had, if bytes may be spliced.
+    /// Where pipes are available, if bytes may be spliced.
     pipes: Option<Pipes>,
     pipe: Option<LentPipe>,
-    /// So many large reads since the last small one.
-    streak: u8,
-    /// Whether there was a large read in this step.
-    large: bool,
-    /// The number of the last step with a large read, as counted over all directions.
-    turn: Option<u64>,
-    /// An estimate of how many directions take turns at large reads, this one included.
-    crowd: u64,
+    /// The number of large reads since the last small one.
+    large_reads: u8,
     /// Splice from the first byte on.
     always: bool,
 }
 
-/// A read of so many bytes counts as large: copying them costs more than splice(2) does.
+/// A read of this many bytes counts as large: copying them costs more than splice(2) does.
 const LARGE: usize = 32 * 1024;
-/// A read of less counts as small. In between lies what changes nothing.
+/// A read of fewer counts as small. One in between changes nothing.
 const SMALL: usize = 8 * 1024;
-/// So many large reads with no small one between them make a direction bulk.
+/// This many large reads with no small one between them make a direction bulk.
 const PROOF: u8 = 4;
-/// While fewer directions than this are bulk, copying costs no more than splice(2) does, as measured over loopback:
-/// ARCHITECTURE.md has more on that.
-const CROWD: u64 = 4;
-/// The estimate goes no further, so that it is soon forgotten: a direction may have been idle while others were busy.
-const MOST: u64 = 4 * CROWD;
 
 impl Buffer {
     pub(crate) fn new(ring: RingBuffer) -> Self {
-        Self { ring, pipes: None, pipe: None, streak: 0, large: false, turn: None, crowd: 0, always: false }
+        Self { ring, pipes: None, pipe: None, large_reads: 0, always: false }
     }
 
-    /// Lets the bytes be spliced: when many come in many directions, or (`always`) from the first byte on.
+    /// Lets the bytes be spliced: while the direction is bulk, or (`always`) from the first byte on.
     pub(crate) fn splice(&mut self, pipes: Pipes, always: bool) {
         self.pipes = Some(pipes);
         self.always = always;
     }
 
-    /// The number of bytes that wait.
+    /// The number of bytes that are pending.
     pub(crate) fn len(&self) -> usize {
         self.ring.len() + self.pipe.as_ref().map_or(0, |pipe| pipe.len())
     }
@@ -62,7 +51,7 @@ impl Buffer {
         self.len() == 0
     }
 
-    /// Whether it can be filled. A pipe is, only when it is empty.
+    /// Whether it can be filled. A pipe is filled only when it is empty.
     pub(crate) fn has_room(&self) -> bool {
         match &self.pipe {
             Some(pipe) => pipe.is_empty(),
@@ -70,14 +59,14 @@ impl Buffer {
         }
     }
 
-    /// Fills the buffer with one read, or with one splice(2). A [`Fill::Read`] that has left the source with
-    /// more has filled it [](Self::is_full).
+    /// Fills the buffer with one read of at most `most` bytes, or with one splice(2). A [`Fill::Read`] that has
+    /// left the source with more has filled the buffer or taken `most`.
     ///
     /// # Errors
     ///
     /// What the source reports.
-    pub(crate) fn fill_from(&mut self, source: &mut impl Source) -> io::Result<Fill> {
-        if let Some(pipe) = self.pipe_for_many() {
+    pub(crate) fn fill_from(&mut self, source: &mut impl Source, most: u64) -> io::Result<Fill> {
+        if let Some(pipe) = self.pipe_for_bulk(most) {
             match source.splice_into(pipe) {
                 Ok(Fill::Read(n)) => {
                     self.note_read(n);
@@ -90,11 +79,21 @@ impl Buffer {
                 Err(error) => return Err(error),
             }
         }
-        let fill = self.ring.fill_from(source)?;
+        let fill = if most == u64::MAX {
+            self.ring.fill_from(source)?
+        } else {
+            self.ring.fill_from(&mut source.take(most))?
+        };
         if let Fill::Read(n) = fill {
             self.note_read(n);
         }
         Ok(fill)
+    }
+
+    /// Whether the last fill, which was short, has left nothing with a source that has ended. A short read
+    /// says so; a short splice(2) does not, because a pipe may be full with fewer bytes than its capacity.
+    pub(crate) fn short_read_was_last(&self, source: &impl Source) -> bool {
+        self.pipe.is_none() || source.is_drained()
     }
 
     /// Drains the buffer with one write, or with one splice(2).
@@ -102,9 +101,10 @@ impl Buffer {
     /// # Errors
     ///
     /// What the sink reports.
-    pub(crate) fn drain_to(&mut self, sink: &mut impl Sink) -> io::Result<Drain> {
+    pub(crate) fn drain_to(&mut self, sink: &mut impl Sink, end_follows: bool) -> io::Result<Drain> {
         match &mut self.pipe {
-            Some(pipe) if !pipe.is_empty() => sink.splice_from(pipe),
+            Some(pipe) if !pipe.is_empty() => sink.splice_from(pipe, end_follows),
+            _ if end_follows => self.ring.drain_to(&mut LastBytes(sink)),
             _ => self.ring.drain_to(sink),
         }
     }
@@ -114,49 +114,60 @@ impl Buffer {
         self.pipe.as_ref().map_or(self.ring.is_full(), |pipe| pipe.len() == pipe.capacity())
     }
 
-    /// Gives back a pipe that is empty, and takes note of who else is busy. Call it at the end of each step.
+    /// Gives back a pipe that is empty. Called at the end of each step.
     pub(crate) fn end_step(&mut self) {
         self.pipe.take_if(|pipe| pipe.is_empty());
-        if std::mem::take(&mut self.large) {
-            self.estimate_crowd();
-        }
     }
 
-    /// Forgets all bytes that wait.
+    /// The pending bytes in one piece. Those in a pipe cannot be looked at.
+    pub(crate) fn peek(&mut self) -> &[u8] {
+        self.ring.make_contiguous()
+    }
+
+    pub(crate) fn consume(&mut self, n: usize) {
+        self.ring.consume(n);
+    }
+
+    /// Forgets all pending bytes.
     pub(crate) fn discard(&mut self) {
         self.ring.clear();
         self.pipe = None;
     }
 
-    /// The pipe in hand, or, if nothing waits and it pays, one that is lent now.
-    fn pipe_for_many(&mut self) -> Option<&mut LentPipe> {
-        if self.pipe.is_none() && self.ring.is_empty() {
+    /// The pipe in use, or, if nothing is pending and splicing pays, one that is lent now.
+    fn pipe_for_bulk(&mut self, most: u64) -> Option<&mut LentPipe> {
+        if self.pipe.is_none() && self.ring.is_empty() && most == u64::MAX {
             let pipes = self.pipes.as_ref()?;
-            if self.always || (self.streak >= PROOF && self.crowd >= CROWD) {
+            if self.always || self.large_reads >= PROOF {
                 self.pipe = pipes.lend();
             }
         }
         self.pipe.as_mut()
     }
 
-    /// Where directions are equally busy, as many turns lie between two of this one as there are directions. Some are
-    /// quicker than others, so a smaller distance takes the estimate down by an eighth only.
-    fn estimate_crowd(&mut self) {
-        let Some(pipes) = &self.pipes else { return };
-        let turn = pipes.next_turn();
-        let distance = self.turn.replace(turn).map_or(0, |last| turn - last);
-        self.crowd = distance.min(MOST).max(self.crowd - self.crowd.div_ceil(8));
-    }
-
     fn note_read(&mut self, n: usize) {
         match n {
-            LARGE.. => {
-                self.streak = self.streak.saturating_add(1);
-                self.large = true;
-            }
+            LARGE.. => self.large_reads = self.large_reads.saturating_add(1),
             SMALL.. => {}
-            _ => self.streak = 0,
+            _ => self.large_reads = 0,
         }
+    }
+}
+
+/// A sink that is finished after these bytes.
+struct LastBytes<'a, S>(&'a mut S);
+
+impl<S: Sink> Write for LastBytes<'_, S> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.0.write_last(&[IoSlice::new(bytes)])
+    }
+
+    fn write_vectored(&mut self, slices: &[IoSlice<'_>]) -> io::Result<usize> {
+        self.0.write_last(slices)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.0.flush()
     }
 }
 

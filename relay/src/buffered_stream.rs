@@ -4,43 +4,51 @@
 //!            fill                               flush
 //!   peer ───────────▶ input ──▶ the program ──▶ output ───────────▶ peer
 //! ```
-//!
-//! A [`Relay`](crate::relay::Relay) carries bytes from one connection to another as they are. Whoever
-//! parses them on the way, or answers them, has a buffered stream to each peer, and moves bytes from one's input
-//! to another's output.
 
-use std::time::Instant;
+use std::io::ErrorKind;
+use std::mem;
+use std::ops::ControlFlow;
+use std::time::{Duration, Instant};
 
 use eventloop::{Intents, Ready, Stream};
 use ringbuf::{Drain, Fill, RingBuffer};
 
-use crate::lingering_close::LingeringClose;
+use crate::connection::{Connection, Interest};
+use crate::lingering_close::{Lingering, LingeringClose};
+use crate::relay::Sink;
+use crate::tunnel::{Peer, Tunnel};
 
-/// A connection, what its peer has sent that nobody has used yet, and what the peer is to get.
+/// A connection, what its peer has sent that was not used yet, and what the peer is to receive.
+///
+/// A [`Relay`](crate::Relay) carries bytes from one connection to another as they are. A program that parses
+/// or answers them has a buffered stream to each peer, and moves bytes from one's input to another's output.
 ///
 /// Its session passes on [`intents`](Self::intents), and in each step calls [`fill`](Self::fill), does its
 /// work, and calls [`flush`](Self::flush). Where a step has changed something there may be more to do
-/// without any news from the kernel: the session then asks for another one, with
+/// without any event from the kernel: the session then asks for another one, with
 /// [`Progress::Again`](eventloop::Progress::Again).
+///
+/// It ends by [`finish`](Self::finish) or [`reset`](Self::reset), followed by
+/// [`advance_close`](Self::advance_close) in each step. One that is dropped before its end resets the
+/// connection.
 ///
 /// Invariants:
 /// - Nothing is read that was not found readable, and after the stream has refused bytes nothing is
 ///   written until it is found writable.
-/// - Between steps there are rings only for bytes that wait.
+/// - Between steps the rings use memory only for bytes that are pending.
 #[derive(Debug)]
-pub struct BufferedStream {
+pub struct BufferedStream<C = Stream> {
     /// What the peer has sent.
     pub input: RingBuffer,
-    /// What the peer is to get.
+    /// What the peer is to receive.
     pub output: RingBuffer,
-    stream: Stream,
+    connection: StreamPhase<C>,
     /// What the peer sends has ended.
     ended: Option<InputEnd>,
-    /// A write has failed: the peer gets nothing any more, but what it sent before can be read.
+    /// A write has failed: the peer receives nothing any more, but what it sent before can be read.
     deaf: bool,
     /// The stream has refused bytes since it was found writable.
     blocked: bool,
-    closing: Option<Closing>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -49,58 +57,109 @@ enum InputEnd {
     Failed,
 }
 
-/// How a stream is closed, and how far it is with that.
-#[derive(Clone, Copy, Debug)]
-enum Closing {
-    /// What waits goes out, then FIN.
-    Finish(Instant),
-    /// The peer has got its FIN, and has until then to finish, too.
-    Linger(Instant),
-    /// What waits goes out, then RST.
-    Reset(Instant),
-    LingeringClose(LingeringClose),
+#[derive(Debug)]
+enum StreamPhase<C> {
+    Open(C),
+    Closing { stream: C, step: CloseStep, since: Instant, until: Instant },
+    Lingering(LingeringClose<C>),
+    Closed,
 }
 
-impl BufferedStream {
-    /// A buffered stream to the peer of a new connection, with the rights to two rings.
+/// How far a close is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum CloseStep {
+    /// Pending bytes go out, then FIN.
+    Finish,
+    /// FIN was sent; the peer has yet to finish.
+    AwaitPeer,
+    /// Pending bytes go out, then RST.
+    Reset,
+}
+
+impl<C: Connection> BufferedStream<C> {
+    /// A buffered stream to the peer of a new connection.
     #[must_use]
-    pub fn new(stream: Stream, input: RingBuffer, output: RingBuffer) -> Self {
-        Self { input, output, stream, ended: None, deaf: false, blocked: false, closing: None }
+    pub fn new(stream: C, input: RingBuffer, output: RingBuffer) -> Self {
+        Self {
+            input,
+            output,
+            connection: StreamPhase::Open(stream),
+            ended: None,
+            deaf: false,
+            blocked: false,
+        }
     }
 
-    /// The connection.
+    /// The connection, until it is closed.
     #[must_use]
-    pub fn stream(&self) -> &Stream {
-        &self.stream
+    pub fn stream(&self) -> Option<&C> {
+        match &self.connection {
+            StreamPhase::Open(stream) | StreamPhase::Closing { stream, .. } => Some(stream),
+            StreamPhase::Lingering(_) | StreamPhase::Closed => None,
+        }
     }
 
-    /// Declares that what fits is to be read and what waits is to be written.
-    pub fn intents(&self, intents: &mut Intents<'_>) {
-        if !self.has_failed() {
-            intents.hangup(&self.stream);
-        }
-        if self.ended.is_none() && !self.input.is_full() {
-            intents.read(&self.stream);
-        }
-        if !self.output.is_empty() {
-            intents.write(&self.stream);
-        }
-        match self.closing {
-            Some(Closing::Finish(until) | Closing::Linger(until) | Closing::Reset(until)) => {
-                intents.deadline(until)
+    /// Moves the connection, as the client's, into a tunnel to a server, with the same two rings: what the input
+    /// holds goes to the server, and what the output holds to the client. This stream then counts as closed.
+    /// `None` if it is being closed; the server's connection is then reset.
+    #[must_use]
+    pub fn tunnel_to(&mut self, server: C, linger: Duration) -> Option<Tunnel<C>> {
+        let client = match mem::replace(&mut self.connection, StreamPhase::Closed) {
+            StreamPhase::Open(client) => client,
+            other => {
+                self.connection = other;
+                return None;
             }
-            Some(Closing::LingeringClose(closing)) => closing.intents(&self.stream, intents),
+        };
+        let up = mem::replace(&mut self.input, RingBuffer::new(1));
+        let down = mem::replace(&mut self.output, RingBuffer::new(1));
+        let mut tunnel = Tunnel::new(client, server, up, down, linger);
+        match self.ended {
+            Some(InputEnd::Finished) => tunnel.note_client_finished(),
+            Some(InputEnd::Failed) => tunnel.fail(Peer::Client, ErrorKind::ConnectionReset.into()),
             None => {}
+        }
+        Some(tunnel)
+    }
+
+    /// Closes the connection in an orderly way and at once if nothing is pending for the peer; else resets it.
+    pub fn close(self) {
+        if let StreamPhase::Open(stream) | StreamPhase::Closing { stream, .. } = self.connection
+            && self.output.is_empty()
+        {
+            stream.close();
+        }
+    }
+
+    /// Declares that what fits is to be read and what is pending is to be written.
+    pub fn intents(&self, intents: &mut Intents<'_>) {
+        if let StreamPhase::Lingering(closing) = &self.connection {
+            return closing.intents(intents);
+        }
+        let Some(stream) = self.stream() else { return };
+        let read = self.ended.is_none() && !self.input.is_full();
+        let interest = Interest { read, write: !self.output.is_empty() };
+        if !self.has_failed() || interest != Interest::default() {
+            stream.declare(interest, intents);
+        }
+        if let StreamPhase::Closing { step, since, until, .. } = &self.connection {
+            intents.deadline(*until);
+            if *step != CloseStep::AwaitPeer && (self.output.is_empty() || self.has_failed()) {
+                intents.deadline(*since); // there is something to do now
+            }
         }
     }
 
     /// Reads once, if there is something and room for it. Returns whether that changed anything.
     pub fn fill(&mut self, ready: &Ready<'_>) -> bool {
-        let due = ready.is_readable(&self.stream) || ready.is_hung_up(&self.stream);
-        if !due || self.ended.is_some() || self.input.is_full() {
+        let (StreamPhase::Open(stream) | StreamPhase::Closing { stream, .. }) = &self.connection else {
+            return false;
+        };
+        let readiness = stream.readiness(ready);
+        if !(readiness.readable || readiness.hung_up) || self.ended.is_some() || self.input.is_full() {
             return false;
         }
-        match self.input.fill_from(&mut &self.stream) {
+        match self.input.fill_from(&mut stream.source()) {
             Ok(Fill::Read(_)) => {}
             // The error that would tell the end from a reset has been used up by the write that met it.
             Ok(Fill::Eof) if self.deaf => self.ended = Some(InputEnd::Failed),
@@ -111,18 +170,21 @@ impl BufferedStream {
         true
     }
 
-    /// Writes once, if something waits and the stream takes it. Returns whether that changed anything. After a
-    /// failure what waits is lost.
+    /// Writes once, if something is pending and the stream takes it. Returns whether that changed anything.
+    /// After a failure pending bytes are lost.
     pub fn flush(&mut self, ready: &Ready<'_>) -> bool {
-        self.blocked &= !ready.is_writable(&self.stream);
+        let (StreamPhase::Open(stream) | StreamPhase::Closing { stream, .. }) = &self.connection else {
+            return false;
+        };
+        self.blocked &= !stream.readiness(ready).writable;
         let mut changed = false;
         if !self.blocked && !self.output.is_empty() {
-            match self.output.drain_to(&mut &self.stream) {
+            match self.output.drain_to(&mut stream.sink()) {
                 Ok(Drain::Wrote(_)) => changed = true,
                 Ok(Drain::Blocked | Drain::Empty) => {}
                 Err(_) => {
                     self.output.clear();
-                    changed = !std::mem::replace(&mut self.deaf, true);
+                    changed = !mem::replace(&mut self.deaf, true);
                 }
             }
             self.blocked = !self.output.is_empty();
@@ -130,58 +192,79 @@ impl BufferedStream {
         changed
     }
 
-    /// Whether the peer has ended what it sends, properly or not; what came before may still wait.
+    /// Whether the peer has ended what it sends, properly or not; bytes from before may still be in the input.
     #[must_use]
     pub fn has_ended(&self) -> bool {
         self.ended.is_some()
     }
 
-    /// Whether the connection has failed, so that the peer gets nothing any more.
+    /// Whether the connection has failed, so that the peer receives nothing any more.
     #[must_use]
     pub fn has_failed(&self) -> bool {
         self.deaf || self.ended == Some(InputEnd::Failed)
     }
 
-    /// From now on the stream is only closed: what waits goes out, then FIN. What the peer still sends is
-    /// forgotten until it has finished too, or until `until`: a close with unread bytes would reset, and
-    /// could overtake what the peer has yet to receive (RFC 9112, section 9.6).
+    /// Begins an orderly close: what is pending goes out, then FIN. What the peer still sends is discarded
+    /// until it has finished too, or until `until`: a close with unread bytes would reset the connection,
+    /// and could overtake what the peer has yet to receive (RFC 9112, section 9.6).
     pub fn finish(&mut self, until: Instant) {
-        self.closing = Some(Closing::Finish(until));
+        self.begin_close(CloseStep::Finish, until);
     }
 
-    /// From now on the stream is only closed: what waits goes out, then RST as soon as the kernel has
-    /// sent it, at `until` at the latest. So the peer cannot take a part for the whole.
+    /// Begins a close by reset: what is pending goes out, then RST as soon as the peer has acknowledged it,
+    /// at `until` at the latest. So the peer cannot take a part for the whole.
     pub fn reset(&mut self, until: Instant) {
-        self.closing = Some(Closing::Reset(until));
+        self.begin_close(CloseStep::Reset, until);
     }
 
-    /// Advances the close, after [`flush`](Self::flush). Returns whether the stream can be dropped.
-    pub fn is_closed(&mut self, ready: &Ready<'_>) -> bool {
+    /// Advances the close, after [`flush`](Self::flush). The break says that the connection is closed. Before
+    /// [`finish`](Self::finish) or [`reset`](Self::reset) there is nothing to advance.
+    pub fn advance_close(&mut self, ready: &Ready<'_>) -> ControlFlow<()> {
         let (now, sent, failed) = (ready.now(), self.output.is_empty(), self.has_failed());
-        if self.closing.is_some() {
-            self.input.clear();
+        let ended = self.ended.is_some();
+        self.connection = match mem::replace(&mut self.connection, StreamPhase::Closed) {
+            open @ StreamPhase::Open(_) => {
+                self.connection = open;
+                return ControlFlow::Continue(());
+            }
+            StreamPhase::Lingering(closing) => closing.advance(ready).into(),
+            StreamPhase::Closing { until, .. } if failed || until <= now => StreamPhase::Closed,
+            StreamPhase::Closing { stream, step: CloseStep::Reset, until, .. } if sent => {
+                LingeringClose::begin(stream, false, until - now, now).into()
+            }
+            StreamPhase::Closing { stream, step, .. } if sent && ended && step != CloseStep::Reset => {
+                stream.close();
+                StreamPhase::Closed
+            }
+            StreamPhase::Closing { stream, step: CloseStep::Finish, since, until } if sent => {
+                // A peer that is gone already shows as failed or late.
+                let _ = stream.sink().finish();
+                StreamPhase::Closing { stream, step: CloseStep::AwaitPeer, since, until }
+            }
+            unchanged => unchanged,
+        };
+        self.input.clear();
+        match self.connection {
+            StreamPhase::Closed => ControlFlow::Break(()),
+            _ => ControlFlow::Continue(()),
         }
-        match &mut self.closing {
-            None => false,
-            Some(Closing::LingeringClose(closing)) => closing.advance(&self.stream, ready) || failed,
-            Some(Closing::Reset(until)) if failed || *until <= now => {
-                self.closing = Some(Closing::LingeringClose(LingeringClose::at_once(&self.stream)));
-                true
+    }
+
+    fn begin_close(&mut self, step: CloseStep, until: Instant) {
+        self.connection = match mem::replace(&mut self.connection, StreamPhase::Closed) {
+            StreamPhase::Open(stream) | StreamPhase::Closing { stream, .. } => {
+                StreamPhase::Closing { stream, step, since: Instant::now(), until }
             }
-            Some(Closing::Finish(until) | Closing::Linger(until)) if failed || *until <= now => true,
-            Some(Closing::Reset(until)) if sent => {
-                let linger = until.saturating_duration_since(now);
-                self.closing =
-                    Some(Closing::LingeringClose(LingeringClose::begin(&self.stream, false, linger, now)));
-                false
-            }
-            Some(Closing::Finish(until)) if sent => {
-                let _ = self.stream.finish(); // who is gone already does not hear it, and shows as failed or late
-                self.closing = Some(Closing::Linger(*until));
-                self.ended.is_some()
-            }
-            Some(Closing::Linger(_)) => self.ended.is_some(),
-            Some(Closing::Reset(_) | Closing::Finish(_)) => false,
+            other => other,
+        };
+    }
+}
+
+impl<C> From<Lingering<C>> for StreamPhase<C> {
+    fn from(lingering: Lingering<C>) -> Self {
+        match lingering {
+            Lingering::Open(closing) => Self::Lingering(closing),
+            Lingering::Closed => Self::Closed,
         }
     }
 }

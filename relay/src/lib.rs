@@ -15,12 +15,21 @@
 
 mod buffer;
 mod buffered_stream;
+mod connection;
 mod lingering_close;
 mod pipe;
+mod preface;
+mod proxy_session;
+mod rate_limit;
 mod relay;
+mod side_io;
 mod tunnel;
 
 pub use buffered_stream::BufferedStream;
+pub use connection::{Connection, Interest, Readiness};
 pub use pipe::{LentPipe, Pipe, Pipes};
+pub use proxy_session::{
+    Dial, Dialed, EndCause, Limits, ProxySession, SessionEnd, SessionEvent, SessionPhase, TimeLimit,
+};
 pub use relay::{DirectionEnd, Relay, Sink, Source, Transfer};
-pub use tunnel::{Peer, Tunnel, TunnelStep};
+pub use tunnel::{Moved, Peer, Tunnel, TunnelEnd};

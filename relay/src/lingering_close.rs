@@ -2,93 +2,112 @@
 
 use std::time::{Duration, Instant};
 
-use eventloop::{Intents, Ready, Stream};
+use eventloop::{Intents, Ready};
 
-/// Waits until the kernel has sent what it has, and then makes the coming close a reset.
+use crate::connection::{Connection, Interest};
+
+/// Waits until the peer has acknowledged what was written, and then resets the connection.
 ///
-/// Closing with a reset throws away what the kernel has not sent yet, so whoever has written the last byte
-/// before a failure of the other side waits here first. It is a part of a session: the session passes on
-/// [`intents`](Self::intents) and calls [`advance`](Self::advance).
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct LingeringClose(ClosePhase);
+/// A close with a reset discards what the kernel has not sent yet, and what it would have to send again
+/// because the network has lost it. So a connection whose last bytes were written before the other side
+/// failed is closed in this way. Where the kernel does not tell what was acknowledged, the close waits until
+/// all was sent.
+///
+/// Invariant: it ends after `linger` at the latest.
+#[derive(Debug)]
+pub(crate) struct LingeringClose<C> {
+    stream: C,
+    phase: ClosePhase,
+    until: Instant,
+}
 
 #[derive(Clone, Copy, Debug)]
 enum ClosePhase {
-    /// The kernel still has bytes to send, for which it has time until then.
-    Sending(Instant),
-    /// The peer has got its FIN. The kernel does not tell when that has been sent, so it has time until
-    /// then, unless the peer is seen to be gone before.
-    Finished(Instant),
-    /// Nothing is to be waited for.
-    Said,
-    /// Both FINs have been exchanged. The kernel may still have ours and what is before it to send, and a
-    /// reset would only take that away.
-    Complete,
+    /// The kernel still has bytes to send.
+    Sending,
+    /// All was sent. The kernel is asked at `at` whether all was acknowledged; the next pause is twice as
+    /// long.
+    Acknowledging { at: Instant, pause: Duration },
+    /// The kernel does not tell.
+    Grace,
 }
 
-/// How long a peer that has got its FIN is left alone before it is reset, so that the FIN and what is
-/// before it can be sent.
+/// How far a lingering close is.
+#[must_use]
+#[derive(Debug)]
+pub(crate) enum Lingering<C> {
+    /// The connection has to stay open.
+    Open(LingeringClose<C>),
+    /// The connection was closed.
+    Closed,
+}
+
+/// How long the kernel has to send a FIN and the bytes before it where it does not tell what was
+/// acknowledged.
 const GRACE: Duration = Duration::from_secs(1);
+/// The pause after the first answer that something is unacknowledged; each is twice as long as the one
+/// before.
+const FIRST_PAUSE: Duration = Duration::from_millis(1);
+const LONGEST_PAUSE: Duration = Duration::from_millis(256);
 
-impl LingeringClose {
-    /// Begins, after the last byte was written to `stream`, and FIN if `finished`. The kernel has `linger`
-    /// to send them. Where the system cannot tell when it has, there is a time to wait.
-    pub(crate) fn begin(stream: &Stream, finished: bool, linger: Duration, now: Instant) -> Self {
-        Self(if !finished && stream.watch_send_queue().is_ok() {
-            ClosePhase::Sending(now + linger)
-        } else {
-            ClosePhase::Finished(now + GRACE)
-        })
+impl<C: Connection> LingeringClose<C> {
+    /// Begins, after the last byte was written to `stream`, and FIN if `finished`. The peer has `linger` to
+    /// acknowledge them.
+    pub(crate) fn begin(stream: C, finished: bool, linger: Duration, now: Instant) -> Lingering<C> {
+        let until = now + linger;
+        if !finished && stream.watch_send_queue().is_ok() {
+            return Lingering::Open(Self { stream, phase: ClosePhase::Sending, until });
+        }
+        Self { stream, phase: ClosePhase::Grace, until }.ask(now, FIRST_PAUSE).unwrap_or_else(
+            |mut ignorant| {
+                ignorant.until = until.min(now + GRACE);
+                Lingering::Open(ignorant)
+            },
+        )
     }
 
-    /// Begins without waiting: the coming close is a reset.
-    pub(crate) fn at_once(stream: &Stream) -> Self {
-        // A peer that is gone already refuses the option, and needs it no more.
-        let _ = stream.reset_on_close();
-        Self(ClosePhase::Said)
-    }
-
-    pub(crate) fn is_over(self) -> bool {
-        matches!(self.0, ClosePhase::Said | ClosePhase::Complete)
-    }
-
-    pub(crate) fn intents(self, stream: &Stream, intents: &mut Intents<'_>) {
-        match self.0 {
-            ClosePhase::Sending(until) => {
-                intents.write(stream);
-                intents.deadline(until);
-            }
-            ClosePhase::Finished(until) => {
-                intents.hangup(stream);
-                intents.deadline(until);
-            }
-            ClosePhase::Said | ClosePhase::Complete => {}
+    pub(crate) fn intents(&self, intents: &mut Intents<'_>) {
+        let sending = matches!(self.phase, ClosePhase::Sending);
+        self.stream.declare(Interest { read: false, write: sending }, intents);
+        intents.deadline(self.until);
+        if let ClosePhase::Acknowledging { at, .. } = self.phase {
+            intents.deadline(at);
         }
     }
 
-    /// Gets on with it; `true` when the stream can be dropped.
-    pub(crate) fn advance(&mut self, stream: &Stream, ready: &Ready<'_>) -> bool {
-        match self.0 {
-            ClosePhase::Sending(until) if ready.is_writable(stream) || until <= ready.now() => {
-                self.cut(stream)
+    pub(crate) fn advance(self, ready: &Ready<'_>) -> Lingering<C> {
+        let (now, readiness) = (ready.now(), self.stream.readiness(ready));
+        if readiness.hung_up {
+            if matches!(self.stream.take_error(), Ok(None)) {
+                // Both sides have finished. The kernel may have the last bytes and FIN to send again.
+                self.stream.close();
             }
-            ClosePhase::Finished(until) if ready.is_hung_up(stream) || until <= ready.now() => {
-                let gone = ready.is_hung_up(stream) && matches!(stream.take_error(), Ok(None));
-                if gone {
-                    self.0 = ClosePhase::Complete;
-                } else {
-                    self.cut(stream);
-                }
-            }
-            _ => {}
+            return Lingering::Closed;
         }
-        self.is_over()
+        if self.until <= now {
+            return Lingering::Closed;
+        }
+        match self.phase {
+            ClosePhase::Sending if readiness.writable => {
+                self.ask(now, FIRST_PAUSE).unwrap_or(Lingering::Closed)
+            }
+            ClosePhase::Acknowledging { at, pause } if at <= now => {
+                self.ask(now, (2 * pause).min(LONGEST_PAUSE)).unwrap_or(Lingering::Closed)
+            }
+            _ => Lingering::Open(self),
+        }
     }
 
-    /// Waits no longer.
-    pub(crate) fn cut(&mut self, stream: &Stream) {
-        if !self.is_over() {
-            *self = Self::at_once(stream);
+    /// Asks the kernel whether all was acknowledged. If not, it is asked again after `pause`. The error is a
+    /// close whose kernel does not tell.
+    fn ask(mut self, now: Instant, pause: Duration) -> Result<Lingering<C>, Self> {
+        match self.stream.unacknowledged() {
+            Ok(None | Some(0)) => Ok(Lingering::Closed),
+            Ok(Some(_)) => {
+                self.phase = ClosePhase::Acknowledging { at: now + pause, pause };
+                Ok(Lingering::Open(self))
+            }
+            Err(_) => Err(self),
         }
     }
 }

@@ -1,17 +1,18 @@
-//! Bytes that wait in the kernel: splice(2) moves them from one socket to another without copying them.
+//! Bytes that are pending in the kernel: splice(2) moves them from one socket to another without copying them.
 //!
 //! ```text
 //!            splice(2)                      splice(2)
 //! socket ───────────────▶  pipe (lent)  ───────────────▶ socket
 //! ```
 //!
-//! Only Linux has it; elsewhere there are no pipes to be had, and bytes are copied.
+//! Only Linux has it; elsewhere no pipe is available, and bytes are copied.
 
 use std::cell::{Cell, RefCell};
 use std::io;
 use std::ops::{Deref, DerefMut};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::rc::Rc;
+use std::time::{Duration, Instant};
 
 use ringbuf::{Drain, Fill};
 
@@ -47,7 +48,8 @@ struct Shared {
     capacity: usize,
     most: usize,
     lent: Cell<usize>,
-    turns: Cell<u64>,
+    /// When the system has refused to make a pipe.
+    refused: Cell<Option<Instant>>,
     spare: RefCell<Vec<Pipe>>,
 }
 
@@ -57,13 +59,18 @@ impl Pipes {
     /// `pipe-user-pages-soft`).
     #[must_use]
     pub fn new(capacity: usize, most: usize) -> Self {
-        let shared =
-            Shared { capacity, most, lent: Cell::new(0), turns: Cell::new(0), spare: RefCell::default() };
+        let shared = Shared {
+            capacity,
+            most,
+            lent: Cell::new(0),
+            refused: Cell::new(None),
+            spare: RefCell::default(),
+        };
         Self { shared: Rc::new(shared) }
     }
 
-    /// An empty pipe: the one that was given back last, or a new one. `None` if all are lent, or the
-    /// system has none to give.
+    /// An empty pipe: the one that was given back last, or a new one. `None` if all are lent, or if the
+    /// system refuses to make one; it is then not asked again for a second.
     #[must_use]
     pub fn lend(&self) -> Option<LentPipe> {
         let shared = &self.shared;
@@ -71,24 +78,30 @@ impl Pipes {
             return None;
         }
         let spare = shared.spare.borrow_mut().pop();
-        let pipe = spare.or_else(|| Pipe::new(shared.capacity).ok())?;
+        let pipe = spare.or_else(|| self.make(Instant::now(), Pipe::new))?;
         shared.lent.set(shared.lent.get() + 1);
         Some(LentPipe { pipe: Some(pipe), pipes: self.clone() })
     }
 
-    /// Counts the turns that the users of this store take, and gives the number of this one.
-    pub(crate) fn next_turn(&self) -> u64 {
-        let turn = self.shared.turns.get() + 1;
-        self.shared.turns.set(turn);
-        turn
+    fn make(&self, now: Instant, make: impl FnOnce(usize) -> io::Result<Pipe>) -> Option<Pipe> {
+        let refused = &self.shared.refused;
+        if refused.get().is_some_and(|at| now < at + RETRY) {
+            return None;
+        }
+        let pipe = make(self.shared.capacity).ok();
+        refused.set(pipe.is_none().then_some(now));
+        pipe
     }
 
-    /// The number of pipes that are in the hands of others now.
+    /// The number of pipes that are lent now.
     #[must_use]
     pub fn lent(&self) -> usize {
         self.shared.lent.get()
     }
 }
+
+/// How long the system is not asked again after it has refused to make a pipe.
+const RETRY: Duration = Duration::from_secs(1);
 
 impl Drop for LentPipe {
     fn drop(&mut self) {
@@ -143,20 +156,21 @@ impl Pipe {
         if !self.is_empty() {
             return Ok(Fill::Full);
         }
-        let moved = sys::splice(source.as_fd(), self.entry.as_fd(), self.capacity);
+        let moved = sys::splice(source.as_fd(), self.entry.as_fd(), self.capacity, false);
         self.note_filled(moved)
     }
 
-    /// Moves bytes to a socket, as many as it takes, in one system call.
+    /// Moves bytes to a socket, as many as it takes, in one system call. If the end of the stream follows, the
+    /// last bytes can travel with it (`SPLICE_F_MORE`).
     ///
     /// # Errors
     ///
     /// What splice(2) reports.
-    pub fn drain_to(&mut self, sink: impl AsFd) -> io::Result<Drain> {
+    pub fn drain_to(&mut self, sink: impl AsFd, end_follows: bool) -> io::Result<Drain> {
         if self.is_empty() {
             return Ok(Drain::Empty);
         }
-        let moved = sys::splice(self.exit.as_fd(), sink.as_fd(), self.len);
+        let moved = sys::splice(self.exit.as_fd(), sink.as_fd(), self.len, end_follows);
         self.note_drained(moved)
     }
 
@@ -203,8 +217,14 @@ mod sys {
         Ok((exit, entry))
     }
 
-    pub(super) fn splice(from: BorrowedFd<'_>, to: BorrowedFd<'_>, most: usize) -> io::Result<usize> {
-        let flags = SpliceFlags::NONBLOCK | SpliceFlags::MOVE;
+    pub(super) fn splice(
+        from: BorrowedFd<'_>,
+        to: BorrowedFd<'_>,
+        most: usize,
+        more_follows: bool,
+    ) -> io::Result<usize> {
+        let mut flags = SpliceFlags::NONBLOCK | SpliceFlags::MOVE;
+        flags.set(SpliceFlags::MORE, more_follows);
         Ok(retry_on_intr(|| rustix::pipe::splice(from, None, to, None, most, flags))?)
     }
 }
@@ -217,7 +237,7 @@ mod sys {
         Err(io::ErrorKind::Unsupported.into())
     }
 
-    pub(super) fn splice(_: BorrowedFd<'_>, _: BorrowedFd<'_>, _: usize) -> io::Result<usize> {
+    pub(super) fn splice(_: BorrowedFd<'_>, _: BorrowedFd<'_>, _: usize, _: bool) -> io::Result<usize> {
         Err(io::ErrorKind::Unsupported.into())
     }
 }
@@ -282,8 +302,8 @@ mod tests {
         sender.write_all(b"hello").unwrap();
         while pipe.fill_from(&source).unwrap() == Fill::Blocked {}
         assert_eq!((pipe.len(), pipe.fill_from(&source).unwrap()), (5, Fill::Full));
-        assert_eq!(pipe.drain_to(&sink).unwrap(), Drain::Wrote(5));
-        assert_eq!(pipe.drain_to(&sink).unwrap(), Drain::Empty);
+        assert_eq!(pipe.drain_to(&sink, false).unwrap(), Drain::Wrote(5));
+        assert_eq!(pipe.drain_to(&sink, false).unwrap(), Drain::Empty);
         let mut got = [0; 5];
         receiver.read_exact(&mut got).unwrap();
         assert_eq!(&got, b"hello");
@@ -292,6 +312,31 @@ mod tests {
         assert_eq!(pipe.fill_from(&source).unwrap(), Fill::Eof);
         drop(pipe);
         assert_eq!((pipes.lent(), pipes.shared.spare.borrow().len()), (0, 1));
+    }
+
+    #[test]
+    fn a_system_that_refuses_a_pipe_is_not_asked_again_for_a_second() {
+        let pipes = Pipes::new(1 << 16, 1);
+        let begin = Instant::now();
+        let mut asked = 0;
+        let mut refuse = |after| {
+            let refusal = |_| {
+                asked += 1;
+                Err(io::ErrorKind::PermissionDenied.into())
+            };
+            assert!(pipes.make(begin + after, refusal).is_none());
+            asked
+        };
+        assert_eq!(refuse(Duration::ZERO), 1);
+        assert_eq!(refuse(Duration::from_millis(1)), 1);
+        assert_eq!(refuse(Duration::from_millis(999)), 1);
+        assert_eq!(refuse(Duration::from_secs(1)), 2);
+        assert_eq!(refuse(Duration::from_millis(1999)), 2);
+        assert!(pipes.make(begin + Duration::from_secs(2), Pipe::new).is_some());
+        assert!(
+            pipes.make(begin + Duration::from_secs(2), Pipe::new).is_some(),
+            "nothing is left of the refusal"
+        );
     }
 
     #[test]

@@ -5,19 +5,18 @@
 //! source ───────────────▶  ring (lent)  ───────────────▶ sink
 //!
 //!   Open ──── end or error of the source ────▶ Draining ──── ring empty ────▶ Done
-//!     └──────────────── error of the sink: what waits is lost ────────────────▲
+//!     └──────────────── error of the sink: pending bytes are lost ────────────▲
 //! ```
-//!
-//! A relay knows no loop, and works with anything that is [`Read`] and [`Sink`], so it is tested in
-//! memory.
 
-use std::io::{self, ErrorKind, Read, Write};
+use std::io::{self, ErrorKind, IoSlice, Read, Write};
 
 use eventloop::Stream;
 use ringbuf::{Drain, Fill, RingBuffer};
+use rustix::net::{SendAncillaryBuffer, SendFlags, sendmsg};
 
 use crate::buffer::Buffer;
 use crate::pipe::{Pipe, Pipes};
+use crate::preface::Preface;
 
 /// Where a relay takes bytes from: a reader that may also know how to fill a pipe.
 pub trait Source: Read {
@@ -30,20 +29,35 @@ pub trait Source: Read {
         let _ = pipe;
         Err(ErrorKind::Unsupported.into())
     }
+
+    /// Whether no byte can be read now (`FIONREAD`, ioctl(2)). A source that cannot tell returns `false`.
+    fn is_drained(&self) -> bool {
+        false
+    }
 }
 
-/// Where a relay delivers: a writer that can be told that nothing more comes, and may also know how to
-/// drain a pipe.
+/// Where a relay delivers: a writer that can send the end of the stream, and may also know how to drain a
+/// pipe.
 pub trait Sink: Write {
     /// Takes bytes out of a pipe, as [`Pipe::drain_to`] does. A relay whose source does not splice does not
-    /// ask for it.
+    /// call it.
     ///
     /// # Errors
     ///
     /// What is a failure of the sink.
-    fn splice_from(&mut self, pipe: &mut Pipe) -> io::Result<Drain> {
-        let _ = pipe;
+    fn splice_from(&mut self, pipe: &mut Pipe, end_follows: bool) -> io::Result<Drain> {
+        let _ = (pipe, end_follows);
         Err(ErrorKind::Unsupported.into())
+    }
+
+    /// Writes bytes after which [`finish`](Self::finish) follows, so that they can travel together
+    /// (`MSG_MORE`, send(2)).
+    ///
+    /// # Errors
+    ///
+    /// As [`Write::write_vectored`].
+    fn write_last(&mut self, slices: &[IoSlice<'_>]) -> io::Result<usize> {
+        self.write_vectored(slices)
     }
 
     /// Passes on the end of the stream: for TCP, FIN.
@@ -59,11 +73,21 @@ impl Source for &Stream {
     fn splice_into(&mut self, pipe: &mut Pipe) -> io::Result<Fill> {
         pipe.fill_from(&***self)
     }
+
+    fn is_drained(&self) -> bool {
+        rustix::io::ioctl_fionread(&***self) == Ok(0)
+    }
 }
 
 impl Sink for &Stream {
-    fn splice_from(&mut self, pipe: &mut Pipe) -> io::Result<Drain> {
-        pipe.drain_to(&***self)
+    fn splice_from(&mut self, pipe: &mut Pipe, end_follows: bool) -> io::Result<Drain> {
+        pipe.drain_to(&***self, end_follows)
+    }
+
+    #[cfg(target_os = "linux")]
+    fn write_last(&mut self, slices: &[IoSlice<'_>]) -> io::Result<usize> {
+        let flags = SendFlags::MORE | SendFlags::NOSIGNAL;
+        Ok(sendmsg(&***self, slices, &mut SendAncillaryBuffer::default(), flags)?)
     }
 
     fn finish(&mut self) -> io::Result<()> {
@@ -71,17 +95,53 @@ impl Sink for &Stream {
     }
 }
 
-/// One direction of a session.
+/// One direction of a session. It knows no event loop and works with anything that is [`Source`] and
+/// [`Sink`], so that it can be tested in memory.
 ///
 /// Invariants:
-/// - Bytes leave in the order in which they came, each once, and no more than one ring of them waits.
+/// - Bytes leave in the order in which they came, each once, and at most one ring of them is pending.
 /// - The end is passed on once, after the last byte, and only if the source has ended: a source that
 ///   failed never looks like one that ended.
-/// - After [`advance`](Relay::advance), if bytes wait, the sink has refused to take them; if none wait
-///   and the source is open, it is worth waiting until the source is readable.
+/// - After [`advance`](Relay::advance), if bytes are pending, the sink has refused to take them; if none are
+///   and the source is open, the relay intends to read.
+///
+/// ```
+/// use std::io::{self, Write};
+/// use relay::{DirectionEnd, Relay, Sink, Source};
+/// use ringbuf::Pool;
+///
+/// struct Letter(&'static [u8]);
+/// impl io::Read for Letter {
+///     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> { self.0.read(buffer) }
+/// }
+/// impl Source for Letter {}
+///
+/// #[derive(Default)]
+/// struct Inbox { bytes: Vec<u8>, finished: bool }
+/// impl Write for Inbox {
+///     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> { self.bytes.write(bytes) }
+///     fn flush(&mut self) -> io::Result<()> { Ok(()) }
+/// }
+/// impl Sink for Inbox {
+///     fn finish(&mut self) -> io::Result<()> { self.finished = true; Ok(()) }
+/// }
+///
+/// let pool = Pool::new(4, 1);
+/// let mut relay = Relay::new(pool.reserve().expect("the pool is new"));
+/// let (mut letter, mut inbox) = (Letter(b"twelve bytes"), Inbox::default());
+/// while relay.end().is_none() {
+///     relay.note_readable(); // what an event loop reports
+///     relay.note_writable();
+///     let _ = relay.advance(&mut letter, &mut inbox);
+/// }
+/// assert_eq!((relay.end(), inbox.finished), (Some(DirectionEnd::Finished), true));
+/// assert_eq!(inbox.bytes, b"twelve bytes");
+/// ```
 #[derive(Debug)]
 pub struct Relay {
     buffer: Buffer,
+    /// What goes out before the bytes of the source.
+    preface: Option<Box<Preface>>,
     state: RelayState,
     /// The source was found ready and has not been drained since.
     readable: bool,
@@ -89,6 +149,10 @@ pub struct Relay {
     writable: bool,
     /// The source has failed, although it may still hand out what arrived before.
     source_lost: bool,
+    /// The source has ended: all that it will ever give can be read now.
+    source_finished: bool,
+    /// How many more bytes may be read; `u64::MAX` if there is no limit.
+    allowance: u64,
     received: u64,
     delivered: u64,
 }
@@ -105,15 +169,15 @@ enum RelayState {
 pub enum DirectionEnd {
     /// The source ended: every byte was delivered, and then the end.
     Finished,
-    /// The source failed: every byte before that was delivered, and the receiver has yet to hear that
-    /// the stream is not complete.
+    /// The source failed: every byte before that was delivered. The receiver does not know yet that the
+    /// stream is incomplete.
     Broken,
-    /// The sink failed, or the relay was told to stop: bytes may be lost.
+    /// The sink failed, or the relay was abandoned: bytes may be lost.
     Abandoned,
 }
 
 /// What one call of [`Relay::advance`] did.
-#[must_use = "a failure is told only once"]
+#[must_use = "a failure is reported only once"]
 #[derive(Debug, Default)]
 pub struct Transfer {
     /// Bytes that came in.
@@ -136,21 +200,22 @@ impl Relay {
     pub fn new(ring: RingBuffer) -> Self {
         Self {
             buffer: Buffer::new(ring),
+            preface: None,
             state: RelayState::Open,
             readable: false,
             writable: true,
             source_lost: false,
+            source_finished: false,
+            allowance: u64::MAX,
             received: 0,
             delivered: 0,
         }
     }
 
-    /// Lets bytes go through pipes of this store in place of the ring: when many come, here and in other
-    /// relays, or (`always`) from the first one on. Without a pipe to be had they are copied.
-    #[must_use]
-    pub fn splicing(mut self, pipes: Pipes, always: bool) -> Self {
+    /// Lets bytes go through pipes of this store in place of the ring: while the transfer is bulk, or
+    /// (`always`) from the first byte on. While no pipe is available they are copied.
+    pub fn splice(&mut self, pipes: Pipes, always: bool) {
         self.buffer.splice(pipes, always);
-        self
     }
 
     /// The source has something to read, has ended, or has failed.
@@ -163,6 +228,13 @@ impl Relay {
         self.writable = true;
     }
 
+    /// The source has ended in an orderly way, and all that it will ever give can be read now. The read that
+    /// takes the last of it then counts as the end, and the end travels with the last bytes.
+    pub fn note_source_finished(&mut self) {
+        self.source_finished = true;
+        self.readable = true;
+    }
+
     /// The source is known to have failed, though not from reading: what it still hands out is
     /// delivered, but an end that it then shows is not believed.
     pub fn note_source_lost(&mut self) {
@@ -170,10 +242,39 @@ impl Relay {
         self.readable = true;
     }
 
-    /// Gives up this direction: what waits is lost, and nothing more is read or written.
+    /// From now on at most this many bytes are read, until the next call.
+    pub fn allow(&mut self, bytes: u64) {
+        self.allowance = bytes;
+    }
+
+    /// Sends bytes of the program's own before those of the source that have not been delivered yet. They do
+    /// not count as delivered.
+    pub fn precede(&mut self, bytes: &[u8]) {
+        match &mut self.preface {
+            Some(preface) => preface.append(bytes),
+            none => *none = Preface::new(bytes).map(Box::new),
+        }
+    }
+
+    /// The pending bytes, oldest first and in one piece, to be looked at before they are delivered.
+    pub fn peek(&mut self) -> &[u8] {
+        self.buffer.peek()
+    }
+
+    /// Takes the first `n` pending bytes out: they are not delivered.
+    ///
+    /// # Panics
+    ///
+    /// If fewer than `n` bytes are pending.
+    pub fn consume(&mut self, n: usize) {
+        self.buffer.consume(n);
+    }
+
+    /// Gives up this direction: pending bytes are lost, and nothing more is read or written.
     pub fn abandon(&mut self) {
         if self.end().is_none() {
             self.buffer.discard();
+            self.preface = None;
             self.state = RelayState::Done(DirectionEnd::Abandoned);
         }
     }
@@ -181,35 +282,40 @@ impl Relay {
     /// Moves what can be moved: reads as long as the source was left with more, writes as long as the
     /// sink takes everything, a bounded number of times.
     ///
-    /// There is no read after a short one and no write after a short one: those would only hear that
-    /// there is nothing to be had.
+    /// There is no read after a short one and no write after a short one: those would only report that
+    /// nothing is available.
     pub fn advance(&mut self, source: &mut impl Source, sink: &mut impl Sink) -> Transfer {
-        let mut step = Transfer::default();
+        let mut transfer = Transfer::default();
         for _ in 0..ROUNDS {
             if !self.can_fill() && !self.can_drain() {
                 break;
             }
-            self.fill(source, &mut step);
-            self.drain(sink, &mut step);
+            self.fill(source, &mut transfer);
+            self.drain(sink, &mut transfer);
         }
         self.buffer.end_step();
-        step
+        transfer
     }
 
-    /// Whether it is worth waiting until the source is readable.
+    /// Whether the next thing to do is to read, as soon as the source is readable.
     #[must_use]
     pub fn intends_read(&self) -> bool {
-        self.state == RelayState::Open && self.buffer.has_room()
+        self.state == RelayState::Open && self.allowance > 0 && self.buffer.has_room()
     }
 
-    /// Whether it is worth waiting until the sink is writable.
+    /// Whether there is something to write, as soon as the sink is writable.
     #[must_use]
     pub fn intends_write(&self) -> bool {
         match self.state {
-            RelayState::Open => !self.buffer.is_empty(),
+            RelayState::Open => self.preface.is_some() || !self.buffer.is_empty(),
             RelayState::Draining(_) => true,
             RelayState::Done(_) => false,
         }
+    }
+
+    /// Whether more would be read now if it were [allowed](Self::allow).
+    pub(crate) fn lacks_allowance(&self) -> bool {
+        self.state == RelayState::Open && self.allowance == 0 && self.buffer.has_room()
     }
 
     /// How this direction ended, if it has.
@@ -227,10 +333,15 @@ impl Relay {
         self.state != RelayState::Open
     }
 
-    /// Bytes that wait.
+    /// Bytes that are pending.
     #[must_use]
     pub fn pending(&self) -> usize {
         self.buffer.len()
+    }
+
+    /// Whether the ring, or the pipe in use, has room for more.
+    pub(crate) fn has_room(&self) -> bool {
+        self.buffer.has_room()
     }
 
     /// Bytes taken from the source so far.
@@ -253,40 +364,60 @@ impl Relay {
         self.writable && self.intends_write()
     }
 
-    fn fill(&mut self, source: &mut impl Source, step: &mut Transfer) {
+    fn fill(&mut self, source: &mut impl Source, transfer: &mut Transfer) {
         if !self.can_fill() {
             return;
         }
-        match self.buffer.fill_from(source) {
+        match self.buffer.fill_from(source, self.allowance) {
             Ok(Fill::Read(n)) => {
-                self.readable = self.buffer.is_full();
+                // A read that was not allowed to fill the room proves nothing when it is short.
+                let drained = !self.buffer.is_full() && self.allowance == u64::MAX;
+                self.readable = !drained;
                 self.received += n as u64;
-                step.received += n;
+                transfer.received += n;
+                if self.allowance != u64::MAX {
+                    self.allowance -= n as u64;
+                }
+                if drained && self.source_finished && self.buffer.short_read_was_last(source) {
+                    self.end_source();
+                }
             }
             Ok(Fill::Blocked) => self.readable = false,
             Ok(Fill::Full) => {}
-            Ok(Fill::Eof) if self.source_lost => self.state = RelayState::Draining(DirectionEnd::Broken),
-            Ok(Fill::Eof) => self.state = RelayState::Draining(DirectionEnd::Finished),
+            Ok(Fill::Eof) => self.end_source(),
             Err(error) => {
                 self.state = RelayState::Draining(DirectionEnd::Broken);
-                step.source_error = Some(error);
+                transfer.source_error = Some(error);
             }
         }
     }
 
-    fn drain(&mut self, sink: &mut impl Sink, step: &mut Transfer) {
+    /// The source has ended, and all that it has sent was read.
+    pub(crate) fn end_source(&mut self) {
+        let end = if self.source_lost { DirectionEnd::Broken } else { DirectionEnd::Finished };
+        self.state = RelayState::Draining(end);
+    }
+
+    fn drain(&mut self, sink: &mut impl Sink, transfer: &mut Transfer) {
         if !self.can_drain() {
             return;
         }
-        match self.buffer.drain_to(sink) {
+        if let Err(error) = self.drain_preface(sink) {
+            return self.lose_sink(error, transfer);
+        }
+        if self.preface.is_some() {
+            return self.writable = false;
+        }
+        let end_follows = self.state == RelayState::Draining(DirectionEnd::Finished);
+        match self.buffer.drain_to(sink, end_follows) {
             Ok(Drain::Wrote(n)) => {
                 self.writable = self.buffer.is_empty();
                 self.delivered += n as u64;
-                step.delivered += n;
+                transfer.delivered += n;
             }
             Ok(Drain::Blocked) => self.writable = false,
             Ok(Drain::Empty) => {}
-            Err(error) => return self.lose_sink(error, step),
+            Err(error) => return self.lose_sink(error, transfer),
         }
         if let RelayState::Draining(end) = self.state
             && self.buffer.is_empty()
@@ -294,14 +425,22 @@ impl Relay {
             match if end == DirectionEnd::Finished { sink.finish() } else { Ok(()) } {
                 Ok(()) => self.state = RelayState::Done(end),
                 Err(error) if error.kind() == ErrorKind::WouldBlock => self.writable = false,
-                Err(error) => self.lose_sink(error, step),
+                Err(error) => self.lose_sink(error, transfer),
             }
         }
     }
 
-    fn lose_sink(&mut self, error: io::Error, step: &mut Transfer) {
+    fn drain_preface(&mut self, sink: &mut impl Sink) -> io::Result<()> {
+        if let Some(preface) = &mut self.preface {
+            preface.drain_to(sink)?;
+        }
+        self.preface.take_if(|preface| preface.is_sent());
+        Ok(())
+    }
+
+    fn lose_sink(&mut self, error: io::Error, transfer: &mut Transfer) {
         self.abandon();
-        step.sink_error = Some(error);
+        transfer.sink_error = Some(error);
     }
 }
 

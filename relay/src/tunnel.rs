@@ -1,79 +1,135 @@
 //! Two connections joined by two relays, one for each direction.
 
-use std::io::{self, ErrorKind, Write};
+use std::io;
+use std::mem;
+use std::ops::ControlFlow;
 use std::time::{Duration, Instant};
 
 use eventloop::{Intents, Ready, Stream};
-use ringbuf::{Drain, RingBuffer};
+use ringbuf::RingBuffer;
 
-use crate::lingering_close::LingeringClose;
-use crate::pipe::{Pipe, Pipes};
-use crate::relay::{DirectionEnd, Relay, Sink, Transfer};
+use crate::connection::{Connection, Interest};
+use crate::lingering_close::{Lingering, LingeringClose};
+use crate::pipe::Pipes;
+use crate::relay::{DirectionEnd, Relay, Sink, Source, Transfer};
+use crate::side_io::{SideSink, SideSource};
 
-/// Carries bytes both ways between a client and a server until both have finished or one has failed, and
-/// in that case sees to it that the other hears of the failure, after the bytes before it.
+/// Carries bytes both ways between a client and a server until both have finished or one has failed. In the
+/// second case the other one receives the bytes before the failure and then RST.
 ///
-/// It is a part of a session, which owns the connections: the session passes on
-/// [`intents`](Self::intents), calls [`advance`](Self::advance) in its step, and when
-/// [`is_over`](Self::is_over) drops the connections.
+/// It owns both connections and is a part of a session: the session passes on [`intents`](Self::intents) and
+/// calls [`advance`](Self::advance) in its step until that returns the end.
 ///
 /// Invariants:
-/// - A FIN goes out only because a FIN came in. Whatever else ends a connection ends the other with RST, so
-///   that nobody takes a part for the whole.
-/// - What one peer sent before it failed is delivered to the other before that hears of the failure.
+/// - A FIN goes out only because a FIN came in. Every other end of one connection ends the other with RST, so
+///   that no peer takes a part for the whole. A tunnel that is dropped before its end resets both.
+/// - What one peer sent before it failed is delivered to the other before the RST.
 #[derive(Debug)]
-pub struct Tunnel {
+pub struct Tunnel<C = Stream> {
     /// Client to server.
     up: Relay,
     /// Server to client.
     down: Relay,
-    client_lost: bool,
-    server_lost: bool,
-    /// How long the kernel has to send the last bytes before a reset.
+    client: Side<C>,
+    server: Side<C>,
+    /// How long a peer has to acknowledge the last bytes before a reset.
     linger: Duration,
-    /// Nothing is read any more: the client's, and the server's.
-    closing: Option<(LingeringClose, Option<LingeringClose>)>,
+    /// What has decided how the tunnel ends, until it is returned.
+    end: Option<TunnelEnd>,
 }
 
 /// One of the two ends of a tunnel.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Peer {
-    /// Who connected to this program.
+    /// The end that has connected to this program.
     Client,
-    /// Whom this program has connected to.
+    /// The end that this program has connected to.
     Server,
 }
 
-/// What one call of [`Tunnel::advance`] did.
-#[must_use = "a failure is told only once"]
-#[derive(Debug, Default)]
-pub struct TunnelStep {
-    /// Bytes that were received from either peer.
-    pub received: usize,
-    /// Bytes that the server was given.
-    pub up: usize,
-    /// Bytes that the client was given.
-    pub down: usize,
-    /// The first failure that the step has met.
-    pub failure: Option<(Peer, io::Error)>,
+/// How a tunnel ended.
+#[derive(Debug)]
+pub enum TunnelEnd {
+    /// Both peers have finished, this one first, and every byte was delivered.
+    Finished(Peer),
+    /// The connection of this peer failed, or (`OutOfMemory`) there was no memory for its bytes.
+    Failed(Peer, io::Error),
+    /// The owner of the tunnel has closed it.
+    Closed,
 }
 
-impl Tunnel {
-    /// A tunnel with the rights to two rings: from the client up to the server, and down again. What waits
-    /// in them already goes out first. When one peer has failed, the kernel has `linger` to send the other
-    /// its last bytes.
+/// What a step has moved.
+#[must_use]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Moved {
+    /// Bytes that were received from either peer.
+    pub received: usize,
+    /// Bytes that were given to either peer.
+    pub delivered: usize,
+    /// A peer has finished, or has failed.
+    pub peer_ended: bool,
+}
+
+/// One end of a tunnel and how far it is.
+#[derive(Debug)]
+enum Side<C> {
+    /// There is no connection yet.
+    Absent,
+    /// There will be no connection: what the other peer sends is discarded.
+    Null,
+    Open(C),
+    /// It has failed. Bytes from before that may still be readable.
+    Failed(C),
+    Closing(LingeringClose<C>),
+    Closed,
+}
+
+impl<C: Connection> Tunnel<C> {
+    /// A tunnel with the rights to two rings: from the client up to the server, and down again. Bytes that are
+    /// pending in them go out first. After a failure of one peer the other one has `linger` to acknowledge its
+    /// last bytes.
     #[must_use]
-    pub fn new(up: RingBuffer, down: RingBuffer, linger: Duration) -> Self {
-        let (up, down) = (Relay::new(up), Relay::new(down));
-        Self { up, down, client_lost: false, server_lost: false, linger, closing: None }
+    pub fn new(client: C, server: C, up: RingBuffer, down: RingBuffer, linger: Duration) -> Self {
+        let mut tunnel = Self::without_server(client, up, down, linger);
+        tunnel.set_server(server);
+        tunnel
     }
 
-    /// Lets bytes be spliced: see [`Relay::splicing`].
-    #[must_use]
-    pub fn splicing(mut self, pipes: &Pipes, always: bool) -> Self {
-        self.up = self.up.splicing(pipes.clone(), always);
-        self.down = self.down.splicing(pipes.clone(), always);
-        self
+    /// A tunnel whose server is not connected yet: it takes from the client what fits.
+    pub(crate) fn without_server(client: C, up: RingBuffer, down: RingBuffer, linger: Duration) -> Self {
+        Self {
+            up: Relay::new(up),
+            down: Relay::new(down),
+            client: Side::Open(client),
+            server: Side::Absent,
+            linger,
+            end: None,
+        }
+    }
+
+    pub(crate) fn set_server(&mut self, server: C) {
+        self.server = Side::Open(server);
+        self.up.note_writable(); // as a new connection is
+    }
+
+    /// The client has finished, which was found out before it became part of the tunnel: what it has sent is
+    /// in the ring.
+    pub(crate) fn note_client_finished(&mut self) {
+        self.up.end_source();
+    }
+
+    /// There will be no server: the client receives what is pending for it, then FIN, and what it still sends
+    /// is discarded.
+    pub(crate) fn refuse(&mut self) {
+        self.server = Side::Null;
+        self.up.note_writable();
+        self.down.note_readable();
+    }
+
+    /// Lets bytes be spliced: see [`Relay::splice`].
+    pub fn splice(&mut self, pipes: &Pipes, always: bool) {
+        self.up.splice(pipes.clone(), always);
+        self.down.splice(pipes.clone(), always);
     }
 
     /// The direction from the client to the server.
@@ -88,227 +144,297 @@ impl Tunnel {
         &self.down
     }
 
-    /// Whether this peer's connection has failed. What came from it before may still be under way.
+    pub(crate) fn up_mut(&mut self) -> &mut Relay {
+        &mut self.up
+    }
+
+    pub(crate) fn down_mut(&mut self) -> &mut Relay {
+        &mut self.down
+    }
+
+    /// The client's connection, until it is closed.
     #[must_use]
-    pub fn has_lost(&self, peer: Peer) -> bool {
-        match peer {
-            Peer::Client => self.client_lost,
-            Peer::Server => self.server_lost,
+    pub fn client(&self) -> Option<&C> {
+        self.client.stream()
+    }
+
+    /// The server's connection, until it is closed.
+    #[must_use]
+    pub fn server(&self) -> Option<&C> {
+        self.server.stream()
+    }
+
+    /// Takes the failure that ends the tunnel.
+    pub(crate) fn take_failure(&mut self) -> Option<(Peer, io::Error)> {
+        match self.end.take_if(|end| matches!(end, TunnelEnd::Failed(..))) {
+            Some(TunnelEnd::Failed(peer, error)) => {
+                self.end = Some(TunnelEnd::Closed);
+                Some((peer, error))
+            }
+            _ => None,
         }
     }
 
-    /// Whether the tunnel only takes leave of its peers, and moves nothing any more.
+    pub(crate) fn server_is_absent(&self) -> bool {
+        matches!(self.server, Side::Absent)
+    }
+
+    /// Which peer has finished first, if one has.
+    #[must_use]
+    pub fn finished_first(&self) -> Option<Peer> {
+        match self.end {
+            Some(TunnelEnd::Finished(peer)) => Some(peer),
+            _ => None,
+        }
+    }
+
+    /// Whether the tunnel moves nothing any more and only closes its connections.
     #[must_use]
     pub fn is_closing(&self) -> bool {
-        self.closing.is_some()
+        !self.client.is_carrying()
     }
 
-    /// Whether everything is done: the connections can be dropped.
-    #[must_use]
-    pub fn is_over(&self) -> bool {
-        match self.closing {
-            Some((client, server)) => client.is_over() && server.is_none_or(LingeringClose::is_over),
-            None => {
-                self.up.end() == Some(DirectionEnd::Finished)
-                    && self.down.end() == Some(DirectionEnd::Finished)
+    /// Declares what the tunnel intends to do.
+    pub fn intents(&self, intents: &mut Intents<'_>) {
+        let client = Interest { read: self.up.intends_read(), write: self.down.intends_write() };
+        let server = Interest { read: self.down.intends_read(), write: self.up.intends_write() };
+        self.client.intents(client, intents);
+        self.server.intents(server, intents);
+    }
+
+    /// Moves what can be moved, a bounded amount. [`ControlFlow::Break`] says that the tunnel is over: both
+    /// connections are closed.
+    ///
+    /// # Panics
+    ///
+    /// If it is called again after that.
+    pub fn advance(&mut self, ready: &Ready<'_>) -> ControlFlow<TunnelEnd, Moved> {
+        let mut moved = Moved::default();
+        if self.is_closing() {
+            self.client.linger(ready);
+            self.server.linger(ready);
+        } else {
+            self.note_readiness(ready);
+            self.relay(&mut moved);
+            self.note_ends(ready.now(), &mut moved);
+        }
+        if self.client.is_closed() && self.server.is_closed() {
+            return ControlFlow::Break(self.end.take().expect("a tunnel that is over is not advanced again"));
+        }
+        ControlFlow::Continue(moved)
+    }
+
+    /// Ends the tunnel: what the kernel was given goes out, for which the peers have the time to linger, and
+    /// then RST. Bytes that are pending in the tunnel are lost.
+    pub fn close(&mut self, now: Instant) {
+        if !self.is_closing() {
+            self.end = Some(TunnelEnd::Closed);
+            self.begin_close(now);
+        }
+    }
+
+    /// Resets both connections at once.
+    pub(crate) fn reset(&mut self) {
+        self.up.abandon();
+        self.down.abandon();
+        (self.client, self.server) = (Side::Closed, Side::Closed);
+    }
+
+    fn note_readiness(&mut self, ready: &Ready<'_>) {
+        for peer in [Peer::Client, Peer::Server] {
+            let (side, from, to) = match peer {
+                Peer::Client => (&self.client, &mut self.up, &mut self.down),
+                Peer::Server => (&self.server, &mut self.down, &mut self.up),
+            };
+            let Some(stream) = side.stream() else { continue };
+            let readiness = stream.readiness(ready);
+            if readiness.readable {
+                from.note_readable();
             }
-        }
-    }
-
-    /// Declares what the tunnel waits for. Without a server it takes from the client what fits.
-    pub fn intents(&self, client: &Stream, server: Option<&Stream>, intents: &mut Intents<'_>) {
-        if let Some((to_client, to_server)) = self.closing {
-            to_client.intents(client, intents);
-            if let (Some(closing), Some(server)) = (to_server, server) {
-                closing.intents(server, intents);
+            if readiness.writable {
+                to.note_writable();
             }
-            return;
-        }
-        let writable = server.is_some() && self.down.intends_write();
-        watch(client, self.client_lost, self.up.intends_read(), writable, intents);
-        if let Some(server) = server {
-            watch(server, self.server_lost, self.down.intends_read(), self.up.intends_write(), intents);
-        }
-    }
-
-    /// Moves what can be moved, a bounded amount. There may be no server yet; once there is one, it has to
-    /// be the same in each call.
-    pub fn advance(&mut self, client: &Stream, server: Option<&Stream>, ready: &Ready<'_>) -> TunnelStep {
-        let mut step = TunnelStep::default();
-        if let Some((to_client, to_server)) = &mut self.closing {
-            to_client.advance(client, ready);
-            if let (Some(closing), Some(server)) = (to_server, server) {
-                closing.advance(server, ready);
+            if readiness.finished {
+                from.note_source_finished();
             }
-            return step;
-        }
-        self.note_readiness(client, server, ready, &mut step);
-        self.relay(client, server, &mut step);
-        if self.up.end().is_some() && self.down.end().is_some() && !self.is_over() {
-            self.close(client, server, ready.now());
-        }
-        step
-    }
-
-    /// This peer's connection has failed: what it sent before goes on to the other, and nothing goes to it
-    /// any more. What a tunnel meets by itself it need not be told.
-    pub fn lose(&mut self, peer: Peer) {
-        let (from, to) = match peer {
-            Peer::Client => {
-                self.client_lost = true;
-                (&mut self.up, &mut self.down)
+            // It may have failed, or both sides have finished.
+            if readiness.hung_up
+                && matches!(side, Side::Open(_))
+                && let Some(error) = stream.take_error().unwrap_or_else(Some)
+            {
+                self.fail(peer, error);
             }
-            Peer::Server => {
-                self.server_lost = true;
-                (&mut self.down, &mut self.up)
-            }
-        };
-        from.note_source_lost();
-        to.abandon();
-    }
-
-    /// Takes leave of both peers: what the kernel has goes out, and then RST.
-    pub fn close(&mut self, client: &Stream, server: Option<&Stream>, now: Instant) {
-        let closing = |stream: &Stream, lost: bool, to: &Relay| {
-            if lost {
-                return LingeringClose::at_once(stream);
-            }
-            LingeringClose::begin(stream, to.end() == Some(DirectionEnd::Finished), self.linger, now)
-        };
-        let to_client = closing(client, self.client_lost, &self.down);
-        let to_server = server.map(|server| closing(server, self.server_lost, &self.up));
-        self.closing = Some((to_client, to_server));
-    }
-
-    /// Ends the tunnel at once: the coming close of both connections is a reset, also if the kernel has
-    /// bytes to send.
-    pub fn cut(&mut self, client: &Stream, server: Option<&Stream>) {
-        if self.closing.is_none() {
-            let to_server = server.map(LingeringClose::at_once);
-            self.closing = Some((LingeringClose::at_once(client), to_server));
-        } else if let Some((to_client, to_server)) = &mut self.closing {
-            to_client.cut(client);
-            if let (Some(closing), Some(server)) = (to_server, server) {
-                closing.cut(server);
-            }
-        }
-    }
-
-    fn note_readiness(
-        &mut self,
-        client: &Stream,
-        server: Option<&Stream>,
-        ready: &Ready<'_>,
-        step: &mut TunnelStep,
-    ) {
-        if ready.is_readable(client) {
-            self.up.note_readable();
-        }
-        if ready.is_writable(client) {
-            self.down.note_writable();
-        }
-        if !self.client_lost && ready.is_hung_up(client) {
-            self.note_hangup(Peer::Client, client, step);
-        }
-        let Some(server) = server else { return };
-        if ready.is_readable(server) {
-            self.down.note_readable();
-        }
-        if ready.is_writable(server) {
-            self.up.note_writable();
-        }
-        if !self.server_lost && ready.is_hung_up(server) {
-            self.note_hangup(Peer::Server, server, step);
-        }
-    }
-
-    /// A connection of which nothing was wanted has changed: it may have failed.
-    fn note_hangup(&mut self, peer: Peer, stream: &Stream, step: &mut TunnelStep) {
-        if let Some(error) = stream.take_error().unwrap_or_else(Some) {
-            self.lose(peer);
-            step.failure.get_or_insert((peer, error));
         }
     }
 
     /// Moves bytes both ways.
     ///
-    /// What one direction meets is taken note of before the other moves: a write to a connection that was
-    /// reset takes the error away, and a read would then find a clean end. A failure met on the way down
-    /// concerns the way up, hence a second round.
-    fn relay(&mut self, client: &Stream, server: Option<&Stream>, step: &mut TunnelStep) {
+    /// What one direction meets is noted before the other one moves: a write to a connection that was reset
+    /// takes the error away, and a read would then find a clean end. A failure met on the way down concerns
+    /// the way up, hence a second round.
+    fn relay(&mut self, moved: &mut Moved) {
         for _ in 0..2 {
-            let moved = match server {
-                Some(server) => self.up.advance(&mut &*client, &mut &*server),
-                None => self.up.advance(&mut &*client, &mut NotYet),
-            };
-            if server.is_none() {
-                self.up.note_writable(); // as a new connection is
-            }
-            step.up += moved.delivered;
-            self.take_note(Peer::Client, Peer::Server, moved, step);
-            let Some(server) = server else { return };
-            let moved = self.down.advance(&mut &*server, &mut &*client);
-            step.down += moved.delivered;
-            if !self.take_note(Peer::Server, Peer::Client, moved, step) {
+            // If the other direction is over, both connections are closed after this step, which sends FIN.
+            let is_last = self.down.end() == Some(DirectionEnd::Finished);
+            let transfer = self.up.advance(&mut self.client.source(), &mut self.server.sink(is_last));
+            let _ = self.note_transfer(Peer::Client, Peer::Server, transfer, moved);
+            let is_last = self.up.end() == Some(DirectionEnd::Finished);
+            let transfer = self.down.advance(&mut self.server.source(), &mut self.client.sink(is_last));
+            if self.note_transfer(Peer::Server, Peer::Client, transfer, moved).is_continue() {
                 return;
             }
         }
     }
 
-    /// Takes note of a step of the relay between these peers; `true` if one of them has failed.
-    fn take_note(&mut self, source: Peer, sink: Peer, moved: Transfer, step: &mut TunnelStep) -> bool {
-        step.received += moved.received;
-        let mut failed = false;
-        for (peer, error) in [(source, moved.source_error), (sink, moved.sink_error)] {
-            let Some(error) = error else { continue };
-            self.lose(peer);
-            step.failure.get_or_insert((peer, error));
-            failed = true;
+    /// Notes what one direction has done. The break says that a connection has failed.
+    fn note_transfer(
+        &mut self,
+        from: Peer,
+        to: Peer,
+        transfer: Transfer,
+        moved: &mut Moved,
+    ) -> ControlFlow<()> {
+        moved.received += transfer.received;
+        moved.delivered += transfer.delivered;
+        let mut flow = ControlFlow::Continue(());
+        for (peer, error) in [(from, transfer.source_error), (to, transfer.sink_error)] {
+            if let Some(error) = error {
+                self.fail(peer, error);
+                flow = ControlFlow::Break(());
+            }
         }
-        failed
+        flow
+    }
+
+    /// This peer's connection has failed: what it sent before goes on to the other, and nothing goes to it
+    /// any more. The first failure decides how the tunnel ends.
+    pub(crate) fn fail(&mut self, peer: Peer, error: io::Error) {
+        let (side, from, to) = match peer {
+            Peer::Client => (&mut self.client, &mut self.up, &mut self.down),
+            Peer::Server => (&mut self.server, &mut self.down, &mut self.up),
+        };
+        from.note_source_lost();
+        to.abandon();
+        side.fail();
+        if !matches!(self.end, Some(TunnelEnd::Failed(..) | TunnelEnd::Closed)) {
+            self.end = Some(TunnelEnd::Failed(peer, error));
+        }
+    }
+
+    fn note_ends(&mut self, now: Instant, moved: &mut Moved) {
+        if self.end.is_none() {
+            if self.up.source_is_over() {
+                self.end = Some(TunnelEnd::Finished(Peer::Client));
+            } else if self.down.source_is_over() {
+                self.end = Some(TunnelEnd::Finished(Peer::Server));
+            }
+            moved.peer_ended |= self.end.is_some();
+        }
+        match (self.up.end(), self.down.end()) {
+            (Some(DirectionEnd::Finished), Some(DirectionEnd::Finished)) => {
+                self.client.close();
+                self.server.close();
+            }
+            (Some(_), Some(_)) => self.begin_close(now),
+            _ => {}
+        }
+    }
+
+    fn begin_close(&mut self, now: Instant) {
+        let has_finished = |to: &Relay| to.end() == Some(DirectionEnd::Finished);
+        self.client.begin_linger(has_finished(&self.down), self.linger, now);
+        self.server.begin_linger(has_finished(&self.up), self.linger, now);
+        self.up.abandon();
+        self.down.abandon();
     }
 }
 
-impl TunnelStep {
-    /// Whether any byte has moved.
+impl Moved {
+    /// Whether any byte has moved, or an end was noticed.
     #[must_use]
-    pub fn moved(&self) -> bool {
-        self.received + self.up + self.down > 0
+    pub fn is_something(&self) -> bool {
+        self.received + self.delivered > 0 || self.peer_ended
     }
 }
 
-fn watch(stream: &Stream, lost: bool, read: bool, write: bool, intents: &mut Intents<'_>) {
-    if !lost {
-        intents.hangup(stream);
+impl<C: Connection> Side<C> {
+    fn stream(&self) -> Option<&C> {
+        match self {
+            Self::Open(stream) | Self::Failed(stream) => Some(stream),
+            _ => None,
+        }
     }
-    if read {
-        intents.read(stream);
+
+    fn is_carrying(&self) -> bool {
+        self.stream().is_some()
     }
-    if write {
-        intents.write(stream);
+
+    fn is_closed(&self) -> bool {
+        matches!(self, Self::Closed)
+    }
+
+    fn intents(&self, interest: Interest, intents: &mut Intents<'_>) {
+        match self {
+            Self::Open(stream) => stream.declare(interest, intents),
+            // Its failure need not be reported any more.
+            Self::Failed(stream) if interest != Interest::default() => stream.declare(interest, intents),
+            Self::Closing(closing) => closing.intents(intents),
+            Self::Absent | Self::Null | Self::Failed(_) | Self::Closed => {}
+        }
+    }
+
+    fn source(&self) -> SideSource<impl Source> {
+        match self {
+            Self::Open(stream) | Self::Failed(stream) => SideSource::Stream(stream.source()),
+            Self::Null => SideSource::Empty,
+            Self::Absent | Self::Closing(_) | Self::Closed => SideSource::Absent,
+        }
+    }
+
+    /// If the connection is closed after this step, that sends the end.
+    fn sink(&self, is_closed_after: bool) -> SideSink<impl Sink> {
+        match self {
+            Self::Open(stream) | Self::Failed(stream) if is_closed_after => SideSink::Closing(stream.sink()),
+            Self::Open(stream) | Self::Failed(stream) => SideSink::Stream(stream.sink()),
+            Self::Null => SideSink::Discard,
+            Self::Absent | Self::Closing(_) | Self::Closed => SideSink::Absent,
+        }
+    }
+
+    fn fail(&mut self) {
+        *self = match mem::replace(self, Self::Closed) {
+            Self::Open(stream) => Self::Failed(stream),
+            other => other,
+        };
+    }
+
+    /// Closes the connection in an orderly way.
+    fn close(&mut self) {
+        if let Self::Open(stream) | Self::Failed(stream) = mem::replace(self, Self::Closed) {
+            stream.close();
+        }
+    }
+
+    fn begin_linger(&mut self, finished: bool, linger: Duration, now: Instant) {
+        *self = match mem::replace(self, Self::Closed) {
+            Self::Open(stream) => LingeringClose::begin(stream, finished, linger, now).into(),
+            _ => Self::Closed, // a connection that has failed is reset by being dropped
+        };
+    }
+
+    fn linger(&mut self, ready: &Ready<'_>) {
+        *self = match mem::replace(self, Self::Closed) {
+            Self::Closing(closing) => closing.advance(ready).into(),
+            other => other,
+        };
     }
 }
 
-/// The sink of the client's bytes while there is no server: the ring fills, and then the client has to
-/// wait.
-struct NotYet;
-
-impl Write for NotYet {
-    fn write(&mut self, _: &[u8]) -> io::Result<usize> {
-        Err(ErrorKind::WouldBlock.into())
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        Ok(())
-    }
-}
-
-impl Sink for NotYet {
-    fn splice_from(&mut self, _: &mut Pipe) -> io::Result<Drain> {
-        Ok(Drain::Blocked)
-    }
-
-    fn finish(&mut self) -> io::Result<()> {
-        Err(ErrorKind::WouldBlock.into())
+impl<C> From<Lingering<C>> for Side<C> {
+    fn from(lingering: Lingering<C>) -> Self {
+        match lingering {
+            Lingering::Open(closing) => Self::Closing(closing),
+            Lingering::Closed => Self::Closed,
+        }
     }
 }

@@ -33,7 +33,7 @@ impl Session for Stage {
     fn advance(&mut self, ready: &Ready<'_>) -> eventloop::Result<Progress> {
         let mut stream = self.stream.borrow_mut();
         let filled = stream.fill(ready);
-        let over = stream.is_closed(ready);
+        let over = stream.advance_close(ready).is_break();
         match stream.flush(ready) | filled {
             _ if over => Ok(Progress::Done),
             true => Ok(Progress::Again),
@@ -48,6 +48,7 @@ fn stage() -> (EventLoop, Stage, Waker, TcpStream) {
     let peer = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
     peer.set_read_timeout(Some(PATIENCE)).unwrap();
     let stream = Stream::new(listener.accept().unwrap().0).unwrap();
+    stream.reset_on_close().unwrap(); // as a connection that a listener accepts
     let pool = Pool::new(RING, 2);
     let stream = BufferedStream::new(stream, pool.reserve().unwrap(), pool.reserve().unwrap());
     let stage = Stage { stream: Rc::new(RefCell::new(stream)), pool };

@@ -6,13 +6,14 @@ use std::rc::Rc;
 use std::time::{Duration, Instant};
 
 use eventloop::{Accept, Handle, Intents, Listener, Progress, Ready, Stream};
-use relay::{Pipes, Tunnel};
+use relay::{Limits, Pipes, ProxySession};
 use ringbuf::Pool;
 use tracing::warn;
 
 use crate::client::Client;
 use crate::operations::allow::AllowList;
 use crate::session::{Session, SessionContext};
+use crate::upstream::Connecting;
 use crate::{Config, Splice};
 
 /// The session that admits clients. It ends some time after the proxy was asked to stop, which closes the
@@ -122,9 +123,8 @@ impl Acceptor {
 
     fn admit(&mut self, stream: Stream, address: SocketAddr, ready: &Ready<'_>) {
         self.context.client_is_pending.set(false);
-        let client = Client::new(stream, address);
-        let tunnel = self.buffers.tunnel(&self.context.config);
-        ready.spawn(Session::new(self.context.clone(), client, tunnel, ready.now()));
+        let connections = self.buffers.session(stream, &self.context.config, ready.now());
+        ready.spawn(Session::new(self.context.clone(), Client::new(address), connections, ready.now()));
     }
 
     /// Whether a further client can be served now.
@@ -192,14 +192,20 @@ impl Acceptor {
 }
 
 impl Buffers {
-    /// The tunnel of one session.
-    fn tunnel(&self, config: &Config) -> Tunnel {
+    /// What carries the bytes of one client.
+    fn session(&self, client: Stream, config: &Config, now: Instant) -> ProxySession<Connecting> {
         let ring = || self.pool.reserve().expect("the pool has two rings for each client that is admitted");
-        let tunnel = Tunnel::new(ring(), ring(), config.linger_timeout);
-        match config.splice {
-            Splice::Never => tunnel,
-            when => tunnel.splicing(&self.pipes, when == Splice::Always),
+        let limits = Limits {
+            opening: config.header_timeout,
+            linger: config.linger_timeout,
+            idle: config.idle_timeout,
+            half_close: config.half_close_timeout,
+        };
+        let mut session = ProxySession::new(client, ring(), ring(), limits, now);
+        if config.splice != Splice::Never {
+            session.splice(&self.pipes, config.splice == Splice::Always);
         }
+        session
     }
 }
 
@@ -226,9 +232,6 @@ impl eventloop::Session for Acceptor {
         }
         self.check_idle_exit(ready.now());
         if self.context.lifecycle.is_draining() && self.can_close(ready.now()) {
-            if let Some((stream, _)) = &self.pending {
-                let _ = stream.reset_on_close(); // a client that was not served must not take that for an answer
-            }
             self.context.lifecycle.end_accepting();
             return Ok(Progress::Done);
         }

@@ -1,4 +1,4 @@
-//! A client that was admitted, and its address.
+//! The address of a client that was admitted.
 
 use std::net::SocketAddr;
 
@@ -6,9 +6,8 @@ use eventloop::Stream;
 
 use crate::operations::proxy_protocol::Announced;
 
-/// A client that was admitted.
+/// Where a client that was admitted comes from.
 pub(crate) struct Client {
-    pub(crate) stream: Stream,
     /// The other end of its connection.
     pub(crate) peer: SocketAddr,
     /// The client that the peer has passed on, if it has said so.
@@ -16,8 +15,8 @@ pub(crate) struct Client {
 }
 
 impl Client {
-    pub(crate) fn new(stream: Stream, peer: SocketAddr) -> Self {
-        Self { stream, peer, announced: None }
+    pub(crate) fn new(peer: SocketAddr) -> Self {
+        Self { peer, announced: None }
     }
 
     /// The peer says which client it passes on.
@@ -30,12 +29,12 @@ impl Client {
         self.announced.as_ref().map_or(self.peer, |announced| announced.source)
     }
 
-    /// The address that the client connected to. Of a connection that has failed already it is not known; the client's
+    /// The address that the client connected to on this stream. Of a connection that has failed already it is not known; the client's
     /// own address then stands for it, because it has the same family.
-    pub(crate) fn destination(&self) -> SocketAddr {
+    pub(crate) fn destination(&self, stream: Option<&Stream>) -> SocketAddr {
         self.announced.as_ref().map_or_else(
             || {
-                let local = self.stream.local_addr().unwrap_or(self.peer);
+                let local = stream.and_then(|stream| stream.local_addr().ok()).unwrap_or(self.peer);
                 SocketAddr::new(local.ip().to_canonical(), local.port())
             },
             |announced| announced.destination,

@@ -83,7 +83,7 @@ pub enum ProxyProtocol {
 impl Config {
     /// The options of every connection.
     pub(crate) fn socket_options(&self) -> SocketOptions {
-        SocketOptions { no_delay: true, keepalive: self.keepalive, ..SocketOptions::default() }
+        SocketOptions { no_delay: true, keepalive: self.keepalive, linger: Some(Duration::ZERO) }
     }
 
     /// The usual settings for forwarding to this host and port, on a port that the system chooses.

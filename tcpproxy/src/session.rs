@@ -1,39 +1,43 @@
-//! One client and its connection to the server: how it is made, how long it may last, and what the log says of it.
+//! One client and its connection to the server: what the options ask of it, and what the log says of it.
 
+use std::cell::Cell;
+use std::io;
 use std::net::SocketAddr;
 use std::ops::ControlFlow::{self, Break, Continue};
 use std::rc::Rc;
 use std::time::{Duration, Instant};
-use std::{cell::Cell, io};
 
-use eventloop::{Connected, Intents, Progress, Ready, Stream};
-use relay::{Peer, Tunnel};
+use eventloop::{Intents, Progress, Ready};
+use relay::{EndCause, Peer, ProxySession, SessionEnd, SessionEvent, SessionPhase, TimeLimit};
 use tracing::info;
 
 use crate::Config;
 use crate::client::Client;
 use crate::lifecycle::{ActiveSession, Lifecycle};
 use crate::operations::metrics::Metrics;
-use crate::operations::proxy_protocol::{Announced, HeaderReceiver, HeaderSender, Received, Sent};
+use crate::operations::proxy_protocol::{self, HeaderParser, Parsed};
 use crate::statistics::Counters;
 use crate::termination::{By, Cause, Phase, Reason, Termination};
 use crate::upstream::{Connecting, Upstream};
 
 /// One client that is served.
 ///
-/// The [`Tunnel`] carries the bytes and passes on how each side ends. The session connects it to the server, counts,
-/// and resets both sides when a time limit has passed.
+/// The [`ProxySession`] connects it to the server, carries the bytes and passes on how each side ends. This session
+/// adds the PROXY headers, counts, yields, ends when the proxy stops, and is logged.
 pub(crate) struct Session {
     context: Rc<SessionContext>,
     client: Client,
-    state: State,
-    tunnel: Tunnel,
+    connections: ProxySession<Connecting>,
+    /// The PROXY header that the client has yet to send.
+    header: Option<Box<HeaderParser>>,
     began: Instant,
-    /// How long it took to reach the server.
+    /// When the connection to the server was begun, and how long it took.
+    connect_began: Instant,
     connect_time: Option<Duration>,
-    /// When a byte last moved, or the server was reached.
-    last_activity: Instant,
-    /// How the session ends, once that is decided, and what the log says beyond that.
+    server: Option<SocketAddr>,
+    /// The bytes up and down that are in the statistics.
+    counted: (u64, u64),
+    /// How the session ends, once that is decided here, and what the log says beyond that.
     termination: Option<(Termination, Option<String>)>,
     _active: ActiveSession,
 }
@@ -49,42 +53,32 @@ pub(crate) struct SessionContext {
     pub(crate) client_is_pending: Rc<Cell<bool>>,
 }
 
-/// How far a session has come on its way to the server.
-enum State {
-    /// The client has yet to send its PROXY header.
-    ReadingHeader(Box<HeaderReceiver>),
-    Connecting(Box<Connecting>),
-    Established(Server),
-}
-
-/// The connection to the server.
-struct Server {
-    stream: Stream,
-    address: SocketAddr,
-    /// The PROXY header, which goes out before anything else.
-    header: Option<Box<HeaderSender>>,
-}
-
 impl Session {
     /// Begins to serve a client. The connection to the server is started in the first step.
-    pub(crate) fn new(context: Rc<SessionContext>, client: Client, tunnel: Tunnel, now: Instant) -> Self {
-        let config = &context.config;
-        let state = if config.accept_proxy_protocol {
-            State::ReadingHeader(Box::new(HeaderReceiver::new(config.header_timeout, now)))
-        } else {
-            State::Connecting(Box::new(context.upstream.connect(now)))
-        };
-        Self {
+    pub(crate) fn new(
+        context: Rc<SessionContext>,
+        client: Client,
+        connections: ProxySession<Connecting>,
+        now: Instant,
+    ) -> Self {
+        let reads_header = context.config.accept_proxy_protocol;
+        let mut session = Self {
             client,
-            state,
-            tunnel,
+            connections,
+            header: reads_header.then(|| Box::new(HeaderParser::new())),
             began: now,
+            connect_began: now,
             connect_time: None,
-            last_activity: now,
+            server: None,
+            counted: (0, 0),
             termination: None,
             _active: context.lifecycle.begin_session(),
             context,
+        };
+        if !reads_header {
+            session.connect(now);
         }
+        session
     }
 
     /// One step; it breaks when the session is over.
@@ -93,173 +87,137 @@ impl Session {
     ///
     /// What ends the session with RST to both sides.
     fn step(&mut self, ready: &Ready<'_>) -> Result<ControlFlow<()>, Cause> {
-        if self.context.lifecycle.drain_is_due(ready.now()) {
+        let now = ready.now();
+        if self.context.lifecycle.drain_is_due(now) {
             return Err(Cause::new(By::Proxy, Reason::Stopped));
         }
-        if let State::ReadingHeader(header) = &mut self.state {
-            match header.advance(&self.client.stream, ready) {
-                Received::Partly => return Ok(Continue(())),
-                Received::Whole(announced) => self.end_header(announced, ready.now()),
-                Received::Never(cause) => return Err(cause),
-            }
-            // The client may have been readable for its header alone: the tunnel waits for the next turn.
-            return self.connect(ready).map(Continue);
+        if self.yields_at().is_some_and(|at| at <= now) {
+            self.decide(Cause::new(By::Timeout, Reason::Yielded), self.connections.phase());
+            self.context.client_is_pending.set(false); // one session yields to it, the others go on
+            self.connections.close(now);
         }
-        if self.server().is_none() {
-            self.connect(ready)?;
-        }
-        self.relay(ready);
-        if self.server().is_none() && self.tunnel.has_lost(Peer::Client) {
-            self.reset_unannounced_server();
-            return Ok(Break(()));
-        }
-        if self.tunnel.is_over() { Ok(Break(())) } else { self.check_time_limits(ready.now()) }
-    }
-
-    /// The client's PROXY header is complete.
-    fn end_header(&mut self, announced: Option<Announced>, now: Instant) {
-        if let Some(announced) = announced {
-            self.client.announce(announced);
-        }
-        self.state = State::Connecting(Box::new(self.context.upstream.connect(now)));
-    }
-
-    /// Advances the connection to the server, and then the PROXY header for it.
-    fn connect(&mut self, ready: &Ready<'_>) -> Result<(), Cause> {
-        if let State::Connecting(connecting) = &mut self.state {
-            let Some(connected) = connecting.advance(ready)? else { return Ok(()) };
-            self.connect_time = Some(connecting.since().elapsed());
-            self.establish(connected, ready.now());
-        }
-        self.send_header(ready)
-    }
-
-    /// The server is reached.
-    fn establish(&mut self, Connected { stream, address, reset }: Connected, now: Instant) {
-        let config = &self.context.config;
-        let header = config.proxy_protocol.filter(|_| reset.is_none()).map(|version| {
-            let until = now + config.connect_timeout;
-            Box::new(HeaderSender::new(version, self.client.source(), self.client.destination(), until))
-        });
-        self.state = State::Established(Server { stream, address, header });
-        self.last_activity = now;
-        if let Some(error) = reset {
-            self.lose_server(&error);
-        }
-    }
-
-    /// Advances the PROXY header for the server, if there is one.
-    fn send_header(&mut self, ready: &Ready<'_>) -> Result<(), Cause> {
-        let State::Established(Server { stream, header, .. }) = &mut self.state else { return Ok(()) };
-        let Some(sender) = header else { return Ok(()) };
-        match sender.advance(stream, ready) {
-            Sent::Partly => {}
-            Sent::Whole => *header = None,
-            Sent::Failed(error) => {
-                *header = None;
-                self.lose_server(&error);
-            }
-            Sent::Late => {
-                let detail = "it does not take the PROXY header";
-                return Err(Cause::with_detail(By::Server, Reason::Unanswered, detail));
+        loop {
+            let event = self.connections.advance(ready);
+            self.count();
+            match event {
+                SessionEvent::Waiting => return Ok(Continue(())),
+                SessionEvent::FirstBytes => self.read_header(now)?,
+                SessionEvent::Connected(server) => self.establish(server),
+                SessionEvent::ConnectFailed(cause) => return Err(cause),
+                SessionEvent::Ended(end) => {
+                    self.decide(self.cause(&end.cause), end.phase);
+                    return Ok(Break(()));
+                }
             }
         }
-        Ok(())
     }
 
-    /// Lets the tunnel move what it can, and counts.
-    fn relay(&mut self, ready: &Ready<'_>) {
-        let step = self.tunnel.advance(&self.client.stream, self.state.server(), ready);
-        if step.moved() || step.failure.is_some() {
-            // After a failure the other side has its full time to take what is left.
-            self.last_activity = ready.now();
+    /// Reads what has come of the client's PROXY header.
+    fn read_header(&mut self, now: Instant) -> Result<(), Cause> {
+        let Some(parser) = &mut self.header else { return Ok(()) };
+        let bytes = self.connections.first_bytes();
+        match parser.advance(bytes) {
+            Ok(Parsed::Partial) => {
+                let all = bytes.len();
+                self.connections.consume(all);
+                Ok(())
+            }
+            Ok(Parsed::Complete { taken, announced }) => {
+                self.connections.consume(taken);
+                self.header = None;
+                if let Some(announced) = announced {
+                    self.client.announce(announced);
+                }
+                self.connect(now);
+                Ok(())
+            }
+            Err(error) => Err(Cause::with_detail(By::Client, Reason::BadHeader, error)),
+        }
+    }
+
+    fn connect(&mut self, now: Instant) {
+        self.connect_began = now;
+        self.connections.connect(self.context.upstream.connect(now));
+    }
+
+    /// The server is reached: it receives the PROXY header before anything else.
+    fn establish(&mut self, server: SocketAddr) {
+        self.server = Some(server);
+        self.connect_time = Some(self.connect_began.elapsed());
+        if let Some(version) = self.context.config.proxy_protocol {
+            let destination = self.client.destination(self.connections.client());
+            let header = proxy_protocol::encode(version, self.client.source(), destination);
+            self.connections.send_to_server(&header);
+        }
+    }
+
+    /// Adds the bytes that were carried since the last time to the statistics.
+    fn count(&mut self) {
+        let carried = (self.connections.up().delivered(), self.connections.down().delivered());
+        if carried != self.counted {
             self.context.counters.change(|statistics| {
-                statistics.up += step.up as u64;
-                statistics.down += step.down as u64;
+                statistics.up += carried.0 - self.counted.0;
+                statistics.down += carried.1 - self.counted.1;
             });
+            self.counted = carried;
         }
-        if let Some((peer, error)) = step.failure {
-            self.decide(Cause::of_connection(by(peer), &error));
-        }
-        if self.termination.is_none() {
-            // The first FIN decides who ended the session, unless something worse comes.
-            if self.tunnel.up().source_is_over() {
-                self.decide(Cause::new(By::Client, Reason::Fin));
-            } else if self.tunnel.down().source_is_over() {
-                self.decide(Cause::new(By::Server, Reason::Fin));
+    }
+
+    /// When the session, as it stands, yields to a client that waits.
+    fn yields_at(&self) -> Option<Instant> {
+        let connections = &self.connections;
+        let established = matches!(connections.phase(), SessionPhase::Established | SessionPhase::HalfClosed);
+        let pending = connections.up().pending() + connections.down().pending();
+        let may_yield = established && pending == 0 && !connections.is_closing();
+        let quiet = self.context.config.yield_idle?;
+        (may_yield && self.context.client_is_pending.get()).then(|| connections.last_active() + quiet)
+    }
+
+    /// What has ended the connections, in the words of the log.
+    fn cause(&self, end: &EndCause) -> Cause {
+        match end {
+            EndCause::Finished(peer) => Cause::new(by(*peer), Reason::Fin),
+            EndCause::Failed(peer, error) => Cause::of_connection(by(*peer), error),
+            EndCause::NoDestination => {
+                let detail = "the end came before the PROXY header was complete";
+                Cause::with_detail(By::Client, Reason::NoHeader, detail)
+            }
+            EndCause::TimedOut(TimeLimit::Opening) => {
+                let detail = format!("no PROXY header within {:?}", self.context.config.header_timeout);
+                Cause::with_detail(By::Timeout, Reason::NoHeader, detail)
+            }
+            EndCause::TimedOut(TimeLimit::Idle) => Cause::new(By::Timeout, Reason::Idle),
+            EndCause::TimedOut(TimeLimit::Linger | TimeLimit::HalfClose) => {
+                Cause::new(By::Timeout, Reason::HalfClosed)
+            }
+            EndCause::NoServer | EndCause::Refused | EndCause::Closed => {
+                Cause::new(By::Proxy, Reason::Error) // decided here before, with more to say
             }
         }
     }
 
-    fn check_time_limits(&mut self, now: Instant) -> Result<ControlFlow<()>, Cause> {
-        let Some((_, reason)) = self.time_limit().filter(|&(at, _)| at <= now) else {
-            return Ok(Continue(()));
+    /// Decides how the session ends, unless that was decided before.
+    fn decide(&mut self, Cause { by, reason, detail }: Cause, phase: SessionPhase) {
+        let phase = match phase {
+            SessionPhase::Opening => Phase::Header,
+            SessionPhase::Connecting => Phase::Connect,
+            SessionPhase::Established => Phase::Data,
+            SessionPhase::HalfClosed => Phase::Drain,
         };
-        let cause = Cause::new(By::Timeout, reason);
-        if reason != Reason::Yielded {
-            return Err(cause);
-        }
-        self.decide(cause);
-        self.context.client_is_pending.set(false); // one session yields to it, the others go on
-        self.tunnel.close(&self.client.stream, self.state.server(), now);
-        Ok(if self.tunnel.is_over() { Break(()) } else { Continue(()) })
+        self.termination.get_or_insert((Termination { by, phase, reason }, detail));
     }
 
-    /// When the next time limit of the session as it stands passes, and which it is. Connecting has a limit of its
-    /// own, and so has closing.
-    fn time_limit(&self) -> Option<(Instant, Reason)> {
-        self.server().filter(|_| !self.tunnel.is_closing())?;
-        let (config, tunnel) = (&self.context.config, &self.tunnel);
-        let after = |quiet: Option<Duration>, reason| quiet.map(|quiet| (self.last_activity + quiet, reason));
-        let failed = tunnel.has_lost(Peer::Client) || tunnel.has_lost(Peer::Server);
-        let lost = after(failed.then_some(config.linger_timeout), Reason::HalfClosed);
-        let idle = after(config.idle_timeout, Reason::Idle);
-        let half_closed = tunnel.up().source_is_over() || tunnel.down().source_is_over();
-        let half_close = after(config.half_close_timeout.filter(|_| half_closed), Reason::HalfClosed);
-        let may_yield =
-            self.context.client_is_pending.get() && tunnel.up().pending() + tunnel.down().pending() == 0;
-        let yielded = after(config.yield_idle.filter(|_| may_yield), Reason::Yielded);
-        [lost, idle, half_close, yielded].into_iter().flatten().min_by_key(|&(at, _)| at)
-    }
-
-    /// Ends the session at once, with RST to both sides.
+    /// Ends the session at once. Both connections are reset when it is dropped.
     fn cut(&mut self, cause: Cause) {
-        self.decide(cause);
-        self.reset_unannounced_server();
-        self.tunnel.cut(&self.client.stream, self.state.server());
-    }
-
-    /// A server that has received a part of a PROXY header must not take that for all there is.
-    fn reset_unannounced_server(&self) {
-        if let State::Established(Server { stream, header: Some(_), .. }) = &self.state {
-            let _ = stream.reset_on_close(); // a connection that has failed refuses the option, and needs no reset
+        let decided = self.connections.decided();
+        if let Some(SessionEnd { cause, phase }) =
+            decided.filter(|end| !matches!(end.cause, EndCause::Finished(_)))
+            && !matches!(cause, EndCause::NoServer)
+        {
+            self.decide(self.cause(cause), *phase);
         }
-    }
-
-    /// The connection to the server has failed before the tunnel had it.
-    fn lose_server(&mut self, error: &io::Error) {
-        self.decide(Cause::of_connection(By::Server, error));
-        self.tunnel.lose(Peer::Server);
-    }
-
-    /// Decides how the session ends. The first decision stands, except that a FIN only says how it ends if nothing
-    /// else comes.
-    fn decide(&mut self, Cause { by, reason, detail }: Cause) {
-        if self.termination.as_ref().is_some_and(|(termination, _)| termination.reason != Reason::Fin) {
-            return;
-        }
-        let phase = match &self.state {
-            State::ReadingHeader(_) => Phase::Header,
-            _ if self.server().is_none() => Phase::Connect,
-            _ if self.termination.is_some() => Phase::Drain,
-            _ => Phase::Data,
-        };
-        self.termination = Some((Termination { by, phase, reason }, detail));
-    }
-
-    /// The server's connection, once bytes can be carried.
-    fn server(&self) -> Option<&Stream> {
-        self.state.server()
+        self.decide(cause, self.connections.phase());
+        self.report();
     }
 
     /// Logs the session's end, and counts it.
@@ -268,10 +226,6 @@ impl Session {
             .termination
             .take()
             .unwrap_or((Termination { by: By::Proxy, phase: Phase::Data, reason: Reason::Error }, None));
-        let server = match &self.state {
-            State::Established(server) => Some(server.address),
-            State::ReadingHeader(_) | State::Connecting(_) => None,
-        };
         let duration = self.began.elapsed();
         if let Some(metrics) = &self.context.metrics {
             metrics.count_session(termination, self.connect_time, duration);
@@ -279,9 +233,9 @@ impl Session {
         info!(
             client = %self.client.source(),
             peer = self.client.passed_on_by().map(tracing::field::display),
-            server = server.map(tracing::field::display),
-            up = self.tunnel.up().delivered(),
-            down = self.tunnel.down().delivered(),
+            server = self.server.map(tracing::field::display),
+            up = self.connections.up().delivered(),
+            down = self.connections.down().delivered(),
             connect_ms = self.connect_time.map(milliseconds),
             duration_ms = milliseconds(duration),
             by = %termination.by,
@@ -298,44 +252,24 @@ impl eventloop::Session for Session {
         if let Some(deadline) = self.context.lifecycle.drain_deadline() {
             intents.deadline(deadline);
         }
-        match &self.state {
-            State::ReadingHeader(header) => return header.intents(&self.client.stream, intents),
-            State::Connecting(connecting) => connecting.intents(intents),
-            State::Established(Server { stream, header: Some(header), .. }) => {
-                header.intents(stream, intents)
-            }
-            State::Established(_) => {}
-        }
-        self.tunnel.intents(&self.client.stream, self.server(), intents);
-        if let Some((at, _)) = self.time_limit() {
+        if let Some(at) = self.yields_at() {
             intents.deadline(at);
         }
+        self.connections.intents(intents);
     }
 
     fn advance(&mut self, ready: &Ready<'_>) -> eventloop::Result<Progress> {
         match self.step(ready) {
             Ok(Continue(())) => return Ok(Progress::Continue),
-            Ok(Break(())) => {}
+            Ok(Break(())) => self.report(),
             Err(cause) => self.cut(cause),
         }
-        self.report();
         Ok(Progress::Done)
     }
 
     fn refused(&mut self, error: io::Error) -> eventloop::Result<()> {
         self.cut(Cause::with_detail(By::Proxy, Reason::Exhausted, error));
-        self.report();
         Ok(())
-    }
-}
-
-impl State {
-    /// The server's connection, once bytes can be carried.
-    fn server(&self) -> Option<&Stream> {
-        match self {
-            Self::Established(Server { stream, header: None, .. }) => Some(stream),
-            _ => None,
-        }
     }
 }
 

@@ -7,7 +7,8 @@ use std::net::SocketAddr;
 use std::rc::Rc;
 use std::time::Instant;
 
-use eventloop::{Connect, ConnectError, ConnectOptions, Connected, Connector, Intents, Ready};
+use eventloop::{ConnectError, ConnectOptions, Connector, Intents, Ready, Stream};
+use relay::{Dial, Dialed};
 
 use crate::Config;
 use crate::termination::{By, Cause, Reason};
@@ -22,12 +23,10 @@ pub(crate) struct Upstream {
 
 /// The connection to the server in the making, for one session: lookup, then connect.
 ///
-/// It is a part of a session: the session passes on [`intents`](Self::intents) and calls
-/// [`advance`](Self::advance). Dropping it cancels the lookup and resets what is half-open.
+/// Dropping it cancels the lookup and resets what is half-open.
 #[derive(Debug)]
 pub(crate) struct Connecting {
     upstream: Rc<Upstream>,
-    since: Instant,
     state: State,
 }
 
@@ -62,7 +61,7 @@ impl Upstream {
                 State::Resolving(Some(waiter), now + LOOKUP_PATIENCE.min(self.options.timeout))
             }
         };
-        Connecting { upstream: self.clone(), since: now, state }
+        Connecting { upstream: self.clone(), state }
     }
 
     fn try_addresses(&self, addresses: &[SocketAddr], now: Instant) -> State {
@@ -71,12 +70,32 @@ impl Upstream {
 }
 
 impl Connecting {
-    /// When it began.
-    pub(crate) fn since(&self) -> Instant {
-        self.since
+    /// The connector, once the addresses to try are known.
+    fn connector(&mut self, ready: &Ready<'_>) -> Option<&mut Connector> {
+        let now = ready.now();
+        if let State::Resolving(waiter, until) = &mut self.state {
+            let mut addresses = self.upstream.addresses.borrow_mut();
+            let answer = waiter.as_mut().and_then(|waiter| waiter.lookup.advance(ready));
+            let found = match (answer, waiter.take_if(|_| *until <= now)) {
+                (Some(answer), _) => addresses.update(answer, now),
+                (None, Some(late)) => addresses.leave_pending(late),
+                (None, None) => return None,
+            };
+            drop(addresses);
+            self.state = self.upstream.try_addresses(&found, now);
+        }
+        match &mut self.state {
+            State::Resolving(..) => None,
+            State::Connecting(connector) => Some(connector),
+        }
     }
+}
 
-    pub(crate) fn intents(&self, intents: &mut Intents<'_>) {
+impl Dial for Connecting {
+    type Connection = Stream;
+    type Error = Cause;
+
+    fn intents(&self, intents: &mut Intents<'_>) {
         match &self.state {
             State::Resolving(waiter, until) => {
                 if let Some(waiter) = waiter {
@@ -88,31 +107,16 @@ impl Connecting {
         }
     }
 
-    /// Advances the lookup or the connect; `None` while neither has an outcome.
-    ///
-    /// # Errors
-    ///
-    /// The server cannot be reached.
-    pub(crate) fn advance(&mut self, ready: &Ready<'_>) -> Result<Option<Connected>, Cause> {
-        let now = ready.now();
-        if let State::Resolving(waiter, until) = &mut self.state {
-            let mut addresses = self.upstream.addresses.borrow_mut();
-            let answer = waiter.as_mut().and_then(|waiter| waiter.lookup.advance(ready));
-            let found = match (answer, waiter.take_if(|_| *until <= now)) {
-                (Some(answer), _) => addresses.update(answer, now),
-                (None, Some(late)) => addresses.leave_pending(late),
-                (None, None) => return Ok(None),
-            };
-            drop(addresses);
-            self.state = self.upstream.try_addresses(&found, now);
-        }
-        let State::Connecting(connector) = &mut self.state else { return Ok(None) };
-        match connector.advance(ready) {
-            Connect::Pending => Ok(None),
-            Connect::Connected(server) => Ok(Some(server)),
-            Connect::Failed(error) => {
-                self.upstream.addresses.borrow_mut().doubt(now);
-                Err(cause(&error))
+    fn advance(&mut self, ready: &Ready<'_>) -> Dialed<Stream, Cause> {
+        let Some(connector) = self.connector(ready) else { return Dialed::Pending };
+        match Dial::advance(connector, ready) {
+            Dialed::Pending => Dialed::Pending,
+            Dialed::Connected { connection, address, reset } => {
+                Dialed::Connected { connection, address, reset }
+            }
+            Dialed::Failed(error) => {
+                self.upstream.addresses.borrow_mut().doubt(ready.now());
+                Dialed::Failed(cause(&error))
             }
         }
     }

@@ -1,6 +1,7 @@
 //! A client: request after request on one connection, each answered by the cache or by an origin.
 
 use std::mem;
+use std::ops::ControlFlow;
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
@@ -38,7 +39,7 @@ enum State {
     Exchange(Box<Exchange>),
     /// The rest of the body, from here on, comes from the cache.
     Cached(Box<Exchange>, Rc<Vec<u8>>, usize),
-    Tunnel(Stream, Box<Tunnel>),
+    Tunnel(Box<Tunnel>),
     /// The client gets the rest, and is left.
     Farewell,
     #[default]
@@ -78,24 +79,31 @@ impl Client {
                 let sent = self.wire.output.push_slice(&body[at..])?;
                 Ok(State::Cached(exchange, body, at + sent))
             }
-            State::Tunnel(origin, mut tunnel) => {
-                let moved = tunnel.advance(self.wire.stream(), Some(&origin), ready).moved();
-                self.active = if moved { ready.now() } else { self.active };
-                Ok(if tunnel.is_over() { State::Over } else { State::Tunnel(origin, tunnel) })
-            }
-            State::Farewell | State::Over if self.wire.is_closed(ready) => Ok(State::Over),
+            State::Tunnel(mut tunnel) => match tunnel.advance(ready) {
+                ControlFlow::Continue(moved) => {
+                    self.active = if moved.is_something() { ready.now() } else { self.active };
+                    Ok(State::Tunnel(tunnel))
+                }
+                ControlFlow::Break(_) => Ok(State::Over),
+            },
+            State::Farewell | State::Over if self.wire.advance_close(ready).is_break() => Ok(State::Over),
             farewell => Ok(farewell),
         }
     }
 
     fn await_request(&mut self, mut reader: HeadReader, ready: &Ready<'_>) -> Result<State, Refusal> {
         // An origin that ends the connection, or says what nobody has asked, is not asked again.
-        self.origin.take_if(|(_, wire)| wire.has_ended() || !wire.input.is_empty());
+        if self.origin.as_ref().is_some_and(|(_, wire)| wire.has_ended() || !wire.input.is_empty()) {
+            self.close_origin();
+        }
         if !self.wire.output.is_empty() {
             return Ok(State::Request(reader));
         }
         let Some(request) = reader.request(&mut self.wire.input)? else {
-            return Ok(if self.wire.has_ended() { State::Over } else { State::Request(reader) });
+            return Ok(match self.wire.has_ended() {
+                true => self.next_request(false, ready),
+                false => State::Request(reader),
+            });
         };
         let mut exchange = Box::new(Exchange::new(request)?);
         let found = self.shared.cache.borrow().find(&exchange.request);
@@ -129,7 +137,7 @@ impl Client {
             exchange.send(wire)?;
             return Ok(State::Exchange(exchange));
         }
-        self.origin = None;
+        self.close_origin();
         let (host, port) = (uri.host().unwrap_or_default(), uri.port_u16().unwrap_or(80));
         let (lookup, now) = (self.shared.resolver.lookup(host, port), ready.now());
         exchange.second_hand = false;
@@ -141,17 +149,15 @@ impl Client {
 
     fn connected(&mut self, stream: Stream, exchange: Box<Exchange>) -> Result<State, Refusal> {
         let (pool, uri) = (&self.shared.pool, exchange.request.uri());
-        let (Some(authority), Some(mut up), Some(mut down)) =
-            (uri.authority().cloned(), pool.reserve(), pool.reserve())
-        else {
-            return Err(Refusal(StatusCode::SERVICE_UNAVAILABLE, "there are too many connections"));
-        };
+        let too_many = || Refusal(StatusCode::SERVICE_UNAVAILABLE, "there are too many connections");
+        let authority = uri.authority().cloned().ok_or_else(too_many)?;
         if exchange.request.method() == Method::CONNECT {
             info!(method = "CONNECT", %authority, "tunnel");
-            self.wire.input.move_to(&mut up, usize::MAX)?;
-            let _ = down.push_slice(ESTABLISHED)?;
-            return Ok(State::Tunnel(stream, Box::new(Tunnel::new(up, down, FAREWELL))));
+            let _ = self.wire.output.push_slice(ESTABLISHED)?;
+            let tunnel = self.wire.tunnel_to(stream, FAREWELL);
+            return Ok(tunnel.map_or(State::Over, |tunnel| State::Tunnel(Box::new(tunnel))));
         }
+        let (Some(up), Some(down)) = (pool.reserve(), pool.reserve()) else { return Err(too_many()) };
         let (_, wire) = self.origin.insert((authority, BufferedStream::new(stream, down, up)));
         exchange.send(wire)?;
         Ok(State::Exchange(exchange))
@@ -161,7 +167,9 @@ impl Client {
         let Some((_, origin)) = &mut self.origin else { return Ok(State::Over) };
         let outcome = exchange.advance(&mut self.wire, origin, &mut self.shared.cache.borrow_mut())?;
         let done = !matches!(outcome, Outcome::Pending);
-        self.origin.take_if(|_| done && !(exchange.origin_keeps && exchange.upload.is_complete()));
+        if done && !(exchange.origin_keeps && exchange.upload.is_complete()) {
+            self.close_origin();
+        }
         match outcome {
             Outcome::Pending => Ok(State::Exchange(exchange)),
             Outcome::Complete => Ok(self.next_request(exchange.client_keeps, ready)),
@@ -179,9 +187,16 @@ impl Client {
         if keep {
             return State::Request(HeadReader::new(LONGEST_HEAD));
         }
-        self.origin = None;
+        self.close_origin();
         self.wire.finish(ready.now() + FAREWELL);
         State::Farewell
+    }
+
+    /// The origin's connection is not used again.
+    fn close_origin(&mut self) {
+        if let Some((_, wire)) = self.origin.take() {
+            wire.close();
+        }
     }
 
     /// An answer cannot be completed.
@@ -213,12 +228,9 @@ impl Client {
 
     fn run_out_of_time(&mut self, ready: &Ready<'_>) -> State {
         let (status, reason) = match &mut self.state {
-            State::Tunnel(origin, tunnel) => {
-                tunnel.cut(self.wire.stream(), Some(origin));
-                return State::Over;
-            }
+            State::Tunnel(_) => return State::Over, // which resets both
             State::Request(_) if !self.wire.output.is_empty() => return self.cut(ready),
-            State::Request(_) if self.wire.input.is_empty() => return State::Over,
+            State::Request(_) if self.wire.input.is_empty() => return self.next_request(false, ready),
             State::Request(_) => (StatusCode::REQUEST_TIMEOUT, "the request took too long"),
             State::Exchange(exchange) if exchange.download.is_some() => return self.cut(ready),
             State::Exchange(exchange) if exchange.upload.is_complete() => {
@@ -245,7 +257,7 @@ impl Client {
 impl Session for Client {
     fn intents(&self, intents: &mut Intents<'_>) {
         match &self.state {
-            State::Tunnel(origin, tunnel) => tunnel.intents(self.wire.stream(), Some(origin), intents),
+            State::Tunnel(tunnel) => tunnel.intents(intents),
             _ => self.wire.intents(intents),
         }
         if let State::Connecting(connector, _) = &self.state {

@@ -19,7 +19,7 @@ impl Source for ScriptedReader {
 }
 
 impl Sink for ScriptedWriter {
-    fn splice_from(&mut self, pipe: &mut Pipe) -> io::Result<Drain> {
+    fn splice_from(&mut self, pipe: &mut Pipe, _: bool) -> io::Result<Drain> {
         pipe.drain_with(|bytes| uninterrupted(|| self.write(bytes)))
     }
 
@@ -70,7 +70,7 @@ fn run(
     let pipes = Pipes::new(capacity, 1);
     let mut relay = Relay::new(pool.reserve().unwrap());
     if by == By::Pipe {
-        relay = relay.splicing(pipes.clone(), true);
+        relay.splice(pipes.clone(), true);
     }
     let (mut source_errors, mut sink_errors) = (Vec::new(), Vec::new());
     let most_bytes: usize = reads.iter().map(|step| if let ReadStep::Give(n) = step { *n } else { 0 }).sum();
@@ -228,94 +228,49 @@ fn a_full_ring_asks_for_no_more_bytes() {
     assert_eq!((reader.calls().total(), reader.given()), (1, 4), "what the peer sends waits with the peer");
 }
 
-/// Relays that share their rings and pipes and take turns.
-struct Directions {
-    relays: Vec<Relay>,
-    pool: Pool,
-    pipes: Pipes,
+/// Takes this many bytes through a relay, and tells where they were meanwhile.
+fn carry(relay: &mut Relay, pool: &Pool, pipes: &Pipes, bytes: usize) -> By {
+    let payload = Payload::new(Seed::new(1));
+    let mut reader = ScriptedReader::new(payload, [ReadStep::Give(bytes)]).afterwards(ReadStep::Blocked);
+    // The sink refuses what it is offered at first, so that what is pending can be looked at.
+    let mut writer = ScriptedWriter::new([WriteStep::Blocked]);
+    relay.note_readable();
+    assert_eq!(relay.advance(&mut reader, &mut writer).received, bytes);
+    let by = match (pool.lent(), pipes.lent()) {
+        (1, 0) => By::Ring,
+        (0, 1) => By::Pipe,
+        lent => panic!("{lent:?} rings and pipes are in use"),
+    };
+    relay.note_writable();
+    writer.wake();
+    assert_eq!(relay.advance(&mut reader, &mut writer).delivered, bytes);
+    by
 }
 
-impl Directions {
-    const LARGE: usize = 1 << 16;
-
-    fn new(count: usize) -> Self {
-        let (pool, pipes) = (Pool::new(Self::LARGE, count), Pipes::new(Self::LARGE, 1));
-        let relay = |_| Relay::new(pool.reserve().unwrap()).splicing(pipes.clone(), false);
-        Self { relays: (0..count).map(relay).collect(), pool, pipes }
-    }
-
-    /// Takes so many bytes through each of the first `busy` relays, and tells where each had them meanwhile.
-    fn round(&mut self, busy: usize, bytes: usize) -> Vec<By> {
-        let carry = |relay: &mut Relay| {
-            let given = ReadStep::Give(bytes);
-            let mut reader =
-                ScriptedReader::new(Payload::new(Seed::new(1)), [given]).afterwards(ReadStep::Blocked);
-            // The sink refuses what it is offered at first, so that what is in hand can be looked at.
-            let mut writer = ScriptedWriter::new([WriteStep::Blocked]);
-            relay.note_readable();
-            assert_eq!(relay.advance(&mut reader, &mut writer).received, bytes);
-            let by = match (self.pool.lent(), self.pipes.lent()) {
-                (1, 0) => By::Ring,
-                (0, 1) => By::Pipe,
-                lent => panic!("{lent:?} rings and pipes are in hand"),
-            };
-            relay.note_writable();
-            writer.wake();
-            assert_eq!(relay.advance(&mut reader, &mut writer).delivered, bytes);
-            by
-        };
-        self.relays[..busy].iter_mut().map(carry).collect()
+#[test]
+fn a_direction_is_spliced_after_a_few_large_reads_and_copied_again_after_a_small_one() {
+    let bulk = 1 << 16;
+    let (pool, pipes) = (Pool::new(bulk, 1), Pipes::new(bulk, 1));
+    let mut relay = Relay::new(pool.reserve().unwrap());
+    relay.splice(pipes.clone(), false);
+    for _ in 0..2 {
+        for _ in 0..4 {
+            assert_eq!(carry(&mut relay, &pool, &pipes, bulk), By::Ring, "it may be the last large read");
+        }
+        for _ in 0..9 {
+            assert_eq!(carry(&mut relay, &pool, &pipes, bulk), By::Pipe);
+        }
+        assert_eq!(carry(&mut relay, &pool, &pipes, 20_000), By::Pipe, "a read in between changes nothing");
+        assert_eq!(carry(&mut relay, &pool, &pipes, 9), By::Pipe, "its size is known only afterwards");
+        assert_eq!(carry(&mut relay, &pool, &pipes, 9), By::Ring);
     }
 }
 
 #[test]
-fn many_directions_are_spliced_while_many_bytes_come_and_copied_before_and_after() {
-    let mut four = Directions::new(4);
-    for _ in 0..4 {
-        assert_eq!(four.round(4, Directions::LARGE), [By::Ring; 4], "nobody knows yet that it is bulk");
-    }
-    for _ in 0..9 {
-        assert_eq!(four.round(4, Directions::LARGE), [By::Pipe; 4]);
-    }
-    // What was read is known only afterwards.
-    assert_eq!(four.round(4, 9), [By::Pipe; 4]);
-    assert_eq!(four.round(4, 9), [By::Ring; 4]);
-}
-
-#[test]
-fn few_directions_are_copied() {
-    let mut three = Directions::new(3);
-    for _ in 0..20 {
-        assert_eq!(three.round(3, Directions::LARGE), [By::Ring; 3]);
-    }
-}
-
-#[test]
-fn a_direction_that_stays_behind_when_many_have_gone_is_copied_again() {
-    let mut many = Directions::new(64);
-    for _ in 0..10 {
-        many.round(64, Directions::LARGE);
-    }
-    let alone: Vec<By> = (0..20).flat_map(|_| many.round(1, Directions::LARGE)).collect();
-    assert_eq!(alone[0], By::Pipe);
-    assert_eq!(alone[10..], [By::Ring; 10], "{alone:?}");
-}
-
-#[test]
-fn a_direction_that_begins_late_does_not_count_those_that_were_there_before() {
-    let mut two = Directions::new(2);
-    for _ in 0..1000 {
-        two.round(1, Directions::LARGE);
-    }
-    for _ in 0..20 {
-        assert_eq!(two.round(2, Directions::LARGE), [By::Ring; 2]);
-    }
-}
-
-#[test]
-fn without_a_pipe_to_be_had_bytes_are_copied() {
+fn while_no_pipe_is_available_bytes_are_copied() {
     let (pool, pipes) = (Pool::new(16, 1), Pipes::new(16, 0));
-    let mut relay = Relay::new(pool.reserve().unwrap()).splicing(pipes, true);
+    let mut relay = Relay::new(pool.reserve().unwrap());
+    relay.splice(pipes, true);
     let mut reader = ScriptedReader::new(Payload::new(Seed::new(1)), [ReadStep::Give(9)]);
     let mut writer = ScriptedWriter::new([]);
     relay.note_readable();
@@ -332,7 +287,8 @@ fn a_source_that_cannot_be_spliced_is_copied() {
     }
     impl Source for Plain {}
     let (pool, pipes) = (Pool::new(16, 1), Pipes::new(16, 1));
-    let mut relay = Relay::new(pool.reserve().unwrap()).splicing(pipes, true);
+    let mut relay = Relay::new(pool.reserve().unwrap());
+    relay.splice(pipes, true);
     let mut reader = Plain(ScriptedReader::new(Payload::new(Seed::new(1)), [ReadStep::Give(9)]));
     let mut writer = ScriptedWriter::new([]);
     relay.note_readable();

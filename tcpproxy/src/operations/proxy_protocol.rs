@@ -5,11 +5,6 @@
 
 mod encode;
 mod parse;
-mod receive;
-mod send;
 
 pub use encode::encode;
 pub use parse::{Announced, HeaderError, HeaderParser, Parsed};
-
-pub(crate) use receive::{HeaderReceiver, Received};
-pub(crate) use send::{HeaderSender, Sent};

@@ -1,0 +1,118 @@
+//! What the parts of this crate need of a connection: a TCP stream has it, and so has a simulated one.
+
+use std::io;
+
+use eventloop::{Intents, Ready, Stream};
+
+use crate::relay::{Sink, Source};
+
+/// A connection that is watched by an event loop: [`Stream`], or in tests a simulated one.
+///
+/// A connection is born to be reset: its peer receives RST when the value is dropped, and FIN only after
+/// [`Sink::finish`] or [`close`](Self::close).
+pub trait Connection: Sized {
+    /// Declares what is to be reported of this connection. Its failure is reported in any case.
+    fn declare(&self, interest: Interest, intents: &mut Intents<'_>);
+
+    /// What was reported in this step.
+    fn readiness(&self, ready: &Ready<'_>) -> Readiness;
+
+    /// What the peer sends.
+    fn source(&self) -> impl Source;
+
+    /// What the peer receives.
+    fn sink(&self) -> impl Sink;
+
+    /// The error that has ended the connection, if it was not reported before (`SO_ERROR`, socket(7)).
+    ///
+    /// # Errors
+    ///
+    /// If the connection cannot be asked.
+    fn take_error(&self) -> io::Result<Option<io::Error>>;
+
+    /// From now on "writable" means that every byte written so far was sent.
+    ///
+    /// # Errors
+    ///
+    /// [`io::ErrorKind::Unsupported`] where the system cannot tell.
+    fn watch_send_queue(&self) -> io::Result<()>;
+
+    /// How many bytes the peer has not acknowledged, where a FIN counts as one; `None` if the kernel has
+    /// forgotten the connection, as after both sides have finished.
+    ///
+    /// # Errors
+    ///
+    /// [`io::ErrorKind::Unsupported`] where the system cannot tell.
+    fn unacknowledged(&self) -> io::Result<Option<u32>>;
+
+    /// Ends the connection in an orderly way: FIN after the bytes written so far.
+    fn close(self);
+}
+
+/// What a part intends to do with a connection.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Interest {
+    /// To read.
+    pub read: bool,
+    /// To write.
+    pub write: bool,
+}
+
+/// What was reported of a connection.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Readiness {
+    /// A read gives bytes, the end or the error.
+    pub readable: bool,
+    /// A write takes bytes or gives the error.
+    pub writable: bool,
+    /// The connection has failed, or both sides have finished.
+    pub hung_up: bool,
+    /// The peer has finished, and all that it has sent can be read now: a read that fills less than its room
+    /// was the last one.
+    pub finished: bool,
+}
+
+impl Connection for Stream {
+    fn declare(&self, interest: Interest, intents: &mut Intents<'_>) {
+        intents.hangup(self);
+        if interest.read {
+            intents.read(self);
+        }
+        if interest.write {
+            intents.write(self);
+        }
+    }
+
+    fn readiness(&self, ready: &Ready<'_>) -> Readiness {
+        Readiness {
+            readable: ready.is_readable(self),
+            writable: ready.is_writable(self),
+            hung_up: ready.is_hung_up(self),
+            finished: ready.has_finished(self),
+        }
+    }
+
+    fn source(&self) -> impl Source {
+        self
+    }
+
+    fn sink(&self) -> impl Sink {
+        self
+    }
+
+    fn take_error(&self) -> io::Result<Option<io::Error>> {
+        (**self).take_error()
+    }
+
+    fn watch_send_queue(&self) -> io::Result<()> {
+        Stream::watch_send_queue(self)
+    }
+
+    fn unacknowledged(&self) -> io::Result<Option<u32>> {
+        Err(io::ErrorKind::Unsupported.into())
+    }
+
+    fn close(self) {
+        Stream::close(self);
+    }
+}

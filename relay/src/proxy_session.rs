@@ -1,0 +1,594 @@
+//! One client and its server, from the first byte to the end.
+
+use std::fmt;
+use std::io;
+use std::net::SocketAddr;
+use std::ops::ControlFlow;
+use std::time::{Duration, Instant};
+
+use eventloop::{Connect, ConnectError, Connected, Connector, Intents, Progress, Ready, Session, Stream};
+use ringbuf::RingBuffer;
+
+use crate::connection::Connection;
+use crate::pipe::Pipes;
+use crate::rate_limit::RateLimit;
+use crate::relay::Relay;
+use crate::tunnel::{Peer, Tunnel, TunnelEnd};
+
+/// A connection to a server that is being made.
+pub trait Dial {
+    /// What is made, and what the client's connection is.
+    type Connection: Connection;
+    /// Why it cannot be made.
+    type Error;
+
+    /// Declares what the attempt waits for. One that was not advanced yet declares a deadline that has passed.
+    fn intents(&self, intents: &mut Intents<'_>);
+
+    /// Advances the attempt.
+    fn advance(&mut self, ready: &Ready<'_>) -> Dialed<Self::Connection, Self::Error>;
+}
+
+/// What has become of a [`Dial`].
+#[must_use]
+#[derive(Debug)]
+pub enum Dialed<C, E> {
+    /// No answer yet.
+    Pending,
+    /// The connection is made.
+    Connected {
+        /// The connection.
+        connection: C,
+        /// The address that answered.
+        address: SocketAddr,
+        /// Set if the server has sent nothing and has reset the connection already.
+        reset: Option<io::Error>,
+    },
+    /// It cannot be made.
+    Failed(E),
+}
+
+/// How long a session may last as it stands.
+#[derive(Clone, Copy, Debug)]
+pub struct Limits {
+    /// How long the client has, from the beginning, until a destination is chosen.
+    pub opening: Duration,
+    /// How long a peer that takes nothing has to take the last bytes, after the other one has failed or the
+    /// client was refused, and how long it has to acknowledge them.
+    pub linger: Duration,
+    /// How long no byte may move.
+    pub idle: Option<Duration>,
+    /// How long no byte may move after one peer has finished.
+    pub half_close: Option<Duration>,
+}
+
+/// A client that is connected to a server, from the first byte to the orderly or the reset end.
+///
+/// ```text
+///   Opening ── connect ──▶ Connecting ──▶ Established ──▶ over: both connections are closed
+///      └───────── refuse ──────┴────▶ Refusing ─────────────▲
+/// ```
+///
+/// It owns both connections, the rings between them and the client's permit, and is a part of a session: the
+/// session passes on [`intents`](Self::intents) and in its step calls [`advance`](Self::advance) until that
+/// returns [`SessionEvent::Waiting`] or the end. A session that calls it once a step misses nothing: what is
+/// left to do is in the intents.
+///
+/// Invariants: those of a [`Tunnel`], and
+/// - What the client sends before the server is connected is kept, as far as it fits into one ring.
+/// - A client that resets its connection while the server is being connected ends the attempt.
+/// - It ends within its [`Limits`] and those of the [`Dial`]. Dropped before, it resets both connections.
+pub struct ProxySession<D: Dial = Connector> {
+    tunnel: Tunnel<D::Connection>,
+    phase: Phase<D>,
+    limits: Limits,
+    up_limit: Option<Box<RateLimit>>,
+    down_limit: Option<Box<RateLimit>>,
+    /// Where pipes are available once a destination is chosen; and whether every byte goes through them.
+    pipes: Option<(Pipes, bool)>,
+    /// When a byte last moved, or the server was connected.
+    active: Instant,
+    /// There is something to do without an event: the next step is due since then.
+    due: Option<Instant>,
+    end: Option<SessionEnd>,
+}
+
+enum Phase<D> {
+    /// The client has until then. This many bytes, and perhaps the end, were seen by the owner.
+    Opening {
+        until: Instant,
+        seen: usize,
+        end_seen: bool,
+    },
+    Connecting(Box<D>),
+    /// The attempt has failed, which the owner has been told.
+    Unconnected,
+    Established,
+    /// The client receives a reply and FIN, and has until then to finish, too.
+    Refusing {
+        until: Instant,
+    },
+    /// The owner has closed it.
+    Closing,
+    Over,
+}
+
+/// What has happened to a session.
+#[must_use = "the end is returned only once"]
+#[derive(Debug)]
+pub enum SessionEvent<E> {
+    /// There is nothing to do until something is ready.
+    Waiting,
+    /// Before a destination was chosen the client has sent more, or has finished. The session ends if it is not
+    /// [connected](ProxySession::connect) or [refused](ProxySession::refuse) although nothing more can come:
+    /// after FIN, and when the ring is full.
+    FirstBytes,
+    /// The server is connected, at this address, and nothing was sent to it yet.
+    Connected(SocketAddr),
+    /// The server cannot be connected. The session ends with RST unless it is
+    /// [refused](ProxySession::refuse).
+    ConnectFailed(E),
+    /// The session is over, and both connections are closed.
+    Ended(SessionEnd),
+}
+
+/// How a session ended.
+#[derive(Debug)]
+pub struct SessionEnd {
+    /// What ended it.
+    pub cause: EndCause,
+    /// How far it was then.
+    pub phase: SessionPhase,
+}
+
+/// What ended a session.
+#[derive(Debug)]
+pub enum EndCause {
+    /// Both peers have finished, this one first, and every byte was delivered.
+    Finished(Peer),
+    /// The connection of this peer failed, or (`OutOfMemory`) there was no memory for its bytes.
+    Failed(Peer, io::Error),
+    /// Nothing more can come from the client, and no destination was chosen.
+    NoDestination,
+    /// The server could not be connected.
+    NoServer,
+    /// The client was refused.
+    Refused,
+    /// Time ran out.
+    TimedOut(TimeLimit),
+    /// The owner has closed it.
+    Closed,
+}
+
+/// How far a session is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SessionPhase {
+    /// No destination is chosen.
+    Opening,
+    /// The server is being connected.
+    Connecting,
+    /// Bytes go both ways.
+    Established,
+    /// One peer has finished.
+    HalfClosed,
+}
+
+/// One of the [`Limits`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum TimeLimit {
+    /// [`Limits::opening`]
+    Opening,
+    /// [`Limits::linger`]
+    Linger,
+    /// [`Limits::idle`]
+    Idle,
+    /// [`Limits::half_close`]
+    HalfClose,
+}
+
+impl<D: Dial> ProxySession<D> {
+    /// A session with a client, and the rings for the bytes that go up to the server and down to the client.
+    #[must_use]
+    pub fn new(
+        client: D::Connection,
+        up: RingBuffer,
+        down: RingBuffer,
+        limits: Limits,
+        now: Instant,
+    ) -> Self {
+        let tunnel = Tunnel::without_server(client, up, down, limits.linger);
+        Self::with_tunnel(tunnel, limits, now)
+    }
+
+    /// A session whose server is connected already.
+    #[must_use]
+    pub fn established(tunnel: Tunnel<D::Connection>, limits: Limits, now: Instant) -> Self {
+        Self { phase: Phase::Established, ..Self::with_tunnel(tunnel, limits, now) }
+    }
+
+    fn with_tunnel(tunnel: Tunnel<D::Connection>, limits: Limits, now: Instant) -> Self {
+        let phase = Phase::Opening { until: now + limits.opening, seen: 0, end_seen: false };
+        Self {
+            tunnel,
+            phase,
+            limits,
+            up_limit: None,
+            down_limit: None,
+            pipes: None,
+            active: now,
+            due: None,
+            end: None,
+        }
+    }
+
+    /// Lets bytes be spliced, from the first byte on or while the transfer is bulk: see [`Relay::splice`].
+    /// Those that come before a destination is chosen are not, so that they can be looked at.
+    pub fn splice(&mut self, pipes: &Pipes, always: bool) {
+        self.pipes = Some((pipes.clone(), always));
+        if !matches!(self.phase, Phase::Opening { .. }) {
+            self.begin_to_splice();
+        }
+    }
+
+    /// Limits how many bytes a second go up to the server and down to the client.
+    pub fn limit_rate(&mut self, up: Option<u64>, down: Option<u64>, now: Instant) {
+        let limit = |rate: Option<u64>| rate.map(|rate| Box::new(RateLimit::new(rate, now)));
+        (self.up_limit, self.down_limit) = (limit(up), limit(down));
+    }
+
+    /// What the client has sent and the server has not received: before a server is connected, its first bytes.
+    pub fn first_bytes(&mut self) -> &[u8] {
+        self.tunnel.up_mut().peek()
+    }
+
+    /// Takes the first `n` of these bytes out, so that the server does not receive them.
+    ///
+    /// # Panics
+    ///
+    /// If there are fewer.
+    pub fn consume(&mut self, n: usize) {
+        self.tunnel.up_mut().consume(n);
+        if let Phase::Opening { seen, .. } = &mut self.phase {
+            *seen = seen.saturating_sub(n);
+        }
+    }
+
+    /// Whether the client has finished or failed: after its first bytes nothing more comes.
+    #[must_use]
+    pub fn client_has_ended(&self) -> bool {
+        self.tunnel.up().source_is_over()
+    }
+
+    /// Sends bytes to the client before anything that the server sends.
+    pub fn send_to_client(&mut self, bytes: &[u8]) {
+        self.tunnel.down_mut().precede(bytes);
+        self.due = Some(self.active);
+    }
+
+    /// Sends bytes to the server before anything that the client has sent.
+    pub fn send_to_server(&mut self, bytes: &[u8]) {
+        self.tunnel.up_mut().precede(bytes);
+        self.due = Some(self.active);
+    }
+
+    /// Chooses the destination. Later calls are ignored once a server is connected or the client refused.
+    pub fn connect(&mut self, dial: D) {
+        if matches!(self.phase, Phase::Opening { .. } | Phase::Connecting(_) | Phase::Unconnected) {
+            self.phase = Phase::Connecting(Box::new(dial));
+            self.due = Some(self.active);
+            self.begin_to_splice();
+        }
+    }
+
+    /// Ends a session that has no server: the client receives the reply and FIN, and has the time to linger to
+    /// finish, too. What it sends meanwhile is discarded.
+    pub fn refuse(&mut self, reply: &[u8], now: Instant) {
+        if matches!(self.phase, Phase::Opening { .. } | Phase::Connecting(_) | Phase::Unconnected) {
+            self.decide(EndCause::Refused);
+            self.phase = Phase::Refusing { until: now + self.limits.linger };
+            self.tunnel.down_mut().precede(reply);
+            self.tunnel.refuse();
+            self.due = Some(now);
+        }
+    }
+
+    /// Ends the session: what the kernel was given goes out, for which the peers have the time to linger, and
+    /// then RST. It advances to the end as before.
+    pub fn close(&mut self, now: Instant) {
+        self.decide(EndCause::Closed);
+        self.tunnel.close(now);
+        self.phase = Phase::Closing;
+        self.due = Some(now);
+    }
+
+    /// The direction from the client to the server.
+    #[must_use]
+    pub fn up(&self) -> &Relay {
+        self.tunnel.up()
+    }
+
+    /// The direction from the server to the client.
+    #[must_use]
+    pub fn down(&self) -> &Relay {
+        self.tunnel.down()
+    }
+
+    /// The client's connection, until it is closed.
+    #[must_use]
+    pub fn client(&self) -> Option<&D::Connection> {
+        self.tunnel.client()
+    }
+
+    /// The server's connection, while there is one.
+    #[must_use]
+    pub fn server(&self) -> Option<&D::Connection> {
+        self.tunnel.server()
+    }
+
+    /// When a byte last moved or the server was connected; before that, when the session began.
+    #[must_use]
+    pub fn last_active(&self) -> Instant {
+        self.active
+    }
+
+    /// Whether only the end of the connections is left to do.
+    #[must_use]
+    pub fn is_closing(&self) -> bool {
+        self.tunnel.is_closing()
+    }
+
+    /// How far the session is.
+    #[must_use]
+    pub fn phase(&self) -> SessionPhase {
+        match self.phase {
+            Phase::Opening { .. } => SessionPhase::Opening,
+            Phase::Connecting(_) | Phase::Unconnected | Phase::Refusing { .. } => SessionPhase::Connecting,
+            Phase::Established | Phase::Closing | Phase::Over => match self.end {
+                Some(SessionEnd { cause: EndCause::Finished(_), .. }) => SessionPhase::HalfClosed,
+                _ => SessionPhase::Established,
+            },
+        }
+    }
+
+    /// What has decided how the session ends, if something has: before it is over, too.
+    #[must_use]
+    pub fn decided(&self) -> Option<&SessionEnd> {
+        self.end.as_ref()
+    }
+
+    /// Declares what the session intends to do.
+    pub fn intents(&self, intents: &mut Intents<'_>) {
+        self.tunnel.intents(intents);
+        if let Phase::Connecting(dial) = &self.phase {
+            dial.intents(intents);
+        }
+        let limit = self.time_limit().map(|(at, _)| at);
+        let pauses = [(&self.up_limit, self.up()), (&self.down_limit, self.down())].map(|(limit, relay)| {
+            limit.as_ref().filter(|_| relay.lacks_allowance()).map(|limit| limit.next())
+        });
+        for at in [limit, self.due].into_iter().chain(pauses).flatten() {
+            intents.deadline(at);
+        }
+    }
+
+    /// Advances the session by a bounded amount of work. To be called until it returns
+    /// [`SessionEvent::Waiting`].
+    ///
+    /// # Panics
+    ///
+    /// If it is called after [`SessionEvent::Ended`].
+    pub fn advance(&mut self, ready: &Ready<'_>) -> SessionEvent<D::Error> {
+        assert!(!matches!(self.phase, Phase::Over), "a session that has ended is not advanced again");
+        let now = ready.now();
+        self.due = None;
+        if let Phase::Connecting(dial) = &mut self.phase {
+            match dial.advance(ready) {
+                Dialed::Pending => {}
+                Dialed::Connected { connection, address, reset } => {
+                    self.establish(connection, reset, now);
+                    return SessionEvent::Connected(address);
+                }
+                Dialed::Failed(error) => {
+                    self.decide(EndCause::NoServer);
+                    self.phase = Phase::Unconnected;
+                    self.due = Some(now);
+                    return SessionEvent::ConnectFailed(error);
+                }
+            }
+        } else if matches!(self.phase, Phase::Unconnected) {
+            return self.over();
+        }
+        if let Some(event) = self.carry(ready) {
+            return event;
+        }
+        if let Some(event) = self.look_at_opening(now) {
+            return event;
+        }
+        match self.time_limit() {
+            Some((at, limit)) if at <= now => {
+                self.decide(EndCause::TimedOut(limit));
+                self.over()
+            }
+            _ => SessionEvent::Waiting,
+        }
+    }
+
+    fn establish(&mut self, server: D::Connection, reset: Option<io::Error>, now: Instant) {
+        self.phase = Phase::Established;
+        self.tunnel.set_server(server);
+        if let Some(error) = reset {
+            self.tunnel.fail(Peer::Server, error);
+        }
+        (self.active, self.due) = (now, Some(now));
+    }
+
+    /// Lets the tunnel move what it can.
+    fn carry(&mut self, ready: &Ready<'_>) -> Option<SessionEvent<D::Error>> {
+        let now = ready.now();
+        let before = (self.up().received(), self.down().received());
+        if let Some(limit) = &mut self.up_limit {
+            self.tunnel.up_mut().allow(limit.available(now));
+        }
+        if let Some(limit) = &mut self.down_limit {
+            self.tunnel.down_mut().allow(limit.available(now));
+        }
+        let flow = self.tunnel.advance(ready);
+        let received = (self.up().received() - before.0, self.down().received() - before.1);
+        if let Some(limit) = &mut self.up_limit {
+            limit.take(received.0);
+        }
+        if let Some(limit) = &mut self.down_limit {
+            limit.take(received.1);
+        }
+        let moved = match flow {
+            ControlFlow::Continue(moved) => moved,
+            ControlFlow::Break(end) => {
+                self.decide(end.into());
+                return Some(self.over());
+            }
+        };
+        if moved.is_something() {
+            self.active = now;
+        }
+        if let Some((peer, error)) = self.tunnel.take_failure() {
+            self.active = now; // the other side has its full time to take what is left
+            self.decide(EndCause::Failed(peer, error));
+            if self.tunnel.server_is_absent() {
+                return Some(self.over());
+            }
+        } else if let Some(peer) = self.tunnel.finished_first() {
+            self.decide(EndCause::Finished(peer));
+        }
+        None
+    }
+
+    /// Whether the owner has to look at the client's first bytes, or has done so in vain.
+    fn look_at_opening(&mut self, now: Instant) -> Option<SessionEvent<D::Error>> {
+        let (pending, ended) = (self.up().pending(), self.client_has_ended());
+        let nothing_more_comes = ended || !self.up().has_room();
+        let Phase::Opening { seen, end_seen, .. } = &mut self.phase else { return None };
+        if pending > *seen || (ended && !*end_seen) {
+            (*seen, *end_seen) = (pending, ended);
+            self.due = nothing_more_comes.then_some(now);
+            return Some(SessionEvent::FirstBytes);
+        }
+        if nothing_more_comes {
+            self.decide(EndCause::NoDestination);
+            return Some(self.over());
+        }
+        None
+    }
+
+    /// When time runs out for the session as it stands, and which time that is. The dial and a tunnel that is
+    /// closing have their own.
+    fn time_limit(&self) -> Option<(Instant, TimeLimit)> {
+        match self.phase {
+            Phase::Opening { until, .. } => Some((until, TimeLimit::Opening)),
+            Phase::Refusing { until } => Some((until, TimeLimit::Linger)),
+            Phase::Established if !self.tunnel.is_closing() => {
+                let after = |quiet: Option<Duration>, limit| quiet.map(|quiet| (self.active + quiet, limit));
+                let failed = matches!(self.end, Some(SessionEnd { cause: EndCause::Failed(..), .. }));
+                let half_closed = self.up().source_is_over() || self.down().source_is_over();
+                let linger = after(failed.then_some(self.limits.linger), TimeLimit::Linger);
+                let idle = after(self.limits.idle, TimeLimit::Idle);
+                let half_close = after(self.limits.half_close.filter(|_| half_closed), TimeLimit::HalfClose);
+                [linger, idle, half_close].into_iter().flatten().min_by_key(|&(at, _)| at)
+            }
+            _ => None,
+        }
+    }
+
+    /// The first decision stands, except that a FIN only says how the session would end if nothing else came.
+    fn decide(&mut self, cause: EndCause) {
+        if self.end.as_ref().is_none_or(|end| matches!(end.cause, EndCause::Finished(_))) {
+            if matches!((&self.end, &cause), (Some(_), EndCause::Finished(_))) {
+                return;
+            }
+            self.end = Some(SessionEnd { cause, phase: self.phase() });
+        }
+    }
+
+    /// Resets what is still open.
+    fn over(&mut self) -> SessionEvent<D::Error> {
+        self.tunnel.reset();
+        self.phase = Phase::Over;
+        SessionEvent::Ended(self.end.take().expect("what ends a session is decided first"))
+    }
+
+    fn begin_to_splice(&mut self) {
+        if let Some((pipes, always)) = self.pipes.take() {
+            self.tunnel.splice(&pipes, always);
+        }
+    }
+}
+
+/// A session whose destination needs no decision can be given to the event loop as it is.
+impl Session for ProxySession {
+    fn intents(&self, intents: &mut Intents<'_>) {
+        ProxySession::intents(self, intents);
+    }
+
+    fn advance(&mut self, ready: &Ready<'_>) -> eventloop::Result<Progress> {
+        loop {
+            match ProxySession::advance(self, ready) {
+                SessionEvent::Waiting => return Ok(Progress::Continue),
+                SessionEvent::Ended(_) => return Ok(Progress::Done),
+                SessionEvent::FirstBytes | SessionEvent::Connected(_) | SessionEvent::ConnectFailed(_) => {}
+            }
+        }
+    }
+}
+
+impl Dial for Connector {
+    type Connection = Stream;
+    type Error = ConnectError;
+
+    fn intents(&self, intents: &mut Intents<'_>) {
+        Connector::intents(self, intents);
+    }
+
+    fn advance(&mut self, ready: &Ready<'_>) -> Dialed<Stream, ConnectError> {
+        match Connector::advance(self, ready) {
+            Connect::Pending => Dialed::Pending,
+            Connect::Connected(Connected { stream, address, reset }) => {
+                Dialed::Connected { connection: stream, address, reset }
+            }
+            Connect::Failed(error) => Dialed::Failed(error),
+        }
+    }
+}
+
+impl From<TunnelEnd> for EndCause {
+    fn from(end: TunnelEnd) -> Self {
+        match end {
+            TunnelEnd::Finished(peer) => Self::Finished(peer),
+            TunnelEnd::Failed(peer, error) => Self::Failed(peer, error),
+            TunnelEnd::Closed => Self::Closed,
+        }
+    }
+}
+
+impl Default for Limits {
+    /// Ten seconds to choose a destination, a minute to linger, and no limit for a connection that is idle.
+    fn default() -> Self {
+        Self {
+            opening: Duration::from_secs(10),
+            linger: Duration::from_secs(60),
+            idle: None,
+            half_close: None,
+        }
+    }
+}
+
+impl<D: Dial> fmt::Debug for ProxySession<D>
+where
+    D::Connection: fmt::Debug,
+{
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ProxySession")
+            .field("phase", &self.phase())
+            .field("tunnel", &self.tunnel)
+            .field("end", &self.end)
+            .finish_non_exhaustive()
+    }
+}
