@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Names that change, with a real DNS server (dnsmasq) in a network namespace: a change between two clients is picked up,
 # at once after a failed connect; a dead first address costs 250 ms; a resolver that takes five seconds delays a client for
-# a second at most, and later clients not at all.
+# a second at most, and later clients not at all; a stop during the first lookup ends the proxy at once.
 # Debian packages: dnsmasq-base socat jq iproute2 util-linux
 source "$(dirname "$0")/lib.sh"
 need dnsmasq=dnsmasq-base socat jq unshare=util-linux ip=iproute2 ss=iproute2
@@ -126,5 +126,23 @@ for places in 1 8; do
   stop_proxy
   stop "$b"
   names 127.0.0.11
+done
+echo "a stop during the first lookup, also of PID 1"
+resolvers 127.0.0.53 >"$WORK/resolv.conf" # which never answers
+for first in false true; do
+  if $first; then
+    start asking unshare --pid --fork --kill-child "$TCPPROXY" server.test "$port" 0
+    wait_until "the proxy runs" bash -c "pgrep -P $PID >/dev/null"
+    asking=$(pgrep -P "$PID")
+  else
+    start asking "$TCPPROXY" server.test "$port" 0
+    asking=$PID
+  fi
+  wait_until "the lookup has begun" bash -c "[[ -n \$(ss -Hunp 'dst 127.0.0.53' | grep -w pid=$asking) ]]"
+  kill -TERM "$asking"
+  gone_within 2 "$asking" || fail "a stop during the first lookup takes long; as PID 1: $first"
+  status=0
+  wait "$PID" || status=$?
+  same "the exit status after a stop during the first lookup; as PID 1: $first" 0 "$status"
 done
 echo "names change, and no client is delayed for long"

@@ -2,13 +2,16 @@
 
 use std::io::{self, Read};
 use std::os::unix::net::UnixStream;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use signal_hook::SigId;
+use signal_hook::flag::register_conditional_shutdown;
 use signal_hook::low_level::{pipe, unregister};
 
 use crate::{Intents, Ready, Source};
 
-pub use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
+pub use signal_hook::consts::{SIGHUP, SIGINT, SIGQUIT, SIGTERM, SIGUSR1, SIGUSR2};
 
 /// Receives signals in the loop instead of dying of them. It is a part of a session: the session
 /// passes on [`intents`](Signals::intents) and calls [`advance`](Signals::advance).
@@ -19,6 +22,40 @@ pub use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 #[derive(Debug)]
 pub struct Signals {
     caught: Vec<(i32, Source<UnixStream>, SigId)>,
+}
+
+/// Ends the process at once when a signal comes, as long as this value exists: for the time before the loop runs.
+///
+/// The default action of a signal does the same, except for PID 1, such as the program of a container: the kernel
+/// delivers no signal to it that it has no handler for (pid_namespaces(7)).
+#[derive(Debug)]
+pub struct ExitOnSignals {
+    active: Arc<AtomicBool>,
+    ids: Vec<SigId>,
+}
+
+impl ExitOnSignals {
+    /// From now on each of these signals ends the process with this exit status (_exit(2)).
+    ///
+    /// # Errors
+    ///
+    /// If a signal cannot be caught (sigaction(2)).
+    pub fn new(signals: &[i32], status: i32) -> io::Result<Self> {
+        let mut this = Self { active: Arc::new(AtomicBool::new(true)), ids: Vec::new() };
+        for &signal in signals {
+            this.ids.push(register_conditional_shutdown(signal, status, this.active.clone())?);
+        }
+        Ok(this)
+    }
+}
+
+impl Drop for ExitOnSignals {
+    fn drop(&mut self) {
+        self.active.store(false, Ordering::SeqCst);
+        for id in self.ids.drain(..) {
+            unregister(id);
+        }
+    }
 }
 
 impl Signals {

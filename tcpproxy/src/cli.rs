@@ -9,6 +9,7 @@ use clap::error::ErrorKind;
 use clap::{ArgAction, CommandFactory, Parser, ValueEnum};
 use ipnet::IpNet;
 
+use crate::log::{LogFormat, Verbosity};
 use crate::{Config, ProxyProtocol, Splice};
 
 /// A command line that was understood.
@@ -33,26 +34,6 @@ pub enum Refusal {
     Information(String),
     /// It was wrong: this goes to the standard error.
     Mistake(String),
-}
-
-/// How the log looks.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub enum LogFormat {
-    /// One line for people.
-    Text,
-    /// One JSON object a line.
-    Json,
-}
-
-/// What goes into the log.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Verbosity {
-    /// What somebody should look at.
-    Quiet,
-    /// And one line a session.
-    Normal,
-    /// And what happens on the way.
-    Verbose,
 }
 
 /// The words for [`Splice`].
@@ -135,7 +116,7 @@ struct Arguments {
     #[arg(long, value_name = "DURATION", default_value = "60s", value_parser = duration_or_off)]
     keepalive: Duration,
 
-    /// How long sessions may go on after the first SIGTERM or SIGINT; a second signal ends them at once
+    /// How long sessions may go on after the first SIGTERM, SIGINT or SIGQUIT; a second signal ends them at once
     #[arg(long, value_name = "DURATION", default_value = "30s", value_parser = duration_or_off)]
     drain_timeout: Duration,
 

@@ -75,10 +75,12 @@ mod config;
 mod error;
 mod lifecycle;
 pub mod log;
+pub mod non_blocking_writer;
 pub mod operations;
 mod proxy;
 mod session;
 mod statistics;
+mod stop_signals;
 pub mod termination;
 mod upstream;
 
@@ -86,3 +88,4 @@ pub use config::{Config, ProxyProtocol, Splice};
 pub use error::StartError;
 pub use proxy::Proxy;
 pub use statistics::Statistics;
+pub use stop_signals::StopSignals;

@@ -1,30 +1,47 @@
-//! The log: lines on the standard error, which must never hold up the proxy.
+//! The log: lines on the standard error, for which the proxy never waits.
 
-use std::fs::File;
-use std::io::{self, ErrorKind, IsTerminal, Write};
+use std::io::{self, Write};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
-use rustix::event::{PollFd, PollFlags, Timespec, poll};
-use rustix::fs::{FileType, Mode, OFlags, fstat, open};
+use clap::ValueEnum;
 use rustix::termios::tcgetwinsize;
 use tracing::level_filters::LevelFilter;
 use tracing_subscriber::fmt::MakeWriter;
 
-use crate::cli::{LogFormat, Verbosity};
+use crate::non_blocking_writer::{NonBlockingWriter, StandardStream};
 
-/// A line below the log, where that goes to a terminal: it is drawn again and again, and makes way for what is
-/// logged.
+/// How the log looks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum LogFormat {
+    /// One line of text for each event.
+    Text,
+    /// One JSON object a line.
+    Json,
+}
+
+/// What goes into the log.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Verbosity {
+    /// Warnings.
+    Quiet,
+    /// And one line a session.
+    Normal,
+    /// And the steps of each session.
+    Verbose,
+}
+
+/// A line below the log, where that goes to a terminal: it is redrawn, and cleared before a line is logged.
 #[derive(Clone, Debug)]
 pub struct StatusLine {
-    stderr: Arc<Stderr>,
-    /// It stands in the last row.
+    stderr: Arc<NonBlockingWriter>,
+    /// It is visible in the last row.
     shown: Arc<AtomicBool>,
 }
 
-/// From now on events go to the standard error. Returns the line below them.
+/// From now on events go to the standard error. Returns the line below them. To be called once.
 pub fn start(format: LogFormat, verbosity: Verbosity) -> StatusLine {
-    let stderr = Arc::new(Stderr::open());
+    let stderr = Arc::new(NonBlockingWriter::new(StandardStream::Error));
     let line = StatusLine { stderr: stderr.clone(), shown: Arc::default() };
     let level = match verbosity {
         Verbosity::Quiet => LevelFilter::WARN,
@@ -36,7 +53,7 @@ pub fn start(format: LogFormat, verbosity: Verbosity) -> StatusLine {
         .with_target(false)
         .with_ansi(false)
         .log_internal_errors(false) // it would report a closed standard error on the standard error
-        .with_writer(Patient { stderr, format, lost: AtomicU64::new(0), below: line.clone() });
+        .with_writer(LogWriter { stderr, format, lost: AtomicU64::new(0), status_line: line.clone() });
     match format {
         LogFormat::Text => subscriber.init(),
         LogFormat::Json => subscriber.json().flatten_event(true).init(),
@@ -44,44 +61,45 @@ pub fn start(format: LogFormat, verbosity: Verbosity) -> StatusLine {
     line
 }
 
-/// Back to the first column, and the row is empty (ECMA-48: EL).
+/// Moves to the first column and clears the row (ECMA-48: EL).
 const ERASE: &str = "\r\x1b[K";
 
 impl StatusLine {
-    /// Draws the line, as far as it fits into a row. If the terminal takes nothing now, it is left out.
+    /// Draws the line, as far as it fits into a row. If the terminal has no room now, nothing is drawn.
     pub fn show(&self, text: &str) {
-        if self.stderr.takes_a_line() {
+        if self.stderr.has_room() {
             let columns = tcgetwinsize(io::stderr()).map_or(0, |size| usize::from(size.ws_col));
             let columns = if columns == 0 { 80 } else { columns };
             let fits: String = text.chars().take(columns - 1).collect();
             self.shown.store(true, Ordering::Relaxed);
-            self.stderr.put(format!("{ERASE}{fits}").as_bytes());
+            let _ = self.stderr.write_line(format!("{ERASE}{fits}").as_bytes()); // the next one will do
         }
     }
 
-    /// Takes the line away.
+    /// Clears the line.
     pub fn clear(&self) {
-        if self.stderr.takes_a_line() && self.shown.swap(false, Ordering::Relaxed) {
-            self.stderr.put(ERASE.as_bytes());
+        if self.stderr.has_room() && self.shown.swap(false, Ordering::Relaxed) {
+            let _ = self.stderr.write_line(ERASE.as_bytes()); // a terminal that was halted meanwhile keeps the line
         }
     }
 }
 
-/// Writes a line if the standard error takes it now, and else counts it.
+/// Writes a line if there is room on the standard error, and counts it as lost otherwise.
 #[derive(Debug)]
-struct Patient {
-    stderr: Arc<Stderr>,
+struct LogWriter {
+    stderr: Arc<NonBlockingWriter>,
     format: LogFormat,
     lost: AtomicU64,
-    /// What has to make way for a line.
-    below: StatusLine,
+    /// Cleared before a line is written.
+    status_line: StatusLine,
 }
 
-struct Line<'a>(&'a Patient);
+struct Line<'a>(&'a LogWriter);
 
-const LONGEST: usize = 4096;
+/// Bytes of the longest line: what pipe(7) takes at once.
+const MAX_LINE: usize = 4096;
 
-impl<'a> MakeWriter<'a> for Patient {
+impl<'a> MakeWriter<'a> for LogWriter {
     type Writer = Line<'a>;
 
     fn make_writer(&'a self) -> Line<'a> {
@@ -90,27 +108,21 @@ impl<'a> MakeWriter<'a> for Patient {
 }
 
 impl Write for Line<'_> {
-    /// Takes a whole line, whatever becomes of it: nobody could do anything about it.
+    /// Takes a whole line, also if it is lost: the caller could do nothing about that.
     fn write(&mut self, line: &[u8]) -> io::Result<usize> {
-        let Patient { stderr, format, lost, below } = self.0;
-        if !stderr.takes_a_line() {
+        let LogWriter { stderr, format, lost, status_line } = self.0;
+        if !stderr.has_room() {
             lost.fetch_add(1, Ordering::Relaxed);
             return Ok(line.len());
         }
-        below.clear();
+        status_line.clear();
         let missing = lost.load(Ordering::Relaxed);
-        let told = missing == 0
-            || stderr.put(&match format {
-                LogFormat::Text => format!("{missing} log lines were lost: nobody read them\n").into_bytes(),
-                LogFormat::Json => {
-                    format!("{{\"message\":\"log lines were lost\",\"lines\":{missing}}}\n").into_bytes()
-                }
-            });
-        if told {
+        let reported = missing == 0 || stderr.write_line(format.lost_lines(missing).as_bytes());
+        if reported {
             lost.fetch_sub(missing, Ordering::Relaxed);
         }
-        let cut = (line.len() > LONGEST).then(|| [&line[..LONGEST - 1], b"\n"].concat());
-        if !told || !stderr.takes_a_line() || !stderr.put(cut.as_deref().unwrap_or(line)) {
+        let cut = (line.len() > MAX_LINE).then(|| [&line[..MAX_LINE - 1], b"\n"].concat());
+        if !reported || !stderr.write_line(cut.as_deref().unwrap_or(line)) {
             lost.fetch_add(1, Ordering::Relaxed);
         }
         Ok(line.len())
@@ -121,52 +133,12 @@ impl Write for Line<'_> {
     }
 }
 
-/// The standard error, which is written to only when poll(2) finds room.
-///
-/// For a pipe that is room for a page at least, so that a line of up to `PIPE_BUF` (4096) bytes cannot block
-/// (pipe(7)), unless somebody else fills it meanwhile. A terminal may have room for a part of a line, or be halted
-/// between the question and the write. So both are opened once more, as files that do not block: to change the
-/// ones that are there would change them for whoever shares them, such as the shell.
-#[derive(Debug)]
-struct Stderr {
-    /// `None` where it cannot be opened again, or need not: other files do not block, and a socket takes a
-    /// whole line where it says that it takes anything.
-    own: Option<File>,
-    /// A part of a line stands at the end.
-    torn: AtomicBool,
-}
-
-impl Stderr {
-    fn open() -> Self {
-        let stderr = io::stderr();
-        let is_pipe =
-            fstat(&stderr).is_ok_and(|stat| FileType::from_raw_mode(stat.st_mode) == FileType::Fifo);
-        let flags = OFlags::WRONLY | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;
-        let again = (is_pipe || stderr.is_terminal()).then(|| open("/proc/self/fd/2", flags, Mode::empty()));
-        Self { own: again.and_then(Result::ok).map(File::from), torn: AtomicBool::new(false) }
-    }
-
-    fn takes_a_line(&self) -> bool {
-        let stderr = io::stderr();
-        let mut fds = [PollFd::new(&stderr, PollFlags::OUT)];
-        matches!(poll(&mut fds, Some(&Timespec::default())), Ok(1))
-            && fds[0].revents().contains(PollFlags::OUT)
-    }
-
-    /// Writes what is taken of this; `false` if that is nothing, and it may be tried again. A failure is not told,
-    /// for whom should it be told to?
-    fn put(&self, bytes: &[u8]) -> bool {
-        let torn = self.torn.load(Ordering::Relaxed);
-        let bytes = if torn { &[b"\n", bytes].concat() } else { bytes };
-        let written = match &self.own {
-            Some(own) => (&*own).write(bytes),
-            None => io::stderr().write(bytes),
-        };
-        match written {
-            Ok(n) => self.torn.store(n < bytes.len(), Ordering::Relaxed),
-            Err(error) if error.kind() == ErrorKind::WouldBlock => return false,
-            Err(_) => {}
+impl LogFormat {
+    /// The line that tells how many were lost.
+    fn lost_lines(self, lines: u64) -> String {
+        match self {
+            Self::Text => format!("{lines} log lines were lost: the standard error was full\n"),
+            Self::Json => format!("{{\"message\":\"log lines were lost\",\"lines\":{lines}}}\n"),
         }
-        true
     }
 }

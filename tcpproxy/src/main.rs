@@ -5,8 +5,9 @@ use std::process::ExitCode;
 
 use tcpproxy::cli::{self, Invocation, Refusal};
 use tcpproxy::log::{self, StatusLine};
-use tcpproxy::operations::service_manager;
-use tcpproxy::{Config, Proxy};
+use tcpproxy::non_blocking_writer::{NonBlockingWriter, StandardStream};
+use tcpproxy::operations::service_manager::{self, Notifier};
+use tcpproxy::{Config, Proxy, StopSignals};
 use tracing::warn;
 
 /// The arguments are wrong.
@@ -38,31 +39,40 @@ fn main() -> ExitCode {
 
 fn serve(config: Config, passed_sockets: bool, progress: Option<StatusLine>) -> Result<(), String> {
     let remote = format!("{}:{}", bracketed(&config.remote_host), config.remote_port);
+    let signals = StopSignals::catch().map_err(|error| error.to_string())?;
     let warnings = config.warnings();
     let mut proxy = start(config, passed_sockets)?;
     for warning in warnings {
         warn!("{warning}");
     }
-    proxy.stop_on_signals().map_err(|error| error.to_string())?;
-    for address in proxy.local_addrs() {
-        // Whoever does not read this line does not need it.
-        let _ = writeln!(io::stdout(), "listening on {address}, forwarding to {remote}");
-    }
-    if let Some(address) = proxy.metrics_addr() {
-        let _ = writeln!(io::stdout(), "metrics on http://{address}/metrics");
-    }
+    proxy.stop_on(signals);
+    announce(&proxy, &remote);
     if let Some(line) = progress {
         proxy.show_progress(line);
     }
-    service_manager::ready(&format!("forwarding to {remote}"));
-    let mut told = false;
+    let mut manager = Notifier::from_env();
+    manager.ready(&format!("forwarding to {remote}"));
+    let mut notified = false;
     while proxy.is_running() {
-        proxy.turn(None).map_err(|error| format!("cannot wait for events: {error}"))?;
-        if proxy.is_stopping() && !std::mem::replace(&mut told, true) {
-            service_manager::stopping(&format!("sessions left: {}", proxy.statistics().active));
+        proxy.turn(manager.retry_after()).map_err(|error| format!("cannot wait for events: {error}"))?;
+        manager.retry();
+        if proxy.is_stopping() && !std::mem::replace(&mut notified, true) {
+            manager.stopping(&format!("sessions left: {}", proxy.statistics().active));
         }
     }
     Ok(())
+}
+
+/// Says on the standard output where the proxy listens. Lines for which it has no room are lost: the proxy serves all
+/// the same.
+fn announce(proxy: &Proxy, remote: &str) {
+    let output = NonBlockingWriter::new(StandardStream::Output);
+    for address in proxy.local_addrs() {
+        let _ = output.write_line(format!("listening on {address}, forwarding to {remote}\n").as_bytes());
+    }
+    if let Some(address) = proxy.metrics_addr() {
+        let _ = output.write_line(format!("metrics on http://{address}/metrics\n").as_bytes());
+    }
 }
 
 /// Listens on a port, or on the sockets that were passed. Sockets that were passed and are not wanted are a
@@ -93,7 +103,7 @@ fn bracketed(host: &str) -> String {
     if host.contains(':') && !host.starts_with('[') { format!("[{host}]") } else { host.to_owned() }
 }
 
-/// Says something on the standard error, if that is still there.
+/// Writes to the standard error, if there is room.
 fn complain(text: &str) {
-    let _ = writeln!(io::stderr(), "{text}");
+    let _ = NonBlockingWriter::new(StandardStream::Error).write_line(format!("{text}\n").as_bytes());
 }

@@ -8,13 +8,9 @@ use std::net::{IpAddr, SocketAddr, TcpListener};
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
-use eventloop::signals::{SIGHUP, SIGINT, SIGTERM};
-use eventloop::{
-    EventLoop, Intents, ListenOptions, Listener, Progress, Ready, Signals, SocketOptions, resolve,
-};
+use eventloop::{EventLoop, ListenOptions, Listener, SocketOptions, resolve};
 use relay::Pipes;
 use ringbuf::Pool;
-use tracing::info;
 
 use crate::acceptor::{Acceptor, Buffers};
 use crate::error::StartError;
@@ -26,6 +22,7 @@ use crate::operations::progress::ProgressDisplay;
 use crate::operations::status_server::{Status, StatusServer};
 use crate::session::SessionContext;
 use crate::statistics::{Counters, Statistics};
+use crate::stop_signals::StopSignals;
 use crate::upstream::Upstream;
 use crate::{Config, Splice};
 
@@ -46,12 +43,6 @@ pub struct Proxy {
     metrics_addr: Option<SocketAddr>,
     lifecycle: Rc<Lifecycle>,
     counters: Rc<Counters>,
-}
-
-/// The session that receives signals. It ends when the proxy is over.
-struct StopOnSignal {
-    lifecycle: Rc<Lifecycle>,
-    signals: Signals,
 }
 
 /// Bytes that fit into a pipe: the most that any user may ask for (pipe(7), `pipe-max-size`). The fewer
@@ -158,18 +149,9 @@ impl Proxy {
         self.metrics_addr
     }
 
-    /// From now on the first SIGTERM or SIGINT is understood as [`stop`](Self::stop), and a second one
-    /// ends the sessions that are left at once. SIGHUP, which would end the program, does nothing: there is
-    /// no configuration to read again.
-    ///
-    /// # Errors
-    ///
-    /// If the signals cannot be caught.
-    pub fn stop_on_signals(&mut self) -> Result<(), StartError> {
-        let signals = Signals::new(&[SIGTERM, SIGINT, SIGHUP])
-            .map_err(|reason| StartError::setting_up("the reception of signals", reason))?;
-        self.event_loop.spawn(StopOnSignal { lifecycle: self.lifecycle.clone(), signals });
-        Ok(())
+    /// From now on these signals stop the proxy: see [`StopSignals`].
+    pub fn stop_on(&mut self, signals: StopSignals) {
+        self.event_loop.spawn(signals.into_session(self.lifecycle.clone()));
     }
 
     /// From now on this line of the terminal shows sessions, bytes and rates.
@@ -222,22 +204,6 @@ impl Proxy {
     #[must_use]
     pub fn is_stopping(&self) -> bool {
         self.lifecycle.is_draining()
-    }
-}
-
-impl eventloop::Session for StopOnSignal {
-    fn intents(&self, intents: &mut Intents<'_>) {
-        self.signals.intents(intents);
-    }
-
-    fn advance(&mut self, ready: &Ready<'_>) -> eventloop::Result<Progress> {
-        while let Some(signal) = self.signals.advance(ready) {
-            match signal {
-                SIGHUP => info!("SIGHUP: there is nothing to read again"),
-                _ => self.lifecycle.stop(),
-            }
-        }
-        Ok(if self.lifecycle.is_over() { Progress::Done } else { Progress::Continue })
     }
 }
 

@@ -140,6 +140,32 @@ fn the_service_manager_hears_when_it_is_ready_and_when_it_stops() {
 }
 
 #[test]
+fn a_service_manager_whose_socket_is_full_delays_nothing_and_is_notified_later() {
+    let port = echo();
+    let path = std::env::temp_dir().join(format!("notify-full-{}", std::process::id()));
+    let manager = UnixDatagram::bind(&path).unwrap();
+    manager.set_read_timeout(Some(PATIENCE)).unwrap();
+    let other = UnixDatagram::unbound().unwrap();
+    other.set_nonblocking(true).unwrap();
+    while other.send_to(b"STATUS=of another process", &path).is_ok() {}
+    let socket_option = format!("NOTIFY_SOCKET={}", path.display());
+    let command = Proxy::command("env").arg(socket_option).args([PROGRAM, "127.0.0.1", &port, "0"]);
+    let mut proxy = command.start().unwrap();
+    visit(proxy.address()).unwrap();
+    let mut message = [0; 1000];
+    let ready = format!("READY=1\nSTATUS=forwarding to 127.0.0.1:{port}\n");
+    loop {
+        let n = manager.recv(&mut message).unwrap();
+        if message[..n] == *ready.as_bytes() {
+            break;
+        }
+    }
+    proxy.terminate().unwrap();
+    assert_eq!(proxy.wait(PATIENCE).unwrap().code(), Some(0));
+    std::fs::remove_file(path).unwrap();
+}
+
+#[test]
 fn sockets_that_are_missing_or_not_asked_for_are_a_mistake_that_is_explained() {
     let socket = socket();
     let port = "8000";

@@ -7,11 +7,12 @@ mod crowd;
 use std::fs::File;
 use std::io::{ErrorKind, Read, Write};
 use std::net::{TcpListener, TcpStream};
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::process::{Child, Command, Stdio};
 
 use crowd::{Crowd, PATIENCE, PROGRAM, connect, converse, echo, until, visit};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::fs::{Mode, OFlags};
 use rustix::io::{FdFlags, fcntl_setfd};
 use rustix::process::{Pid, Signal, kill_process};
 use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
@@ -46,18 +47,35 @@ fn send(proxy: &Proxy, signal: Signal) {
 }
 
 #[test]
-fn sighup_and_sigpipe_change_nothing() {
+fn signals_that_do_not_ask_for_a_stop_change_nothing() {
     let port = echo();
     let mut proxy = proxy(&port, &[]);
     let client = connect(proxy.address());
     converse(&client);
-    send(&proxy, Signal::HUP);
-    send(&proxy, Signal::PIPE);
-    proxy.wait_for_line(PATIENCE, |line| line.contains("SIGHUP: there is nothing to read again")).unwrap();
+    for signal in [Signal::HUP, Signal::PIPE, Signal::USR1, Signal::USR2] {
+        send(&proxy, signal);
+    }
+    for said in ["SIGHUP: there is nothing to read again", "SIGUSR1 has no effect", "SIGUSR2 has no effect"] {
+        proxy.wait_for_line(PATIENCE, |line| line.contains(said)).unwrap();
+    }
     converse(&client);
     drop(client);
     visit(proxy.address()).unwrap();
     proxy.terminate().unwrap();
+    assert_eq!(proxy.wait(PATIENCE).unwrap().code(), Some(0));
+}
+
+#[test]
+fn sigquit_is_a_stop_like_sigterm() {
+    let port = echo();
+    let mut proxy = proxy(&port, &["--drain-timeout", "1h"]);
+    let client = connect(proxy.address());
+    converse(&client);
+    send(&proxy, Signal::QUIT);
+    proxy.wait_for_line(PATIENCE, |line| line.contains("stopping")).unwrap();
+    converse(&client);
+    send(&proxy, Signal::QUIT);
+    assert_eq!((&client).read(&mut [0]).unwrap_err().kind(), ErrorKind::ConnectionReset);
     assert_eq!(proxy.wait(PATIENCE).unwrap().code(), Some(0));
 }
 
@@ -127,12 +145,14 @@ fn standard_streams_that_are_closed_from_the_start_are_not_missed() {
 }
 
 #[test]
-fn a_standard_output_that_nobody_reads_stops_nothing() {
+fn a_standard_output_that_is_broken_or_full_stops_nothing() {
     let port = echo();
     let (reader_gone, broken) = std::io::pipe().unwrap();
     drop(reader_gone);
     let full = File::options().write(true).open("/dev/full").unwrap();
-    for stdout in [Stdio::from(broken), full.into()] {
+    let (_reader, full_pipe) = std::io::pipe().unwrap();
+    fill(&full_pipe);
+    for stdout in [Stdio::from(broken), full.into(), full_pipe.into()] {
         let listen = testkit::proxy::free_port().unwrap();
         let child = Command::new(PROGRAM)
             .args(["127.0.0.1", &port, &listen.to_string(), "--bind", "127.0.0.1"])
@@ -144,6 +164,14 @@ fn a_standard_output_that_nobody_reads_stops_nothing() {
         visit(([127, 0, 0, 1], listen).into()).unwrap();
         child.stop();
     }
+}
+
+/// Fills a pipe, through a descriptor of its own that does not block.
+fn fill(pipe: &impl AsFd) {
+    let path = format!("/proc/self/fd/{}", pipe.as_fd().as_raw_fd());
+    let flags = OFlags::WRONLY | OFlags::NONBLOCK;
+    let writer = rustix::fs::open(path, flags, Mode::empty()).unwrap();
+    while rustix::io::write(&writer, &[b'x'; 4096]).is_ok() {}
 }
 
 /// A terminal: the end that shows what is written, and the path of the other one.
@@ -209,7 +237,7 @@ fn a_terminal_that_takes_a_part_of_a_line_and_no_more_stops_nothing() {
     // What comes first when somebody reads again begins a line of its own.
     let mut said = String::new();
     let mut buffer = [0; 4096];
-    while !said.lines().any(|line| line.ends_with("log lines were lost: nobody read them")) {
+    while !said.lines().any(|line| line.ends_with("log lines were lost: the standard error was full")) {
         let mut fds = [PollFd::new(&master, PollFlags::IN)];
         if poll(&mut fds, Some(&Timespec::default())).unwrap() == 0 {
             visit(address).unwrap(); // so that there is something to say
@@ -218,7 +246,7 @@ fn a_terminal_that_takes_a_part_of_a_line_and_no_more_stops_nothing() {
         let n = rustix::io::read(&master, &mut buffer).unwrap();
         said.push_str(std::str::from_utf8(&buffer[..n]).unwrap());
     }
-    let lost = said.lines().find(|line| line.ends_with("nobody read them")).unwrap();
+    let lost = said.lines().find(|line| line.ends_with("the standard error was full")).unwrap();
     assert_ne!(lost.split(' ').next().unwrap().parse::<u32>().unwrap(), 0);
     child.stop();
 }
