@@ -25,7 +25,7 @@ const ATTEMPTS: usize = 3;
 /// The command must stay in the foreground; its outputs are read all the time.
 ///
 /// ```
-/// use crate::recipe::Recipe;
+/// use proxyspec::recipe::Recipe;
 ///
 /// let recipe = Recipe::new(["socat", "TCP-LISTEN:{listen},reuseaddr,fork", "TCP:{host}:{port}"])?;
 /// assert!(Recipe::new(["socat", "TCP-LISTEN:{listen}", "TCP:{host}"]).is_err(), "it says no {{port}}");

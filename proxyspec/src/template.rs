@@ -16,7 +16,7 @@ use crate::recipe::Recipe;
 /// `{here}` is its folder.
 ///
 /// ```
-/// use crate::template::Template;
+/// use proxyspec::template::Template;
 ///
 /// let text = "# command: socat {+options} TCP-LISTEN:{listen} TCP:{address}\n# try: {+options} -t 5\n#\n# As it is.\n";
 /// let template = Template::new("socat", text);

@@ -43,7 +43,8 @@ pub enum Http {
 ///
 /// ```
 /// use std::{io::{Read, Write}, net::TcpStream, thread};
-/// use testkit::{seed::Seed, web::{Http, Origin}};
+/// use proxyspec::web::{Http, Origin};
+/// use testkit::seed::Seed;
 ///
 /// let origin = Origin::bind("127.0.0.1:0", Http::V1_0, Seed::new(1))?;
 /// let mut client = TcpStream::connect(origin.address())?;
@@ -68,8 +69,10 @@ impl Origin {
     ///
     /// Why the address cannot be listened on.
     pub fn bind(address: impl ToSocketAddrs, http: Http, seed: Seed) -> io::Result<Self> {
-        let listener = TcpListener::bind(address)?;
-        let pictures = gallery(seed)?;
+        Self::showing(gallery(seed)?, TcpListener::bind(address)?, http, seed)
+    }
+
+    fn showing(pictures: Vec<Picture>, listener: TcpListener, http: Http, seed: Seed) -> io::Result<Self> {
         let page = page::html(&pictures);
         let large = Payload::new(seed.derive("large"));
         let site = Site { http, page, pictures, large, cache: "no-store".to_owned() };
@@ -308,7 +311,8 @@ mod tests {
         /// One of each version for all tests, because drawing takes a second without optimisation.
         static ORIGINS: LazyLock<[SocketAddr; 2]> = LazyLock::new(|| {
             [Http::V1_0, Http::V1_1].map(|http| {
-                let origin = Origin::bind("127.0.0.1:0", http, SEED).unwrap();
+                let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+                let origin = Origin::showing(FIRST.clone(), listener, http, SEED).unwrap();
                 let address = origin.address();
                 thread::spawn(move || origin.serve());
                 address

@@ -15,7 +15,7 @@ const PROGRAM: &str = env!("CARGO_BIN_EXE_proxyspec");
 const BANNER: &str = "a_banner_from_the_server_arrives_first";
 const FINISH: &str = "both_sides_may_finish_at_once";
 const RESET: &str = "a_servers_reset_is_a_reset_for_the_client";
-const TRAFFIC: &str = "traffic_keeps_a_half_closed_session_alive";
+const CUT: &str = "a_session_cut_by_a_time_limit_does_not_look_complete";
 
 /// A template in this directory for a small proxy with this in its command; nothing limits its half-closed sessions.
 fn template(directory: &Path, name: &str, words: &str, more: &str) -> PathBuf {
@@ -29,7 +29,7 @@ fn template(directory: &Path, name: &str, words: &str, more: &str) -> PathBuf {
 fn compare(directory: &Path, options: &[&str], templates: &[PathBuf]) -> (Output, Comparison, String) {
     let (json, markdown) = (directory.join("results.json"), directory.join("page.md"));
     let mut command = Command::new(PROGRAM);
-    command.args(["compare", "--seed", "c0ffee", "--only", &[BANNER, FINISH, RESET, TRAFFIC].join(",")]);
+    command.args(["compare", "--seed", "c0ffee", "--only", &[BANNER, FINISH, RESET, CUT].join(",")]);
     command
         .args(options)
         .arg("--json")
@@ -68,14 +68,14 @@ fn each_failure_is_shown_with_what_was_observed_and_what_options_change() {
     assert!(page.contains(&format!("| {BANNER} | ✓ | ✓ |")), "{page}");
     assert!(page.contains(&format!("| {RESET} | ✓ | **✗** |")), "{page}");
     assert!(page.contains(&format!("| {RESET} | 0 bytes, then FIN | RST at the client |")), "{page}");
-    assert!(page.contains(&format!("its command does not say {{half_close:…}}: {TRAFFIC}")), "{page}");
+    assert!(page.contains(&format!("its command does not say {{half_close:…}}: {CUT}")), "{page}");
     assert!(page.contains("| 1 · 0 · 0 | 2 · 0 · 1 |"), "{page}");
     assert!(page.contains("| 1 · 0 · 0 | 1 · 1 · 1 |"), "{page}");
-    assert!(page.contains(&format!("| mends {TRAFFIC} |")), "{page}");
+    assert!(page.contains(&format!("| mends {CUT} |")), "{page}");
 
     let tried = &judgement(&comparison, "correct").tried;
     let changes: Vec<_> = tried.iter().map(|tried| tried.changes.as_ref()).collect();
-    let mended = vec![TRAFFIC.to_owned()];
+    let mended = vec![CUT.to_owned()];
     assert_eq!(changes[0], Ok(&Changes::default()));
     assert_eq!(changes[1], Ok(&Changes { mended, broken: vec![] }));
     // What it breaks is only looked for if it mends something.
@@ -97,7 +97,7 @@ fn what_an_option_breaks_is_shown_beside_what_it_mends() {
     let tries = "# try: {+options} --half-close={half_close:3600} --bug=reset-becomes-fin\n";
     let file = template(directory.path(), "correct", "{+options}", tries);
     let (_, _, page) = compare(directory.path(), &[], &[file]);
-    assert!(page.contains(&format!("| mends {TRAFFIC}, breaks {RESET} |")), "{page}");
+    assert!(page.contains(&format!("| mends {CUT}, breaks {RESET} |")), "{page}");
 }
 
 #[test]

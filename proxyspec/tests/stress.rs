@@ -47,7 +47,7 @@ fn run(stress: &Stress, bug: Option<Bug>) -> Result<Figures, Failure> {
 fn a_correct_relay_passes_with_any_number_of_clients() {
     for (clients, refusals) in [(1, true), (8, true), (8, false)] {
         let mut stress = stress(clients, &[]);
-        stress.length = Duration::from_secs(3);
+        stress.length = Duration::from_secs(1);
         stress.refusals = refusals;
         let figures = run(&stress, None).unwrap_or_else(|failure| {
             panic!("{clients} clients, seed {}: {failure}\n{}", stress.seed, failure.details)

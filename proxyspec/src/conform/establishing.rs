@@ -227,8 +227,14 @@ fn leaves_while_connecting(trial: &Trial, leaves: Step) -> Verdict {
 
 fn until_it_connects(proxy: &Proxy) -> Result<(), Stop> {
     until(PATIENCE, || {
-        let connecting = alive(proxy.sockets())?.iter().any(|socket| socket.state == TcpState::SynSent);
-        Ok(if connecting { Ok(()) } else { Err("the proxy does not connect to the server".to_owned()) })
+        let sockets = alive(proxy.sockets())?;
+        let connects = sockets.iter().any(|socket| socket.state == TcpState::SynSent);
+        let states = || sockets.iter().map(|socket| socket.state).collect::<Vec<_>>();
+        Ok(if connects {
+            Ok(())
+        } else {
+            Err(format!("the proxy does not connect to the server; its sockets are {:?}", states()))
+        })
     })
 }
 

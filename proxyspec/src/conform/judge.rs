@@ -13,8 +13,7 @@ pub(super) const SMALL: SocketOptions = SocketOptions {
     urgent_inline: false,
 };
 
-/// When nothing is taken for so long, every buffer on the way counts as full. If it was only the machine that was busy,
-/// the case asks for less than it could.
+/// When nothing is taken for so long, and the proxy has nothing to do, every buffer on the way is full.
 pub(super) const QUIET: Duration = Duration::from_millis(300);
 
 /// `2097152 bytes, then FIN`.

@@ -224,12 +224,14 @@ impl Trial {
 
     /// The script of a client: with what clients send and expect.
     pub fn of_client(&self, script: Script) -> Script {
-        script.sends(self.upwards()).expects(self.downwards()).seed(self.seed.derive("client"))
+        let script = script.sends(self.upwards()).expects(self.downwards());
+        script.seed(self.seed.derive("client")).through(self.started())
     }
 
     /// The script of a server.
     pub fn of_server(&self, script: Script) -> Script {
-        script.sends(self.downwards()).expects(self.upwards()).seed(self.seed.derive("server"))
+        let script = script.sends(self.downwards()).expects(self.upwards());
+        script.seed(self.seed.derive("server")).through(self.started())
     }
 
     pub(super) const fn status(&self) -> &Status {

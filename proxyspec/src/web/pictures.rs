@@ -128,11 +128,15 @@ pub(super) mod tests {
 
     #[test]
     fn a_seed_makes_the_same_pictures_and_another_seed_others() {
-        let again = gallery(Seed::new(1)).unwrap();
-        assert!(FIRST.iter().map(|picture| &picture.png).eq(again.iter().map(|picture| &picture.png)));
-        let other = gallery(Seed::new(2)).unwrap();
-        let files: HashSet<_> = FIRST.iter().chain(&other).map(|picture| &picture.png).collect();
-        assert_eq!(files.len(), 2 * FIRST.len(), "all differ");
+        let small = |seed: Seed| {
+            let drawn = GALLERY[..5].iter().map(move |&(name, side, noise, shade)| {
+                draw(seed.derive(name), name, side, noise, shade).unwrap().png
+            });
+            drawn.collect::<Vec<_>>()
+        };
+        let (first, again, other) = (small(Seed::new(1)), small(Seed::new(1)), small(Seed::new(2)));
+        assert_eq!(first, again);
+        assert_eq!(first.iter().chain(&other).collect::<HashSet<_>>().len(), 10, "all differ");
     }
 
     #[test]

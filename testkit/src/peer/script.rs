@@ -1,7 +1,7 @@
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use rand_chacha::ChaCha8Rng;
 
@@ -9,10 +9,14 @@ use crate::payload::{Payload, Verifier};
 use crate::peer::link::Stop;
 use crate::peer::observer::Observer;
 use crate::peer::{Ending, Event, Gate, Link, Pace, Report, Sending};
+use crate::proxy::tree;
 use crate::seed::Seed;
 
 /// More than two kernels and a proxy of bounded memory hold between a sender and a receiver that does not read.
 pub const MOST_TO_FILL: u64 = 128 << 20;
+
+/// What has a thread that runs at each of several looks, for so long, spins.
+const SPINS: Duration = Duration::from_secs(2);
 
 /// What a peer does next.
 #[derive(Clone, Debug)]
@@ -68,6 +72,8 @@ pub struct Script {
     seed: Seed,
     patience: Duration,
     observer: Option<Observer>,
+    /// The processes between the two sides.
+    between: Vec<u32>,
 }
 
 impl Script {
@@ -83,6 +89,7 @@ impl Script {
             seed,
             patience: Duration::from_secs(20),
             observer: None,
+            between: Vec::new(),
         }
     }
 
@@ -126,6 +133,15 @@ impl Script {
     #[must_use]
     pub fn observed(mut self, hear: impl Fn(Event<'_>) + Send + Sync + 'static) -> Self {
         self.observer = Some(Observer::new(hear));
+        self
+    }
+
+    /// What is between the two sides: a process by its id, with all that it has started. Buffers count as full, in
+    /// [`Step::Fill`] and [`Step::Stalled`], only once it waits for something to happen; without this, a busy machine that
+    /// lets it wait for a processor looks the same. One that spins has two seconds more.
+    #[must_use]
+    pub fn through(mut self, processes: Vec<u32>) -> Self {
+        self.between = processes;
         self
     }
 
@@ -287,11 +303,16 @@ impl Run<'_> {
     fn fill(&self, quiet: Duration) -> Result<(), Stop> {
         let mut buffer = vec![0; Pace::FAST.largest_chunk()];
         let mut left = MOST_TO_FILL;
+        let mut spins_since = None;
         while left > 0 {
             self.script.sends.fill(lock(&self.sent).0, &mut buffer);
             match self.note_sent(self.link.send(&buffer, quiet)) {
-                Ok(count) => left = left.saturating_sub(count as u64),
-                Err(Stop::Late) => return Ok(()),
+                Ok(count) => {
+                    left = left.saturating_sub(count as u64);
+                    spins_since = None;
+                }
+                Err(Stop::Late) if self.is_at_rest(&mut spins_since) => return Ok(()),
+                Err(Stop::Late) => {}
                 Err(stop) => return Err(stop),
             }
         }
@@ -300,14 +321,24 @@ impl Run<'_> {
 
     fn stalled(&self, quiet: Duration) -> Result<(), Stop> {
         let (mut sent, mut was_full) = (lock(&self.sent).0, false);
+        let mut spins_since = None;
         loop {
             self.link.pause(quiet)?;
             let (now, is_full) = (lock(&self.sent).0, self.link.is_full());
-            if now == sent && (was_full && is_full || self.unsent.load(Ordering::SeqCst) == 0) {
+            let all_sent = self.unsent.load(Ordering::SeqCst) == 0;
+            if now != sent {
+                spins_since = None;
+            } else if all_sent || was_full && is_full && self.is_at_rest(&mut spins_since) {
                 return Ok(());
             }
             (sent, was_full) = (now, is_full);
         }
+    }
+
+    /// Whether what is between the two sides waits for something to happen, or has spun for long enough.
+    fn is_at_rest(&self, spins_since: &mut Option<Instant>) -> bool {
+        let rests = self.script.between.iter().all(|process| tree::is_asleep(*process));
+        rests || spins_since.get_or_insert_with(Instant::now).elapsed() > SPINS
     }
 
     fn send_bytes(&self, mut bytes: &[u8]) -> Result<(), Stop> {

@@ -122,7 +122,8 @@ impl<T: Send + 'static> Server<T> {
         self.address
     }
 
-    /// Stops accepting, waits for the connections that were accepted, and returns their results in the order of their ends.
+    /// Accepts the connections that are in the queue and no more, waits for all that were accepted, and returns their
+    /// results in the order of their ends.
     ///
     /// A connection whose thread panicked has none; its panic is printed.
     pub fn finish(mut self) -> Vec<T> {
@@ -154,7 +155,8 @@ where
     S: Fn(Link) -> T + Send + Sync + 'static,
 {
     let forever = Duration::from_secs(24 * 3600);
-    while let Some((1, _)) = wait(&mut [stop.poll_fd(), listener.poll_fd()], Instant::now() + forever) {
+    while let Some((ready, _)) = wait(&mut [stop.poll_fd(), listener.poll_fd()], Instant::now() + forever) {
+        let stops = ready == 0;
         match listener.accept(Duration::ZERO) {
             Ok(link) => {
                 let (serve, results) = (serve.clone(), results.clone());
@@ -163,10 +165,29 @@ where
                     let _ = results.send(serve(link));
                 });
             }
+            // Connections that were made before the stop are served.
+            Err(error) if error.kind() == io::ErrorKind::TimedOut && stops => return,
             // The client has gone again.
             Err(error) if error.kind() == io::ErrorKind::TimedOut => {}
             Err(error) if error.kind() == io::ErrorKind::ConnectionAborted => {}
             Err(error) => panic!("accept(2) at {}: {error}", listener.address()),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::TcpStream;
+
+    use super::*;
+
+    #[test]
+    fn a_server_that_stops_serves_the_connections_that_were_made_before() {
+        for _ in 0..50 {
+            let listener = Listener::bind(SocketOptions::default()).unwrap();
+            let server = Server::start(listener, |link| link.remote()).unwrap();
+            let clients: Vec<_> = (0..8).map(|_| TcpStream::connect(server.address()).unwrap()).collect();
+            assert_eq!(server.finish().len(), clients.len());
         }
     }
 }

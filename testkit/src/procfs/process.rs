@@ -76,6 +76,21 @@ impl Process {
         Ok(times.collect())
     }
 
+    /// Whether every thread of it sleeps until something happens: none runs, or would if it got a processor.
+    ///
+    /// # Errors
+    ///
+    /// When there is no such process.
+    pub fn is_asleep(&self) -> io::Result<bool> {
+        let threads = fs::read_dir(format!("/proc/{}/task", self.pid))?;
+        let stats = threads.filter_map(|entry| fs::read_to_string(entry.ok()?.path().join("stat")).ok());
+        // The state is behind the name, which may hold anything but ends with the last bracket: proc_pid_stat(5).
+        let runs = |stat: String| {
+            stat.rsplit_once(')').is_some_and(|(_, fields)| fields.trim_start().starts_with(['R', 'D']))
+        };
+        Ok(!stats.into_iter().any(runs))
+    }
+
     /// The inodes of its sockets.
     ///
     /// # Errors

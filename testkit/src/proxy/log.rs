@@ -42,6 +42,12 @@ impl Log {
         });
     }
 
+    /// Waits until every output is read to its end, for at most `patience`: a process that was left behind may hold one open.
+    pub(super) fn wait_for_end(&self, patience: Duration) {
+        let open = |lines: &mut Lines| lines.open > 0;
+        drop(self.changed.wait_timeout_while(self.lock(), patience, open));
+    }
+
     pub(super) fn lock(&self) -> MutexGuard<'_, Lines> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }

@@ -39,6 +39,10 @@ use crate::procfs::{Process, TcpSocket, TcpState};
 use log::Log;
 use own::OwnDirectory;
 
+/// How long to read on when a process has ended. Its lines are in the pipe already; only the thread that reads them may
+/// be late, or a process that was left behind holds the pipe open.
+const LAST_LINES: Duration = Duration::from_secs(5);
+
 /// A proxy that runs. Dropping it kills it.
 ///
 /// Its output is read at all times, so a proxy never waits for a reader of its log.
@@ -72,8 +76,12 @@ impl Proxy {
         self.child.id()
     }
 
-    /// The lines written to standard output and standard error so far, in the order they were read.
+    /// The lines written to standard output and standard error so far, in the order they were read. Of a proxy that has
+    /// ended these are all: its outputs are read to their ends first.
     pub fn log(&self) -> Vec<String> {
+        if self.status.is_some() || self.fate().is_some() {
+            self.log.wait_for_end(LAST_LINES);
+        }
         self.log.lock().lines.clone()
     }
 
@@ -378,6 +386,19 @@ mod tests {
         assert_eq!(proxy.wait(patience).unwrap().code(), Some(7));
         assert_eq!(proxy.wait(patience).unwrap().code(), Some(7), "asked again");
         assert_eq!(proxy.wait_for_line(patience, |line| line == "stopped").unwrap(), "stopped");
+    }
+
+    #[test]
+    fn the_log_of_a_proxy_that_has_ended_is_complete() {
+        for grouped in [false, true] {
+            let command = Proxy::command("sh").args(["-c", "seq 50000; echo why >&2; exit 3"]);
+            let command = if grouped { command.leading_a_group() } else { command };
+            let mut proxy = command.spawn().unwrap();
+            assert_eq!(proxy.wait(Duration::from_secs(30)).unwrap().code(), Some(3));
+            let log = proxy.log();
+            assert_eq!(log.len(), 50_001);
+            assert!(log.contains(&"why".to_owned()));
+        }
     }
 
     #[test]
