@@ -116,6 +116,7 @@ mod session;
 pub mod signals;
 mod source;
 mod stream;
+mod tcp_status;
 pub mod testing;
 
 pub use connector::{Connect, ConnectError, Connected, Connector};
@@ -128,3 +129,4 @@ pub use session::{Intents, Progress, Ready, Result, Session};
 pub use signals::Signals;
 pub use source::Source;
 pub use stream::Stream;
+pub use tcp_status::TcpStatus;

@@ -109,7 +109,7 @@ impl Connection for Stream {
     }
 
     fn unacknowledged(&self) -> io::Result<Option<u32>> {
-        Err(io::ErrorKind::Unsupported.into())
+        Ok(self.tcp_status()?.map(|status| status.unacknowledged))
     }
 
     fn close(self) {

@@ -1,0 +1,63 @@
+//! What the kernel tells about the other end of a connection (Linux).
+
+#![cfg(target_os = "linux")]
+#![allow(clippy::unwrap_used)] // a test that cannot go on says so by failing
+
+use std::io::Read;
+use std::net::{Ipv4Addr, Ipv6Addr, TcpListener, TcpStream};
+use std::time::Instant;
+
+use eventloop::testing::{PATIENCE, pair};
+use eventloop::{Stream, TcpStatus};
+
+/// The status, once it is as expected.
+fn until(stream: &Stream, expected: impl Fn(Option<TcpStatus>) -> bool) -> Option<TcpStatus> {
+    let begin = Instant::now();
+    loop {
+        let status = stream.tcp_status().unwrap();
+        if expected(status) {
+            return status;
+        }
+        assert!(begin.elapsed() < PATIENCE, "{status:?}");
+        std::thread::yield_now();
+    }
+}
+
+#[test]
+fn bytes_and_a_fin_are_unacknowledged_until_the_peer_has_received_them() {
+    let (near, mut far) = pair().unwrap();
+    let near = Stream::new(near).unwrap();
+    assert_eq!(near.tcp_status().unwrap().unwrap().unacknowledged, 0);
+    while near.send(&[7; 1 << 16]).unwrap().is_some() {}
+    // The peer does not read: its window is closed, and what it has acknowledged stays so.
+    let stalled = until(&near, |status| status.unwrap().in_flight == 0).unwrap();
+    assert!(stalled.unacknowledged > 0, "{stalled:?}");
+    near.finish().unwrap();
+    assert_eq!(near.tcp_status().unwrap().unwrap().unacknowledged, stalled.unacknowledged + 1, "FIN is one");
+    far.read_to_end(&mut Vec::new()).unwrap();
+    until(&near, |status| status.unwrap().unacknowledged == 0);
+    drop(far);
+    until(&near, |status| status.is_none_or(|status| status.unacknowledged == 0));
+}
+
+#[test]
+fn a_connection_that_is_gone_has_no_status() {
+    let (near, far) = pair().unwrap();
+    let (near, far) = (Stream::new(near).unwrap(), Stream::new(far).unwrap());
+    far.reset_on_close().unwrap();
+    drop(far);
+    until(&near, |status| status.is_none());
+}
+
+#[test]
+fn connections_over_ipv6_and_of_ipv4_clients_on_ipv6_sockets_have_a_status() {
+    let listener = TcpListener::bind((Ipv6Addr::UNSPECIFIED, 0)).expect("this machine has IPv6");
+    let port = listener.local_addr().unwrap().port();
+    for far in
+        [TcpStream::connect((Ipv4Addr::LOCALHOST, port)), TcpStream::connect((Ipv6Addr::LOCALHOST, port))]
+    {
+        let far = Stream::new(far.unwrap()).unwrap();
+        let near = Stream::new(listener.accept().unwrap().0).unwrap();
+        assert!(far.tcp_status().unwrap().is_some() && near.tcp_status().unwrap().is_some());
+    }
+}
