@@ -11,7 +11,7 @@ use rustix::io::Errno;
 use socket2::{Domain, Protocol, SockRef, Socket, Type};
 
 use crate::exhaustion::is_exhaustion;
-use crate::{ConnectOptions, Intents, Lookup, Ready, SocketOptions, Source, Stream};
+use crate::{ConnectOptions, Intents, Lookup, Ready, Source, Stream};
 
 /// An attempt to reach one of several addresses of the same host, after RFC 8305 ("happy eyeballs").
 ///
@@ -184,7 +184,7 @@ impl Connector {
     /// Starts one attempt. Over loopback it often succeeds or fails at once, so it is looked at once.
     fn start_next(&mut self, now: Instant) -> Option<Connected> {
         let address = self.untried.pop_front()?;
-        match start(address, self.options.socket) {
+        match start(address, &self.options) {
             Ok(stream) => {
                 self.exhausted = None;
                 self.next_attempt = now + self.options.attempt_delay;
@@ -271,7 +271,7 @@ impl fmt::Display for ConnectError {
 impl Error for ConnectError {}
 
 /// Begins a non-blocking connect.
-fn start(address: SocketAddr, options: SocketOptions) -> io::Result<Stream> {
+fn start(address: SocketAddr, options: &ConnectOptions) -> io::Result<Stream> {
     #[cfg(target_os = "linux")]
     let kind = Type::STREAM.nonblocking(); // saves two system calls (socket(2))
     #[cfg(not(target_os = "linux"))]
@@ -279,7 +279,8 @@ fn start(address: SocketAddr, options: SocketOptions) -> io::Result<Stream> {
     let socket = Socket::new(Domain::for_address(address), kind, Some(Protocol::TCP))?;
     #[cfg(not(target_os = "linux"))]
     socket.set_nonblocking(true)?;
-    options.apply(&SockRef::from(&socket))?;
+    options.socket.apply(&SockRef::from(&socket))?;
+    options.bind_source(&socket, address)?;
     match socket.connect(&address.into()) {
         Err(error) if error.raw_os_error() != Some(Errno::INPROGRESS.raw_os_error()) => Err(error),
         _ => Ok(Source::non_blocking(TcpStream::from(socket), None)),

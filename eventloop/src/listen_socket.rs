@@ -148,6 +148,7 @@ mod tests {
             no_delay: true,
             keepalive: Some(Duration::from_secs(42)),
             linger: Some(Duration::ZERO),
+            buffer_size: Some(65_536),
         };
         for native in [NATIVE, false] {
             let socket = TcpListener::bind("127.0.0.1:0").unwrap();
@@ -164,6 +165,8 @@ mod tests {
             assert!(stream.nodelay().unwrap());
             let socket = SockRef::from(&stream);
             assert_eq!(socket.linger().unwrap(), Some(Duration::ZERO));
+            assert_eq!(socket.send_buffer_size().unwrap(), 65_536);
+            assert_eq!(socket.recv_buffer_size().unwrap(), 65_536);
             assert!(socket.keepalive().unwrap() && socket.out_of_band_inline().unwrap());
             assert_eq!(socket.tcp_keepalive_time().unwrap(), Duration::from_secs(42));
             assert_eq!(listening.accept_one(options).unwrap_err().kind(), ErrorKind::WouldBlock);

@@ -1,9 +1,10 @@
 //! What the caller decides about sockets.
 
 use std::io;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::time::Duration;
 
-use socket2::{SockRef, TcpKeepalive};
+use socket2::{SockRef, Socket, TcpKeepalive};
 
 /// What is set on each TCP connection that a [`Listener`](crate::Listener) accepts or a
 /// [`Connector`](crate::Connector) makes.
@@ -25,6 +26,12 @@ pub struct SocketOptions {
     /// socket(7)). Zero: the peer gets RST, also if this process is killed. `None`: it gets FIN, as if
     /// what it has received were complete.
     pub linger: Option<Duration>,
+    /// The bytes that the kernel may hold for each direction, its bookkeeping included (`SO_SNDBUF`, `SO_RCVBUF`,
+    /// socket(7)). `None`: the kernel tunes it, up to the last value of `tcp_rmem` and `tcp_wmem` (tcp(7)).
+    ///
+    /// The kernel allows no less than some thousand bytes, and no more than `net.core.rmem_max` and
+    /// `net.core.wmem_max` twice.
+    pub buffer_size: Option<usize>,
 }
 
 /// How a [`Listener`](crate::Listener) listens.
@@ -51,6 +58,12 @@ pub struct ConnectOptions {
     pub attempt_delay: Duration,
     /// How long to pause when the system has no descriptor or no memory for an attempt. 100 ms by default.
     pub retry_after: Duration,
+    /// The local address of attempts to IPv4 addresses; the kernel chooses one by default. The kernel always
+    /// chooses the port, when it knows the address of the peer as well (`IP_BIND_ADDRESS_NO_PORT`, ip(7)), so
+    /// that each local address has all ports for each peer.
+    pub source_v4: Option<Ipv4Addr>,
+    /// The same for IPv6.
+    pub source_v6: Option<Ipv6Addr>,
 }
 
 /// Unanswered probes after which the peer counts as gone.
@@ -69,6 +82,11 @@ impl SocketOptions {
         }
         if self.linger.is_some() {
             socket.set_linger(self.linger)?;
+        }
+        if let Some(size) = self.buffer_size {
+            // The kernel doubles what it is told, for its bookkeeping (socket(7)).
+            socket.set_send_buffer_size(size / 2)?;
+            socket.set_recv_buffer_size(size / 2)?;
         }
         Ok(())
     }
@@ -102,6 +120,45 @@ impl Default for ConnectOptions {
             timeout: Duration::from_secs(10),
             attempt_delay: Duration::from_millis(250),
             retry_after: RETRY_AFTER,
+            source_v4: None,
+            source_v6: None,
+        }
+    }
+}
+
+impl ConnectOptions {
+    /// Binds a socket to the local address for a peer, if there is one.
+    pub(crate) fn bind_source(&self, socket: &Socket, peer: SocketAddr) -> io::Result<()> {
+        let source = match peer {
+            SocketAddr::V4(_) => self.source_v4.map(IpAddr::from),
+            SocketAddr::V6(_) => self.source_v6.map(IpAddr::from),
+        };
+        let Some(source) = source else { return Ok(()) };
+        // Without it the port is chosen now, from those that no connection from this address has.
+        #[cfg(target_os = "linux")]
+        nix::sys::socket::setsockopt(socket, nix::sys::socket::sockopt::IpBindAddressNoPort, &true)?;
+        socket.bind(&SocketAddr::new(source, 0).into())
+    }
+}
+
+#[cfg(all(test, target_os = "linux"))]
+mod tests {
+    use super::*;
+    use socket2::{Domain, Type};
+
+    #[test]
+    fn a_source_address_takes_no_port_before_the_peer_is_known() {
+        let options = ConnectOptions {
+            source_v4: Some(Ipv4Addr::LOCALHOST),
+            source_v6: Some(Ipv6Addr::LOCALHOST),
+            ..ConnectOptions::default()
+        };
+        for peer in ["127.0.0.1:80", "[::1]:80"] {
+            let peer: SocketAddr = peer.parse().unwrap();
+            let socket = Socket::new(Domain::for_address(peer), Type::STREAM, None).unwrap();
+            options.bind_source(&socket, peer).unwrap();
+            let local = socket.local_addr().unwrap().as_socket().unwrap();
+            assert_eq!(local, SocketAddr::new(peer.ip(), 0));
         }
     }
 }

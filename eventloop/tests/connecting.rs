@@ -40,8 +40,12 @@ fn options(timeout: Duration) -> ConnectOptions {
 }
 
 fn begin(addresses: &[SocketAddr], timeout: Duration) -> (EventLoop, Outcome) {
+    begin_with(addresses, options(timeout))
+}
+
+fn begin_with(addresses: &[SocketAddr], options: ConnectOptions) -> (EventLoop, Outcome) {
     let outcome = Outcome::default();
-    let connector = Connector::new(addresses, options(timeout), Instant::now());
+    let connector = Connector::new(addresses, options, Instant::now());
     let mut event_loop = EventLoop::new().unwrap();
     event_loop.spawn(Connecting(connector, outcome.clone()));
     (event_loop, outcome)
@@ -186,4 +190,44 @@ fn a_name_is_looked_up_first_within_the_same_deadline() {
     assert_eq!(by_name("localhost", address.port()).unwrap().address, address);
     let error = by_name(&"x".repeat(300), 80).unwrap_err(); // longer than a name can be, so nobody is asked
     assert!(error.unresolved.is_some() && error.attempts.is_empty() && !error.is_timeout(), "{error}");
+}
+
+fn connect_with(address: SocketAddr, options: ConnectOptions) -> Result<Connected, ConnectError> {
+    let (mut event_loop, outcome) = begin_with(&[address], options);
+    until(&mut event_loop, || outcome.borrow().is_some());
+    outcome.take().unwrap()
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn a_source_address_is_used_for_peers_of_its_family() {
+    let [four, six] = ["127.0.0.1:0", "[::1]:0"].map(|address| TcpListener::bind(address).unwrap());
+    let options = ConnectOptions {
+        source_v4: Some([127, 0, 0, 5].into()),
+        source_v6: Some(std::net::Ipv6Addr::LOCALHOST),
+        ..options(PATIENCE)
+    };
+    for (listener, source) in [(&four, "127.0.0.5"), (&six, "::1")] {
+        let connected = connect_with(listener.local_addr().unwrap(), options).unwrap();
+        let (_, peer) = listener.accept().unwrap();
+        assert_eq!(peer.ip().to_string(), source);
+        assert_eq!(connected.stream.local_addr().unwrap(), peer);
+    }
+    let source_v4 = Some([192, 0, 2, 1].into());
+    let foreign = ConnectOptions { source_v4, ..options };
+    let error = connect_with(four.local_addr().unwrap(), foreign).unwrap_err();
+    assert_eq!(error.attempts[0].1.kind(), ErrorKind::AddrNotAvailable, "{error}");
+    connect_with(six.local_addr().unwrap(), foreign).unwrap();
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn the_kernel_holds_no_more_than_it_may() {
+    let size = 65_536;
+    let socket = SocketOptions { buffer_size: Some(size), ..SocketOptions::default() };
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let options = ConnectOptions { socket, ..options(PATIENCE) };
+    let connected = connect_with(listener.local_addr().unwrap(), options).unwrap();
+    let socket = socket2::SockRef::from(&*connected.stream);
+    assert_eq!((socket.send_buffer_size().unwrap(), socket.recv_buffer_size().unwrap()), (size, size));
 }

@@ -100,6 +100,19 @@ struct Arguments {
     #[arg(long, value_name = "WHEN", value_enum, default_value_t = SpliceWhen::Auto)]
     splice: SpliceWhen,
 
+    /// What the kernel may hold for each socket and direction [default: what it chooses, some MiB]
+    #[arg(long, value_name = "SIZE", value_parser = socket_buffer)]
+    socket_buffer: Option<usize>,
+
+    /// Connect to the server from this address of the machine, or from those of further --source in turn
+    /// [default: what the system chooses]
+    #[arg(long, value_name = "ADDR", value_parser = source)]
+    source: Vec<IpAddr>,
+
+    /// Begin new sessions with the addresses of the server in turn, and not each with the first one
+    #[arg(long)]
+    spread: bool,
+
     /// How long the server may take to answer
     #[arg(long, value_name = "DURATION", default_value = "10s", value_parser = duration)]
     connect_timeout: Duration,
@@ -212,6 +225,9 @@ pub fn parse(words: impl IntoIterator<Item = OsString>) -> Result<Invocation, Re
                 SpliceWhen::Never => Splice::Never,
                 SpliceWhen::Always => Splice::Always,
             },
+            socket_buffer: arguments.socket_buffer,
+            source: arguments.source,
+            spread: arguments.spread,
             connect_timeout: arguments.connect_timeout,
             idle_timeout: arguments.idle_timeout,
             half_close_timeout: unless_off(arguments.half_close_timeout),
@@ -314,6 +330,25 @@ fn buffer_size(text: &str) -> Result<usize, String> {
     }
 }
 
+/// Linux gives a socket some thousand bytes at least.
+fn socket_buffer(text: &str) -> Result<usize, String> {
+    let Ok(ByteSize(size)) = text.parse() else {
+        return Err("it must be a number, with a unit such as KiB".to_owned());
+    };
+    match usize::try_from(size) {
+        Ok(size @ 0x2000..=0x4000_0000) => Ok(size),
+        _ => Err("it must be from 8KiB to 1GiB".to_owned()),
+    }
+}
+
+/// An address that a machine can have for itself.
+fn source(text: &str) -> Result<IpAddr, String> {
+    match text.parse::<IpAddr>().map(|address| address.to_canonical()) {
+        Ok(address) if !address.is_unspecified() && !address.is_multicast() => Ok(address),
+        _ => Err("it must be an IPv4 or IPv6 address of this machine".to_owned()),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -366,6 +401,11 @@ mod tests {
         assert_eq!(config(&["--buffer-size", "1B"]).buffer_size, 1);
         assert_eq!(config(&["--buffer-size", "7"]).buffer_size, 7);
         assert_eq!(config(&["--buffer-size", "4KiB"]).buffer_size, 4096);
+        assert_eq!(config(&["--socket-buffer", "64KiB"]).socket_buffer, Some(65_536));
+        let sources: [IpAddr; 2] = [[192, 0, 2, 1].into(), [0; 16].map(|_: u8| 1).into()];
+        let words = ["--source", "::ffff:192.0.2.1", "--source", "101:101:101:101:101:101:101:101"];
+        assert_eq!(config(&words).source, sources);
+        assert!(config(&["--spread"]).spread);
         assert_eq!(config(&["--keepalive", "0s"]).keepalive, None);
         assert_eq!(config(&["--half-close-timeout", "0s"]).half_close_timeout, None);
         assert_eq!(config(&["--yield-idle", "200ms"]).yield_idle, Some(Duration::from_millis(200)));

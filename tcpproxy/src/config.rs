@@ -28,8 +28,15 @@ pub struct Config {
     pub yield_idle: Option<Duration>,
     /// Bytes that may wait in each direction of a session.
     pub buffer_size: usize,
+    /// Bytes that the kernel may hold for each socket and direction, its bookkeeping included; `None` lets it
+    /// tune that.
+    pub socket_buffer: Option<usize>,
     /// Whether bytes may pass through the kernel alone.
     pub splice: Splice,
+    /// Addresses of this machine from which the server is reached, in turn. None: the system chooses.
+    pub source: Vec<IpAddr>,
+    /// Whether new sessions begin with the server's addresses in turn, and not with the first one.
+    pub spread: bool,
     /// How long the server may take to answer, all its addresses together.
     pub connect_timeout: Duration,
     /// End a session in which no byte has moved for so long.
@@ -83,7 +90,12 @@ pub enum ProxyProtocol {
 impl Config {
     /// The options of every connection.
     pub(crate) fn socket_options(&self) -> SocketOptions {
-        SocketOptions { no_delay: true, keepalive: self.keepalive, linger: Some(Duration::ZERO) }
+        SocketOptions {
+            no_delay: true,
+            keepalive: self.keepalive,
+            linger: Some(Duration::ZERO),
+            buffer_size: self.socket_buffer,
+        }
     }
 
     /// The usual settings for forwarding to this host and port, on a port that the system chooses.
@@ -98,7 +110,10 @@ impl Config {
             max_clients: Some(1),
             yield_idle: None,
             buffer_size: 1024 * 1024,
+            socket_buffer: None,
             splice: Splice::Auto,
+            source: Vec::new(),
+            spread: false,
             connect_timeout: Duration::from_secs(10),
             idle_timeout: None,
             half_close_timeout: Some(Duration::from_secs(3600)),

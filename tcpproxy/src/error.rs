@@ -3,7 +3,7 @@
 use std::error::Error;
 use std::fmt;
 use std::io::{self, ErrorKind};
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 
 /// Why a [`Proxy`](crate::Proxy) could not start: what was tried, what the system said, and what can be done
 /// about it.
@@ -40,6 +40,20 @@ impl StartError {
 
     pub(crate) fn listening_for_metrics(address: SocketAddr, reason: io::Error) -> Self {
         Self::new(format!("cannot listen on {address} for metrics"), reason, "give --metrics another address")
+    }
+
+    pub(crate) fn connecting_from(address: IpAddr, reason: io::Error) -> Self {
+        Self::new(
+            format!("cannot connect from {address}"),
+            reason,
+            "--source takes an address of this machine",
+        )
+    }
+
+    pub(crate) fn no_source_for(host: &str) -> Self {
+        let reason = io::Error::new(ErrorKind::InvalidInput, "it has no address of that family");
+        let attempt = format!("cannot connect to {host} from --source");
+        Self::new(attempt, reason, "give a source of the server's family, IPv4 or IPv6")
     }
 
     pub(crate) fn setting_up(what: &str, reason: io::Error) -> Self {

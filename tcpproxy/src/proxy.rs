@@ -8,7 +8,7 @@ use std::net::{IpAddr, SocketAddr, TcpListener};
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
-use eventloop::{EventLoop, ListenOptions, Listener, SocketOptions, resolve};
+use eventloop::{EventLoop, ListenOptions, Listener, resolve};
 use relay::Pipes;
 use ringbuf::Pool;
 
@@ -23,7 +23,7 @@ use crate::operations::status_server::{Status, StatusServer};
 use crate::session::SessionContext;
 use crate::statistics::{Counters, Statistics};
 use crate::stop_signals::StopSignals;
-use crate::upstream::Upstream;
+use crate::upstream::{Upstream, check_source};
 use crate::{Config, Splice};
 
 /// A proxy that listens. [`run`](Proxy::run) serves until it is stopped.
@@ -215,13 +215,20 @@ fn prepare(config: &Config) -> Result<Vec<SocketAddr>, StartError> {
     let reserved = buffers.try_reserve_exact(bytes);
     black_box(buffers); // otherwise the compiler removes an allocation that is not used
     reserved.map_err(|_| StartError::setting_aside(bytes, io::ErrorKind::OutOfMemory.into()))?;
+    for &source in &config.source {
+        check_source(source).map_err(|reason| StartError::connecting_from(source, reason))?;
+    }
     let host = &config.remote_host;
-    resolve(host, config.remote_port).map_err(|reason| StartError::resolving(host, reason))
+    let addresses =
+        resolve(host, config.remote_port).map_err(|reason| StartError::resolving(host, reason))?;
+    if !Upstream::sources_reach(config, &addresses) {
+        return Err(StartError::no_source_for(host));
+    }
+    Ok(addresses)
 }
 
 fn listen_for_metrics(address: SocketAddr, config: &Config) -> Result<(Listener, SocketAddr), StartError> {
-    let options = SocketOptions { linger: Some(Duration::ZERO), ..config.socket_options() };
-    Listener::bind(address, options)
+    Listener::bind(address, config.socket_options())
         .and_then(|listener| listener.local_addr().map(|address| (listener, address)))
         .map_err(|reason| StartError::listening_for_metrics(address, reason))
 }

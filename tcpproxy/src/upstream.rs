@@ -1,8 +1,9 @@
 //! The way to the server: its name is looked up, and a connection is made.
 
 mod addresses;
+mod sources;
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::net::SocketAddr;
 use std::rc::Rc;
 use std::time::Instant;
@@ -13,12 +14,18 @@ use relay::{Dial, Dialed};
 use crate::Config;
 use crate::termination::{By, Cause, Reason};
 use addresses::{LOOKUP_PATIENCE, Resolution, ServerAddresses, Waiter};
+use sources::Sources;
+
+pub(crate) use sources::check_source;
 
 /// The server that clients are forwarded to.
 #[derive(Debug)]
 pub(crate) struct Upstream {
     addresses: RefCell<ServerAddresses>,
     options: ConnectOptions,
+    sources: Sources,
+    /// With `--spread`: how many connections were begun.
+    turn: Option<Cell<usize>>,
 }
 
 /// The connection to the server in the making, for one session: lookup, then connect.
@@ -31,6 +38,7 @@ pub(crate) struct Connecting {
 }
 
 #[derive(Debug)]
+#[expect(clippy::large_enum_variant, reason = "each session spends its time in the large one")]
 enum State {
     /// The addresses are looked up; at the instant those known before are used instead. The waiter is `None` only
     /// within a step.
@@ -49,7 +57,15 @@ impl Upstream {
                 timeout: config.connect_timeout,
                 ..ConnectOptions::default()
             },
+            sources: Sources::new(&config.source),
+            turn: config.spread.then(Cell::default),
         }
+    }
+
+    /// Whether one of the addresses can be reached from one that `config` names as source.
+    pub(crate) fn sources_reach(config: &Config, addresses: &[SocketAddr]) -> bool {
+        let sources = Sources::new(&config.source);
+        addresses.iter().any(|address| sources.reach(address))
     }
 
     /// Prepares a connection. The first attempt is made in the first step.
@@ -65,7 +81,20 @@ impl Upstream {
     }
 
     fn try_addresses(&self, addresses: &[SocketAddr], now: Instant) -> State {
-        State::Connecting(Connector::new(addresses, self.options, now))
+        let addresses = self.order(addresses);
+        State::Connecting(Connector::new(addresses.as_slice(), self.sources.apply(self.options), now))
+    }
+
+    /// The addresses that can be reached from the sources, in the order in which they are tried.
+    fn order(&self, addresses: &[SocketAddr]) -> Vec<SocketAddr> {
+        let mut addresses: Vec<_> =
+            addresses.iter().copied().filter(|address| self.sources.reach(address)).collect();
+        if let (Some(turn), 1..) = (&self.turn, addresses.len()) {
+            addresses.sort_unstable(); // a resolver may return them in another order each time
+            let first = turn.replace(turn.get().wrapping_add(1)) % addresses.len();
+            addresses.rotate_left(first);
+        }
+        addresses
     }
 }
 
@@ -128,4 +157,45 @@ fn cause(error: &ConnectError) -> Cause {
     let reason = last.map_or(Reason::Unreachable, |(_, error)| Reason::of_attempt(error));
     let by = if reason == Reason::Exhausted { By::Proxy } else { By::Server };
     Cause::with_detail(by, reason, error)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn addresses() -> Vec<SocketAddr> {
+        ["192.0.2.2:80", "192.0.2.1:80", "[2001:db8::1]:80"].map(|address| address.parse().unwrap()).to_vec()
+    }
+
+    fn first_addresses(config: Config, sessions: usize) -> Vec<String> {
+        let upstream = Upstream::new(&config, addresses(), Instant::now());
+        (0..sessions).map(|_| upstream.order(&addresses())[0].to_string()).collect()
+    }
+
+    #[test]
+    fn with_spread_sessions_begin_with_the_addresses_in_turn_and_keep_all_of_them() {
+        let config = Config { spread: true, ..Config::new("host", 80) };
+        let turns = ["192.0.2.1:80", "192.0.2.2:80", "[2001:db8::1]:80"];
+        assert_eq!(first_addresses(config.clone(), 6), [turns, turns].concat());
+        let upstream = Upstream::new(&config, addresses(), Instant::now());
+        for _ in 0..4 {
+            let mut order = upstream.order(&addresses());
+            order.sort_unstable();
+            assert_eq!(order.len(), 3);
+            order.dedup();
+            assert_eq!(order.len(), 3);
+        }
+        // As the resolver shuffles its answers, the turn stays.
+        let shuffled: Vec<SocketAddr> = addresses().into_iter().rev().collect();
+        let firsts = [addresses(), shuffled].map(|addresses| upstream.order(&addresses)[0]);
+        assert_ne!(firsts[0], firsts[1]);
+    }
+
+    #[test]
+    fn without_spread_each_session_begins_with_the_first_address() {
+        assert_eq!(first_addresses(Config::new("host", 80), 2), ["192.0.2.2:80"; 2]);
+        let source = vec!["2001:db8::7".parse().unwrap()];
+        let config = Config { source, ..Config::new("host", 80) };
+        assert_eq!(first_addresses(config, 2), ["[2001:db8::1]:80"; 2]);
+    }
 }

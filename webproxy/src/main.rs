@@ -45,7 +45,8 @@ const LONGEST_HEAD: usize = RING / 2;
 const MOST_CLIENTS: usize = 256;
 
 /// What each connection gets: an answer is not held back because it is short.
-const SOCKET: SocketOptions = SocketOptions { no_delay: true, keepalive: None, linger: Some(Duration::ZERO) };
+const SOCKET: SocketOptions =
+    SocketOptions { no_delay: true, keepalive: None, linger: Some(Duration::ZERO), buffer_size: None };
 
 /// What all sessions share.
 struct Shared {
