@@ -10,6 +10,7 @@ use proptest::prelude::*;
 use proptest::sample::{Index, select};
 use reference::{Verdict, check, read};
 use tcpproxy::operations::proxy_protocol::{HeaderError, HeaderParser, Parsed};
+use testkit::replay;
 
 const SIGNATURE: &[u8] = b"\r\n\r\n\0\r\nQUIT\n";
 
@@ -64,6 +65,14 @@ fn valid_headers_are_accepted_with_what_they_say_and_no_prefix_of_one_is_taken_f
             let parsed = HeaderParser::new().advance(&header[..at]);
             assert_eq!(parsed, Ok(Parsed::Partial), "{}", header[..at].escape_ascii());
         }
+    }
+}
+
+#[test]
+fn each_input_of_the_fuzzers_corpus_is_judged_as_specified() {
+    for (name, bytes) in replay::corpus(concat!(env!("CARGO_MANIFEST_DIR"), "/../fuzz/corpus/proxy_header")) {
+        println!("{name}");
+        check(&bytes);
     }
 }
 
