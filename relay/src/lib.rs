@@ -33,3 +33,8 @@ pub use proxy_session::{
 };
 pub use relay::{DirectionEnd, Relay, Sink, Source, Transfer};
 pub use tunnel::{Moved, Peer, Tunnel, TunnelEnd};
+
+/// The first session in the guide for authors, compiled and run.
+#[cfg(doctest)]
+#[doc = include_str!("../../docs/milestones.md")]
+pub struct Milestones;
