@@ -6,7 +6,7 @@ use std::time::Instant;
 
 use slotmap::SecondaryMap;
 
-use crate::event_loop::SessionId;
+use crate::sessions::SessionId;
 
 /// The instants at which sessions have to be looked at.
 ///

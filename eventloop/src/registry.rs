@@ -1,229 +1,196 @@
-//! What the kernel watches for the sessions: one source of the poller underneath for each of them.
-//!
-//! Calloop looks for a vacant place among all sources there are when it takes in another one, so a
-//! source for each descriptor would make a new connection cost more the more there are. A session is
-//! one source of several descriptors, therefore, and the place that one leaves is kept for the next.
+//! Which source belongs to which session, and what the poller reports of it.
 
-use std::convert::Infallible;
-use std::io;
-use std::rc::Rc;
+use std::io::{self, ErrorKind};
+use std::os::fd::AsFd;
+use std::rc::{Rc, Weak};
+use std::time::Duration;
 
-use calloop::generic::Generic;
-use calloop::{Dispatcher, EventSource, LoopHandle, Mode, PostAction, RegistrationToken};
-use calloop::{Poll, Token, TokenFactory};
+use slotmap::{Key as _, SlotMap};
 
-use crate::event_loop::{Core, SessionId};
-use crate::session::same;
-use crate::source::{AnySource, Interest, Readiness};
+use crate::poller::{Event, Inbox, Poller, Watch};
+use crate::sessions::SessionId;
+use crate::source::{AnySource, Inner, Interest, Readiness};
 
-/// Makes what the kernel watches agree with what sessions want.
+slotmap::new_key_type! {
+    /// A registration, and what the poller knows it by. A key is never used twice, so an event for a source
+    /// that is gone finds nothing.
+    pub(crate) struct Key;
+}
+
+/// Makes what the poller reports agree with what sessions declare.
 pub(crate) struct Registry {
-    poll: LoopHandle<'static, Rc<Core>>,
-    /// Left by sessions that are over; nothing is watched for them.
-    vacant: Vec<Watched>,
+    poller: Poller,
+    registrations: SlotMap<Key, Registration>,
+    inbox: Inbox,
     /// System calls that changed what the kernel watches.
     changes: u64,
 }
 
-/// What the kernel watches for one session.
-pub(crate) struct Watched {
-    dispatcher: Dispatcher<'static, Registrations, Rc<Core>>,
-    token: RegistrationToken,
-}
-
-/// The sources of one session, as one source of the poller.
-struct Registrations {
-    session: SessionId,
-    /// A source stays where it is, for its position is how the poller tells it from the others.
-    sources: Vec<Option<Registration>>,
-}
-
+/// A source that is watched for a session.
+///
+/// Invariants: it is in the list of its session; the source has its key as long as it is.
 struct Registration {
-    generic: Generic<AnySource, Infallible>,
-    declared: Interest,
-    /// What is still to be done for the kernel to know `want`.
-    pending: Option<Pending>,
+    /// Gone when the session has dropped its source, which closes it and takes it out of an epoll set.
+    source: Weak<Inner<dyn AsFd>>,
+    session: SessionId,
+    /// The session's next one.
+    next: Option<Key>,
 }
 
-enum Pending {
-    Add,
-    Modify,
-}
+/// The registrations of one session: the first of a list.
+#[derive(Clone, Copy, Default)]
+pub(crate) struct Registered(Option<Key>);
 
 impl Registry {
-    pub(crate) fn new(poll: LoopHandle<'static, Rc<Core>>) -> Self {
-        Self { poll, vacant: Vec::new(), changes: 0 }
+    pub(crate) fn new(poller: Poller) -> Self {
+        Self { poller, registrations: SlotMap::with_key(), inbox: Inbox::default(), changes: 0 }
     }
 
     pub(crate) fn changes(&self) -> u64 {
         self.changes
     }
 
-    /// Makes what the kernel watches for a session equal to what the session wants, which is used up.
+    /// Makes what is watched for a session equal to what it declares, which is used up.
     pub(crate) fn reconcile(
         &mut self,
         session: SessionId,
-        watch: &mut Option<Watched>,
-        wanted: &mut Vec<(AnySource, Interest)>,
+        registered: &mut Registered,
+        declared: &mut Vec<(AnySource, Interest)>,
     ) -> io::Result<()> {
-        let watch = match watch {
-            None if wanted.is_empty() => return Ok(()),
-            None => watch.insert(self.occupy(session)?),
-            Some(watch) => watch,
-        };
-        let mut watched = watch.dispatcher.as_source_mut();
-        self.changes += watched.release(|source| wanted.iter().any(|(other, _)| same(source, other)));
-        let pending =
-            wanted.drain(..).map(|(source, declared)| watched.declare(source, declared)).sum::<u64>();
-        drop(watched);
-        if pending > 0 {
-            self.changes += pending;
-            self.poll.update(&watch.token)?;
+        for (source, interest) in &*declared {
+            self.watch(session, registered, source, *interest)?;
+            source.declared.set(true);
         }
+        self.release(registered, |source| source.declared.take());
+        declared.clear();
         Ok(())
     }
 
     /// Watches nothing for this session any more.
-    pub(crate) fn leave(&mut self, watch: Watched) {
-        let mut watched = watch.dispatcher.as_source_mut();
-        self.changes += watched.release(|_| false);
-        watched.sources = Vec::new();
-        drop(watched);
-        self.vacant.push(watch);
-    }
-
-    fn occupy(&mut self, session: SessionId) -> io::Result<Watched> {
-        if let Some(watch) = self.vacant.pop() {
-            watch.dispatcher.as_source_mut().session = session;
-            return Ok(watch);
-        }
-        let watched = Registrations { session, sources: Vec::new() };
-        let dispatcher = Dispatcher::new(watched, |session, (), core: &mut Rc<Core>| core.enqueue(session));
-        let token = self.poll.register_dispatcher(dispatcher.clone())?;
-        Ok(Watched { dispatcher, token })
-    }
-}
-
-impl Watched {
-    /// Forgets what the present turn has brought.
-    pub(crate) fn forget_readiness(&self) {
-        for one in self.dispatcher.as_source_ref().sources.iter().flatten() {
-            one.generic.get_ref().ready.take();
-        }
-    }
-}
-
-impl Registrations {
-    /// Lets go of all sources but some. Returns how many they were.
-    fn release(&mut self, keep: impl Fn(&AnySource) -> bool) -> u64 {
-        let mut released = 0;
-        for place in &mut self.sources {
-            if let Some(one) = place.take_if(|one| !keep(one.generic.get_ref())) {
-                one.generic.get_ref().ready.take();
-                released += 1; // dropping it takes it from the kernel
-            }
-        }
-        released
-    }
-
-    /// Takes note of what is wanted of a source. Returns how many system calls that takes. Sessions
-    /// have few sources, so they are looked for one by one.
-    fn declare(&mut self, source: AnySource, declared: Interest) -> u64 {
-        let known = self.sources.iter_mut().flatten().find(|one| same(one.generic.get_ref(), &source));
-        let (interest, mode) = registration(declared);
-        if let Some(one) = known {
-            if one.declared == declared {
-                return 0;
-            }
-            (one.declared, one.pending) = (declared, Some(Pending::Modify));
-            (one.generic.interest, one.generic.mode) = (interest, mode);
-            return 1;
-        }
-        let generic = Generic::new_with_error(source, interest, mode);
-        let one = Some(Registration { generic, declared, pending: Some(Pending::Add) });
-        match self.sources.iter_mut().find(|place| place.is_none()) {
-            Some(place) => *place = one,
-            None => {
-                self.sources.reserve_exact(1); // there are many sessions, and few sources to each
-                self.sources.push(one);
-            }
-        }
-        1
-    }
-}
-
-impl EventSource for Registrations {
-    type Event = SessionId;
-    type Metadata = ();
-    type Ret = ();
-    type Error = Infallible;
-
-    /// Notes which source is ready, and nothing else: all work happens after the poller has returned.
-    fn process_events<F>(
-        &mut self,
-        readiness: calloop::Readiness,
-        token: Token,
-        mut callback: F,
-    ) -> Result<PostAction, Infallible>
-    where
-        F: FnMut(SessionId, &mut ()),
-    {
-        for Registration { generic, declared, .. } in self.sources.iter_mut().flatten() {
-            // It is only called back for its own token.
-            generic.process_events(readiness, token, |event, source| {
-                source.note(event, *declared);
-                Ok(PostAction::Continue)
-            })?;
-        }
-        callback(self.session, &mut ());
-        Ok(PostAction::Continue)
-    }
-
-    fn register(&mut self, poll: &mut Poll, tokens: &mut TokenFactory) -> calloop::Result<()> {
-        self.reregister(poll, tokens)
-    }
-
-    /// Does what is pending. The tokens are given in the same order each time.
-    fn reregister(&mut self, poll: &mut Poll, tokens: &mut TokenFactory) -> calloop::Result<()> {
-        for place in &mut self.sources {
-            match place.as_mut().and_then(|one| Some((one.pending.take()?, &mut one.generic))) {
-                Some((Pending::Add, generic)) => generic.register(poll, tokens)?,
-                Some((Pending::Modify, generic)) => generic.reregister(poll, tokens)?,
-                None => drop(tokens.token()),
-            }
-        }
-        Ok(())
-    }
-
-    fn unregister(&mut self, _: &mut Poll) -> calloop::Result<()> {
-        self.release(|_| false);
-        Ok(())
-    }
-}
-
-impl crate::source::Inner<dyn std::os::fd::AsFd> {
-    /// Notes what the poller says. Of a source of which nothing is wanted it can only be a failure; of
-    /// others it reports a failure as readable and writable at once, so that the next read or write
-    /// meets it.
-    fn note(&self, event: calloop::Readiness, declared: Interest) {
-        let before = self.ready.get();
-        let paused = declared == Interest::default();
-        self.ready.set(Readiness {
-            readable: before.readable || (event.readable && !paused),
-            writable: before.writable || (event.writable && !paused),
-            hung_up: before.hung_up || paused,
-            finished: false, // calloop does not pass it on
+    pub(crate) fn leave(&mut self, mut registered: Registered) {
+        self.release(&mut registered, |source| {
+            source.declared.set(false);
+            false
         });
     }
+
+    /// Forgets what the present turn has brought to a session.
+    pub(crate) fn forget_readiness(&self, registered: Registered) {
+        let mut next = registered.0;
+        while let Some(registration) = next.and_then(|key| self.registrations.get(key)) {
+            if let Some(source) = registration.source.upgrade() {
+                source.ready.take();
+            }
+            next = registration.next;
+        }
+    }
+
+    /// Sleeps until something happens, at most for `timeout`, and calls `wake` with each session that it
+    /// concerns.
+    pub(crate) fn wait(
+        &mut self,
+        timeout: Option<Duration>,
+        mut wake: impl FnMut(SessionId),
+    ) -> io::Result<()> {
+        self.poller.wait(timeout, &mut self.inbox)?;
+        let mut stale = false;
+        for event in self.inbox.events.drain(..) {
+            let registration = self.registrations.get(event.key);
+            match registration.and_then(|known| Some((known.source.upgrade()?, known.session))) {
+                Some((source, session)) => {
+                    source.note(event);
+                    wake(session);
+                }
+                None => stale = true,
+            }
+        }
+        self.inbox.woken.drain(..).for_each(wake);
+        if stale { self.start_over() } else { Ok(()) }
+    }
+
+    fn watch(
+        &mut self,
+        session: SessionId,
+        registered: &mut Registered,
+        source: &AnySource,
+        interest: Interest,
+    ) -> io::Result<()> {
+        let key = source.key.get();
+        if let Some(known) = self.registrations.get(key) {
+            if known.session != session {
+                return Err(io::Error::new(
+                    ErrorKind::AlreadyExists,
+                    "another session has declared this source",
+                ));
+            }
+            if source.interest.replace(interest) != interest {
+                self.changes += 1;
+                self.poller.watch(key, source, interest, Watch::Changed)?;
+            }
+            return Ok(());
+        }
+        let registration = Registration { source: Rc::downgrade(source), session, next: registered.0 };
+        let key = self.registrations.insert(registration);
+        self.changes += 1;
+        if let Err(error) = self.poller.watch(key, source, interest, Watch::New) {
+            self.registrations.remove(key);
+            return Err(error);
+        }
+        *registered = Registered(Some(key));
+        source.key.set(key);
+        source.interest.set(interest);
+        Ok(())
+    }
+
+    /// Lets go of a session's sources, but for those that are to be kept.
+    fn release(&mut self, registered: &mut Registered, keep: impl Fn(&AnySource) -> bool) {
+        let mut kept = None;
+        let mut next = registered.0.take();
+        while let Some(key) = next {
+            let Some(registration) = self.registrations.get_mut(key) else { break };
+            next = registration.next;
+            let source = registration.source.upgrade();
+            if source.as_ref().is_some_and(&keep) {
+                registration.next = kept.replace(key);
+                continue;
+            }
+            self.registrations.remove(key);
+            if let Some(source) = source {
+                self.changes += 1;
+                self.poller.forget(key, &source);
+                source.key.set(Key::null());
+                source.ready.take();
+            }
+        }
+        registered.0 = kept;
+    }
+
+    /// The kernel has reported a source that is closed here. What it refers to is open elsewhere: the
+    /// descriptor was duplicated (dup(2), fork(2)), and can't be taken out of the set any more (epoll(7)).
+    fn start_over(&mut self) -> io::Result<()> {
+        if !self.poller.start_over()? {
+            return Ok(());
+        }
+        for (key, registration) in &self.registrations {
+            if let Some(source) = registration.source.upgrade() {
+                self.changes += 1;
+                self.poller.watch(key, &source, source.interest.get(), Watch::New)?;
+            }
+        }
+        Ok(())
+    }
 }
 
-/// How the poller is asked for what a session wants.
-///
-/// Level-triggered, so that a bounded step may leave something over. Nothing wanted is edge-triggered
-/// without interest: level-triggered it would report a hang-up for ever, not at all it would never.
-fn registration(declared: Interest) -> (calloop::Interest, Mode) {
-    let interest =
-        calloop::Interest { readable: declared.read || declared.read_edge, writable: declared.write };
-    let level = declared.read || declared.write;
-    (interest, if level { Mode::Level } else { Mode::Edge })
+impl Inner<dyn AsFd> {
+    /// Notes what the poller reports. Of a source without any interest it can only be a failure; of others it
+    /// reports a failure as readable and writable, so that the next read or write meets it.
+    fn note(&self, event: Event) {
+        let (interest, before) = (self.interest.get(), self.ready.get());
+        self.ready.set(Readiness {
+            readable: before.readable || (event.readable && (interest.read || interest.read_edge)),
+            writable: before.writable || (event.writable && interest.write),
+            hung_up: before.hung_up || interest == Interest::default(),
+            finished: before.finished || (event.finished && interest.read),
+        });
+    }
 }

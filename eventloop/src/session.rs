@@ -4,12 +4,13 @@ use std::any::type_name;
 use std::error::Error;
 use std::fmt;
 use std::io;
+use std::mem;
 use std::os::fd::AsFd;
 use std::ptr;
 use std::rc::Rc;
 use std::time::Instant;
 
-use crate::event_loop::{Core, SessionId, Waker};
+use crate::sessions::{Core, SessionId, Waker};
 use crate::source::{AnySource, Interest, Source};
 
 /// The result of what a session does. Any error converts into it with `?`.
@@ -158,9 +159,10 @@ impl<'a> Intents<'a> {
 }
 
 impl Declaration {
-    pub(crate) fn clear(&mut self) {
+    /// Empties it, but for the room for sources.
+    pub(crate) fn take(&mut self) -> Self {
         self.sources.clear();
-        (self.deadline, self.again) = (None, false);
+        Self { sources: Vec::new(), deadline: self.deadline.take(), again: mem::take(&mut self.again) }
     }
 
     pub(crate) fn find<T: AsFd + 'static>(&self, source: &Source<T>) -> Option<Interest> {

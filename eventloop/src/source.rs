@@ -7,12 +7,13 @@ use std::os::fd::{AsFd, BorrowedFd};
 use std::rc::Rc;
 
 use crate::permit::Permit;
+use crate::registry::Key;
 
 /// A non-blocking I/O object that a [`Session`](crate::Session) can ask the loop to watch.
 ///
 /// It behaves like what it wraps: it dereferences to it, and reads and writes through it. The
-/// descriptor is closed when the session has dropped the source and, right after that step, the loop
-/// has let go of it. A source belongs to one session at a time.
+/// descriptor is closed when the session has dropped the source, or right after that step, if the poller
+/// holds on to it. A source belongs to one session at a time.
 #[derive(Debug)]
 pub struct Source<T> {
     inner: Rc<Inner<T>>,
@@ -23,6 +24,12 @@ pub struct Source<T> {
 pub(crate) struct Inner<T: ?Sized> {
     /// What the present turn brought; empty between turns.
     pub(crate) ready: Cell<Readiness>,
+    /// What the poller is asked for, as long as it is registered.
+    pub(crate) interest: Cell<Interest>,
+    /// It was declared after the present step.
+    pub(crate) declared: Cell<bool>,
+    /// Its registration; null if there is none.
+    pub(crate) key: Cell<Key>,
     /// The client's permit, if a listener has accepted this connection. It is given back when the source is closed.
     _permit: Option<Permit>,
     /// Declared last, because it may be unsized.
@@ -67,7 +74,16 @@ impl<T: AsFd + 'static> Source<T> {
 
     /// Wraps an object that is in non-blocking mode already.
     pub(crate) fn non_blocking(io: T, permit: Option<Permit>) -> Self {
-        Self { inner: Rc::new(Inner { ready: Cell::default(), _permit: permit, io }) }
+        Self {
+            inner: Rc::new(Inner {
+                ready: Cell::default(),
+                interest: Cell::default(),
+                declared: Cell::default(),
+                key: Cell::default(),
+                _permit: permit,
+                io,
+            }),
+        }
     }
 
     pub(crate) fn erased(&self) -> AnySource {

@@ -56,8 +56,8 @@ use std::time::{Duration, Instant};
 
 use socket2::SockRef;
 
-use crate::event_loop::{Core, SessionId};
 use crate::session::Declaration;
+use crate::sessions::{Core, SessionId};
 use crate::{EventLoop, Intents, Ready, Source};
 
 pub use crate::source::Readiness;

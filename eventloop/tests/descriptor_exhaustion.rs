@@ -13,6 +13,8 @@ use common::serve;
 use eventloop::testing::until;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
+const POLLER: eventloop::PollerKind = eventloop::PollerKind::Auto;
+
 #[test]
 fn a_listener_without_descriptors_pauses_and_goes_on_when_there_are_some() {
     let (mut event_loop, seen, client) = serve(usize::MAX);

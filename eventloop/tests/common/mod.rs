@@ -1,6 +1,6 @@
 //! Sessions that note what they hear: one that does what the test tells it, and one that admits clients.
 
-#![allow(dead_code, unreachable_pub, clippy::unwrap_used)] // each test file uses a part of this
+#![allow(dead_code, unreachable_pub, clippy::unwrap_used)] // each test program uses a part of this
 
 use std::cell::RefCell;
 use std::io::Read;
@@ -72,6 +72,11 @@ impl Session for Shared {
     }
 }
 
+/// A loop in the poller of this test program.
+pub fn event_loop() -> EventLoop {
+    EventLoop::with_poller(crate::POLLER).unwrap()
+}
+
 /// What a server has seen.
 #[derive(Default)]
 pub struct Seen {
@@ -109,7 +114,7 @@ pub fn serve(max_clients: usize) -> (EventLoop, Rc<RefCell<Seen>>, impl Fn() -> 
     let listener = Listener::bind("127.0.0.1:0".parse().unwrap(), options).unwrap();
     let address = listener.local_addr().unwrap();
     let seen = Rc::new(RefCell::new(Seen::default()));
-    let mut event_loop = EventLoop::new().unwrap();
+    let mut event_loop = event_loop();
     event_loop.spawn(Server(listener.with_max_clients(max_clients), seen.clone()));
     event_loop.turn(Some(Duration::ZERO)).unwrap();
     (event_loop, seen, move || TcpStream::connect(address).unwrap())
@@ -119,7 +124,7 @@ pub fn serve(max_clients: usize) -> (EventLoop, Rc<RefCell<Seen>>, impl Fn() -> 
 pub fn probe(setting: Probe) -> (EventLoop, Rc<RefCell<Probe>>, Waker, TcpStream) {
     let (near, far) = pair().unwrap();
     let probe = Rc::new(RefCell::new(Probe { stream: Some(Stream::new(near).unwrap()), ..setting }));
-    let mut event_loop = EventLoop::new().unwrap();
+    let mut event_loop = event_loop();
     let id = event_loop.spawn(Shared(probe.clone()));
     event_loop.turn(Some(Duration::ZERO)).unwrap();
     (event_loop, probe, id, far)

@@ -1,13 +1,12 @@
 //! The connector: every address, staggered, one deadline, and no mistake about who answered.
 
-#![allow(clippy::unwrap_used)] // a test that cannot go on says so by failing
-
 use std::cell::RefCell;
 use std::io::{ErrorKind, Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
+use crate::common::event_loop;
 use eventloop::testing::{PATIENCE, assert_quiet, reset, until};
 use eventloop::{
     Connect, ConnectError, ConnectOptions, Connected, Connector, EventLoop, Intents, Progress, Ready,
@@ -46,7 +45,7 @@ fn begin(addresses: &[SocketAddr], timeout: Duration) -> (EventLoop, Outcome) {
 fn begin_with(addresses: &[SocketAddr], options: ConnectOptions) -> (EventLoop, Outcome) {
     let outcome = Outcome::default();
     let connector = Connector::new(addresses, options, Instant::now());
-    let mut event_loop = EventLoop::new().unwrap();
+    let mut event_loop = event_loop();
     event_loop.spawn(Connecting(connector, outcome.clone()));
     (event_loop, outcome)
 }
@@ -179,7 +178,7 @@ fn a_name_is_looked_up_first_within_the_same_deadline() {
     let by_name = |host: &str, port| {
         let lookup = Resolver::new().lookup(host, port);
         let connector = Connector::new(lookup, options(PATIENCE), Instant::now());
-        let (mut event_loop, outcome) = (EventLoop::new().unwrap(), Outcome::default());
+        let (mut event_loop, outcome) = (event_loop(), Outcome::default());
         event_loop.spawn(Connecting(connector, outcome.clone()));
         until(&mut event_loop, || outcome.borrow().is_some());
         outcome.take().unwrap()

@@ -1,14 +1,10 @@
 //! The listener's places: nobody beyond them is accepted, and nobody is forgotten.
 
-#![allow(clippy::unwrap_used)] // a test that cannot go on says so by failing
-
-mod common;
-
 use std::net::TcpStream;
 
-use common::serve;
+use crate::common::{event_loop, serve};
 use eventloop::testing::{PAUSE, assert_quiet, until};
-use eventloop::{EventLoop, Intents, Listener, Progress, Ready, Result, Session, SocketOptions, Stream};
+use eventloop::{Intents, Listener, Progress, Ready, Result, Session, SocketOptions, Stream};
 
 #[test]
 fn a_place_that_becomes_free_goes_to_the_next_client() {
@@ -93,7 +89,7 @@ fn a_listener_can_be_a_session_of_its_own() {
     }
     let listener = Listener::bind("127.0.0.1:0".parse().unwrap(), SocketOptions::default()).unwrap();
     let address = listener.local_addr().unwrap();
-    let mut event_loop = EventLoop::new().unwrap();
+    let mut event_loop = event_loop();
     event_loop.spawn(listener.with_max_clients(2).into_session(|stream, ready| {
         ready.spawn(Guest(stream));
     }));

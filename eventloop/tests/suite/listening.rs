@@ -1,16 +1,14 @@
 //! A listener of several sockets, and several listeners of one port.
 
-#![allow(clippy::unwrap_used)] // a test that cannot go on says so by failing
-
 use std::cell::RefCell;
 use std::io::ErrorKind;
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::rc::Rc;
 
+use crate::common::event_loop;
 use eventloop::testing::{PATIENCE, PAUSE, assert_quiet, until};
 use eventloop::{
-    Accept, EventLoop, Intents, ListenOptions, Listener, Progress, Ready, Result, Session, SocketOptions,
-    Stream,
+    Accept, Intents, ListenOptions, Listener, Progress, Ready, Result, Session, SocketOptions, Stream,
 };
 use rustix::event::{PollFd, PollFlags, poll};
 use socket2::{Domain, Socket, Type};
@@ -51,7 +49,7 @@ fn sockets_that_listen_already_are_taken_over_and_their_clients_come_in_turn() {
         crowd.extend((0..2).map(|_| TcpStream::connect(address).unwrap()));
     }
     let served = Rc::new(RefCell::new(Vec::new()));
-    let mut event_loop = EventLoop::new().unwrap();
+    let mut event_loop = event_loop();
     event_loop.spawn(Server(listener.with_max_clients(1), served.clone()));
     let mut reached = Vec::new();
     for _ in &crowd {
@@ -102,7 +100,7 @@ fn a_listener_that_is_about_to_leave_serves_who_waits_and_leaves_newcomers_to_th
     assert!(!is_connected(PAUSE.try_into().unwrap()), "its SYN is not answered");
 
     let served = Rc::new(RefCell::new(Vec::new()));
-    let mut event_loop = EventLoop::new().unwrap();
+    let mut event_loop = event_loop();
     event_loop.spawn(Server(leaving, served.clone()));
     until(&mut event_loop, || served.borrow().len() == 1);
     assert_quiet(&mut event_loop);

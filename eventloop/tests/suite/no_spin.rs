@@ -1,14 +1,10 @@
 //! A loop with nothing to do sleeps: whatever state the connections are in, turns do not add up.
 
-#![allow(clippy::unwrap_used)] // a test that cannot go on says so by failing
-
-mod common;
-
 use std::io::Write;
 use std::net::Shutdown;
 use std::time::{Duration, Instant};
 
-use common::{Probe, probe};
+use crate::common::{Probe, probe};
 use eventloop::testing::{PATIENCE, PAUSE, assert_quiet, reset, until};
 
 #[test]

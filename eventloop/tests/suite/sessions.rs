@@ -1,18 +1,14 @@
 //! What the loop promises to sessions: what was declared is what is watched, and nothing else.
 
-#![allow(clippy::unwrap_used)] // a test that cannot go on says so by failing
-
-mod common;
-
 use std::cell::{Cell, RefCell};
 use std::fs::File;
 use std::io::{ErrorKind, Read, Write};
 use std::rc::Rc;
 use std::time::Duration;
 
-use common::{Probe, probe};
+use crate::common::{Probe, event_loop, probe};
 use eventloop::testing::{PAUSE, assert_quiet, pair, reset, until};
-use eventloop::{EventLoop, Handle, Intents, Progress, Ready, Result, Session, Source, Stream, Waker};
+use eventloop::{Handle, Intents, Progress, Ready, Result, Session, Source, Stream, Waker};
 
 #[test]
 fn nothing_is_registered_again_that_has_not_changed() {
@@ -65,7 +61,7 @@ fn two_ready_sources_make_one_step() {
     }
     let ((a, mut far_a), (b, mut far_b)) = (pair().unwrap(), pair().unwrap());
     let log = Rc::new(RefCell::new(Vec::new()));
-    let mut event_loop = EventLoop::new().unwrap();
+    let mut event_loop = event_loop();
     event_loop.spawn(Two(Stream::new(a).unwrap(), Stream::new(b).unwrap(), log.clone()));
     event_loop.turn(Some(Duration::ZERO)).unwrap();
     far_a.write_all(b"a").unwrap();
@@ -173,7 +169,7 @@ fn sessions_start_and_wake_each_other_within_a_turn() {
             self.2.set(self.2.get() + 100);
         }
     }
-    let mut event_loop = EventLoop::new().unwrap();
+    let mut event_loop = event_loop();
     let count = Rc::new(Cell::new(0));
     let parent = event_loop.spawn(Parent(count.clone(), false));
     event_loop.spawn(Child(parent, event_loop.handle(), count.clone()));
@@ -195,7 +191,7 @@ fn a_session_that_keeps_waking_itself_does_not_keep_the_turn() {
             Ok(Progress::Continue)
         }
     }
-    let mut event_loop = EventLoop::new().unwrap();
+    let mut event_loop = event_loop();
     let count = Rc::new(Cell::new(0));
     event_loop.spawn(Restless(count.clone()));
     assert_eq!(event_loop.turn(None).unwrap(), 2);
@@ -217,7 +213,7 @@ impl Session for Scripted {
 #[test]
 fn a_session_that_asks_again_is_stepped_in_the_next_turn_and_not_twice_in_this_one() {
     let (progress, steps) = (Rc::new(RefCell::new(vec![Progress::Again; 3])), Rc::new(Cell::new(0)));
-    let mut event_loop = EventLoop::new().unwrap();
+    let mut event_loop = event_loop();
     let waker = event_loop.spawn(Scripted(progress.clone(), steps.clone()));
     for step in 1..=4 {
         assert_eq!(event_loop.turn(None).unwrap(), 1, "neither does the turn sleep");
@@ -246,7 +242,7 @@ fn a_session_that_has_changed_its_mind_within_a_turn_is_not_stepped_again() {
         }
     }
     let (progress, steps) = (Rc::new(RefCell::new(vec![Progress::Again])), Rc::new(Cell::new(0)));
-    let mut event_loop = EventLoop::new().unwrap();
+    let mut event_loop = event_loop();
     let waker = event_loop.spawn(Scripted(progress, steps.clone()));
     event_loop.spawn(Waking(waker));
     assert_eq!(event_loop.turn(None).unwrap(), 3);
@@ -335,7 +331,7 @@ fn a_loop_that_is_dropped_closes_its_sessions_and_what_outlives_it_does_nothing(
         }
     }
     let (near, mut far) = pair().unwrap();
-    let mut event_loop = EventLoop::new().unwrap();
+    let mut event_loop = event_loop();
     let handle = event_loop.handle();
     let waker = event_loop.spawn(Holder(event_loop.handle(), Stream::new(near).unwrap()));
     event_loop.turn(Some(Duration::ZERO)).unwrap();

@@ -1,14 +1,13 @@
 //! Sources that come, go and change their intents in any order: what is reported is what was declared.
 
-#![allow(clippy::unwrap_used)] // a test that cannot go on says so by failing
-
 use std::cell::RefCell;
 use std::io::{Read, Write};
 use std::os::unix::net::UnixStream;
 use std::rc::Rc;
 use std::time::Duration;
 
-use eventloop::{EventLoop, Intents, Progress, Ready, Result, Session, Source};
+use crate::common::event_loop;
+use eventloop::{Intents, Progress, Ready, Result, Session, Source};
 use proptest::prelude::*;
 
 const SEATS: usize = 5;
@@ -122,7 +121,7 @@ proptest! {
     #[test]
     fn what_is_reported_is_what_was_declared(ops in ops(), at_once in 1_usize..6) {
         let table = Rc::new(RefCell::new(Table::default()));
-        let mut event_loop = EventLoop::new().unwrap();
+        let mut event_loop = event_loop();
         let waker = event_loop.spawn(Watching(table.clone()));
         event_loop.turn(Some(Duration::ZERO)).unwrap();
         for some in ops.chunks(at_once) {

@@ -1,0 +1,95 @@
+//! The poller for every system: calloop, each source one of its own.
+//!
+//! It holds on to its sources, so one that a session has dropped is closed when it is
+//! [forgotten](CalloopPoller::forget), right after the session's step.
+
+use std::convert::Infallible;
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd};
+use std::time::Duration;
+
+use calloop::channel::{self, Sender};
+use calloop::generic::Generic;
+use calloop::{Dispatcher, Mode, PostAction, RegistrationToken};
+use slotmap::SecondaryMap;
+
+use super::{Event, Inbox, Watch};
+use crate::registry::Key;
+use crate::sessions::SessionId;
+use crate::source::{AnySource, Interest};
+
+type Watched = Dispatcher<'static, Generic<AnySource, Infallible>, Inbox>;
+
+pub(crate) struct CalloopPoller {
+    calloop: calloop::EventLoop<'static, Inbox>,
+    sources: SecondaryMap<Key, (RegistrationToken, Watched)>,
+}
+
+impl CalloopPoller {
+    pub(crate) fn new() -> io::Result<(Self, Sender<SessionId>)> {
+        let calloop = calloop::EventLoop::try_new()?;
+        let (sender, woken) = channel::channel();
+        let note = |event, _: &mut (), inbox: &mut Inbox| {
+            if let channel::Event::Msg(session) = event {
+                inbox.woken.push(session);
+            }
+        };
+        calloop.handle().insert_source(woken, note).map_err(calloop::Error::from)?;
+        Ok((Self { calloop, sources: SecondaryMap::new() }, sender))
+    }
+
+    pub(crate) fn watch(
+        &mut self,
+        key: Key,
+        source: &AnySource,
+        interest: Interest,
+        watch: Watch,
+    ) -> io::Result<()> {
+        let (wanted, mode) = terms(interest);
+        if let (Watch::Changed, Some((token, watched))) = (watch, self.sources.get(key)) {
+            let mut generic = watched.as_source_mut();
+            (generic.interest, generic.mode) = (wanted, mode);
+            drop(generic);
+            self.calloop.handle().update(token)?;
+            return Ok(());
+        }
+        let generic = Generic::new_with_error(source.clone(), wanted, mode);
+        let note = move |ready: calloop::Readiness, _: &mut _, inbox: &mut Inbox| {
+            let (readable, writable) = (ready.readable, ready.writable);
+            inbox.events.push(Event { key, readable, writable, finished: false });
+            Ok(PostAction::Continue)
+        };
+        let watched = Dispatcher::new(generic, note);
+        let token = self.calloop.handle().register_dispatcher(watched.clone())?;
+        self.sources.insert(key, (token, watched));
+        Ok(())
+    }
+
+    pub(crate) fn forget(&mut self, key: Key) {
+        if let Some((token, _)) = self.sources.remove(key) {
+            self.calloop.handle().remove(token);
+        }
+    }
+
+    pub(crate) fn wait(&mut self, timeout: Option<Duration>, inbox: &mut Inbox) -> io::Result<()> {
+        Ok(self.calloop.dispatch(timeout, inbox)?)
+    }
+}
+
+/// Calloop's own descriptor: readable when one of its sources is ready.
+impl AsFd for CalloopPoller {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.calloop.as_fd()
+    }
+}
+
+/// How calloop is asked for an interest.
+///
+/// Level-triggered, so that a bounded step may leave something over. No interest is edge-triggered:
+/// level-triggered it would report a hang-up for ever, not at all it would never.
+fn terms(interest: Interest) -> (calloop::Interest, Mode) {
+    let readable = interest.read || interest.read_edge;
+    let level = interest.read || interest.write;
+    let mode = if level { Mode::Level } else { Mode::Edge };
+    (calloop::Interest { readable, writable: interest.write }, mode)
+}

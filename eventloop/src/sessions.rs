@@ -1,0 +1,246 @@
+//! The sessions of a loop, and which of them are to be stepped.
+
+use std::cell::RefCell;
+use std::collections::VecDeque;
+use std::fmt;
+use std::mem;
+use std::rc::{Rc, Weak};
+
+use calloop::channel::Sender;
+use slotmap::SlotMap;
+
+use crate::Session;
+use crate::registry::Registered;
+
+slotmap::new_key_type! {
+    /// A session of one loop. An id is never used twice.
+    pub(crate) struct SessionId;
+}
+
+/// A way to reach all sessions of a loop from anywhere on its thread.
+///
+/// Handles are cheap to clone and do not keep the loop alive; one that has outlived it does nothing.
+#[derive(Clone)]
+pub struct Handle {
+    core: Weak<Core>,
+}
+
+/// Wakes one session: gives it a step because something it depends on has changed that is not a source
+/// of its own, such as a message from another session.
+///
+/// Wakers are cheap to clone and do not keep anything alive; waking a session that is over does nothing.
+#[derive(Clone)]
+pub struct Waker {
+    core: Weak<Core>,
+    id: SessionId,
+}
+
+/// A [`Waker`] for other threads.
+///
+/// It is cheap to clone and does not keep anything alive; waking a session that is over does nothing.
+///
+/// ```
+/// use std::sync::{Arc, Mutex};
+///
+/// use eventloop::{EventLoop, Intents, Progress, Ready, Result, Session};
+///
+/// /// Waits for a thread that computes a sum.
+/// struct Summing(Arc<Mutex<Option<u64>>>);
+///
+/// impl Session for Summing {
+///     fn intents(&self, _: &mut Intents<'_>) {}
+///
+///     fn advance(&mut self, _: &Ready<'_>) -> Result<Progress> {
+///         Ok(if self.0.lock().unwrap().is_some() { Progress::Done } else { Progress::Continue })
+///     }
+/// }
+///
+/// # fn main() -> std::io::Result<()> {
+/// let sum = Arc::default();
+/// let mut event_loop = EventLoop::new()?;
+/// let waker = event_loop.spawn(Summing(Arc::clone(&sum))).remote();
+/// std::thread::spawn(move || {
+///     *sum.lock().unwrap() = Some((1..=100).sum());
+///     waker.wake();
+/// });
+/// event_loop.run()
+/// # }
+/// ```
+#[derive(Clone)]
+pub struct RemoteWaker {
+    sender: Option<Sender<SessionId>>,
+    id: SessionId,
+}
+
+/// What the loop, its handles and its wakers share.
+///
+/// No borrow of these cells lasts while a session's code runs, so sessions may use handles freely.
+#[derive(Default)]
+pub(crate) struct Core {
+    sessions: RefCell<SlotMap<SessionId, Entry>>,
+    /// Sessions to step, each at most once: `Entry::queued` says that it is in here.
+    queue: RefCell<VecDeque<SessionId>>,
+    /// To wake sessions from other threads; absent where there is no loop.
+    remote: Option<Sender<SessionId>>,
+}
+
+struct Entry {
+    /// Absent while it is being stepped.
+    session: Option<Box<dyn Session>>,
+    queued: bool,
+    /// Its last step has returned [`Progress::Again`](crate::Progress::Again).
+    again: bool,
+    registered: Registered,
+}
+
+impl Handle {
+    pub(crate) fn new(core: &Rc<Core>) -> Self {
+        Self { core: Rc::downgrade(core) }
+    }
+
+    /// Gives every session a step: for rare events that concern all, such as a stop of the program.
+    pub fn wake_all(&self) {
+        if let Some(core) = self.core.upgrade() {
+            let all: Vec<SessionId> = core.sessions.borrow().keys().collect();
+            for id in all {
+                core.enqueue(id);
+            }
+        }
+    }
+}
+
+impl Waker {
+    /// Gives the session a step: in this turn if the loop is in one, else in the next.
+    pub fn wake(&self) {
+        if let Some(core) = self.core.upgrade() {
+            core.enqueue(self.id);
+        }
+    }
+
+    /// A waker of the same session that can be sent to other threads.
+    #[must_use]
+    pub fn remote(&self) -> RemoteWaker {
+        let sender = self.core.upgrade().and_then(|core| core.remote.clone());
+        RemoteWaker { sender, id: self.id }
+    }
+}
+
+impl RemoteWaker {
+    /// Gives the session a step, and wakes the loop for it.
+    pub fn wake(&self) {
+        if let Some(sender) = &self.sender {
+            let _ = sender.send(self.id); // a loop that is gone steps no session
+        }
+    }
+}
+
+impl Core {
+    pub(crate) fn new(remote: Sender<SessionId>) -> Self {
+        Self { remote: Some(remote), ..Self::default() }
+    }
+
+    /// How many sessions there are.
+    pub(crate) fn len(&self) -> usize {
+        self.sessions.borrow().len()
+    }
+
+    pub(crate) fn spawn(self: &Rc<Self>, session: Box<dyn Session>) -> Waker {
+        self.spawn_with(|_| session)
+    }
+
+    /// The id is given first, as an empty entry, because `make` may use handles.
+    pub(crate) fn spawn_with(self: &Rc<Self>, make: impl FnOnce(Waker) -> Box<dyn Session>) -> Waker {
+        let id = self.vacant_session();
+        let session = make(self.waker(id));
+        if let Some(entry) = self.sessions.borrow_mut().get_mut(id) {
+            entry.session = Some(session);
+        }
+        self.enqueue(id);
+        self.waker(id)
+    }
+
+    /// An id without a session yet.
+    pub(crate) fn vacant_session(&self) -> SessionId {
+        let entry = Entry { session: None, queued: false, again: false, registered: Registered::default() };
+        self.sessions.borrow_mut().insert(entry)
+    }
+
+    pub(crate) fn waker(self: &Rc<Self>, id: SessionId) -> Waker {
+        Waker { core: Rc::downgrade(self), id }
+    }
+
+    pub(crate) fn enqueue(&self, id: SessionId) {
+        if let Some(entry) = self.sessions.borrow_mut().get_mut(id)
+            && !mem::replace(&mut entry.queued, true)
+        {
+            self.queue.borrow_mut().push_back(id);
+        }
+    }
+
+    /// Enqueues a session, unless a second step has returned something else.
+    pub(crate) fn enqueue_again(&self, id: SessionId) {
+        if self.sessions.borrow().get(id).is_some_and(|entry| entry.again) {
+            self.enqueue(id);
+        }
+    }
+
+    /// How many sessions are to be stepped.
+    pub(crate) fn queued(&self) -> usize {
+        self.queue.borrow().len()
+    }
+
+    pub(crate) fn next_queued(&self) -> Option<SessionId> {
+        self.queue.borrow_mut().pop_front()
+    }
+
+    /// Whether the session was queued for a step, which it is not any more.
+    pub(crate) fn take_queued(&self, id: SessionId) -> bool {
+        self.queue.borrow_mut().retain(|&queued| queued != id);
+        self.sessions.borrow_mut().get_mut(id).is_some_and(|entry| mem::take(&mut entry.queued))
+    }
+
+    /// Takes a session out for a step.
+    pub(crate) fn check_out(&self, id: SessionId) -> Option<(Box<dyn Session>, Registered)> {
+        let mut sessions = self.sessions.borrow_mut();
+        let entry = sessions.get_mut(id)?;
+        entry.queued = false;
+        Some((entry.session.take()?, entry.registered))
+    }
+
+    pub(crate) fn check_in(
+        &self,
+        id: SessionId,
+        session: Box<dyn Session>,
+        registered: Registered,
+        again: bool,
+    ) {
+        if let Some(entry) = self.sessions.borrow_mut().get_mut(id) {
+            entry.session = Some(session);
+            entry.again = again;
+            entry.registered = registered;
+        }
+    }
+
+    /// Removes a session that was checked out.
+    pub(crate) fn remove(&self, id: SessionId) {
+        self.sessions.borrow_mut().remove(id);
+    }
+}
+
+impl fmt::Debug for Handle {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Handle").finish_non_exhaustive()
+    }
+}
+
+impl fmt::Debug for Waker {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Waker").field(&self.id).finish()
+    }
+}
+
+impl fmt::Debug for RemoteWaker {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("RemoteWaker").field(&self.id).finish()
+    }
+}

@@ -1,0 +1,8 @@
+//! The suite in the poller that the system has by default.
+
+#![allow(clippy::unwrap_used)] // a test that cannot go on says so by failing
+
+mod common;
+mod suite;
+
+const POLLER: eventloop::PollerKind = eventloop::PollerKind::Auto;

@@ -1,0 +1,8 @@
+//! What the loop promises, in any poller.
+
+mod admission;
+mod any_order;
+mod connecting;
+mod listening;
+mod no_spin;
+mod sessions;
