@@ -23,6 +23,7 @@ pub struct Probe {
     pub take: usize,
     pub got: Vec<u8>,
     pub ended: bool,
+    pub finished: bool,
     pub steps: usize,
     pub readable: usize,
     pub writable: usize,
@@ -59,6 +60,7 @@ impl Session for Shared {
             probe.readable += usize::from(ready.is_readable(stream));
             probe.writable += usize::from(ready.is_writable(stream));
             probe.hung_up += usize::from(ready.is_hung_up(stream));
+            probe.finished |= ready.has_finished(stream);
             if probe.take > 0 && ready.is_readable(stream) {
                 let mut bytes = vec![0; probe.take];
                 let n = stream.read(&mut bytes).unwrap_or(0);

@@ -3,11 +3,12 @@
 use std::cell::{Cell, RefCell};
 use std::fs::File;
 use std::io::{ErrorKind, Read, Write};
+use std::net::Shutdown;
 use std::rc::Rc;
 use std::time::Duration;
 
-use crate::common::{Probe, event_loop, probe};
-use eventloop::testing::{PAUSE, assert_quiet, pair, reset, until};
+use crate::common::{Probe, Shared, event_loop, probe};
+use eventloop::testing::{PAUSE, assert_quiet, pair, reset, settle, until};
 use eventloop::{Handle, Intents, Progress, Ready, Result, Session, Source, Stream, Waker};
 
 #[test]
@@ -339,4 +340,176 @@ fn a_loop_that_is_dropped_closes_its_sessions_and_what_outlives_it_does_nothing(
     assert_eq!(far.read(&mut [0]).unwrap(), 0);
     handle.wake_all();
     waker.wake();
+}
+
+#[test]
+fn a_descriptor_that_was_duplicated_does_not_keep_the_loop_awake_once_its_source_is_dropped() {
+    let (mut event_loop, probe, waker, mut far) = probe(Probe { read: true, ..Probe::default() });
+    let (near, mut far_beside) = pair().unwrap();
+    let stream = Some(Stream::new(near).unwrap());
+    let beside = Rc::new(RefCell::new(Probe { stream, read: true, take: 10, ..Probe::default() }));
+    event_loop.spawn(Shared(beside.clone()));
+    event_loop.turn(Some(Duration::ZERO)).unwrap();
+    let duplicate = probe.borrow().stream.as_ref().unwrap().try_clone().unwrap();
+    probe.borrow_mut().stream = None; // closed here, and still open as the duplicate
+    waker.wake();
+    event_loop.turn(Some(Duration::ZERO)).unwrap();
+    far.write_all(b"for the duplicate").unwrap();
+    settle(&mut event_loop);
+    assert_quiet(&mut event_loop);
+    drop(duplicate);
+    // Sources that stayed are still watched.
+    far_beside.write_all(b"beside").unwrap();
+    until(&mut event_loop, || beside.borrow().got == b"beside");
+}
+
+#[test]
+fn a_stream_that_a_session_hands_on_is_watched_for_the_next_one_alone() {
+    let (mut event_loop, first, waker, mut far) = probe(Probe { read: true, take: 10, ..Probe::default() });
+    let second = Rc::new(RefCell::new(Probe { read: true, take: 10, ..Probe::default() }));
+    let second_waker = event_loop.spawn(Shared(second.clone()));
+    event_loop.turn(Some(Duration::ZERO)).unwrap();
+    for round in 0..2 {
+        let (from, to) = if round == 0 { (&first, &second) } else { (&second, &first) };
+        let stream = from.borrow_mut().stream.take();
+        waker.wake();
+        second_waker.wake();
+        event_loop.turn(Some(Duration::ZERO)).unwrap();
+        far.write_all(b"pooled").unwrap();
+        assert_quiet(&mut event_loop); // no session has it now
+        to.borrow_mut().stream = stream;
+        waker.wake();
+        second_waker.wake();
+        until(&mut event_loop, || to.borrow().got == b"pooled");
+        assert!(from.borrow().got.len() == 6 * round);
+    }
+    // Also if the session that had it is over.
+    let stream = first.borrow_mut().stream.take();
+    first.borrow_mut().done = true;
+    waker.wake();
+    second.borrow_mut().stream = stream;
+    second_waker.wake();
+    event_loop.turn(Some(Duration::ZERO)).unwrap();
+    far.write_all(b"again").unwrap();
+    until(&mut event_loop, || second.borrow().got == b"pooledagain");
+    assert_eq!(event_loop.sessions(), 1);
+}
+
+#[test]
+fn another_thread_wakes_a_session_and_what_outlives_the_loop_does_nothing() {
+    let (mut event_loop, probe, waker, _far) = probe(Probe::default());
+    let remote = waker.remote();
+    let steps = probe.borrow().steps;
+    std::thread::scope(|scope| {
+        scope.spawn(|| remote.wake());
+        until(&mut event_loop, || probe.borrow().steps > steps);
+    });
+    assert_quiet(&mut event_loop);
+    assert_eq!(probe.borrow().steps, steps + 1);
+    probe.borrow_mut().done = true;
+    waker.wake();
+    event_loop.turn(Some(Duration::ZERO)).unwrap();
+    remote.wake(); // the session is over
+    settle(&mut event_loop);
+    drop(event_loop);
+    remote.wake();
+}
+
+#[test]
+fn the_end_of_the_peer_is_known_with_its_last_bytes_where_the_poller_can_tell() {
+    let can_tell = cfg!(target_os = "linux") && crate::POLLER == eventloop::PollerKind::Auto;
+    let (mut event_loop, probe, _, mut far) = probe(Probe { read: true, take: 100, ..Probe::default() });
+    far.write_all(b"not the last").unwrap();
+    until(&mut event_loop, || !probe.borrow().got.is_empty());
+    assert!(!probe.borrow().finished);
+    far.write_all(b", but these").unwrap();
+    far.shutdown(Shutdown::Write).unwrap();
+    until(&mut event_loop, || probe.borrow().got.len() > 12);
+    assert_eq!((probe.borrow().got.len(), probe.borrow().finished), (23, can_tell));
+}
+
+#[test]
+fn the_end_of_the_peer_is_not_known_behind_urgent_data_or_a_reset() {
+    type End = fn(std::net::TcpStream);
+    let urgent: End = |mut far| {
+        rustix::net::send(&far, b"!", rustix::net::SendFlags::OOB).unwrap();
+        far.write_all(b"more").unwrap();
+        far.shutdown(Shutdown::Write).unwrap();
+    };
+    let with_reset: End = |far| {
+        far.shutdown(Shutdown::Write).unwrap();
+        reset(far).unwrap();
+    };
+    for end in [urgent, with_reset] {
+        let (mut event_loop, probe, waker, mut far) = probe(Probe::default());
+        let stream = probe.borrow().stream.as_ref().unwrap().try_clone().unwrap();
+        rustix::net::sockopt::set_socket_oobinline(&stream, true).unwrap();
+        drop(stream);
+        far.write_all(b"before").unwrap();
+        end(far);
+        (probe.borrow_mut().read, probe.borrow_mut().take) = (true, 6);
+        waker.wake();
+        until(&mut event_loop, || probe.borrow().got == b"before");
+        assert!(!probe.borrow().finished);
+    }
+}
+
+#[test]
+fn an_error_ends_its_session_alone_and_is_reported_with_its_name() {
+    struct Failing(Stream);
+    impl Session for Failing {
+        fn intents(&self, intents: &mut Intents<'_>) {
+            intents.read(&self.0);
+        }
+        fn advance(&mut self, ready: &Ready<'_>) -> Result<Progress> {
+            if ready.is_readable(&self.0) {
+                self.0.receive(&mut [0; 10])?;
+            }
+            Ok(Progress::Continue)
+        }
+    }
+    let (mut event_loop, probe, _, mut far) = probe(Probe { read: true, take: 10, ..Probe::default() });
+    let reports = Rc::new(RefCell::new(Vec::new()));
+    event_loop.on_error({
+        let reports = reports.clone();
+        move |session, error| reports.borrow_mut().push(format!("{session}: {error}"))
+    });
+    let (near, its_far) = pair().unwrap();
+    event_loop.spawn(Failing(Stream::new(near).unwrap()));
+    event_loop.turn(Some(Duration::ZERO)).unwrap();
+    reset(its_far).unwrap();
+    until(&mut event_loop, || !reports.borrow().is_empty());
+    let reports = reports.borrow();
+    assert!(reports[0].contains("Failing: Connection reset by peer"), "{reports:?}");
+    assert_eq!((reports.len(), event_loop.sessions()), (1, 1));
+    far.write_all(b"still here").unwrap();
+    until(&mut event_loop, || probe.borrow().got == b"still here");
+}
+
+#[test]
+fn a_session_that_panics_is_removed_and_closed_and_the_others_go_on() {
+    struct Panicking(Stream, bool);
+    impl Session for Panicking {
+        fn intents(&self, intents: &mut Intents<'_>) {
+            assert!(!self.1, "a bug in its intents");
+            intents.read(&self.0);
+        }
+        fn advance(&mut self, ready: &Ready<'_>) -> Result<Progress> {
+            assert!(self.1 || !ready.is_readable(&self.0), "a bug in its step");
+            Ok(Progress::Continue)
+        }
+    }
+    let (mut event_loop, probe, _, mut far) = probe(Probe { read: true, take: 10, ..Probe::default() });
+    for in_intents in [false, true] {
+        let (near, mut its_far) = pair().unwrap();
+        event_loop.spawn(Panicking(Stream::new(near).unwrap(), in_intents));
+        its_far.write_all(b"x").unwrap();
+        let turned = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| settle(&mut event_loop)));
+        assert!(turned.is_err(), "the caller of the loop decides what a panic means");
+        assert_eq!(event_loop.sessions(), 1);
+        assert!(!matches!(its_far.read(&mut [0]), Ok(1..)), "its connection is closed");
+        assert_quiet(&mut event_loop);
+    }
+    far.write_all(b"still here").unwrap();
+    until(&mut event_loop, || probe.borrow().got == b"still here");
 }
