@@ -28,18 +28,18 @@ man --warnings -l "$share/man/man1/tcpproxy.1" >"$WORK/page" 2>"$WORK/man.err"
 [[ ! -s $WORK/man.err ]] || fail "the manual has mistakes: $(<"$WORK/man.err")"
 grep -q 'EXIT STATUS' "$WORK/page" || fail "the manual lacks a section"
 
-# What is offered after `tcpproxy --max`, by each shell.
+# What is offered after `tcpproxy --max-c`, by each shell.
 bash_offers() {
   # shellcheck source=/dev/null
   source "$share/bash-completion/completions/tcpproxy"
   # shellcheck disable=SC2034 # read by the completion
-  COMP_WORDS=(tcpproxy --max) COMP_CWORD=1 COMPREPLY=()
-  _tcpproxy tcpproxy --max tcpproxy
+  COMP_WORDS=(tcpproxy --max-c) COMP_CWORD=1 COMPREPLY=()
+  _tcpproxy tcpproxy --max-c tcpproxy
   echo "${COMPREPLY[*]}"
 }
 same "bash's offer" --max-clients "$(bash_offers)"
 same "fish's offer" --max-clients \
-  "$(fish --no-config -c "source '$share/fish/vendor_completions.d/tcpproxy.fish'; complete -C 'tcpproxy --max'" | cut -f1)"
+  "$(fish --no-config -c "source '$share/fish/vendor_completions.d/tcpproxy.fish'; complete -C 'tcpproxy --max-c'" | cut -f1)"
 # zsh completes at a prompt only, so ask for the function and what it describes.
 zsh -fc "fpath=('$share/zsh/site-functions' \$fpath); autoload -Uz compinit && compinit -D -u
   [[ \${_comps[tcpproxy]} == _tcpproxy ]] && autoload +X _tcpproxy && functions _tcpproxy" |

@@ -11,7 +11,9 @@ use ringbuf::Pool;
 use tracing::warn;
 
 use crate::client::Client;
+use crate::operations::address_limit::AddressPermit;
 use crate::operations::allow::AllowList;
+use crate::operations::denials::Denials;
 use crate::session::{Session, SessionContext};
 use crate::upstream::Connecting;
 use crate::{Config, Splice};
@@ -34,8 +36,10 @@ pub(crate) struct Acceptor {
     listener: Listener,
     max_clients: usize,
     allow: AllowList,
+    not_allowed: Denials,
+    over_limit: Denials,
     /// A client that may connect, but cannot be served yet.
-    pending: Option<(Stream, SocketAddr)>,
+    pending: Option<(Stream, SocketAddr, AddressPermit)>,
     /// Another process keeps the sockets open.
     kept_open: bool,
     closing: Option<Closing>,
@@ -74,8 +78,8 @@ impl Acceptor {
         kept_open: bool,
     ) -> Self {
         let allow = AllowList::new(context.config.allow.clone());
-        let listener =
-            listener.with_max_clients(max_clients.saturating_add(usize::from(allow.is_restrictive())));
+        let looks_at_clients = allow.is_restrictive() || context.address_limit.is_restrictive();
+        let listener = listener.with_max_clients(max_clients.saturating_add(usize::from(looks_at_clients)));
         Self {
             context,
             buffers,
@@ -83,6 +87,10 @@ impl Acceptor {
             listener,
             max_clients,
             allow,
+            not_allowed: Denials::new("turned away: --allow does not name its network"),
+            over_limit: Denials::new(
+                "turned away: its address has as many clients as --max-per-address allows",
+            ),
             pending: None,
             kept_open,
             closing: None,
@@ -99,12 +107,19 @@ impl Acceptor {
                 Accept::Client { stream, address } => {
                     self.told_that_resources_ran_out = false;
                     if !self.allow.admits(address.ip()) {
-                        self.allow.deny(stream, address, ready.now());
+                        self.not_allowed.deny(stream, address, ready.now());
                         self.context.counters.change(|statistics| statistics.denied += 1);
-                    } else if self.has_room() {
-                        self.admit(stream, address, ready);
+                        continue;
+                    }
+                    let Some(permit) = self.address_permit(address) else {
+                        self.over_limit.deny(stream, address, ready.now());
+                        self.context.counters.change(|statistics| statistics.limited += 1);
+                        continue;
+                    };
+                    if self.has_room() {
+                        self.admit(stream, address, permit, ready);
                     } else {
-                        self.pending = Some((stream, address));
+                        self.pending = Some((stream, address, permit));
                         self.note_pending_client();
                     }
                 }
@@ -121,10 +136,19 @@ impl Acceptor {
         }
     }
 
-    fn admit(&mut self, stream: Stream, address: SocketAddr, ready: &Ready<'_>) {
+    fn admit(&mut self, stream: Stream, address: SocketAddr, permit: AddressPermit, ready: &Ready<'_>) {
         self.context.client_is_pending.set(false);
         let connections = self.buffers.session(stream, &self.context.config, ready.now());
-        ready.spawn(Session::new(self.context.clone(), Client::new(address), connections, ready.now()));
+        let client = Client::new(address);
+        ready.spawn(Session::new(self.context.clone(), client, permit, connections, ready.now()));
+    }
+
+    /// The permit for one more client of an address. The client of a balancer gets it when its header has been read.
+    fn address_permit(&self, address: SocketAddr) -> Option<AddressPermit> {
+        if self.context.config.accept_proxy_protocol {
+            return Some(AddressPermit::unlimited());
+        }
+        self.context.address_limit.admit(address.ip())
     }
 
     /// Whether a further client can be served now.
@@ -223,9 +247,9 @@ impl eventloop::Session for Acceptor {
 
     fn advance(&mut self, ready: &Ready<'_>) -> eventloop::Result<Progress> {
         if self.active() < self.max_clients
-            && let Some((stream, address)) = self.pending.take()
+            && let Some((stream, address, permit)) = self.pending.take()
         {
-            self.admit(stream, address, ready);
+            self.admit(stream, address, permit, ready);
         }
         if self.is_open() {
             self.accept(ready);

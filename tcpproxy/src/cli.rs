@@ -143,6 +143,11 @@ struct Arguments {
     #[arg(long, value_name = "CIDR", value_parser = crate::operations::allow::network)]
     allow: Vec<IpNet>,
 
+    /// Serve at most N clients of one address at once, and reset further ones. With --accept-proxy-protocol the
+    /// address is the one that a header names [default: off]
+    #[arg(long, value_name = "N", value_parser = max_per_address)]
+    max_per_address: Option<usize>,
+
     /// Expect each client to begin with a header of the PROXY protocol, v1 or v2, and reset it if it does not;
     /// for clients that come through a balancer
     #[arg(long)]
@@ -165,6 +170,11 @@ struct Arguments {
     /// How the log on the standard error looks
     #[arg(long, value_name = "FORMAT", value_enum, default_value_t = LogFormat::Text)]
     log_format: LogFormat,
+
+    /// Log a session that its client has ended without a byte either way, such as a health check, only with
+    /// --verbose; the metrics count it all the same
+    #[arg(long)]
+    quiet_empty: bool,
 
     /// Log only what somebody should look at
     #[arg(short, long, conflicts_with = "verbose", action = ArgAction::SetTrue)]
@@ -235,6 +245,8 @@ pub fn parse(words: impl IntoIterator<Item = OsString>) -> Result<Invocation, Re
             drain_timeout: arguments.drain_timeout,
             exit_on_idle: arguments.exit_on_idle,
             allow: arguments.allow,
+            max_per_address: arguments.max_per_address,
+            quiet_empty: arguments.quiet_empty,
             accept_proxy_protocol: arguments.accept_proxy_protocol,
             proxy_protocol: arguments.proxy_protocol,
             metrics: arguments.metrics,
@@ -288,6 +300,10 @@ fn remote_port(text: &str) -> Result<u16, &'static str> {
 
 fn count(text: &str) -> Result<usize, &'static str> {
     text.parse().map_err(|_| "it must be a whole number, 0 or more")
+}
+
+fn max_per_address(text: &str) -> Result<usize, &'static str> {
+    text.parse().ok().filter(|&max| max > 0).ok_or("it must be a whole number, 1 or more")
 }
 
 fn server_port(text: &str) -> Result<ServerPort, String> {
@@ -406,6 +422,8 @@ mod tests {
         let words = ["--source", "::ffff:192.0.2.1", "--source", "101:101:101:101:101:101:101:101"];
         assert_eq!(config(&words).source, sources);
         assert!(config(&["--spread"]).spread);
+        assert_eq!(config(&["--max-per-address", "3"]).max_per_address, Some(3));
+        assert!(config(&["--quiet-empty"]).quiet_empty);
         assert_eq!(config(&["--keepalive", "0s"]).keepalive, None);
         assert_eq!(config(&["--half-close-timeout", "0s"]).half_close_timeout, None);
         assert_eq!(config(&["--yield-idle", "200ms"]).yield_idle, Some(Duration::from_millis(200)));

@@ -51,6 +51,9 @@ pub struct Config {
     /// Networks whose clients are served; anyone else is reset at once. None: everyone is. What counts is where
     /// the connection comes from, whatever a PROXY header says.
     pub allow: Vec<IpNet>,
+    /// How many clients one address may have at once; more are reset at once. The address is that of the
+    /// connection, or the one that a PROXY header names.
+    pub max_per_address: Option<usize>,
     /// Whether clients begin with a header of the PROXY protocol that says whom they were passed on for, and
     /// those who do not are reset.
     pub accept_proxy_protocol: bool,
@@ -60,6 +63,9 @@ pub struct Config {
     pub proxy_protocol: Option<ProxyProtocol>,
     /// Where metrics and health can be asked for, over HTTP; port 0 lets the system choose.
     pub metrics: Option<SocketAddr>,
+    /// Whether a session without a byte either way that its client has ended, such as a health check, is logged
+    /// at debug level.
+    pub quiet_empty: bool,
     /// How long sessions may go on after the proxy was asked to stop.
     pub drain_timeout: Duration,
     /// Stop when no client has come and none has been served for so long.
@@ -120,10 +126,12 @@ impl Config {
             keepalive: Some(Duration::from_secs(60)),
             linger_timeout: Duration::from_secs(30),
             allow: Vec::new(),
+            max_per_address: None,
             accept_proxy_protocol: false,
             header_timeout: Duration::from_secs(10),
             proxy_protocol: None,
             metrics: None,
+            quiet_empty: false,
             drain_timeout: Duration::from_secs(30),
             exit_on_idle: None,
         }

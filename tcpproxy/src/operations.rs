@@ -1,6 +1,8 @@
 //! What operators add to the forwarder: who may connect, what is measured, and how it is started and watched.
 
+pub(crate) mod address_limit;
 pub(crate) mod allow;
+pub(crate) mod denials;
 pub(crate) mod descriptors;
 pub(crate) mod metrics;
 mod metrics_format;

@@ -16,6 +16,7 @@ use crate::acceptor::{Acceptor, Buffers};
 use crate::error::StartError;
 use crate::lifecycle::Lifecycle;
 use crate::log::StatusLine;
+use crate::operations::address_limit::AddressLimit;
 use crate::operations::descriptors::{self, Allowance};
 use crate::operations::metrics::Metrics;
 use crate::operations::progress::ProgressDisplay;
@@ -122,6 +123,7 @@ impl Proxy {
             upstream: Rc::new(Upstream::new(&config, addresses, Instant::now())),
             lifecycle: lifecycle.clone(),
             counters: counters.clone(),
+            address_limit: Rc::new(AddressLimit::new(config.max_per_address)),
             metrics,
             client_is_pending,
             config,

@@ -9,11 +9,12 @@ use std::time::{Duration, Instant};
 
 use eventloop::{Intents, Progress, Ready};
 use relay::{EndCause, Peer, ProxySession, SessionEnd, SessionEvent, SessionPhase, TimeLimit};
-use tracing::info;
+use tracing::{debug, info};
 
 use crate::Config;
 use crate::client::Client;
 use crate::lifecycle::{ActiveSession, Lifecycle};
+use crate::operations::address_limit::{AddressLimit, AddressPermit};
 use crate::operations::metrics::Metrics;
 use crate::operations::proxy_protocol::{self, HeaderParser, Parsed};
 use crate::statistics::Counters;
@@ -30,6 +31,8 @@ pub(crate) struct Session {
     connections: ProxySession<Connecting>,
     /// The PROXY header that the client has yet to send.
     header: Option<Box<HeaderParser>>,
+    /// The bytes that the header had.
+    header_len: u64,
     began: Instant,
     /// When the connection to the server was begun, and how long it took.
     connect_began: Instant,
@@ -39,6 +42,8 @@ pub(crate) struct Session {
     counted: (u64, u64),
     /// How the session ends, once that is decided here, and what the log says beyond that.
     termination: Option<(Termination, Option<String>)>,
+    /// Held for its address, as long as the session exists.
+    _permit: AddressPermit,
     _active: ActiveSession,
 }
 
@@ -49,6 +54,7 @@ pub(crate) struct SessionContext {
     pub(crate) lifecycle: Rc<Lifecycle>,
     pub(crate) counters: Rc<Counters>,
     pub(crate) metrics: Option<Rc<Metrics>>,
+    pub(crate) address_limit: Rc<AddressLimit>,
     /// Whether a client is known to wait because as many as may be are served. A session that yields clears it.
     pub(crate) client_is_pending: Rc<Cell<bool>>,
 }
@@ -58,6 +64,7 @@ impl Session {
     pub(crate) fn new(
         context: Rc<SessionContext>,
         client: Client,
+        permit: AddressPermit,
         connections: ProxySession<Connecting>,
         now: Instant,
     ) -> Self {
@@ -66,12 +73,14 @@ impl Session {
             client,
             connections,
             header: reads_header.then(|| Box::new(HeaderParser::new())),
+            header_len: 0,
             began: now,
             connect_began: now,
             connect_time: None,
             server: None,
             counted: (0, 0),
             termination: None,
+            _permit: permit,
             _active: context.lifecycle.begin_session(),
             context,
         };
@@ -124,15 +133,27 @@ impl Session {
             }
             Ok(Parsed::Complete { taken, announced }) => {
                 self.connections.consume(taken);
+                let up = self.connections.up();
+                self.header_len = up.received() - up.pending() as u64;
                 self.header = None;
                 if let Some(announced) = announced {
                     self.client.announce(announced);
+                    self._permit = self.address_permit(announced.source)?;
                 }
                 self.connect(now);
                 Ok(())
             }
             Err(error) => Err(Cause::with_detail(By::Client, Reason::BadHeader, error)),
         }
+    }
+
+    /// The permit for one more client of an address that a balancer has named.
+    fn address_permit(&self, source: SocketAddr) -> Result<AddressPermit, Cause> {
+        self.context.address_limit.admit(source.ip()).ok_or_else(|| {
+            self.context.counters.change(|statistics| statistics.limited += 1);
+            let detail = "its address has as many clients as --max-per-address allows";
+            Cause::with_detail(By::Proxy, Reason::Limited, detail)
+        })
     }
 
     fn connect(&mut self, now: Instant) {
@@ -230,20 +251,39 @@ impl Session {
         if let Some(metrics) = &self.context.metrics {
             metrics.count_session(termination, self.connect_time, duration);
         }
-        info!(
-            client = %self.client.source(),
-            peer = self.client.passed_on_by().map(tracing::field::display),
-            server = self.server.map(tracing::field::display),
-            up = self.connections.up().delivered(),
-            down = self.connections.down().delivered(),
-            connect_ms = self.connect_time.map(milliseconds),
-            duration_ms = milliseconds(duration),
-            by = %termination.by,
-            phase = %termination.phase,
-            reason = %termination.reason,
-            error = detail.map(shortened),
-            "session ended"
-        );
+        /// One event, at one of two levels: a level is a constant of the place where an event is logged.
+        macro_rules! session_ended {
+            ($level:ident) => {
+                $level!(
+                    client = %self.client.source(),
+                    peer = self.client.passed_on_by().map(tracing::field::display),
+                    server = self.server.map(tracing::field::display),
+                    up = self.connections.up().delivered(),
+                    down = self.connections.down().delivered(),
+                    connect_ms = self.connect_time.map(milliseconds),
+                    duration_ms = milliseconds(duration),
+                    by = %termination.by,
+                    phase = %termination.phase,
+                    reason = %termination.reason,
+                    error = detail.map(shortened),
+                    "session ended"
+                )
+            };
+        }
+        if self.context.config.quiet_empty && self.is_empty(termination) {
+            session_ended!(debug);
+        } else {
+            session_ended!(info);
+        }
+    }
+
+    /// Whether the client has ended the session without a byte either way, as a health check does.
+    fn is_empty(&self, termination: Termination) -> bool {
+        let by_client = termination.by == By::Client
+            && matches!(termination.reason, Reason::Fin | Reason::Reset | Reason::NoHeader);
+        by_client
+            && self.connections.up().received() == self.header_len
+            && self.connections.down().received() == 0
     }
 }
 

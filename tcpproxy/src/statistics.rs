@@ -12,6 +12,9 @@ pub struct Statistics {
     pub ended: u64,
     /// Clients that were reset because [`Config::allow`](crate::Config::allow) does not name their network.
     pub denied: u64,
+    /// Clients that were reset because their address had as many as
+    /// [`Config::max_per_address`](crate::Config::max_per_address) allows.
+    pub limited: u64,
     /// Failures to accept a client for lack of descriptors or memory; the client stays in the accept queue.
     pub accept_errors: u64,
     /// Bytes written to servers, in all sessions.

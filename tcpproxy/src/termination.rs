@@ -53,6 +53,8 @@ pub enum Reason {
     NoHeader,
     /// What came is no PROXY header, or too long a one.
     BadHeader,
+    /// The client's address has as many clients as `--max-per-address` allows.
+    Limited,
     /// The server refused the connection.
     Refused,
     /// The server could not be reached.
@@ -152,6 +154,7 @@ words!(Reason {
     Error => "error",
     NoHeader => "no-header",
     BadHeader => "bad-header",
+    Limited => "limited",
     Refused => "refused",
     Unreachable => "unreachable",
     Unanswered => "unanswered",

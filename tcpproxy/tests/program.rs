@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::Value;
 use testkit::peer::{Refusing, churn};
+use testkit::procfs::TcpState;
 use testkit::proxy::Proxy;
 
 const PROGRAM: &str = env!("CARGO_BIN_EXE_tcpproxy");
@@ -78,6 +79,39 @@ fn what_opens_the_proxy_to_any_host_is_warned_of_at_the_start() {
     closed.terminate().unwrap();
     closed.wait_for_line(PATIENCE, |line| line.contains("stopping")).unwrap();
     assert!(!closed.log().iter().any(|line| line.contains("WARN")), "{:?}", closed.log());
+}
+
+/// A health check is a connect without a byte; a session that fails is no such thing.
+#[test]
+fn with_quiet_empty_sessions_without_a_byte_are_logged_at_debug_level_and_counted() {
+    for (options, logged) in [(&["--quiet-empty"][..], 1), (&["--quiet-empty", "--verbose"], 3), (&[], 3)] {
+        let port = echo();
+        let proxy = proxy(&port, &[&["--max-clients", "0", "--metrics", "127.0.0.1:0"], options].concat());
+        let address = proxy.address();
+        let sockets = proxy.sockets().unwrap();
+        let mut listening = sockets.iter().filter(|socket| socket.state == TcpState::Listen);
+        let metrics = listening.find(|socket| socket.local.port() != address.port()).unwrap().local;
+        let finishes = connect(address);
+        finishes.shutdown(Shutdown::Write).unwrap();
+        assert_eq!((&finishes).read(&mut [0]).unwrap(), 0);
+        reset(connect(address));
+        let mut talks = connect(address);
+        talks.write_all(b"x").unwrap();
+        talks.shutdown(Shutdown::Write).unwrap();
+        assert_eq!(talks.read_to_end(&mut Vec::new()).unwrap(), 1);
+        until("three sessions are counted", || {
+            let mut asks = connect(metrics);
+            asks.write_all(b"GET /metrics HTTP/1.0\r\n\r\n").unwrap();
+            let mut answer = String::new();
+            asks.read_to_string(&mut answer).unwrap();
+            answer.contains("tcpproxy_session_duration_seconds_count 3")
+        });
+        proxy.terminate().unwrap();
+        proxy.wait_for_line(PATIENCE, |line| line.contains("stopping")).unwrap();
+        let lines = proxy.log();
+        let ended = lines.iter().filter(|line| line.contains("session ended")).count();
+        assert_eq!(ended, logged, "{options:?}: {lines:#?}");
+    }
 }
 
 #[test]

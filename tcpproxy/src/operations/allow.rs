@@ -1,48 +1,29 @@
 //! Who may connect.
 
-use std::net::{IpAddr, SocketAddr};
-use std::time::{Duration, Instant};
+use std::net::IpAddr;
 
-use eventloop::Stream;
 use ipnet::IpNet;
-use tracing::{debug, warn};
 
-/// Networks from which clients are admitted. What counts is where a connection comes from, also if a PROXY
-/// header in it names somebody else: such a header can say anything, and this list is what makes it credible.
+/// Networks from which clients are admitted. The address that a connection comes from counts, also if a PROXY
+/// header in it names another client: such a header can say anything, and this list is what makes it credible.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct AllowList {
-    /// None: everyone is admitted.
+    /// None: every client is admitted.
     networks: Vec<IpNet>,
-    denied: u64,
-    told: Option<Instant>,
 }
-
-/// How long nothing more is said of those who are turned away, however many they are.
-const QUIET: Duration = Duration::from_secs(60);
 
 impl AllowList {
     pub(crate) fn new(networks: Vec<IpNet>) -> Self {
-        Self { networks, ..Self::default() }
+        Self { networks }
     }
 
-    /// Whether somebody may be turned away.
+    /// Whether a client may be denied.
     pub(crate) fn is_restrictive(&self) -> bool {
         !self.networks.is_empty()
     }
 
     pub(crate) fn admits(&self, ip: IpAddr) -> bool {
         self.networks.is_empty() || self.networks.iter().any(|network| network.contains(&ip))
-    }
-
-    /// Resets somebody who may not connect.
-    pub(crate) fn deny(&mut self, stream: Stream, address: SocketAddr, now: Instant) {
-        let _ = stream.reset_on_close(); // whoever is gone already need not be told
-        self.denied += 1;
-        debug!(client = %address, "turned away");
-        if self.told.is_none_or(|told| told + QUIET <= now) {
-            self.told = Some(now);
-            warn!(client = %address, denied = self.denied, "turned away: --allow does not name its network");
-        }
     }
 }
 

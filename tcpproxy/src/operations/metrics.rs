@@ -27,6 +27,7 @@ pub(crate) struct Metrics {
     duration: Histogram,
     bytes: Family<[(&'static str, &'static str); 1], Counter>,
     denied: Counter,
+    limited: Counter,
     accept_errors: Counter,
     active: Gauge,
     max_clients: Gauge<u64, AtomicU64>,
@@ -67,6 +68,7 @@ impl Metrics {
             duration: Histogram::new(DURATION_BUCKETS),
             bytes: Family::default(),
             denied: Counter::default(),
+            limited: Counter::default(),
             accept_errors: Counter::default(),
             active: Gauge::default(),
             max_clients: Gauge::default(),
@@ -101,6 +103,11 @@ impl Metrics {
             metrics.bytes.clone(),
         );
         registry.register("denied", "Clients that --allow does not admit", metrics.denied.clone());
+        registry.register(
+            "limited",
+            "Clients whose address had as many as --max-per-address allows",
+            metrics.limited.clone(),
+        );
         registry.register(
             "accept_errors",
             "Failures to accept a client for lack of descriptors or memory",
@@ -145,6 +152,7 @@ impl Metrics {
             self.bytes.get_or_create(&[("direction", direction)]).inner().store(bytes, Relaxed);
         }
         self.denied.inner().store(statistics.denied, Relaxed);
+        self.limited.inner().store(statistics.limited, Relaxed);
         self.accept_errors.inner().store(statistics.accept_errors, Relaxed);
         let number = |number: usize| i64::try_from(number).unwrap_or(i64::MAX);
         self.active.set(number(statistics.active));
@@ -221,6 +229,7 @@ mod tests {
             r#"tcpproxy_delivered_bytes_total{direction="up"} 11"#,
             r#"tcpproxy_delivered_bytes_total{direction="down"} 13"#,
             "tcpproxy_denied_total 2",
+            "tcpproxy_limited_total 0",
             "tcpproxy_accept_errors_total 0",
             "tcpproxy_active_sessions 7",
             "tcpproxy_max_clients 64",

@@ -1,0 +1,92 @@
+//! How many clients one address may have (`--max-per-address`).
+
+use std::cell::RefCell;
+use std::collections::HashMap;
+use std::net::IpAddr;
+use std::rc::Rc;
+
+/// The limit on the clients of one address, and how many each has now.
+#[derive(Debug)]
+pub(crate) struct AddressLimit {
+    /// `None`: there is no limit, and nothing is counted.
+    max: Option<usize>,
+    /// Addresses without a client are not in it, so that the number of clients bounds it.
+    clients: RefCell<HashMap<IpAddr, usize>>,
+}
+
+/// The right of one client to be served, as far as its address is concerned.
+#[derive(Debug)]
+pub(crate) struct AddressPermit(Option<(Rc<AddressLimit>, IpAddr)>);
+
+impl AddressLimit {
+    pub(crate) fn new(max: Option<usize>) -> Self {
+        Self { max, clients: RefCell::default() }
+    }
+
+    /// Whether a client may be denied.
+    pub(crate) fn is_restrictive(&self) -> bool {
+        self.max.is_some()
+    }
+
+    /// One more client of this address; `None` if it has as many as it may. An IPv4 address that is mapped into
+    /// IPv6 is the IPv4 address.
+    pub(crate) fn admit(self: &Rc<Self>, ip: IpAddr) -> Option<AddressPermit> {
+        let Some(max) = self.max else { return Some(AddressPermit::unlimited()) };
+        let ip = ip.to_canonical();
+        let mut clients = self.clients.borrow_mut();
+        clients.try_reserve(1).ok()?; // without memory to count it, a client is not admitted
+        let count = clients.entry(ip).or_default();
+        if *count >= max {
+            return None;
+        }
+        *count += 1;
+        Some(AddressPermit(Some((self.clone(), ip))))
+    }
+}
+
+impl AddressPermit {
+    /// That of a client whose address is not known yet, or does not count.
+    pub(crate) fn unlimited() -> Self {
+        Self(None)
+    }
+}
+
+impl Drop for AddressPermit {
+    fn drop(&mut self) {
+        let Some((limit, ip)) = &self.0 else { return };
+        let mut clients = limit.clients.borrow_mut();
+        if let Some(count) = clients.get_mut(ip) {
+            *count -= 1;
+            if *count == 0 {
+                clients.remove(ip);
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_address_has_as_many_clients_as_it_may_and_another_one_again_when_one_has_left() {
+        let limit = Rc::new(AddressLimit::new(Some(2)));
+        let ip = |text: &str| text.parse::<IpAddr>().unwrap();
+        let first = limit.admit(ip("192.0.2.1")).unwrap();
+        let second = limit.admit(ip("::ffff:192.0.2.1")).unwrap();
+        assert!(limit.admit(ip("192.0.2.1")).is_none());
+        let other = limit.admit(ip("192.0.2.2")).unwrap();
+        drop(first);
+        let third = limit.admit(ip("192.0.2.1")).unwrap();
+        assert!(limit.admit(ip("192.0.2.1")).is_none());
+        drop((second, third, other));
+        assert!(limit.clients.borrow().is_empty(), "an address without a client takes no memory");
+    }
+
+    #[test]
+    fn without_a_limit_nothing_is_counted() {
+        let limit = Rc::new(AddressLimit::new(None));
+        let permits: Vec<_> = (0..1000).map(|_| limit.admit([192, 0, 2, 1].into()).unwrap()).collect();
+        assert!(limit.clients.borrow().is_empty() && permits.len() == 1000);
+    }
+}
