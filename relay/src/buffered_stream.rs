@@ -206,7 +206,8 @@ impl<C: Connection> BufferedStream<C> {
 
     /// Begins an orderly close: what is pending goes out, then FIN. What the peer still sends is discarded
     /// until it has finished too, or until `until`: a close with unread bytes would reset the connection,
-    /// and could overtake what the peer has yet to receive (RFC 9112, section 9.6).
+    /// and could overtake what the peer has yet to receive (RFC 9112, section 9.6). A stream that is being
+    /// closed already keeps its first time limit.
     pub fn finish(&mut self, until: Instant) {
         self.begin_close(CloseStep::Finish, until);
     }
@@ -252,10 +253,11 @@ impl<C: Connection> BufferedStream<C> {
 
     fn begin_close(&mut self, step: CloseStep, until: Instant) {
         self.connection = match mem::replace(&mut self.connection, StreamPhase::Closed) {
-            StreamPhase::Open(stream) | StreamPhase::Closing { stream, .. } => {
-                StreamPhase::Closing { stream, step, since: Instant::now(), until }
+            StreamPhase::Open(stream) => StreamPhase::Closing { stream, step, since: Instant::now(), until },
+            StreamPhase::Closing { stream, since, until: earlier, .. } if step == CloseStep::Reset => {
+                StreamPhase::Closing { stream, step, since, until: earlier.min(until) }
             }
-            other => other,
+            begun => begun,
         };
     }
 }

@@ -130,6 +130,19 @@ fn a_peer_that_does_not_finish_is_left_when_its_time_is_up() {
 }
 
 #[test]
+fn a_stream_that_is_finished_again_in_each_step_keeps_its_first_time_limit() {
+    let (mut event_loop, stage, waker, _peer) = stage();
+    stage.stream.borrow_mut().finish(Instant::now() + WHILE);
+    waker.wake();
+    let begin = Instant::now();
+    while event_loop.sessions() > 0 {
+        assert!(begin.elapsed() < PATIENCE);
+        event_loop.turn(Some(WHILE)).unwrap();
+        stage.stream.borrow_mut().finish(Instant::now() + 2 * PATIENCE);
+    }
+}
+
+#[test]
 fn taking_leave_by_reset_delivers_all_before_it() {
     let (mut event_loop, stage, waker, mut peer) = stage();
     let _ = stage.stream.borrow_mut().output.push_slice(&[7; RING]).unwrap();
