@@ -2,7 +2,7 @@
 
 #![allow(clippy::unwrap_used)] // a test that cannot go on says so by failing
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -107,6 +107,57 @@ fn crates_depend_on_what_the_map_says_and_only_eventloop_on_a_poller() {
             assert!(is_program || !used.contains(heavy), "{name} uses {heavy}");
         }
     }
+}
+
+/// The modules of tcpproxy, each with those that it uses; a folder counts as one module.
+fn uses() -> BTreeMap<String, BTreeSet<String>> {
+    let source = root().join("tcpproxy/src");
+    let mut all: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
+    let is_module = |name: &str| source.join(format!("{name}.rs")).exists();
+    // Where the types are that the crate names at its root.
+    let exports = fs::read_to_string(source.join("lib.rs")).unwrap();
+    let home = |name: &str| {
+        let names = |line: &&str| line.split(|c: char| !c.is_alphanumeric()).any(|word| word == name);
+        let line = exports.lines().find(|line| line.starts_with("pub use ") && names(line))?;
+        line["pub use ".len()..].split("::").next().map(str::to_owned)
+    };
+    for entry in fs::read_dir(&source).unwrap().map(Result::unwrap) {
+        let module = entry.path().file_stem().unwrap().to_str().unwrap().to_owned();
+        if ["lib", "main", "bin"].contains(&module.as_str()) {
+            continue;
+        }
+        let mut text = String::new();
+        if entry.path().is_dir() {
+            sources(&entry.path(), &mut text);
+        } else {
+            text = fs::read_to_string(entry.path()).unwrap();
+        }
+        let used = all.entry(module.clone()).or_default();
+        let code: String = text.lines().filter(|line| !line.trim_start().starts_with("//")).collect();
+        for path in code.split("crate::").skip(1) {
+            let names = path.split(';').next().unwrap();
+            let names = if names.starts_with('{') { names } else { names.split("::").next().unwrap() };
+            let words =
+                names.split(|c: char| !(c.is_alphanumeric() || c == '_')).filter(|word| !word.is_empty());
+            used.extend(
+                words.filter_map(|word| if is_module(word) { Some(word.to_owned()) } else { home(word) }),
+            );
+        }
+        used.remove(&module);
+    }
+    all
+}
+
+#[test]
+fn no_module_of_the_proxy_depends_on_itself_in_a_circle() {
+    let mut left = uses();
+    assert!(left["acceptor"].contains("session") && left["session"].contains("config"), "{left:?}");
+    // Whatever uses nothing that is left is in no circle.
+    while let Some(done) = left.iter().find(|(_, used)| !used.iter().any(|used| left.contains_key(used))) {
+        let done = done.0.clone();
+        left.remove(&done);
+    }
+    assert!(left.is_empty(), "each of these uses another of them: {left:#?}");
 }
 
 #[test]
