@@ -1,143 +1,206 @@
-//! Answers kept in memory: so many bytes at the most, of which the oldest go first.
+//! Responses kept in memory, within a budget: those that were not used lately go first.
 
-use std::collections::VecDeque;
+mod budget;
+mod directives;
+mod entry;
+mod recording;
+
+use std::collections::{HashMap, VecDeque};
 use std::mem;
 use std::rc::Rc;
 use std::time::SystemTime;
 
-use http::header::{AGE, CACHE_CONTROL, CONTENT_LENGTH, DATE, HeaderValue, RANGE, SET_COOKIE};
-use http::{HeaderMap, Method, Request, Response};
-use http_cache_semantics::{AfterResponse, BeforeRequest, CachePolicy};
+use http::header::RANGE;
+use http::{Method, Request, Response};
+use slotmap::{SlotMap, new_key_type};
 
-/// All bodies together.
-const CAPACITY: usize = 64 << 20;
-/// So few that they can be looked through one by one. This also bounds all heads together.
-const MOST_ENTRIES: usize = 512;
+use budget::Budget;
+use entry::{Entry, Use, normalized_request};
 
-#[derive(Default)]
+pub(crate) use directives::only_if_cached;
+pub(crate) use entry::{Cached, CachedBody, Candidate};
+pub(crate) use recording::Recording;
+
+/// The cache, shared by all clients.
+///
+/// Invariants: all bodies and heads, the recordings, and the bodies on their way to clients take no more than the
+/// budget together. A URI has at most [`MAX_VARIANTS`] entries.
 pub(crate) struct Cache {
-    entries: VecDeque<Rc<Entry>>,
-    size: usize,
+    entries: SlotMap<Key, Rc<Entry>>,
+    /// The entries of each URI, the latest last.
+    variants: HashMap<String, Vec<Key>>,
+    /// All entries, and some that have gone, in the order in which they may be evicted.
+    queue: VecDeque<Key>,
+    budget: Budget,
+    max_object_size: usize,
 }
 
-/// An answer, and the policy that tells when it may be given to whom.
-pub(crate) struct Entry {
-    asked: Request<()>,
-    policy: CachePolicy,
-    date: Option<HeaderValue>,
-    body: Rc<Vec<u8>>,
-}
+new_key_type! { struct Key; }
 
-/// The head and the body of an answer.
-pub(crate) type Answer = (Response<()>, Rc<Vec<u8>>);
+/// Entries of one URI, which are tried one by one.
+const MAX_VARIANTS: usize = 8;
 
 /// What an origin has to confirm, and how it is asked to.
-pub(crate) type Stale = (Request<()>, Rc<Entry>);
+pub(crate) struct Stale {
+    pub(crate) request: Request<()>,
+    entry: Rc<Entry>,
+}
 
+/// What the cache has for a request.
 pub(crate) enum Found {
-    Fresh(Answer),
+    Fresh(Cached),
     Stale(Stale),
     Nothing,
 }
 
 impl Cache {
-    /// What there is for a request. HEAD can be answered by what GET has brought.
+    pub(crate) fn new(size: usize, max_object_size: usize) -> Self {
+        Self {
+            entries: SlotMap::with_key(),
+            variants: HashMap::new(),
+            queue: VecDeque::new(),
+            budget: Budget::new(size),
+            max_object_size,
+        }
+    }
+
+    /// What there is for a request without a body. A HEAD can be served from what a GET has brought.
     pub(crate) fn find(&self, request: &Request<()>) -> Found {
-        let mut asked = plain(request.clone(), Request::headers_mut);
-        let get = mem::replace(asked.method_mut(), Method::GET) == Method::GET;
-        if !(get || request.method() == Method::HEAD) || asked.headers().contains_key(RANGE) {
+        let get = request.method() == Method::GET;
+        if !(get || request.method() == Method::HEAD) || request.headers().contains_key(RANGE) {
             return Found::Nothing;
         }
-        // Who has a condition of their own gets the origin's word on that.
-        let conditional = asked.headers().keys().any(|name| name.as_str().starts_with("if-"));
+        let Some(keys) = self.variants.get(&key(request)) else { return Found::Nothing };
+        let mut request = normalized_request(request.clone());
+        *request.method_mut() = Method::GET;
+        // The origin answers a condition of the client's own.
+        let conditional = request.headers().keys().any(|name| name.as_str().starts_with("if-"));
         let now = SystemTime::now();
-        for entry in self.entries.iter().filter(|entry| entry.asked.uri() == asked.uri()) {
-            match entry.policy.before_request(&asked, now) {
-                BeforeRequest::Fresh(head) if !entry.policy.is_stale(now) => {
-                    return Found::Fresh(entry.answer(head));
+        for entry in keys.iter().rev().filter_map(|&key| self.entries.get(key)) {
+            match entry.usable(&request, now) {
+                Use::Fresh(cached) => {
+                    entry.used.set(true);
+                    return Found::Fresh(cached);
                 }
-                BeforeRequest::Stale { request, matches: true } if get && !conditional => {
-                    return Found::Stale((Request::from_parts(request, ()), entry.clone()));
+                Use::Stale(request) if get && !conditional => {
+                    entry.used.set(true);
+                    return Found::Stale(Stale { request, entry: entry.clone() });
                 }
-                _ => {}
+                Use::Stale(_) | Use::Mismatch => {}
             }
         }
         Found::Nothing
     }
 
-    /// Keeps a complete answer in place of an older one.
-    pub(crate) fn keep(&mut self, entry: Entry) {
-        let now = SystemTime::now();
-        self.remove_if(|older| {
-            let known = older.policy.before_request(&entry.asked, now);
-            older.asked.uri() == entry.asked.uri()
-                && !matches!(known, BeforeRequest::Stale { matches: false, .. })
-        });
-        self.size += entry.body.len();
-        self.entries.push_back(Rc::new(entry));
-        while self.size > CAPACITY || self.entries.len() > MOST_ENTRIES {
-            self.size -= self.entries.pop_front().map_or(0, |oldest| oldest.body.len());
-        }
+    /// Begins to record the body of a response.
+    pub(crate) fn record(&self) -> Recording {
+        Recording::new(self.budget.share())
     }
 
-    /// Takes note that the origin confirms an entry. `None` if it means another one.
-    pub(crate) fn confirm(&mut self, (request, entry): &Stale, told: &Response<()>) -> Option<Answer> {
-        let told = plain(told.clone(), Response::headers_mut);
-        let outcome = entry.policy.after_response(request, &told, SystemTime::now());
-        let AfterResponse::NotModified(policy, head) = outcome else { return None };
-        let date = told.headers().get(DATE).cloned();
-        let entry = Entry { asked: entry.asked.clone(), policy, date, body: entry.body.clone() };
-        let answer = entry.answer(head);
-        self.keep(entry);
-        Some(answer)
+    /// Keeps a complete response in place of an older one.
+    pub(crate) fn keep(
+        &mut self,
+        candidate: Candidate,
+        response: &Response<()>,
+        recording: Recording,
+        request: &Request<()>,
+    ) {
+        self.insert(candidate, response, recording.into_body(), request);
+    }
+
+    /// Uses that the origin confirms an entry. `None` if it means another one.
+    pub(crate) fn confirm(
+        &mut self,
+        stale: &Stale,
+        told: &Response<()>,
+        request: &Request<()>,
+    ) -> Option<Cached> {
+        let (cached, candidate) = stale.entry.confirmed(&stale.request, told, SystemTime::now())?;
+        match candidate {
+            Some(candidate) => self.insert(candidate, &cached.0, stale.entry.body.clone(), request),
+            None => self.forget(request),
+        }
+        Some(cached)
     }
 
     /// Forgets what a request has changed.
     pub(crate) fn forget(&mut self, request: &Request<()>) {
-        self.remove_if(|entry| entry.asked.uri() == request.uri());
+        for key in self.variants.remove(&key(request)).unwrap_or_default() {
+            self.entries.remove(key);
+        }
+        self.sweep_queue();
     }
 
-    fn remove_if(&mut self, condition: impl Fn(&Entry) -> bool) {
-        self.entries.retain(|entry| !condition(entry));
-        self.size = self.entries.iter().map(|entry| entry.body.len()).sum();
-    }
-}
-
-impl Entry {
-    /// An entry for this answer, if it may be kept when its body is complete.
-    pub(crate) fn new(request: &Request<()>, answer: &Response<()>) -> Option<Self> {
-        let asked = plain(request.clone(), Request::headers_mut);
-        let policy = CachePolicy::new(&asked, &plain(answer.clone(), Response::headers_mut));
-        // A cookie is for one client, whatever else the answer says.
-        let shared = request.method() == Method::GET && !answer.headers().contains_key(SET_COOKIE);
-        let date = answer.headers().get(DATE).cloned();
-        (shared && policy.is_storable()).then(|| Self { asked, policy, date, body: Rc::default() })
-    }
-
-    pub(crate) fn with_body(self, mut body: Vec<u8>) -> Self {
-        body.shrink_to_fit();
-        Self { body: Rc::new(body), ..self }
-    }
-
-    /// The answer, with the head that the policy gives. Its `Date` is not that of the origin, nor in HTTP's format.
-    fn answer(&self, mut head: http::response::Parts) -> Answer {
-        head.headers.remove(DATE);
-        head.headers.extend(self.date.clone().map(|date| (DATE, date)));
-        head.headers.insert(CONTENT_LENGTH, self.body.len().into());
-        (Response::from_parts(head, ()), self.body.clone())
-    }
-}
-
-/// A message as a policy understands it: it takes directives in lower case only, and panics at an age beyond measure.
-fn plain<T>(mut message: T, fields: fn(&mut T) -> &mut HeaderMap) -> T {
-    for (name, value) in fields(&mut message) {
-        let mut plain = value.as_bytes().to_ascii_lowercase();
-        plain.iter_mut().filter(|byte| !byte.is_ascii()).for_each(|byte| *byte = b'?');
-        if name == AGE && plain.len() > 9 {
-            *value = HeaderValue::from_static("999999999");
-        } else if name == CACHE_CONTROL {
-            *value = HeaderValue::from_bytes(&plain).expect("it is ASCII, as it was before");
+    fn insert(
+        &mut self,
+        candidate: Candidate,
+        response: &Response<()>,
+        body: Rc<CachedBody>,
+        request: &Request<()>,
+    ) {
+        let uri = key(request);
+        let now = SystemTime::now();
+        let mut keys = self.variants.remove(&uri).unwrap_or_default();
+        keys.retain(|&key| {
+            let stays = self.entries.get(key).is_some_and(|older| !older.is_replaced_by(&candidate, now));
+            if !stays {
+                self.entries.remove(key);
+            }
+            stays
+        });
+        if keys.len() == MAX_VARIANTS {
+            self.entries.remove(keys.remove(0));
+        }
+        if !keys.is_empty() {
+            self.variants.insert(uri.clone(), keys);
+        }
+        let cost = candidate.cost(response.headers());
+        let mut share = self.budget.share();
+        if self.make_room(cost) && share.resize(cost) {
+            let key = self.entries.insert(Rc::new(candidate.into_entry(uri.clone(), body, share)));
+            self.variants.entry(uri).or_default().push(key);
+            self.queue.push_back(key);
+            self.sweep_queue();
         }
     }
-    message
+
+    /// Evicts entries until there is room for this many bytes, or no entry is left. An entry that was used since it was
+    /// last looked at goes to the end of the queue once more.
+    fn make_room(&mut self, bytes: usize) -> bool {
+        while !self.budget.has(bytes) {
+            let Some(key) = self.queue.pop_front() else { return false };
+            match self.entries.get(key) {
+                Some(entry) if entry.used.replace(false) => self.queue.push_back(key),
+                Some(_) => self.remove(key),
+                None => {}
+            }
+        }
+        true
+    }
+
+    fn remove(&mut self, key: Key) {
+        let Some(entry) = self.entries.remove(key) else { return };
+        if let Some(keys) = self.variants.get_mut(&entry.key) {
+            keys.retain(|&other| other != key);
+            if keys.is_empty() {
+                self.variants.remove(&entry.key);
+            }
+        }
+    }
+
+    /// Drops keys of entries that have gone, once they are the most.
+    fn sweep_queue(&mut self) {
+        if self.queue.len() > 2 * self.entries.len() + MAX_VARIANTS {
+            let mut queue = mem::take(&mut self.queue);
+            queue.retain(|&key| self.entries.contains_key(key));
+            self.queue = queue;
+        }
+    }
 }
+
+fn key(request: &Request<()>) -> String {
+    request.uri().to_string()
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,270 +1,327 @@
 //! A client: request after request on one connection, each answered by the cache or by an origin.
 
 use std::mem;
+use std::net::IpAddr;
 use std::ops::ControlFlow;
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
 use eventloop::{Connect, ConnectOptions, Connected, Connector, Intents, Progress};
 use eventloop::{Ready, Session, Stream};
-use http::uri::Authority;
 use http::{Method, StatusCode};
 use http1::HeadReader;
-use relay::BufferedStream;
-use relay::Tunnel;
-use tracing::info;
+use relay::{BufferedStream, Tunnel};
 
-use crate::cache::{Answer, Found};
-use crate::exchange::{Exchange, Outcome, Refusal};
-use crate::{LONGEST_HEAD, SOCKET, Shared};
+use crate::SOCKET;
+use crate::acceptor::AddressPermit;
+use crate::access::{Access, Verdict};
+use crate::cache::{self, Cached, CachedBody, Found};
+use crate::exchange::{Awaits, Exchange, Outcome};
+use crate::refusal::Refusal;
+use crate::request::ProxyRequest;
+use crate::shared::{MAX_HEAD, Shared};
 
 /// A client that is being served.
 ///
-/// Invariants: an answer is begun only when the one before has gone out. One that cannot be completed ends with
-/// RST, so that nobody takes the part for the whole.
+/// Invariants: a response begins only when the one before has gone out. A response that cannot be completed ends with
+/// RST, so that no client takes the part for the whole.
 pub(crate) struct Client {
     shared: Rc<Shared>,
-    wire: BufferedStream,
-    /// The connection that brings the present answer, or has brought the last one and may bring the next.
-    origin: Option<(Authority, BufferedStream)>,
+    stream: BufferedStream,
+    /// The connection that brings the present response.
+    origin: Option<BufferedStream>,
     state: State,
-    /// When something last happened.
+    /// The last progress.
     active: Instant,
+    address: IpAddr,
+    /// The log's line on the present request.
+    access: Option<Access>,
+    _permit: AddressPermit,
 }
 
 #[derive(Default)]
 enum State {
-    Request(HeadReader),
+    ReadingRequest(HeadReader),
     Connecting(Box<Connector>, Box<Exchange>),
-    Exchange(Box<Exchange>),
+    Exchanging(Box<Exchange>),
     /// The rest of the body, from here on, comes from the cache.
-    Cached(Box<Exchange>, Rc<Vec<u8>>, usize),
-    Tunnel(Box<Tunnel>),
-    /// The client gets the rest, and is left.
-    Farewell,
+    SendingCached(Box<Exchange>, Rc<CachedBody>, usize, Verdict),
+    Tunnelling(Box<Tunnel>),
+    /// The client gets the rest, and then the end.
+    Closing,
     #[default]
-    Over,
+    Closed,
 }
 
+type Step = Result<State, Refusal>;
+
 /// How long a client may take to receive the rest.
-const FAREWELL: Duration = Duration::from_secs(5);
-/// A tunnel may be silent for so many times the usual patience.
-const TUNNEL: u32 = 20;
+const CLOSE_TIMEOUT: Duration = Duration::from_secs(5);
+/// A tunnel may be silent for this many times the usual timeout.
+const TUNNEL_FACTOR: u32 = 20;
 const ESTABLISHED: &[u8] = b"HTTP/1.1 200 Connection established\r\n\r\n";
 
 impl Client {
-    pub(crate) fn new(shared: Rc<Shared>, stream: Stream, now: Instant) -> Option<Self> {
-        let wire = BufferedStream::new(stream, shared.pool.reserve()?, shared.pool.reserve()?);
-        let state = State::Request(HeadReader::new(LONGEST_HEAD));
-        Some(Self { shared, wire, origin: None, state, active: now })
+    /// `None` if all rings are taken, which the limit on clients makes impossible.
+    pub(crate) fn new(
+        shared: Rc<Shared>,
+        stream: Stream,
+        address: IpAddr,
+        permit: AddressPermit,
+        now: Instant,
+    ) -> Option<Self> {
+        let stream = BufferedStream::new(stream, shared.rings.reserve()?, shared.rings.reserve()?);
+        let state = State::ReadingRequest(HeadReader::new(MAX_HEAD));
+        Some(Self {
+            shared,
+            stream,
+            origin: None,
+            state,
+            active: now,
+            address,
+            access: None,
+            _permit: permit,
+        })
     }
 
-    /// Does what can be done in this state, and returns the one it leads to.
-    fn step(&mut self, state: State, ready: &Ready<'_>) -> Result<State, Refusal> {
+    /// Does what can be done in this state, and returns the next one.
+    fn step(&mut self, state: State, ready: &Ready<'_>) -> Step {
         match state {
-            State::Request(reader) => self.await_request(reader, ready),
+            State::ReadingRequest(reader) => self.read_request(reader, ready),
             State::Connecting(mut connector, exchange) => match connector.advance(ready) {
                 Connect::Pending => Ok(State::Connecting(connector, exchange)),
                 Connect::Connected(Connected { stream, reset: None, .. }) => self.connected(stream, exchange),
                 Connect::Failed(error) if error.is_timeout() => {
-                    Err(Refusal(StatusCode::GATEWAY_TIMEOUT, "the origin cannot be reached in time"))
+                    Err(Refusal::new(StatusCode::GATEWAY_TIMEOUT, "no connection to the origin in time"))
                 }
-                _ => Err(Refusal(StatusCode::BAD_GATEWAY, "the origin cannot be reached")),
+                _ => Err(Refusal::bad_gateway("no connection to the origin")),
             },
-            State::Exchange(exchange) => self.exchange(exchange, ready),
-            State::Cached(exchange, body, at) if at == body.len() => {
-                Ok(self.next_request(exchange.client_keeps, ready))
+            State::Exchanging(exchange) => self.exchange(exchange, ready),
+            State::SendingCached(exchange, body, at, verdict) => {
+                self.send_cached(exchange, body, at, verdict, ready)
             }
-            State::Cached(exchange, body, at) => {
-                let sent = self.wire.output.push_slice(&body[at..])?;
-                Ok(State::Cached(exchange, body, at + sent))
-            }
-            State::Tunnel(mut tunnel) => match tunnel.advance(ready) {
+            State::Tunnelling(mut tunnel) => Ok(match tunnel.advance(ready) {
                 ControlFlow::Continue(moved) => {
+                    self.access().bytes = tunnel.down().delivered();
                     self.active = if moved.is_something() { ready.now() } else { self.active };
-                    Ok(State::Tunnel(tunnel))
+                    State::Tunnelling(tunnel)
                 }
-                ControlFlow::Break(_) => Ok(State::Over),
-            },
-            State::Farewell | State::Over if self.wire.advance_close(ready).is_break() => Ok(State::Over),
-            farewell => Ok(farewell),
+                ControlFlow::Break(_) => State::Closed,
+            }),
+            State::Closing | State::Closed => Ok(match self.stream.advance_close(ready) {
+                ControlFlow::Continue(()) => State::Closing,
+                ControlFlow::Break(()) => State::Closed,
+            }),
         }
     }
 
-    fn await_request(&mut self, mut reader: HeadReader, ready: &Ready<'_>) -> Result<State, Refusal> {
-        // An origin that ends the connection, or says what nobody has asked, is not asked again.
-        if self.origin.as_ref().is_some_and(|(_, wire)| wire.has_ended() || !wire.input.is_empty()) {
-            self.close_origin();
+    fn read_request(&mut self, mut reader: HeadReader, ready: &Ready<'_>) -> Step {
+        if !self.stream.output.is_empty() {
+            return Ok(State::ReadingRequest(reader)); // the last response goes out first
         }
-        if !self.wire.output.is_empty() {
-            return Ok(State::Request(reader));
-        }
-        let Some(request) = reader.request(&mut self.wire.input)? else {
-            return Ok(match self.wire.has_ended() {
-                true => self.next_request(false, ready),
-                false => State::Request(reader),
-            });
+        let head = match reader.request(&mut self.stream.input) {
+            Ok(Some(head)) => head,
+            Ok(None) if self.stream.has_ended() => return Ok(self.finish(ready)),
+            Ok(None) => return Ok(State::ReadingRequest(reader)),
+            Err(error) => return Err(error.into()),
         };
-        let mut exchange = Box::new(Exchange::new(request)?);
-        let found = self.shared.cache.borrow().find(&exchange.request);
+        self.access().requested(&head);
+        let request = ProxyRequest::accept(head, &self.shared.name)?;
+        let found = match request.has_body() {
+            true => Found::Nothing,
+            false => self.shared.cache.borrow().find(&request.head),
+        };
+        let mut exchange = Box::new(Exchange::new(request));
         match found {
-            Found::Fresh(answer) => return self.answer_cached(exchange, answer, "HIT"),
+            Found::Fresh(cached) => return self.begin_cached(exchange, cached, Verdict::Hit, ready),
+            _ if cache::only_if_cached(&exchange.request.head) => {
+                return Err(Refusal::new(StatusCode::GATEWAY_TIMEOUT, "not in the cache"));
+            }
             Found::Stale(stale) => exchange.stale = Some(stale),
             Found::Nothing => {}
         }
         self.reach_origin(exchange, ready)
     }
 
-    fn answer_cached(
+    fn begin_cached(
         &mut self,
         exchange: Box<Exchange>,
-        (head, body): Answer,
-        how: &'static str,
-    ) -> Result<State, Refusal> {
-        exchange.begin_answer(&mut self.wire, head, how)?;
-        let at = if exchange.request.method() == Method::HEAD { body.len() } else { 0 };
-        Ok(State::Cached(exchange, body, at))
+        cached: Cached,
+        verdict: Verdict,
+        ready: &Ready<'_>,
+    ) -> Step {
+        let (head, body) = cached;
+        let access = self.access.get_or_insert_with(|| Access::new(&self.shared.log, self.address));
+        exchange.begin_response(&mut self.stream, head, verdict, access)?;
+        let at = if exchange.request.method() == Method::HEAD { body.as_slice().len() } else { 0 };
+        self.send_cached(exchange, body, at, verdict, ready)
     }
 
-    /// Sends the request over the connection that is there, or sets out for another.
-    fn reach_origin(&mut self, mut exchange: Box<Exchange>, ready: &Ready<'_>) -> Result<State, Refusal> {
-        let uri = exchange.request.uri();
-        if let Some((authority, wire)) = &mut self.origin
-            && Some(&*authority) == uri.authority()
-            && exchange.is_repeatable()
+    fn send_cached(
+        &mut self,
+        exchange: Box<Exchange>,
+        body: Rc<CachedBody>,
+        at: usize,
+        verdict: Verdict,
+        ready: &Ready<'_>,
+    ) -> Step {
+        let sent = self.stream.output.push_slice(&body.as_slice()[at..])?;
+        self.access().bytes += sent as u64;
+        if at + sent < body.as_slice().len() {
+            return Ok(State::SendingCached(exchange, body, at + sent, verdict));
+        }
+        Ok(self.complete(exchange.client_keeps(), verdict, ready))
+    }
+
+    /// Sends the request over an idle connection, or begins to connect.
+    fn reach_origin(&mut self, mut exchange: Box<Exchange>, ready: &Ready<'_>) -> Step {
+        let origin = &exchange.request.origin;
+        // A connection that the origin may just be closing is only for what can be sent again.
+        if exchange.is_repeatable()
+            && !exchange.reused
+            && let Some(stream) = self.shared.origins.take(origin)
         {
-            exchange.second_hand = true;
-            exchange.send(wire)?;
-            return Ok(State::Exchange(exchange));
+            exchange.reused = true;
+            exchange.send(self.origin.insert(stream))?;
+            return Ok(State::Exchanging(exchange));
         }
-        self.close_origin();
-        let (host, port) = (uri.host().unwrap_or_default(), uri.port_u16().unwrap_or(80));
-        let (lookup, now) = (self.shared.resolver.lookup(host, port), ready.now());
-        exchange.second_hand = false;
+        let lookup = self.shared.resolver.lookup(&origin.host, origin.port);
+        exchange.reused = false;
         let options =
-            ConnectOptions { socket: SOCKET, timeout: self.shared.patience, ..ConnectOptions::default() };
-        let connector = Connector::new(lookup, options, now);
-        Ok(State::Connecting(Box::new(connector), exchange))
+            ConnectOptions { socket: SOCKET, timeout: self.shared.timeout, ..ConnectOptions::default() };
+        Ok(State::Connecting(Box::new(Connector::new(lookup, options, ready.now())), exchange))
     }
 
-    fn connected(&mut self, stream: Stream, exchange: Box<Exchange>) -> Result<State, Refusal> {
-        let (pool, uri) = (&self.shared.pool, exchange.request.uri());
-        let too_many = || Refusal(StatusCode::SERVICE_UNAVAILABLE, "there are too many connections");
-        let authority = uri.authority().cloned().ok_or_else(too_many)?;
-        if exchange.request.method() == Method::CONNECT {
-            info!(method = "CONNECT", %authority, "tunnel");
-            let _ = self.wire.output.push_slice(ESTABLISHED)?;
-            let tunnel = self.wire.tunnel_to(stream, FAREWELL);
-            return Ok(tunnel.map_or(State::Over, |tunnel| State::Tunnel(Box::new(tunnel))));
+    fn connected(&mut self, stream: Stream, exchange: Box<Exchange>) -> Step {
+        if self.shared.is_self(&stream) {
+            return Err(Refusal::new(StatusCode::LOOP_DETECTED, "connection to the proxy itself"));
         }
-        let (Some(up), Some(down)) = (pool.reserve(), pool.reserve()) else { return Err(too_many()) };
-        let (_, wire) = self.origin.insert((authority, BufferedStream::new(stream, down, up)));
-        exchange.send(wire)?;
-        Ok(State::Exchange(exchange))
+        if exchange.request.method() == Method::CONNECT {
+            let _ = self.stream.output.push_slice(ESTABLISHED)?;
+            let access = self.access();
+            access.status = StatusCode::OK.as_u16();
+            access.head = ESTABLISHED.len() as u64;
+            access.complete(Verdict::Tunnel);
+            let tunnel = self.stream.tunnel_to(stream, CLOSE_TIMEOUT);
+            return Ok(tunnel.map_or(State::Closed, |tunnel| State::Tunnelling(Box::new(tunnel))));
+        }
+        let rings = &self.shared.rings;
+        let (Some(up), Some(down)) = (rings.reserve(), rings.reserve()) else {
+            return Err(Refusal::new(StatusCode::SERVICE_UNAVAILABLE, "too many connections"));
+        };
+        exchange.send(self.origin.insert(BufferedStream::new(stream, down, up)))?;
+        Ok(State::Exchanging(exchange))
     }
 
-    fn exchange(&mut self, mut exchange: Box<Exchange>, ready: &Ready<'_>) -> Result<State, Refusal> {
-        let Some((_, origin)) = &mut self.origin else { return Ok(State::Over) };
-        let outcome = exchange.advance(&mut self.wire, origin, &mut self.shared.cache.borrow_mut())?;
-        let done = !matches!(outcome, Outcome::Pending);
-        if done && !(exchange.origin_keeps && exchange.upload.is_complete()) {
-            self.close_origin();
+    fn exchange(&mut self, mut exchange: Box<Exchange>, ready: &Ready<'_>) -> Step {
+        let Some(mut origin) = self.origin.take() else { return Ok(State::Closed) };
+        let access = self.access.get_or_insert_with(|| Access::new(&self.shared.log, self.address));
+        let outcome = exchange.advance(&mut self.stream, &mut origin, &self.shared, access)?;
+        if let Outcome::Pending = outcome {
+            self.origin = Some(origin);
+            return Ok(State::Exchanging(exchange));
+        }
+        let idle = exchange.origin_keeps() && origin.input.is_empty() && !origin.has_ended();
+        let in_order = matches!(outcome, Outcome::Complete | Outcome::Confirmed(_));
+        if in_order && idle {
+            self.shared.origins.put(exchange.request.origin.clone(), origin, ready.now());
+        } else if in_order {
+            origin.close();
         }
         match outcome {
-            Outcome::Pending => Ok(State::Exchange(exchange)),
-            Outcome::Complete => Ok(self.next_request(exchange.client_keeps, ready)),
-            Outcome::Confirmed(answer) => self.answer_cached(exchange, answer, "REVALIDATED"),
-            Outcome::Unheard => {
-                self.origin = None;
-                self.reach_origin(exchange, ready)
-            }
-            Outcome::Broken => Ok(self.cut(ready)),
+            Outcome::Confirmed(cached) => self.begin_cached(exchange, cached, Verdict::Revalidated, ready),
+            Outcome::Retry => self.reach_origin(exchange, ready),
+            Outcome::Complete => Ok(self.complete(exchange.client_keeps(), Verdict::Miss, ready)),
+            Outcome::Pending | Outcome::Broken => Ok(self.cut(ready)),
         }
     }
 
-    /// An answer is complete: the next one, if the client keeps the connection.
-    fn next_request(&mut self, keep: bool, ready: &Ready<'_>) -> State {
-        if keep {
-            return State::Request(HeadReader::new(LONGEST_HEAD));
+    /// A response is complete: the next request, if the client keeps the connection.
+    fn complete(&mut self, keep: bool, verdict: Verdict, ready: &Ready<'_>) -> State {
+        if let Some(mut access) = self.access.take() {
+            access.complete(verdict);
         }
-        self.close_origin();
-        self.wire.finish(ready.now() + FAREWELL);
-        State::Farewell
+        if keep { State::ReadingRequest(HeadReader::new(MAX_HEAD)) } else { self.finish(ready) }
     }
 
-    /// The origin's connection is not used again.
-    fn close_origin(&mut self) {
-        if let Some((_, wire)) = self.origin.take() {
-            wire.close();
-        }
-    }
-
-    /// An answer cannot be completed.
-    fn cut(&mut self, ready: &Ready<'_>) -> State {
+    /// The client gets what waits, and then FIN.
+    fn finish(&mut self, ready: &Ready<'_>) -> State {
         self.origin = None;
-        self.wire.reset(ready.now() + FAREWELL);
-        State::Farewell
+        self.stream.finish(ready.now() + CLOSE_TIMEOUT);
+        State::Closing
     }
 
-    /// Says why there is no answer.
-    fn refuse(&mut self, Refusal(status, reason): Refusal, ready: &Ready<'_>) -> State {
-        info!(status = status.as_u16(), reason, "refused");
-        let why = format!("Proxy-Status: webproxy; details=\"{reason}\""); // RFC 9209
-        let answer = format!("HTTP/1.1 {status}\r\n{why}\r\nConnection: close\r\nContent-Length: 0\r\n\r\n");
-        match self.wire.output.push_slice(answer.as_bytes()) {
-            Ok(_) => self.next_request(false, ready),
-            Err(_) => self.cut(ready), // no memory, not even to say so
+    /// The client gets what waits, and then RST: a response cannot be completed.
+    fn cut(&mut self, ready: &Ready<'_>) -> State {
+        self.access = None;
+        self.origin = None;
+        self.stream.reset(ready.now() + CLOSE_TIMEOUT);
+        State::Closing
+    }
+
+    /// Sends a response of the proxy's own.
+    fn refuse(&mut self, refusal: Refusal, ready: &Ready<'_>) -> State {
+        self.access().refused(refusal);
+        self.access = None;
+        match self.stream.output.push_slice(refusal.encode().as_bytes()) {
+            Ok(_) => self.finish(ready),
+            Err(_) => self.cut(ready), // there is no memory for a response
         }
     }
 
     /// Until when the session waits as it stands.
     fn deadline(&self) -> Option<Instant> {
         match self.state {
-            State::Tunnel(..) => Some(self.active + TUNNEL * self.shared.patience),
-            State::Connecting(..) | State::Farewell | State::Over => None, // these have their own
-            _ => Some(self.active + self.shared.patience),
+            State::Tunnelling(..) => Some(self.active + TUNNEL_FACTOR * self.shared.timeout),
+            State::Connecting(..) | State::Closing | State::Closed => None, // these have their own
+            _ => Some(self.active + self.shared.timeout),
         }
     }
 
     fn run_out_of_time(&mut self, ready: &Ready<'_>) -> State {
         let (status, reason) = match &mut self.state {
-            State::Tunnel(_) => return State::Over, // which resets both
-            State::Request(_) if !self.wire.output.is_empty() => return self.cut(ready),
-            State::Request(_) if self.wire.input.is_empty() => return self.next_request(false, ready),
-            State::Request(_) => (StatusCode::REQUEST_TIMEOUT, "the request took too long"),
-            State::Exchange(exchange) if exchange.download.is_some() => return self.cut(ready),
-            State::Exchange(exchange) if exchange.upload.is_complete() => {
-                (StatusCode::GATEWAY_TIMEOUT, "the origin does not answer")
-            }
-            State::Exchange(_) => (StatusCode::REQUEST_TIMEOUT, "the body took too long"),
+            State::Tunnelling(_) => return State::Closed, // which resets both
+            State::ReadingRequest(_) if !self.stream.output.is_empty() => return self.cut(ready),
+            State::ReadingRequest(_) if self.stream.input.is_empty() => return self.finish(ready),
+            State::ReadingRequest(_) => (StatusCode::REQUEST_TIMEOUT, "request not complete in time"),
+            State::Exchanging(exchange) => match exchange.awaits() {
+                Awaits::Rest => return self.cut(ready),
+                Awaits::Response => (StatusCode::GATEWAY_TIMEOUT, "no response of the origin in time"),
+                Awaits::Body => (StatusCode::REQUEST_TIMEOUT, "body not complete in time"),
+            },
             _ => return self.cut(ready),
         };
-        self.refuse(Refusal(status, reason), ready)
+        self.refuse(Refusal::new(status, reason), ready)
     }
 
-    /// Whether the last answer has gone out and the next request has not come.
+    /// The log's line on the present request, or on one that was not understood.
+    fn access(&mut self) -> &mut Access {
+        self.access.get_or_insert_with(|| Access::new(&self.shared.log, self.address))
+    }
+
+    /// Whether the last response has gone out and the next request has not come.
     fn awaits_request(&self) -> bool {
-        matches!(self.state, State::Request(_)) && self.wire.output.is_empty()
+        matches!(self.state, State::ReadingRequest(_)) && self.stream.output.is_empty()
     }
 
     /// The connections whose bytes the session itself reads and writes.
-    fn wires(&mut self) -> impl Iterator<Item = &mut BufferedStream> {
-        let own = (!matches!(self.state, State::Tunnel(..))).then_some(&mut self.wire);
-        own.into_iter().chain(self.origin.as_mut().map(|(_, wire)| wire))
+    fn streams(&mut self) -> impl Iterator<Item = &mut BufferedStream> {
+        let own = (!matches!(self.state, State::Tunnelling(..))).then_some(&mut self.stream);
+        own.into_iter().chain(self.origin.as_mut())
     }
 }
 
 impl Session for Client {
     fn intents(&self, intents: &mut Intents<'_>) {
         match &self.state {
-            State::Tunnel(tunnel) => tunnel.intents(intents),
-            _ => self.wire.intents(intents),
+            State::Tunnelling(tunnel) => tunnel.intents(intents),
+            _ => self.stream.intents(intents),
         }
         if let State::Connecting(connector, _) = &self.state {
             connector.intents(intents);
         }
-        if let Some((_, wire)) = &self.origin {
-            wire.intents(intents);
+        if let Some(origin) = &self.origin {
+            origin.intents(intents);
         }
         if let Some(deadline) = self.deadline() {
             intents.deadline(deadline);
@@ -273,22 +330,22 @@ impl Session for Client {
 
     fn advance(&mut self, ready: &Ready<'_>) -> eventloop::Result<Progress> {
         let before = mem::discriminant(&self.state);
-        let mut changed = self.wires().fold(false, |changed, wire| wire.fill(ready) | changed);
-        let unused: usize = self.wires().map(|wire| wire.input.len()).sum();
+        let mut changed = self.streams().fold(false, |changed, stream| stream.fill(ready) | changed);
+        let unused: usize = self.streams().map(|stream| stream.input.len()).sum();
         let state = mem::take(&mut self.state);
         self.state = self.step(state, ready).unwrap_or_else(|refusal| self.refuse(refusal, ready));
-        changed |= unused != self.wires().map(|wire| wire.input.len()).sum::<usize>();
-        changed |= self.wires().fold(false, |changed, wire| wire.flush(ready) | changed);
+        changed |= unused != self.streams().map(|stream| stream.input.len()).sum::<usize>();
+        changed |= self.streams().fold(false, |changed, stream| stream.flush(ready) | changed);
         let late = self.deadline().is_some_and(|deadline| deadline <= ready.now());
         if late && (!changed || self.awaits_request()) {
             self.state = self.run_out_of_time(ready);
         }
         let moved_on = before != mem::discriminant(&self.state);
-        if matches!(self.state, State::Over) || self.wire.has_failed() {
+        if matches!(self.state, State::Closed) || self.stream.has_failed() {
             return Ok(Progress::Done);
         }
         if moved_on || changed {
-            // However many bytes of a request drip in, they are awaited no longer.
+            // Bytes of a request that drip in do not prolong the wait for it.
             self.active = if moved_on || !self.awaits_request() { ready.now() } else { self.active };
             return Ok(Progress::Again); // there may be more to do
         }

@@ -1,138 +1,157 @@
-//! One request and its answer: the body up, the head and the body down.
+//! One request and its response: the body up, the head and the body down.
 
-use std::io;
+use std::cell::RefCell;
 
-use http::header::{CONNECTION, CONTENT_LENGTH, HOST, HeaderValue};
-use http::uri::Authority;
-use http::{Method, Request, Response, StatusCode, Version};
+use http::header::{CONNECTION, CONTENT_LENGTH, HeaderValue};
+use http::{Response, StatusCode};
 use http1::{Body, Framing, HeadError, HeadReader, Stop};
 use relay::BufferedStream;
-use tracing::info;
 
-use crate::LONGEST_HEAD;
-use crate::cache::{Answer, Cache, Entry, Stale};
+use crate::access::{Access, Verdict};
+use crate::cache::{Cache, Cached, Candidate, Recording, Stale};
+use crate::refusal::Refusal;
+use crate::request::ProxyRequest;
+use crate::shared::{MAX_HEAD, Shared};
 
-/// A request that was accepted, and how far its answer has come. It knows a client and an origin, but no loop.
+/// A request that was accepted, and how far its response has come. It knows a client and an origin, but no loop.
 pub(crate) struct Exchange {
-    pub(crate) request: Request<()>,
+    pub(crate) request: ProxyRequest,
     pub(crate) stale: Option<Stale>,
-    /// It goes over a connection that was used before, and that the origin may just be closing.
-    pub(crate) second_hand: bool,
-    /// Whether the client, and the origin, can go on to another request.
-    pub(crate) client_keeps: bool,
-    pub(crate) origin_keeps: bool,
-    pub(crate) upload: Body,
+    /// The connection to the origin was used before, and the origin may just be closing it.
+    pub(crate) reused: bool,
+    client_keeps: bool,
+    origin_keeps: bool,
+    upload: Body,
     reader: HeadReader,
-    /// The body of the answer, whose head has gone out.
-    pub(crate) download: Option<Body>,
-    /// What becomes of it in the cache when it is complete.
-    candidate: Option<Entry>,
-    /// Its body so far, unless it is too large to be kept.
-    record: Option<Vec<u8>>,
+    /// The body of the response, once its head has been sent.
+    download: Option<Body>,
+    /// The response for the cache, until its body is complete or too large.
+    kept: Option<Kept>,
 }
 
-/// Why there is no answer but one of the proxy's own.
-pub(crate) struct Refusal(pub(crate) StatusCode, pub(crate) &'static str);
+struct Kept {
+    candidate: Candidate,
+    head: Response<()>,
+    recording: Recording,
+}
 
 /// What an exchange has come to.
 pub(crate) enum Outcome {
     Pending,
     Complete,
-    /// The cache has the answer.
-    Confirmed(Answer),
-    /// The origin has closed a second-hand connection, and not heard of the request.
-    Unheard,
-    /// The answer cannot be completed.
+    /// The cache has the response.
+    Confirmed(Cached),
+    /// The origin has closed a connection that was used before, without a response.
+    Retry,
+    /// The response cannot be completed.
     Broken,
+}
+
+/// What an exchange waits for.
+pub(crate) enum Awaits {
+    /// The client's body.
+    Body,
+    /// The origin's response.
+    Response,
+    /// The rest of the response.
+    Rest,
 }
 
 type Step = Result<Outcome, Refusal>;
 
-/// How the proxy is called in `Via`.
-const NAME: &str = "webproxy";
-/// The largest body that is kept.
-const LARGEST_BODY: usize = 2 << 20;
-
 impl Exchange {
-    pub(crate) fn new(mut request: Request<()>) -> Result<Self, Refusal> {
-        let refuse = |reason| Err(Refusal(StatusCode::BAD_REQUEST, reason));
-        if *request.uri() == "*" || !http1::decrement_max_forwards(&mut request) {
-            return Err(Refusal(StatusCode::NOT_IMPLEMENTED, "the proxy itself is not to be asked"));
-        }
-        let (uri, version) = (request.uri().clone(), request.version());
-        let connect = request.method() == Method::CONNECT;
-        let asked = if connect { uri.port().is_some() } else { uri.scheme_str() == Some("http") };
-        let named = uri.authority().filter(|who| asked && !who.as_str().contains('@'));
-        let Some(host) = named.and_then(|who| HeaderValue::from_str(who.as_str()).ok()) else {
-            return refuse("a proxy is asked for http://HOST/ or to CONNECT HOST:PORT");
-        };
-        // What the URI names counts (RFC 9112, section 3.2.2).
-        let told = request.headers_mut().insert(HOST, host);
-        let invalid = |host: HeaderValue| !host.is_empty() && Authority::try_from(host.as_bytes()).is_err();
-        if told.map_or(version == Version::HTTP_11, invalid) {
-            return refuse("there must be one Host");
-        }
-        let Some(framing) = http1::request_framing(&request) else {
-            return refuse("the length of the body is not clear");
-        };
-        let client_keeps = http1::keeps_connection(version, request.headers());
-        http1::forward(version, request.headers_mut(), framing, NAME);
-        Ok(Self {
+    pub(crate) fn new(request: ProxyRequest) -> Self {
+        let (framing, client_keeps) = (request.framing, request.keeps);
+        Self {
             request,
             stale: None,
-            second_hand: false,
+            reused: false,
             client_keeps,
             origin_keeps: true,
             upload: Body::new(framing, framing),
-            reader: HeadReader::new(LONGEST_HEAD),
+            reader: HeadReader::new(MAX_HEAD),
             download: None,
-            candidate: None,
-            record: None,
-        })
+            kept: None,
+        }
     }
 
     /// Sends the head of the request.
     pub(crate) fn send(&self, origin: &mut BufferedStream) -> Result<(), Refusal> {
-        let head = http1::encode_request(self.stale.as_ref().map_or(&self.request, |(request, _)| request));
+        let head =
+            http1::encode_request(self.stale.as_ref().map_or(&self.request.head, |stale| &stale.request));
         if origin.output.push_all(&head)? { Ok(()) } else { Err(HeadError::TooLong.into()) }
     }
 
     /// Whether nothing is done twice if it is sent again (RFC 9112, section 9.3.1).
     pub(crate) fn is_repeatable(&self) -> bool {
-        self.upload.is_complete() && self.request.method().is_idempotent()
+        !self.request.has_body() && self.request.method().is_idempotent()
     }
 
-    /// Moves what can be moved.
+    /// Whether another request may follow on the client's connection. Not if a part of this one's body is left there:
+    /// it would be taken for the next request.
+    pub(crate) fn client_keeps(&self) -> bool {
+        self.client_keeps && self.upload.is_complete()
+    }
+
+    /// Whether another request may follow on the origin's connection.
+    pub(crate) fn origin_keeps(&self) -> bool {
+        self.origin_keeps && self.upload.is_complete()
+    }
+
+    pub(crate) fn awaits(&self) -> Awaits {
+        match self.download {
+            Some(_) => Awaits::Rest,
+            None if self.upload.is_complete() => Awaits::Response,
+            None => Awaits::Body,
+        }
+    }
+
+    /// Moves as many bytes as possible.
     pub(crate) fn advance(
         &mut self,
         client: &mut BufferedStream,
         origin: &mut BufferedStream,
-        cache: &mut Cache,
+        shared: &Shared,
+        access: &mut Access,
     ) -> Step {
         if !origin.has_failed() {
             match self.upload.advance(&mut client.input, false, &mut origin.output) {
                 Stop::NeedsInput if !client.has_ended() => {}
                 Stop::Complete | Stop::NeedsRoom => {}
-                Stop::Exhausted => return Err(Refusal::out_of_memory()),
+                Stop::Exhausted => {
+                    return Err(Refusal::new(StatusCode::SERVICE_UNAVAILABLE, "out of memory"));
+                }
                 _ if self.download.is_some() => return Ok(Outcome::Broken),
-                _ => return Err(Refusal(StatusCode::BAD_REQUEST, "the body is malformed")),
+                Stop::NeedsInput | Stop::Malformed => return Err(Refusal::bad_request("malformed body")),
             }
         }
-        let said = if self.download.is_none() { self.hear(client, origin, cache)? } else { Outcome::Pending };
-        let Some(body) = &mut self.download else { return Ok(said) };
-        let finished = origin.has_ended() && !origin.has_failed();
-        let record = &mut self.record;
-        let stop = body.advance_observed(&mut origin.input, finished, &mut client.output, &mut |data| {
-            record.take_if(|record| record.len() + data.len() > LARGEST_BODY);
-            if let Some(record) = record {
-                record.extend_from_slice(data);
+        if self.download.is_none() {
+            let outcome = self.read_response(client, origin, shared, access)?;
+            if !matches!(outcome, Outcome::Pending) {
+                return Ok(outcome);
             }
+        }
+        self.forward_body(client, origin, &shared.cache, access)
+    }
+
+    fn forward_body(
+        &mut self,
+        client: &mut BufferedStream,
+        origin: &mut BufferedStream,
+        cache: &RefCell<Cache>,
+        access: &mut Access,
+    ) -> Step {
+        let Some(body) = &mut self.download else { return Ok(Outcome::Pending) };
+        let kept = &mut self.kept;
+        let finished = origin.has_ended() && !origin.has_failed();
+        let stop = body.advance_observed(&mut origin.input, finished, &mut client.output, &mut |data| {
+            access.bytes += data.len() as u64;
+            kept.take_if(|kept| !kept.recording.push(data, &mut cache.borrow_mut()));
         });
         match stop {
             Stop::Complete => {
-                self.download = None;
-                if let (Some(entry), Some(record)) = (self.candidate.take(), self.record.take()) {
-                    cache.keep(entry.with_body(record));
+                if let Some(Kept { candidate, head, recording }) = self.kept.take() {
+                    cache.borrow_mut().keep(candidate, &head, recording, &self.request.head);
                 }
                 Ok(Outcome::Complete)
             }
@@ -142,100 +161,104 @@ impl Exchange {
         }
     }
 
-    /// Takes the next head of the answer. When that is the last one, the body comes next.
-    fn hear(&mut self, client: &mut BufferedStream, origin: &mut BufferedStream, cache: &mut Cache) -> Step {
-        let bad = |reason| Refusal(StatusCode::BAD_GATEWAY, reason);
+    /// Reads the next head of the response. After the final one the body comes next.
+    fn read_response(
+        &mut self,
+        client: &mut BufferedStream,
+        origin: &mut BufferedStream,
+        shared: &Shared,
+        access: &mut Access,
+    ) -> Step {
         if !client.output.is_empty() {
-            return Ok(Outcome::Pending); // what the client was told before has to go out first
+            return Ok(Outcome::Pending); // an interim response has to go out first
         }
         let head = self.reader.response(&mut origin.input);
-        let Some(mut answer) = head.map_err(|_| bad("the head of the answer is malformed"))? else {
+        let Some(mut response) = head.map_err(|_| Refusal::bad_gateway("malformed head of the response"))?
+        else {
             return match origin.has_ended() {
-                true if self.second_hand && origin.input.is_empty() => Ok(Outcome::Unheard),
-                true => Err(bad("the origin has ended the connection without an answer")),
+                true if self.reused && origin.input.is_empty() => Ok(Outcome::Retry),
+                true => Err(Refusal::bad_gateway("the origin closed the connection without a response")),
                 false => Ok(Outcome::Pending),
             };
         };
-        let (status, version) = (answer.status(), answer.version());
-        let old_client = self.request.version() == Version::HTTP_10;
+        let (status, version) = (response.status(), response.version());
         if status == StatusCode::SWITCHING_PROTOCOLS {
-            return Err(bad("the origin switches to a protocol that nobody has asked for"));
+            return Err(Refusal::bad_gateway("the origin switches protocols unasked"));
+        }
+        // No framing in a response that never has a body (RFC 9110, section 8.6).
+        if status.is_informational() || status == StatusCode::NO_CONTENT {
+            response.headers_mut().remove(CONTENT_LENGTH);
         }
         if status.is_informational() {
-            http1::forward(version, answer.headers_mut(), Framing::None, NAME);
-            if !old_client {
-                let _ = client.output.push_slice(&http1::encode_response(&answer))?;
+            http1::forward(version, response.headers_mut(), Framing::None, &shared.name);
+            if !self.request.is_http10() {
+                let _ = client.output.push_slice(&http1::encode_response(&response))?;
             }
             return Ok(Outcome::Pending);
         }
-        let incoming = http1::response_framing(self.request.method(), &answer)
-            .ok_or(bad("the length of the answer is not clear"))?;
+        let incoming = http1::response_framing(self.request.method(), &response)
+            .ok_or(Refusal::bad_gateway("unclear length of the response"))?;
         let outgoing = match incoming {
-            Framing::Close if !old_client => Framing::Chunked,
-            Framing::Chunked if old_client => Framing::Close,
+            Framing::Close if !self.request.is_http10() => Framing::Chunked,
+            Framing::Chunked if self.request.is_http10() => Framing::Close,
             same => same,
         };
-        let fields = answer.headers_mut();
-        self.origin_keeps = incoming != Framing::Close && http1::keeps_connection(version, fields);
-        http1::forward(version, fields, outgoing, NAME);
-        http1::add_date(fields);
-        if status == StatusCode::NO_CONTENT {
-            fields.remove(CONTENT_LENGTH);
+        self.origin_keeps =
+            incoming != Framing::Close && http1::keeps_connection(version, response.headers());
+        http1::forward(version, response.headers_mut(), outgoing, &shared.name);
+        http1::add_date(response.headers_mut());
+        if let Some(cached) = self.update_cache(&response, &mut shared.cache.borrow_mut())? {
+            return Ok(Outcome::Confirmed(cached));
         }
-        if let Some(stale) = self.stale.take_if(|_| status == StatusCode::NOT_MODIFIED) {
-            if let Some(answer) = cache.confirm(&stale, &answer) {
-                return Ok(Outcome::Confirmed(answer));
-            }
-            cache.forget(&self.request);
-            return Err(bad("the origin confirms what it has not given"));
-        }
-        if !self.request.method().is_safe() && (status.is_success() || status.is_redirection()) {
-            cache.forget(&self.request); // RFC 9111, section 4.4
-        }
-        self.candidate = Entry::new(&self.request, &answer);
-        self.record = self.candidate.is_some().then(Vec::new);
         self.download = Some(Body::new(incoming, outgoing));
         self.client_keeps &= outgoing != Framing::Close && self.upload.is_complete();
-        self.begin_answer(client, answer, "MISS")?;
+        self.begin_response(client, response, Verdict::Miss, access)?;
         Ok(Outcome::Pending)
     }
 
-    /// Sends the head of the answer, for which the client's ring must be empty.
-    pub(crate) fn begin_answer(
+    /// Lets the cache learn from a response. Returns the cached one if this only confirms it.
+    fn update_cache(
+        &mut self,
+        response: &Response<()>,
+        cache: &mut Cache,
+    ) -> Result<Option<Cached>, Refusal> {
+        let (request, status) = (&self.request.head, response.status());
+        if let Some(stale) = self.stale.take_if(|_| status == StatusCode::NOT_MODIFIED) {
+            if let Some(cached) = cache.confirm(&stale, response, request) {
+                return Ok(Some(cached));
+            }
+            cache.forget(request);
+            return Err(Refusal::bad_gateway("the origin confirms what it has not sent"));
+        }
+        if !request.method().is_safe() && (status.is_success() || status.is_redirection()) {
+            cache.forget(request); // RFC 9111, section 4.4
+        }
+        let candidate = if self.request.has_body() { None } else { Candidate::new(request, response) };
+        self.kept =
+            candidate.map(|candidate| Kept { candidate, head: response.clone(), recording: cache.record() });
+        Ok(None)
+    }
+
+    /// Sends the head of the response, for which the client's ring must be empty.
+    pub(crate) fn begin_response(
         &self,
         client: &mut BufferedStream,
-        mut answer: Response<()>,
-        cache: &'static str,
+        mut response: Response<()>,
+        verdict: Verdict,
+        access: &mut Access,
     ) -> Result<(), Refusal> {
-        let (request, status) = (&self.request, answer.status().as_u16());
-        info!(method = %request.method(), uri = %request.uri(), status, cache);
-        answer.headers_mut().insert("x-cache", HeaderValue::from_static(cache));
-        if !self.client_keeps {
-            answer.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+        access.status = response.status().as_u16();
+        let cache = match verdict {
+            Verdict::Hit => "HIT",
+            Verdict::Revalidated => "REVALIDATED",
+            _ => "MISS",
+        };
+        response.headers_mut().insert("x-cache", HeaderValue::from_static(cache));
+        if !self.client_keeps() {
+            response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
         }
-        let _ = client.output.push_slice(&http1::encode_response(&answer))?;
+        // A head of at most half a ring, and what the proxy adds, fit into an empty ring.
+        let _ = client.output.push_slice(&http1::encode_response(&response))?;
         Ok(())
-    }
-}
-
-impl Refusal {
-    fn out_of_memory() -> Self {
-        Self(StatusCode::SERVICE_UNAVAILABLE, "there is no memory for it")
-    }
-}
-
-/// The ring of a message found no memory.
-impl From<io::Error> for Refusal {
-    fn from(_: io::Error) -> Self {
-        Self::out_of_memory()
-    }
-}
-
-impl From<HeadError> for Refusal {
-    fn from(error: HeadError) -> Self {
-        match error {
-            HeadError::TooLong => Refusal(StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE, "too long a head"),
-            HeadError::Malformed => Refusal(StatusCode::BAD_REQUEST, "the head is malformed"),
-        }
     }
 }

@@ -5,74 +5,137 @@
 //!     curl -x localhost:8000 http://www.example.org/
 //! ```
 //!
-//! It listens on the loopback address alone, because it has no access control.
+//! # Vocabulary
+//!
+//! | word | meaning |
+//! |---|---|
+//! | client | the program that sends requests to the proxy: a session, [`Client`](client::Client) |
+//! | origin | the host and port of a request's URI: [`Origin`](origin::Origin) |
+//! | exchange | one request and its response: [`Exchange`](exchange::Exchange) |
+//! | refusal | a response of the proxy's own: [`Refusal`](refusal::Refusal) |
+//! | candidate, entry | a response that may be kept, and one that is: [`cache`] |
+//!
+//! # The picture
 //!
 //! ```text
 //!           requests   ┌──────────── client ─────────────┐
 //!   client ───────────▶│ ring ─▶ head, body ─▶ ring ────────▶ origin
 //!          ◀───────────│ ring ◀─ head, body ◀─ ring ◀────────
-//!           answers    │   ▲          │ recording        │
+//!           responses  │   ▲          │ recording        │
 //!                      └───┼──────────▼─────────────────┘
 //!                          └─────── cache
 //! ```
+//!
+//! # What it promises
+//!
+//! - What reaches an origin was understood, and is encoded anew. What is not clear is refused.
+//! - A response is shared only if its directives clearly allow it; one that is cut short never looks complete.
+//! - No client, and no origin, makes the proxy grow or shuts others out: every ring, queue and table has a limit.
 
+mod acceptor;
+mod access;
 mod cache;
 mod cli;
 mod client;
 mod exchange;
 mod log;
+mod origin;
+mod origins;
+mod refusal;
+mod request;
+mod shared;
 
-use std::cell::RefCell;
+use std::cell::Cell;
 use std::error::Error;
 use std::io::Write as _;
-use std::net::Ipv4Addr;
+use std::process::ExitCode;
 use std::rc::Rc;
 use std::time::Duration;
 
 use clap::Parser as _;
-use eventloop::{EventLoop, Listener, Resolver, SocketOptions};
-use ringbuf::Pool;
+use eventloop::signals::{SIGINT, SIGTERM};
+use eventloop::{EventLoop, Intents, Listener, Progress, Ready, Session, Signals, SocketOptions};
+use rustix::process::{Resource, getrlimit, setrlimit};
 
-use cache::Cache;
+use acceptor::Acceptor;
 use cli::Options;
-use client::Client;
+use origins::MAX_IDLE;
+use shared::Shared;
 
-/// How many bytes wait in one direction of one connection.
-const RING: usize = 32 * 1024;
-/// The longest head: a ring has room for that and what the proxy adds.
-const LONGEST_HEAD: usize = RING / 2;
-/// A client has four rings: two towards it and two towards an origin.
-const MOST_CLIENTS: usize = 256;
-
-/// What each connection gets: an answer is not held back because it is short.
+/// What each connection gets: a response is not held back because it is short, and what does not end in an orderly way
+/// ends with RST.
 const SOCKET: SocketOptions =
     SocketOptions { no_delay: true, keepalive: None, linger: Some(Duration::ZERO), buffer_size: None };
 
-/// What all sessions share.
-struct Shared {
-    patience: Duration,
-    pool: Pool,
-    resolver: Resolver,
-    cache: RefCell<Cache>,
+fn main() -> ExitCode {
+    match run(&Options::parse()) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            let _ = writeln!(std::io::stderr(), "webproxy: {error}");
+            ExitCode::FAILURE
+        }
+    }
 }
 
-fn main() -> Result<(), Box<dyn Error>> {
-    let options = Options::parse();
-    let listener = Listener::bind((Ipv4Addr::LOCALHOST, options.port).into(), SOCKET)?;
+fn run(options: &Options) -> Result<(), Box<dyn Error>> {
+    let wanted = (options.bind, options.port).into();
+    let listener =
+        Listener::bind(wanted, SOCKET).map_err(|error| format!("cannot listen on {wanted}: {error}"))?;
     let address = listener.local_addr()?;
-    let shared = Rc::new(Shared {
-        patience: options.patience,
-        pool: Pool::new(RING, 4 * MOST_CLIENTS),
-        resolver: Resolver::new(),
-        cache: RefCell::default(),
-    });
-    log::start()?;
+    check_descriptors(options.max_clients)?;
+    let (log, writer) = log::start(!options.quiet)?;
+    let shared = Rc::new(Shared::new(options, address, Rc::new(log)));
+    let stopped = Rc::new(Cell::new(false));
     let mut event_loop = EventLoop::new()?;
-    event_loop.spawn(listener.with_max_clients(MOST_CLIENTS).into_session(move |stream, ready| {
-        if let Some(client) = Client::new(shared.clone(), stream, ready.now()) {
-            ready.spawn(client);
+    let log = shared.log.clone();
+    event_loop.on_error(move |session, error| log.line(&format!("{session}: {error}")));
+    let signals = Signals::new(&[SIGTERM, SIGINT])?;
+    event_loop.spawn(Stop { signals, stopped: stopped.clone() });
+    shared.origins.spawn_expiry(|expiry| event_loop.spawn(expiry));
+    event_loop.spawn(Acceptor::new(shared.clone(), listener.with_max_clients(options.max_clients)));
+    let _ = writeln!(std::io::stdout(), "listening on {address}"); // a reader that is gone does not need it
+    while !stopped.get() {
+        event_loop.turn(None)?;
+    }
+    drop((event_loop, shared)); // which logs the requests that are being served
+    writer.finish();
+    Ok(())
+}
+
+/// Ends the program at SIGTERM or SIGINT.
+struct Stop {
+    signals: Signals,
+    stopped: Rc<Cell<bool>>,
+}
+
+impl Session for Stop {
+    fn intents(&self, intents: &mut Intents<'_>) {
+        self.signals.intents(intents);
+    }
+
+    fn advance(&mut self, ready: &Ready<'_>) -> eventloop::Result<Progress> {
+        if self.signals.advance(ready).is_some() {
+            self.stopped.set(true);
         }
-    }));
-    let _ = writeln!(std::io::stdout(), "listening on {address}");
-    Ok(event_loop.run()?)
+        Ok(Progress::Continue)
+    }
+}
+
+/// What the program itself has open: the listening socket, the poller, the standard streams, name lookups.
+const OWN_DESCRIPTORS: usize = 64;
+
+/// Raises the limit on descriptors to what that many clients may need, as far as the system allows.
+fn check_descriptors(max_clients: usize) -> Result<(), String> {
+    let needed = (2 * max_clients + MAX_IDLE + OWN_DESCRIPTORS) as u64;
+    let mut limit = getrlimit(Resource::Nofile);
+    if limit.current.is_some_and(|current| current < needed) {
+        limit.current = limit.maximum.map_or(Some(needed), |maximum| Some(maximum.min(needed)));
+        let raised = setrlimit(Resource::Nofile, limit).is_ok();
+        if !raised || limit.current.is_some_and(|current| current < needed) {
+            return Err(format!(
+                "--max-clients {max_clients} needs {needed} descriptors: raise the limit (ulimit -n)"
+            ));
+        }
+    }
+    Ok(())
 }

@@ -13,12 +13,17 @@ use testkit::proxy::Proxy;
 pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
 
 pub(crate) fn proxy() -> Proxy {
-    Proxy::command(env!("CARGO_BIN_EXE_webproxy")).arg("0").start().unwrap()
+    proxy_with(&[])
 }
 
-/// A proxy that waits for a second only.
+/// A proxy with these options.
+pub(crate) fn proxy_with(options: &[&str]) -> Proxy {
+    Proxy::command(env!("CARGO_BIN_EXE_webproxy")).arg("0").args(options).start().unwrap()
+}
+
+/// A proxy that waits for half a second only.
 pub(crate) fn impatient() -> Proxy {
-    Proxy::command(env!("CARGO_BIN_EXE_webproxy")).args(["0", "--patience", "1s"]).start().unwrap()
+    proxy_with(&["--timeout", "500ms"])
 }
 
 /// One end of a connection that speaks HTTP.

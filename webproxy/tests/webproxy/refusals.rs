@@ -60,6 +60,54 @@ fn a_request_that_is_not_clear_is_refused_and_nothing_of_it_is_passed_on() {
     }
 }
 
+/// A port that cannot be read never means port 80.
+#[test]
+fn an_authority_that_is_invalid_is_refused() {
+    let proxy = proxy();
+    for authority in [
+        "a:99999",
+        "a:65536",
+        "a:0",
+        "a:-1",
+        "a:+80",
+        "a:0x50",
+        "a:8 0",
+        "a:80a",
+        "a:80:80",
+        ":80",
+        "",
+        "a b",
+        "a_b\u{e9}",
+        "[::1",
+        "::1",
+        "[::1]80",
+        "[::1]:",
+        "[::1]x:80",
+        "[g::1]:80",
+        "[127.0.0.1]:80",
+        "a%00b:80",
+        "a%2eb",
+        "u@a",
+        "u:p@a:80",
+        "a\\b",
+        "a,b",
+        "a;b",
+        "a..b",
+        ".",
+        "127.0.0.1:99999",
+    ] {
+        let valid_for_get = authority == "[::1]:"; // an empty port is the default one (RFC 3986, section 3.2.3)
+        let get = format!("GET http://{authority}/ HTTP/1.1\r\nHost: a\r\n\r\n");
+        if !valid_for_get {
+            assert_eq!(Peer::connect(&proxy).say(get).answer().0, 400, "GET {authority}");
+        }
+        let connect = format!("CONNECT {authority} HTTP/1.1\r\nHost: a\r\n\r\n");
+        assert_eq!(Peer::connect(&proxy).say(connect).answer().0, 400, "CONNECT {authority}");
+    }
+    let connect = "CONNECT a HTTP/1.1\r\nHost: a\r\n\r\n";
+    assert_eq!(Peer::connect(&proxy).say(connect).answer().0, 400, "no port");
+}
+
 #[test]
 fn a_malformed_chunk_is_refused_or_the_answer_cut() {
     let proxy = proxy();

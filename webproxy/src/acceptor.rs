@@ -1,0 +1,144 @@
+//! Admits clients: a number of them, and not all from one address.
+
+use std::cell::RefCell;
+use std::collections::HashMap;
+use std::net::{IpAddr, Ipv6Addr, SocketAddr};
+use std::rc::Rc;
+
+use eventloop::{Accept, Intents, Listener, Progress, Ready, Session, Stream};
+use http::StatusCode;
+
+use crate::access::Access;
+use crate::client::Client;
+use crate::refusal::Refusal;
+use crate::shared::Shared;
+
+/// The session that accepts clients.
+pub(crate) struct Acceptor {
+    shared: Rc<Shared>,
+    listener: Listener,
+    addresses: Addresses,
+    /// The log has a line about what ran out since the last client was accepted.
+    exhausted: bool,
+}
+
+/// How many clients of each address are being served.
+#[derive(Clone, Default)]
+struct Addresses(Rc<RefCell<HashMap<IpAddr, usize>>>);
+
+/// The right of one client of an address to be served.
+pub(crate) struct AddressPermit {
+    addresses: Addresses,
+    address: IpAddr,
+}
+
+const TOO_MANY: Refusal =
+    Refusal::new(StatusCode::TOO_MANY_REQUESTS, "too many connections from this address");
+
+impl Acceptor {
+    pub(crate) fn new(shared: Rc<Shared>, listener: Listener) -> Self {
+        Self { shared, listener, addresses: Addresses::default(), exhausted: false }
+    }
+
+    fn admit(&self, stream: Stream, address: SocketAddr, ready: &Ready<'_>) {
+        match self.addresses.permit(address.ip(), self.shared.max_per_address) {
+            Some(permit) => {
+                if let Some(client) =
+                    Client::new(self.shared.clone(), stream, address.ip(), permit, ready.now())
+                {
+                    ready.spawn(client);
+                }
+            }
+            None => self.turn_away(stream, address.ip()),
+        }
+    }
+
+    /// A new connection takes a short response at once. What its client has sent is read first: unread bytes would turn
+    /// the close into a reset.
+    fn turn_away(&self, stream: Stream, address: IpAddr) {
+        let mut access = Access::new(&self.shared.log, address);
+        access.refused(TOO_MANY);
+        let _ = stream.receive(&mut [0; 4096]);
+        let _ = stream.send(TOO_MANY.encode().as_bytes());
+        stream.close();
+    }
+}
+
+impl Session for Acceptor {
+    fn intents(&self, intents: &mut Intents<'_>) {
+        self.listener.intents(intents);
+    }
+
+    fn advance(&mut self, ready: &Ready<'_>) -> eventloop::Result<Progress> {
+        loop {
+            match self.listener.accept(ready) {
+                Accept::Client { stream, address } => {
+                    self.exhausted = false;
+                    self.admit(stream, address, ready);
+                }
+                Accept::Blocked | Accept::Full => return Ok(Progress::Continue),
+                Accept::Exhausted(error) => {
+                    if !std::mem::replace(&mut self.exhausted, true) {
+                        self.shared.log.line(&format!("cannot accept clients for now: {error}"));
+                    }
+                    return Ok(Progress::Continue);
+                }
+            }
+        }
+    }
+}
+
+impl Addresses {
+    fn permit(&self, address: IpAddr, limit: usize) -> Option<AddressPermit> {
+        let address = site(address);
+        let mut served = self.0.borrow_mut();
+        let count = served.get(&address).copied().unwrap_or(0);
+        if count >= limit {
+            return None;
+        }
+        served.insert(address, count + 1);
+        Some(AddressPermit { addresses: self.clone(), address })
+    }
+}
+
+impl Drop for AddressPermit {
+    fn drop(&mut self) {
+        let mut served = self.addresses.0.borrow_mut();
+        match served.get_mut(&self.address) {
+            Some(count) if *count > 1 => *count -= 1,
+            _ => drop(served.remove(&self.address)),
+        }
+    }
+}
+
+/// The address that counts: of IPv6 the first 64 bits, as a host has all addresses that begin with them (RFC 4291,
+/// section 2.5.4).
+fn site(address: IpAddr) -> IpAddr {
+    match address {
+        IpAddr::V6(address) if !address.is_loopback() => {
+            Ipv6Addr::from_bits(address.to_bits() & !u128::from(u64::MAX)).into()
+        }
+        other => other,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_address_has_its_own_permits_and_gets_them_back() {
+        let addresses = Addresses::default();
+        let permit = |address: &str| addresses.permit(address.parse().unwrap(), 2);
+        let (one, two) = (permit("192.0.2.1").unwrap(), permit("192.0.2.1").unwrap());
+        assert!(permit("192.0.2.1").is_none());
+        let other = permit("192.0.2.2").unwrap();
+        drop(one);
+        let again = permit("192.0.2.1").unwrap();
+        let (six, seven) = (permit("2001:db8::1").unwrap(), permit("2001:db8::2").unwrap());
+        assert!(permit("2001:db8::3").is_none(), "one host has them all");
+        assert!(permit("2001:db8:0:1::1").is_some());
+        drop((two, other, again, six, seven));
+        assert!(addresses.0.borrow().is_empty());
+    }
+}
