@@ -37,13 +37,21 @@ const SCENARIOS: &[Scenario] = &[
     ("proxy connect stopped", || unreached(&["--drain-timeout", "0s"], stopped_early), [0, 0]),
     ("client data fin", || session(&[], |_, client, server| finish(&client, &server)), [8, 6]),
     ("server data fin", || session(&[], |_, client, server| finish(&server, &client)), [8, 6]),
-    ("client data reset", || session(&[], |_, client, _| reset(client)), [8, 6]),
-    ("server data reset", || session(&[], |_, _, server| reset(server)), [8, 6]),
+    ("client data reset", || session(&[], |proxy, client, _server| reset_first(proxy, client)), [8, 6]),
+    ("server data reset", || session(&[], |proxy, _client, server| reset_first(proxy, server)), [8, 6]),
     ("timeout data idle", || session(&["--idle-timeout", "100ms"], cut), [8, 6]),
     ("timeout data yielded", || session(&["--yield-idle", "100ms"], yields), [8, 6]),
     ("proxy data stopped", || session(&["--drain-timeout", "0s"], stopped), [8, 6]),
-    ("client drain reset", || half_closed(&[], |_, _, server| reset(server), true), [8, 6]),
-    ("server drain reset", || half_closed(&[], |_, _, server| reset(server), false), [8, 6]),
+    (
+        "client drain reset",
+        || half_closed(&[], |proxy, _first, second| reset_first(proxy, second), true),
+        [8, 6],
+    ),
+    (
+        "server drain reset",
+        || half_closed(&[], |proxy, _first, second| reset_first(proxy, second), false),
+        [8, 6],
+    ),
     ("timeout drain half-closed", || half_closed(&["--half-close-timeout", "100ms"], cut, false), [8, 6]),
     ("timeout drain idle", || half_closed(&["--idle-timeout", "100ms"], cut, false), [8, 6]),
     ("timeout drain yielded", || half_closed(&["--yield-idle", "100ms"], yields, false), [8, 6]),
@@ -221,6 +229,13 @@ fn finish(first: &TcpStream, second: &TcpStream) {
 
 fn reset(stream: TcpStream) {
     rustix::net::sockopt::set_socket_linger(&stream, Some(Duration::ZERO)).unwrap();
+}
+
+/// Resets this side while the other is still open. Were that closed before the proxy has met the reset, its FIN could
+/// come first, and the reset would end a session that is half-closed.
+fn reset_first(proxy: &Proxy, stream: TcpStream) {
+    reset(stream);
+    proxy.wait_for_line(PATIENCE, |line| line.contains("session ended")).unwrap();
 }
 
 /// The program is stopped.
