@@ -127,6 +127,26 @@ for places in 1 8; do
   stop "$b"
   names 127.0.0.11
 done
+echo "a name that leads back to the proxy itself"
+resolvers 127.0.0.1 >"$WORK/resolv.conf"
+names 127.0.0.11
+start proxy "$TCPPROXY" server.test "$port" "$port" --bind 127.0.0.12 --log-format json
+PROXY_PID=$PID PROXY_PORT=$port
+wait_until "the proxy listens" grep -q '^listening on ' "$WORK/proxy.out"
+same "the server" a "$(timeout 30 socat -u "TCP:127.0.0.12:$port" - 2>/dev/null)"
+names 127.0.0.12
+PID=$PROXY_PID
+stale
+for _ in 1 2 3; do timeout 30 socat -u "TCP:127.0.0.12:$port" - 2>/dev/null || true; done
+wait_until "the sessions are logged" logged 4
+same "why they ended" "proxy connect loop" "$(last 'by') $(last 'phase') $(last 'reason')"
+same "the number of sessions" 4 "$(jq -rs 'map(select(.message == "session ended")) | length' "$WORK/proxy.err")"
+same "the number of warnings" 1 "$(grep -c 'not connecting to itself' "$WORK/proxy.err")"
+names 127.0.0.11
+PID=$PROXY_PID
+stale
+same "the server, once the name is right again" a "$(timeout 30 socat -u "TCP:127.0.0.12:$port" - 2>/dev/null)"
+stop_proxy
 echo "a stop during the first lookup, also of PID 1"
 resolvers 127.0.0.53 >"$WORK/resolv.conf" # which never answers
 for first in false true; do

@@ -33,6 +33,15 @@ impl StartError {
         Self::new(format!("cannot listen on {address}"), reason, advice)
     }
 
+    pub(crate) fn forwarding_to_itself(address: SocketAddr) -> Self {
+        let reason = io::Error::new(ErrorKind::InvalidInput, "the proxy itself listens there");
+        Self::new(
+            format!("cannot forward to {address}"),
+            reason,
+            "give another server_port, or --bind another address",
+        )
+    }
+
     pub(crate) fn listening_on_passed(reason: io::Error) -> Self {
         let attempt = "cannot listen on the sockets that were passed".to_owned();
         Self::new(attempt, reason, "pass TCP sockets that listen")

@@ -46,7 +46,7 @@ fn serve(config: Config, passed_sockets: bool, progress: Option<StatusLine>) -> 
         warn!("{warning}");
     }
     proxy.stop_on(signals);
-    announce(&proxy, &remote);
+    let _output = announce(&proxy, &remote);
     if let Some(line) = progress {
         proxy.show_progress(line);
     }
@@ -64,8 +64,9 @@ fn serve(config: Config, passed_sockets: bool, progress: Option<StatusLine>) -> 
 }
 
 /// Says on the standard output where the proxy listens. Lines for which it has no room are lost: the proxy serves all
-/// the same.
-fn announce(proxy: &Proxy, remote: &str) {
+/// the same. The writer is to be kept: with its descriptor closed after the line, a reader of the line could not say
+/// which descriptors the proxy has.
+fn announce(proxy: &Proxy, remote: &str) -> NonBlockingWriter {
     let output = NonBlockingWriter::new(StandardStream::Output);
     for address in proxy.local_addrs() {
         let _ = output.write_line(format!("listening on {address}, forwarding to {remote}\n").as_bytes());
@@ -73,6 +74,7 @@ fn announce(proxy: &Proxy, remote: &str) {
     if let Some(address) = proxy.metrics_addr() {
         let _ = output.write_line(format!("metrics on http://{address}/metrics\n").as_bytes());
     }
+    output
 }
 
 /// Listens on a port, or on the sockets that were passed. Sockets that were passed and are not wanted are a

@@ -24,7 +24,7 @@ use crate::operations::status_server::{Status, StatusServer};
 use crate::session::SessionContext;
 use crate::statistics::{Counters, Statistics};
 use crate::stop_signals::StopSignals;
-use crate::upstream::{Upstream, check_source};
+use crate::upstream::{ListenAddress, Upstream, check_source};
 use crate::{Config, Splice};
 
 /// A proxy that listens. [`run`](Proxy::run) serves until it is stopped.
@@ -55,7 +55,8 @@ impl Proxy {
     ///
     /// # Errors
     ///
-    /// If the name cannot be resolved, or the port cannot be listened on; nothing is left behind.
+    /// If the name cannot be resolved, the port cannot be listened on, or clients would be forwarded to the proxy itself;
+    /// nothing is left behind.
     pub fn start(config: Config) -> Result<Self, StartError> {
         let addresses = prepare(&config)?;
         let options = ListenOptions { reuse_port: config.reuse_port, ..config.socket_options().into() };
@@ -65,7 +66,9 @@ impl Proxy {
             None => Listener::bind_all(config.server_port, options),
         };
         let listener = listener.map_err(|reason| StartError::listening(wanted, reason))?;
-        Self::serve(config, addresses, listener, false)
+        let listening = listener.local_addr().map(|address| vec![ListenAddress::dual_stack(address)]);
+        let listening = listening.map_err(|reason| StartError::listening(wanted, reason))?;
+        Self::serve(config, addresses, listener, listening, false)
     }
 
     /// The same with sockets that listen already, in place of `server_port` and `bind`: a service manager
@@ -73,23 +76,30 @@ impl Proxy {
     ///
     /// # Errors
     ///
-    /// If the name cannot be resolved, or a socket does not listen.
+    /// As [`start`](Self::start), and if a socket does not listen.
     pub fn start_on(sockets: Vec<TcpListener>, config: Config) -> Result<Self, StartError> {
         let addresses = prepare(&config)?;
+        let listening = sockets.iter().map(ListenAddress::of).collect::<io::Result<_>>();
+        let listening = listening.map_err(StartError::listening_on_passed)?;
         let listener =
             Listener::adopt(sockets, config.socket_options()).map_err(StartError::listening_on_passed)?;
-        Self::serve(config, addresses, listener, true)
+        Self::serve(config, addresses, listener, listening, true)
     }
 
     fn serve(
         config: Config,
         addresses: Vec<SocketAddr>,
         listener: Listener,
+        listening: Vec<ListenAddress>,
         kept_open: bool,
     ) -> Result<Self, StartError> {
+        let leads_back = |&address: &SocketAddr| listening.iter().any(|own| own.is_reached_by(address));
+        if let Some(&own) = addresses.first().filter(|_| addresses.iter().all(leads_back)) {
+            return Err(StartError::forwarding_to_itself(own));
+        }
         let cannot_set_up = |reason| StartError::setting_up("the event loop", reason);
         let metrics = config.metrics.map(|address| listen_for_metrics(address, &config)).transpose()?;
-        let local_addrs = listener.local_addrs().map_err(cannot_set_up)?;
+        let local_addrs = listening.iter().map(|own| own.address).collect();
         let mut event_loop = EventLoop::new().map_err(cannot_set_up)?;
         let Allowance { max_clients, pipes } = descriptors::allowance(config.max_clients);
         let counters = Rc::<Counters>::default();
@@ -120,7 +130,7 @@ impl Proxy {
             event_loop.spawn(StatusServer::new(status, listener));
         }
         let context = Rc::new(SessionContext {
-            upstream: Rc::new(Upstream::new(&config, addresses, Instant::now())),
+            upstream: Rc::new(Upstream::new(&config, addresses, listening, Instant::now())),
             lifecycle: lifecycle.clone(),
             counters: counters.clone(),
             address_limit: Rc::new(AddressLimit::new(config.max_per_address)),

@@ -61,6 +61,8 @@ pub enum Reason {
     Unreachable,
     /// The server did not answer in time.
     Unanswered,
+    /// The server's address is one on which the proxy itself listens.
+    Loop,
     /// No byte had moved for `--idle-timeout`.
     Idle,
     /// No byte had moved for `--half-close-timeout` after one side had ended its direction.
@@ -158,6 +160,7 @@ words!(Reason {
     Refused => "refused",
     Unreachable => "unreachable",
     Unanswered => "unanswered",
+    Loop => "loop",
     Idle => "idle",
     HalfClosed => "half-closed",
     Yielded => "yielded",

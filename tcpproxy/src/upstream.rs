@@ -1,12 +1,13 @@
 //! The way to the server: its name is looked up, and a connection is made.
 
 mod addresses;
+mod own_address;
 mod sources;
 
 use std::cell::{Cell, RefCell};
 use std::net::SocketAddr;
 use std::rc::Rc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use eventloop::{ConnectError, ConnectOptions, Connector, Intents, Ready, Stream};
 use relay::{Dial, Dialed};
@@ -15,7 +16,9 @@ use crate::Config;
 use crate::termination::{By, Cause, Reason};
 use addresses::{LOOKUP_PATIENCE, Resolution, ServerAddresses, Waiter};
 use sources::Sources;
+use tracing::warn;
 
+pub(crate) use own_address::ListenAddress;
 pub(crate) use sources::check_source;
 
 /// The server that clients are forwarded to.
@@ -26,6 +29,10 @@ pub(crate) struct Upstream {
     sources: Sources,
     /// With `--spread`: how many connections were begun.
     turn: Option<Cell<usize>>,
+    /// Where the proxy listens: a connection to one of these would come back as a client.
+    listening: Vec<ListenAddress>,
+    /// When a loop was logged last.
+    loop_logged: Cell<Option<Instant>>,
 }
 
 /// The connection to the server in the making, for one session: lookup, then connect.
@@ -44,11 +51,21 @@ enum State {
     /// within a step.
     Resolving(Option<Waiter>, Instant),
     Connecting(Connector),
+    /// It cannot be reached; `None` once that was returned.
+    Failed(Option<Cause>),
 }
 
+/// How long no further loop is logged, however many sessions end for it.
+const LOOP_LOG_INTERVAL: Duration = Duration::from_secs(60);
+
 impl Upstream {
-    /// The server that `config` names, whose addresses were looked up at `now`.
-    pub(crate) fn new(config: &Config, addresses: Vec<SocketAddr>, now: Instant) -> Self {
+    /// The server that `config` names, whose addresses were looked up at `now`, for a proxy that listens there.
+    pub(crate) fn new(
+        config: &Config,
+        addresses: Vec<SocketAddr>,
+        listening: Vec<ListenAddress>,
+        now: Instant,
+    ) -> Self {
         let (host, port) = (config.remote_host.clone(), config.remote_port);
         Self {
             addresses: RefCell::new(ServerAddresses::new(host, port, addresses, now)),
@@ -59,6 +76,8 @@ impl Upstream {
             },
             sources: Sources::new(&config.source),
             turn: config.spread.then(Cell::default),
+            listening,
+            loop_logged: Cell::new(None),
         }
     }
 
@@ -80,9 +99,22 @@ impl Upstream {
         Connecting { upstream: self.clone(), state }
     }
 
+    /// Tries the addresses that do not lead back to the proxy.
     fn try_addresses(&self, addresses: &[SocketAddr], now: Instant) -> State {
         let addresses = self.order(addresses);
-        State::Connecting(Connector::new(addresses.as_slice(), self.sources.apply(self.options), now))
+        let leads_back = |&address: &SocketAddr| self.listening.iter().any(|own| own.is_reached_by(address));
+        let (own, others): (Vec<SocketAddr>, Vec<SocketAddr>) = addresses.into_iter().partition(leads_back);
+        if let Some(own) = own.first() {
+            if self.loop_logged.get().is_none_or(|logged| logged + LOOP_LOG_INTERVAL <= now) {
+                self.loop_logged.set(Some(now));
+                warn!(address = %own, "the server's address is one on which this proxy listens; not connecting to itself");
+            }
+            if others.is_empty() {
+                let detail = format!("{own} is an address of this proxy");
+                return State::Failed(Some(Cause::with_detail(By::Proxy, Reason::Loop, detail)));
+            }
+        }
+        State::Connecting(Connector::new(others.as_slice(), self.sources.apply(self.options), now))
     }
 
     /// The addresses that can be reached from the sources, in the order in which they are tried.
@@ -100,7 +132,11 @@ impl Upstream {
 
 impl Connecting {
     /// The connector, once the addresses to try are known.
-    fn connector(&mut self, ready: &Ready<'_>) -> Option<&mut Connector> {
+    ///
+    /// # Errors
+    ///
+    /// None of them can be tried.
+    fn connector(&mut self, ready: &Ready<'_>) -> Result<Option<&mut Connector>, Cause> {
         let now = ready.now();
         if let State::Resolving(waiter, until) = &mut self.state {
             let mut addresses = self.upstream.addresses.borrow_mut();
@@ -108,14 +144,15 @@ impl Connecting {
             let found = match (answer, waiter.take_if(|_| *until <= now)) {
                 (Some(answer), _) => addresses.update(answer, now),
                 (None, Some(late)) => addresses.leave_pending(late),
-                (None, None) => return None,
+                (None, None) => return Ok(None),
             };
             drop(addresses);
             self.state = self.upstream.try_addresses(&found, now);
         }
         match &mut self.state {
-            State::Resolving(..) => None,
-            State::Connecting(connector) => Some(connector),
+            State::Resolving(..) => Ok(None),
+            State::Connecting(connector) => Ok(Some(connector)),
+            State::Failed(cause) => cause.take().map_or(Ok(None), Err),
         }
     }
 }
@@ -133,11 +170,16 @@ impl Dial for Connecting {
                 intents.deadline(*until);
             }
             State::Connecting(connector) => connector.intents(intents),
+            State::Failed(_) => {}
         }
     }
 
     fn advance(&mut self, ready: &Ready<'_>) -> Dialed<Stream, Cause> {
-        let Some(connector) = self.connector(ready) else { return Dialed::Pending };
+        let connector = match self.connector(ready) {
+            Ok(Some(connector)) => connector,
+            Ok(None) => return Dialed::Pending,
+            Err(cause) => return Dialed::Failed(cause),
+        };
         match Dial::advance(connector, ready) {
             Dialed::Pending => Dialed::Pending,
             Dialed::Connected { connection, address, reset } => {
@@ -162,13 +204,14 @@ fn cause(error: &ConnectError) -> Cause {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use eventloop::testing::Stage;
 
     fn addresses() -> Vec<SocketAddr> {
         ["192.0.2.2:80", "192.0.2.1:80", "[2001:db8::1]:80"].map(|address| address.parse().unwrap()).to_vec()
     }
 
     fn first_addresses(config: Config, sessions: usize) -> Vec<String> {
-        let upstream = Upstream::new(&config, addresses(), Instant::now());
+        let upstream = Upstream::new(&config, addresses(), Vec::new(), Instant::now());
         (0..sessions).map(|_| upstream.order(&addresses())[0].to_string()).collect()
     }
 
@@ -177,7 +220,7 @@ mod tests {
         let config = Config { spread: true, ..Config::new("host", 80) };
         let turns = ["192.0.2.1:80", "192.0.2.2:80", "[2001:db8::1]:80"];
         assert_eq!(first_addresses(config.clone(), 6), [turns, turns].concat());
-        let upstream = Upstream::new(&config, addresses(), Instant::now());
+        let upstream = Upstream::new(&config, addresses(), Vec::new(), Instant::now());
         for _ in 0..4 {
             let mut order = upstream.order(&addresses());
             order.sort_unstable();
@@ -197,5 +240,36 @@ mod tests {
         let source = vec!["2001:db8::7".parse().unwrap()];
         let config = Config { source, ..Config::new("host", 80) };
         assert_eq!(first_addresses(config, 2), ["[2001:db8::1]:80"; 2]);
+    }
+
+    /// The addresses of the server's name may lead back to the proxy at any time: the machine may get an address, or
+    /// the name.
+    #[test]
+    fn a_server_whose_every_address_is_the_proxys_own_is_not_connected() {
+        let (own, now) = (SocketAddr::from(([127, 0, 0, 1], 80)), Instant::now());
+        let listening = vec![ListenAddress::dual_stack(own)];
+        let config = Config::new("localhost", 80);
+        let upstream = Rc::new(Upstream::new(&config, vec![own], listening, now));
+        let stage = Stage::new();
+        match upstream.connect(now).advance(&stage.ready(now)) {
+            Dialed::Failed(cause) => assert_eq!((cause.by, cause.reason), (By::Proxy, Reason::Loop)),
+            other => panic!("{other:?}"),
+        }
+    }
+
+    #[test]
+    fn of_several_addresses_those_that_lead_back_are_left_out() {
+        let server = std::net::TcpListener::bind("127.0.0.2:0").unwrap();
+        let address = server.local_addr().unwrap();
+        let own = SocketAddr::from(([127, 0, 0, 1], address.port()));
+        let now = Instant::now();
+        let listening = vec![ListenAddress::dual_stack(own)];
+        let config = Config::new("localhost", address.port());
+        let upstream = Rc::new(Upstream::new(&config, vec![own, address], listening, now));
+        let stage = Stage::new();
+        match upstream.connect(now).advance(&stage.ready(now)) {
+            Dialed::Connected { address: reached, .. } => assert_eq!(reached, address),
+            other => panic!("{other:?}"),
+        }
     }
 }

@@ -82,6 +82,8 @@ fn low_ports_are_for_all() -> bool {
 fn each_mistake_gets_one_line_and_its_status_and_starts_nothing() {
     let taken = TcpListener::bind((Ipv6Addr::UNSPECIFIED, 0)).unwrap();
     let taken = taken.local_addr().unwrap().port().to_string();
+    let free = testkit::proxy::free_port().unwrap().to_string();
+    let fill_in = |text: &str| text.replace("TAKEN", &taken).replace("FREE", &free);
     let copy = Copy::new();
     let (mut refused, mut wrong) = (0, Vec::new());
     for Row { command, line, status } in rows() {
@@ -90,10 +92,10 @@ fn each_mistake_gets_one_line_and_its_status_and_starts_nothing() {
             eprintln!("not tried, because everybody may listen on low ports here: {command}");
             continue;
         }
-        let output = copy.run(&command.replace("TAKEN", &taken));
+        let output = copy.run(&fill_in(&command));
         let said = String::from_utf8(output.stderr).unwrap();
         let usage = if status == 2 { "Usage: tcpproxy remote_host remote_port server_port\n" } else { "" };
-        let expected = format!("{}\n{usage}", line.replace("TAKEN", &taken));
+        let expected = format!("{}\n{usage}", fill_in(&line));
         let as_expected = without_resolver(&said) == without_resolver(&expected);
         if !as_expected || output.status.code() != Some(status) || !output.stdout.is_empty() {
             wrong.push(format!("{command}\n  expected {expected}  got {said}  {}\n", output.status));

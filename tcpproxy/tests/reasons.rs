@@ -60,6 +60,7 @@ const SCENARIOS: &[Scenario] = &[
 
 /// Brought about by `interop/log.sh`, which takes the network away, and by `out_of_memory.rs`.
 const ELSEWHERE: &[&str] = &[
+    "proxy connect loop", // interop/names.sh
     "proxy data exhausted",
     "proxy drain exhausted",
     "client header error",
