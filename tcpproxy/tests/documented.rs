@@ -157,3 +157,43 @@ fn docs_operations_has_every_metric_with_its_labels_and_no_other() {
     }
     assert_eq!(told, documented);
 }
+
+/// The sources of the proxy, without comments.
+fn sources(folder: &Path, into: &mut String) {
+    for entry in fs::read_dir(folder).unwrap().map(Result::unwrap) {
+        if entry.path().is_dir() {
+            sources(&entry.path(), into);
+        } else if entry.path().extension().is_some_and(|extension| extension == "rs") {
+            let text = fs::read_to_string(entry.path()).unwrap();
+            let code = text.lines().filter(|line| !line.trim_start().starts_with("//"));
+            into.extend(code.flat_map(|line| [line.trim_start(), "\n"]));
+        }
+    }
+}
+
+#[test]
+fn every_line_of_the_log_is_documented_and_no_other() {
+    let mut code = String::new();
+    sources(&Path::new(env!("CARGO_MANIFEST_DIR")).join("src"), &mut code);
+    let code = code.replace("\\\n", "").replace("{address}", "ADDR"); // literals on several lines are one
+    let log = document("docs/log.md");
+    let calls = ["info!(", "warn!(", "error!("].into_iter().flat_map(|call| code.split(call).skip(1));
+    // The message is the last literal of a call. One that is put together is looked for below.
+    let messages: Vec<&str> = calls
+        .filter_map(|call| {
+            let end = [");", "),\n"].iter().filter_map(|end| call.find(end)).min()?;
+            call[..end].rsplit('"').nth(1)
+        })
+        .filter(|message| !message.contains('{'))
+        .collect();
+    assert!(messages.len() > 8, "{messages:?}");
+    for message in messages {
+        assert!(log.contains(message), "docs/log.md lacks: {message}");
+    }
+    for row in table(&log, "| level | message | fields |") {
+        let quote = if row[1].contains("``") { "``" } else { "`" };
+        for message in row[1].split(quote).skip(1).step_by(2).filter(|text| !text.starts_with("N ")) {
+            assert!(code.contains(message.trim()), "the proxy does not log: {message}");
+        }
+    }
+}
