@@ -72,7 +72,7 @@ fn requests_are_answered_and_timed() {
 fn short_connections_are_counted() {
     let (_, results) = bench(1, &["--only", "connections", "--contender", &relay()]);
     for contender in ["direct", "relay"] {
-        assert!(median(row(&results, "connections", contender).unwrap(), "Connections") > 0.0);
+        assert!(median(row(&results, "connections-1", contender).unwrap(), "Connections") > 0.0);
     }
 }
 
@@ -103,11 +103,11 @@ fn system_calls_are_counted_but_for_those_at_the_ends_of_a_trace() {
 
 #[test]
 fn a_contender_that_does_not_work_is_reported_and_the_others_are_measured() {
-    let only = ["--only", "bulk-up,connections"];
+    let only = ["--only", "bulk-up,connections-1"];
     let broken = ["--contender", "broken=false {host} {port} {listen}", "--contender", &relay()];
     let (output, results) = bench(2, &[&only[..], &broken[..]].concat());
     let said = String::from_utf8(output.stdout).unwrap();
-    for measure in ["bulk-up", "connections"] {
+    for measure in ["bulk-up", "connections-1"] {
         let broken = row(&results, measure, "broken").unwrap();
         let failures = broken["failures"].as_array().unwrap();
         assert_eq!(failures.len(), 2, "{broken:#}");

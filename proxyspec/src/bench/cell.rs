@@ -1,7 +1,7 @@
 //! One cell: one measure of one contender, once.
 
 use std::io::{self, BufRead, BufReader, Read, Write};
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::process::{Child, ChildStdin, Command, Stdio};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
 use std::thread;
@@ -9,10 +9,13 @@ use std::time::Duration;
 
 use rustix::thread::{CpuSet, sched_getaffinity, sched_setaffinity};
 use serde::de::DeserializeOwned;
+use testkit::proxy::Proxy;
 
 use super::contender::Contender;
-use super::load::{Orders, Report, Target};
+use super::load::{Orders, Report, Target, Workload};
 use super::measure::Measure;
+use super::netns::{self, Namespace, Namespaces};
+use crate::recipe::Recipe;
 
 /// The name of the command that is a load process, for the program's own use.
 pub const LOAD_COMMAND: &str = "bench-load";
@@ -25,14 +28,32 @@ const PATIENCE: Duration = Duration::from_secs(60);
 /// # Errors
 ///
 /// When the contender does not start, a connection through it fails, or all takes too long; in one line.
-pub(super) fn run(measure: &Measure, contender: &Contender, seconds: f64) -> Result<Report, String> {
-    let _pinned = measure.pinned.then(Pinned::to_one_cpu).transpose().map_err(|error| error.to_string())?;
-    let mut load = Load::start(Orders { workload: measure.workload, seconds })?;
+pub(super) fn run(
+    measure: &Measure,
+    contender: &Contender,
+    seconds: f64,
+    namespaces: Option<&Namespaces>,
+) -> Result<Report, String> {
+    let text = |error: io::Error| error.to_string();
+    let _pinned = measure.pinned.then(Pinned::to_one_cpu).transpose().map_err(text)?;
+    let origin_ip = namespaces.map_or(netns::LOOPBACK, |_| netns::ORIGIN.into());
+    let inside = |namespace: fn(&Namespaces) -> &Namespace| namespaces.map(namespace);
+    let http = matches!(measure.workload, Workload::Http { .. });
+    let http = http.then(|| within(inside(|all| &all.origin), || http_origin(origin_ip)));
+    let http = http.transpose().map_err(text)?;
+    let namespace = namespaces.map(|all| all.origin.path());
+    let orders = Orders { workload: measure.workload, seconds, origin: origin_ip, namespace };
+    let mut load = within(inside(|all| &all.clients), || Load::start(&orders)).map_err(text)?;
     let origin: SocketAddr = load.hear(PATIENCE)?;
-    let proxy = contender.start(origin).map_err(|error| error.to_string())?;
+    let origin = http.as_ref().map_or(origin, |http| SocketAddr::new(origin_ip, http.address().port()));
+    let proxy = within(inside(|all| &all.proxy), || contender.start(origin)).map_err(text)?;
     let target = Target {
-        address: proxy.as_ref().map_or(origin, |proxy| proxy.address()),
+        address: proxy.as_ref().map_or(origin, |proxy| match namespaces {
+            None => proxy.address(),
+            Some(_) => SocketAddr::new(netns::PROXY.into(), proxy.address().port()),
+        }),
         process: proxy.as_ref().map(|proxy| proxy.pid()),
+        origin: http.as_ref().map(|http| http.pid()),
     };
     load.tell(&target)?;
     load.hear(PATIENCE + Duration::from_secs_f64(seconds * 2.0)).map_err(|error| match &proxy {
@@ -44,6 +65,35 @@ pub(super) fn run(measure: &Measure, contender: &Contender, seconds: f64) -> Res
     })
 }
 
+/// Does it in this namespace, if there is one.
+fn within<T, E: From<io::Error>>(
+    namespace: Option<&Namespace>,
+    act: impl FnOnce() -> Result<T, E>,
+) -> Result<T, E> {
+    match namespace {
+        None => act(),
+        Some(namespace) => namespace.inside(act)?,
+    }
+}
+
+/// nginx as an HTTP server whose answers have a body of 64 B.
+fn http_origin(ip: IpAddr) -> io::Result<Proxy> {
+    let paths = ["client_body", "proxy", "fastcgi", "uwsgi", "scgi"]
+        .map(|name| format!("{name}_temp_path {{dir}}/{name};\n"))
+        .concat();
+    let configuration = format!(
+        "daemon off;\npid {{dir}}/pid;\nerror_log {{dir}}/errors;\nworker_processes 1;\n\
+         events {{ worker_connections 4096; }}\n\
+         http {{\naccess_log off;\nkeepalive_requests 1000000000;\n{paths}\
+         server {{\nlisten {{listen}} backlog=4096;\n\
+         location / {{ return 200 \"{}\"; }}\n}}\n}}\n# A recipe has a {{host}} and a {{port}} to forward to; there is none.\n",
+        "x".repeat(64)
+    );
+    let words = ["nginx", "-e", "{dir}/errors", "-p", "{dir}", "-c", "{config}"];
+    let recipe = Recipe::with_configuration(words, configuration).map_err(io::Error::other)?;
+    recipe.start(&ip.to_string(), 1)
+}
+
 /// A load process. Dropping it kills it.
 struct Load {
     child: Child,
@@ -52,9 +102,10 @@ struct Load {
 }
 
 impl Load {
-    fn start(orders: Orders) -> Result<Self, String> {
-        let text = |error: io::Error| format!("cannot start a load process: {error}");
-        let orders = serde_json::to_string(&orders).map_err(|error| text(error.into()))?;
+    fn start(orders: &Orders) -> io::Result<Self> {
+        let text =
+            |error: io::Error| io::Error::new(error.kind(), format!("cannot start a load process: {error}"));
+        let orders = serde_json::to_string(orders)?;
         let mut child = Command::new(std::env::current_exe().map_err(text)?)
             .args([LOAD_COMMAND, &orders])
             .stdin(Stdio::piped())
@@ -75,7 +126,7 @@ impl Load {
 
     fn tell(&mut self, target: &Target) -> Result<(), String> {
         let line = serde_json::to_string(target).map_err(|error| error.to_string())?;
-        writeln!(self.input, "{line}").map_err(|error| format!("the load process is gone: {error}"))
+        writeln!(self.input, "{line}").map_err(|_| self.last_words())
     }
 
     /// The next line, understood.

@@ -21,14 +21,22 @@ pub struct Contender {
     pub(super) version: String,
     /// `None` is no proxy at all: the clients connect to the origin.
     recipe: Option<Recipe>,
-    /// Whether it takes part only where buffers matter.
+    /// Whether it takes part only where a variant of a program does.
     tuned: bool,
+    /// Whether it takes part only if it is named.
+    on_demand: bool,
     /// How many connections it can serve at once, or is asked to.
     most: usize,
 }
 
 /// What the report calls the measurement without a proxy.
 pub(super) const DIRECT: &str = "direct";
+
+/// This project's proxy for many clients, as it comes.
+pub(super) const OURS: &str = "tcpproxy";
+
+/// The same without splice(2).
+pub(super) const COPYING: &str = "tcpproxy-copying";
 
 /// A proxy that is packaged.
 struct Peer {
@@ -37,8 +45,10 @@ struct Peer {
     template: &'static str,
     /// Another size of its buffers than usual.
     buffer: Option<&'static str>,
-    /// Whether it takes part only where buffers matter.
+    /// Whether it takes part only where a variant of a program does.
     tuned: bool,
+    /// Whether it takes part only if it is named.
+    on_demand: bool,
     /// How many connections it is asked to serve at once.
     most: usize,
 }
@@ -46,19 +56,19 @@ struct Peer {
 const PEERS: &[Peer] = &[
     Peer::plain("haproxy", include_str!("../../peers/haproxy.conf")),
     Peer::buffered("haproxy-256k", include_str!("../../peers/haproxy.conf"), "262144"),
-    Peer::tuned("haproxy-splice", include_str!("../../peers/haproxy-splice.conf")),
     Peer::tuned("haproxy-splice-1m", include_str!("../../peers/haproxy-splice-1m.conf")),
     Peer::plain("nginx", include_str!("../../peers/nginx.conf")),
     Peer::buffered("nginx-256k", include_str!("../../peers/nginx.conf"), "262144"),
-    Peer::few("socat", include_str!("../../peers/socat-fork.conf")),
-    Peer::few("rinetd", include_str!("../../peers/rinetd.conf")),
-    Peer::few("redir", include_str!("../../peers/redir.conf")),
-    Peer::few("systemd-socket-proxyd", include_str!("../../peers/systemd-socket-proxyd.conf")),
+    Peer::plain("systemd-socket-proxyd", include_str!("../../peers/systemd-socket-proxyd.conf")).few(),
+    Peer::tuned("haproxy-splice", include_str!("../../peers/haproxy-splice.conf")).on_demand(),
+    Peer::plain("socat", include_str!("../../peers/socat-fork.conf")).few().on_demand(),
+    Peer::plain("rinetd", include_str!("../../peers/rinetd.conf")).few().on_demand(),
+    Peer::plain("redir", include_str!("../../peers/redir.conf")).few().on_demand(),
 ];
 
 impl Peer {
     const fn plain(name: &'static str, template: &'static str) -> Self {
-        Self { name, template, buffer: None, tuned: false, most: usize::MAX }
+        Self { name, template, buffer: None, tuned: false, on_demand: false, most: usize::MAX }
     }
 
     const fn tuned(name: &'static str, template: &'static str) -> Self {
@@ -69,8 +79,14 @@ impl Peer {
         Self { buffer: Some(buffer), ..Self::tuned(name, template) }
     }
 
-    const fn few(name: &'static str, template: &'static str) -> Self {
-        Self { most: FEW, ..Self::plain(name, template) }
+    const fn few(mut self) -> Self {
+        self.most = FEW;
+        self
+    }
+
+    const fn on_demand(mut self) -> Self {
+        self.on_demand = true;
+        self
     }
 
     fn recipe(&self) -> Result<Recipe, String> {
@@ -96,6 +112,7 @@ impl Contender {
             version: String::new(),
             recipe: None,
             tuned: false,
+            on_demand: false,
             most: usize::MAX,
         }
     }
@@ -114,9 +131,9 @@ impl Contender {
         };
         let splices = run("--help")?.contains("--splice");
         let version = run("--version")?.trim().to_owned();
-        let mode = |name: &str, about: &str, options: &[&str], most| {
+        let mode = |name: &str, about: &str, options: &[&str]| {
             let program = program.to_string_lossy();
-            let words = [&program, "{host}", "{port}", "{listen}", "--quiet"];
+            let words = [&program, "{host}", "{port}", "{listen}", "--quiet", "--max-clients", "0"];
             Self {
                 name: name.to_owned(),
                 about: about.to_owned(),
@@ -126,18 +143,14 @@ impl Contender {
                         .expect("all that it needs to know is there"),
                 ),
                 tuned: false,
-                most,
+                on_demand: false,
+                most: usize::MAX,
             }
         };
-        let many = ["--max-clients", "0"];
-        let copying: &[&str] = if splices { &["--splice", "never"] } else { &[] };
-        let mut modes =
-            vec![mode("tcpproxy", "many clients, copying", &[&many, copying].concat(), usize::MAX)];
+        let mut modes = vec![mode(OURS, if splices { "splice(2) for bulk" } else { "copying" }, &[])];
         if splices {
-            let options = [&many[..], &["--splice", "auto"]].concat();
-            modes.push(mode("tcpproxy-splice", "many clients, splice(2) for bulk", &options, usize::MAX));
+            modes.push(Self { tuned: true, ..mode(COPYING, "copying", &["--splice", "never"]) });
         }
-        modes.push(mode("tcpproxy-one", "one client at a time, copying", copying, 1));
         Ok(modes)
     }
 
@@ -169,6 +182,7 @@ impl Contender {
                 version,
                 recipe: Some(peer.recipe()?),
                 tuned: peer.tuned,
+                on_demand: peer.on_demand,
                 most: peer.most,
             });
         }
@@ -188,8 +202,14 @@ impl Contender {
             version: String::new(),
             recipe: Some(Recipe::new(command.split_whitespace())?),
             tuned: false,
+            on_demand: false,
             most: usize::MAX,
         })
+    }
+
+    /// Whether it takes part when these are named, or none.
+    pub(super) fn is_wanted(&self, names: &[String]) -> bool {
+        if names.is_empty() { !self.on_demand } else { names.contains(&self.name) }
     }
 
     /// Whether it is to be measured by this.

@@ -7,6 +7,7 @@ use super::quantity::{Better, Quantity};
 use super::ratios;
 use super::results::{Results, Row};
 use super::statistics::Summary;
+use super::targets;
 use super::topics::{Column, TOPICS, Topic};
 
 /// The tables alone.
@@ -15,6 +16,7 @@ pub(super) fn tables(results: &Results) -> String {
     for topic in TOPICS {
         table(&mut text, results, topic);
     }
+    text.push_str(&targets::table(results));
     notes(&mut text, results);
     failures(&mut text, results);
     text
@@ -24,6 +26,7 @@ pub(super) fn tables(results: &Results) -> String {
 pub(super) fn page(results: &Results, plots: Option<&str>) -> String {
     let mut text = String::new();
     head(&mut text, results);
+    text.push_str(&targets::table(results));
     text.push_str(&ratios::table(results));
     for topic in TOPICS {
         if !table(&mut text, results, topic) {
@@ -80,7 +83,8 @@ fn head(text: &mut String, results: &Results) {
         "Contenders take turns in each round. A figure is the median of the rounds, with the least and the greatest \
          behind it; the best is bold. Clients and origin are one process of their own, on the same machine; of bulk data \
          they only write and count, as a peer on another machine would cost this one no more. Each proxy runs on one \
-         thread, or a process for each client if it is made so.",
+         thread, or a process for each client if it is made so. A round in which other processes took much time is left out; where that \
+         is half of the rounds or more, the figure is marked as busy, and is not to be trusted.",
     );
     line(text, "");
     line(text, "| contender | what it is | version | command |");
@@ -150,10 +154,11 @@ fn cell(results: &Results, column: &Column, row: &Row, spread: bool) -> String {
     };
     let is_best = row.contender != DIRECT && best(results, column) == Some(*median);
     let text = if is_best { format!("**{}**", number(*median)) } else { number(*median) };
+    let busy = if row.busy { ", busy" } else { "" };
     if !spread || min == max {
-        return text;
+        return format!("{text}{busy}");
     }
-    format!("{text} ({}–{})", number(*min), number(*max))
+    format!("{text} ({}–{}){busy}", number(*min), number(*max))
 }
 
 /// What figures consist of.

@@ -40,13 +40,15 @@ pub(super) fn all(most: usize) -> Vec<Measure> {
         Measure::new("bulk-down", Tuned, bulk(1, false, true)),
         Measure::new("bulk-both", Tuned, bulk(1, true, true)),
         Measure::new("bulk-64", Tuned, bulk(most.min(64), false, true)),
-        Measure { pinned: true, ..Measure::new("pingpong", Plain, requests(1, SMALL)) },
+        Measure { pinned: true, ..Measure::new("pingpong", Tuned, requests(1, SMALL)) },
+        Measure::new("wrk-requests", Tuned, http(most.min(32), false)),
+        Measure::new("wrk-connections", Tuned, http(most.min(32), true)),
         Measure::new("small-1", Plain, requests(1, SMALL)),
-        Measure::new("small-64", Plain, requests(64, SMALL)),
+        Measure::new("small-64", Tuned, requests(64, SMALL)),
         Measure::new("small-1000", Plain, requests(1000, SMALL)),
-        Measure::new("large-1", Tuned, requests(1, LARGE)),
+        Measure::new("large-1", Plain, requests(1, LARGE)),
         Measure::new("large-64", Tuned, requests(64, LARGE)),
-        Measure::new("large-1000", Tuned, requests(1000, LARGE)),
+        Measure::new("large-1000", Plain, requests(1000, LARGE)),
         Measure::new("growth-10", Plain, few_busy(10, false)),
         Measure::new("growth-100", Plain, few_busy(100, false)),
         Measure::new("growth-1000", Plain, few_busy(1000, false)),
@@ -58,7 +60,8 @@ pub(super) fn all(most: usize) -> Vec<Measure> {
         Measure::once("calls-request", Plain, Workload::CallsPerRequest),
         Measure::once("calls-connection", Plain, Workload::CallsPerConnection),
         // Last, because the TIME_WAITs it leaves behind make the kernel's tables long.
-        Measure::new("connections", Plain, Workload::Connections { concurrent: 16 }),
+        Measure::new("connections-1", Tuned, Workload::Connections { concurrent: 1 }),
+        Measure::new("connections-16", Plain, Workload::Connections { concurrent: 16 }),
     ]
 }
 
@@ -68,6 +71,10 @@ const LARGE: usize = 16 << 10;
 
 const fn bulk(streams: usize, up: bool, down: bool) -> Workload {
     Workload::Bulk { streams, up, down }
+}
+
+const fn http(connections: usize, close: bool) -> Workload {
+    Workload::Http { connections, close }
 }
 
 const fn requests(connections: usize, answer: usize) -> Workload {
@@ -97,6 +104,7 @@ impl Measure {
         match self.workload {
             Workload::Bulk { streams, .. } => streams,
             Workload::Requests { connections, .. }
+            | Workload::Http { connections, .. }
             | Workload::Idle { connections }
             | Workload::Stalled { connections } => connections,
             // Those beyond the first may wait for it.
@@ -108,8 +116,19 @@ impl Measure {
     pub(super) const fn has_a_limit(&self) -> bool {
         matches!(
             self.workload,
-            Workload::Bulk { .. } | Workload::Requests { .. } | Workload::Connections { .. }
+            Workload::Bulk { .. }
+                | Workload::Requests { .. }
+                | Workload::Http { .. }
+                | Workload::Connections { .. }
         )
+    }
+
+    /// The programs that it cannot do without, and the Debian packages that have them.
+    pub(super) const fn programs(&self) -> &'static [(&'static str, &'static str)] {
+        match self.workload {
+            Workload::Http { .. } => &[("wrk", "wrk"), ("nginx", "nginx")],
+            _ => &[],
+        }
     }
 
     /// Whether `pattern` names it: by its name, or by the first part of it.

@@ -9,12 +9,14 @@ mod contender;
 pub mod load;
 mod markdown;
 mod measure;
+mod netns;
 mod options;
 mod plots;
 mod quantity;
 mod ratios;
 mod results;
 mod statistics;
+mod targets;
 mod topics;
 
 pub use cell::LOAD_COMMAND;
@@ -30,6 +32,7 @@ use indicatif::{ProgressBar, ProgressStyle};
 use crate::machine::Machine;
 use contender::Contender;
 use measure::Measure;
+use netns::Namespaces;
 use results::{MeasureResults, Results};
 use testkit::descriptors;
 
@@ -47,7 +50,18 @@ pub fn run(options: &Options) -> Result<(), String> {
     let limit = descriptors::raise_limit()
         .map_err(|error| format!("cannot raise the limit of descriptors: {error}"))?;
     let most = most_connections(limit).min(options.most.map_or(usize::MAX, |most| most as usize));
-    let measures = chosen_measures(options, most)?;
+    let mut measures = chosen_measures(options, most)?;
+    measures.retain(|measure| {
+        let missing = measure.programs().iter().find(|(program, _)| !is_installed(program));
+        if let Some((program, package)) = missing {
+            // What cannot be printed now is missing from the results, too.
+            let _ = say(&format!(
+                "not installed: {program} (package {package}), so {} is left out",
+                measure.name
+            ));
+        }
+        missing.is_none()
+    });
     let (contenders, missing) = chosen_contenders(options)?;
     for contender in missing {
         say(&format!("not installed: {contender}"))?;
@@ -56,14 +70,22 @@ pub fn run(options: &Options) -> Result<(), String> {
     if options.list {
         return list(&measures, &contenders);
     }
+    let namespaces = options.veth.then(Namespaces::new).transpose();
+    let namespaces = namespaces.map_err(|error| format!("--veth: {error}"))?;
     let mut outcomes: Vec<_> = measures.iter().map(MeasureResults::new).collect();
     let progress = progress_bar(cells.len());
     for cell in cells {
         let (measure, contender) = (&measures[cell.measure], &contenders[cell.contender]);
         progress.set_message(format!("{} {}", measure.name, contender.name));
-        let outcome = cell::run(measure, contender, options.seconds);
-        if let Err(error) = &outcome {
-            progress.suspend(|| say(&format!("{}: {}: {error}", measure.name, contender.name)))?;
+        let outcome = cell::run(measure, contender, options.seconds, namespaces.as_ref());
+        let remark = match &outcome {
+            Ok(report) => report.others_load().filter(|load| *load > results::BUSY).map(|load| {
+                format!("the machine is busy: other processes took {load:.2} processors meanwhile")
+            }),
+            Err(error) => Some(error.clone()),
+        };
+        if let Some(remark) = remark {
+            progress.suspend(|| say(&format!("{}: {}: {remark}", measure.name, contender.name)))?;
         }
         outcomes[cell.measure].add(&contender.name, outcome);
         progress.inc(1);
@@ -147,7 +169,7 @@ fn chosen_contenders(options: &Options) -> Result<(Vec<Contender>, Vec<String>),
         all.extend(Contender::ours(&ours)?);
     }
     all.extend(peers);
-    all.retain(|contender| wanted(&contender.name));
+    all.retain(|contender| contender.is_wanted(&options.contenders));
     let unknown = |name: &&String| {
         !all.iter().any(|contender| contender.name == **name)
             && !missing.iter().any(|text| text.split(' ').next() == Some(name))
@@ -164,6 +186,13 @@ fn chosen_contenders(options: &Options) -> Result<(Vec<Contender>, Vec<String>),
 fn most_connections(limit: u64) -> usize {
     const OTHERS: u64 = 200;
     usize::try_from(limit.saturating_sub(OTHERS) / 2).unwrap_or(usize::MAX)
+}
+
+fn is_installed(program: &str) -> bool {
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    // Where daemons are, which is not in every user's path.
+    let places = std::env::split_paths(&path).chain(["/usr/sbin".into(), "/sbin".into()]);
+    places.into_iter().any(|folder| folder.join(program).is_file())
 }
 
 fn list(measures: &[Measure], contenders: &[Contender]) -> Result<(), String> {

@@ -13,7 +13,7 @@ pub struct Options {
     #[arg(long, value_name = "MEASURE", value_delimiter = ',')]
     pub only: Vec<String>,
 
-    /// Only these contenders, by their names
+    /// Only these contenders, by their names; also haproxy-splice, socat, rinetd and redir, which are left out otherwise
     #[arg(long, value_name = "NAME", value_delimiter = ',')]
     pub contenders: Vec<String>,
 
@@ -32,6 +32,10 @@ pub struct Options {
     /// Have no more connections open than this, whatever a measure is called
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(2..))]
     pub most: Option<u32>,
+
+    /// Put clients, proxy and origin into network namespaces of their own, joined by veth pairs; takes root
+    #[arg(long)]
+    pub veth: bool,
 
     /// The proxy of this project [default: tcpproxy beside this program]
     #[arg(long, value_name = "PATH")]

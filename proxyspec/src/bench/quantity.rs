@@ -33,10 +33,16 @@ pub enum Quantity {
     CallsPerRequest,
     /// System calls of the contender for each connection with one request.
     CallsPerConnection,
+    /// How often the contender was woken for each request: voluntary context switches.
+    WakeupsPerRequest,
+    /// How often the contender was woken for each connection.
+    WakeupsPerConnection,
     /// How many processors' worth of time the contender took, of those the machine has.
     ContenderLoad,
     /// How many processors' worth of time the clients and the origin took.
     PeerLoad,
+    /// How many processors' worth of time everything else on the machine took.
+    OthersLoad,
 }
 
 /// Which numbers are better.
@@ -66,8 +72,11 @@ impl Quantity {
             Self::IdleCpu => "idle CPU ms/s",
             Self::CallsPerRequest => "calls/round trip",
             Self::CallsPerConnection => "calls/connection",
+            Self::WakeupsPerRequest => "wake-ups/request",
+            Self::WakeupsPerConnection => "wake-ups/connection",
             Self::ContenderLoad => "CPUs, proxy",
             Self::PeerLoad => "CPUs, peers",
+            Self::OthersLoad => "CPUs, others",
         }
     }
 
@@ -81,7 +90,7 @@ impl Quantity {
     pub const fn better(self) -> Option<Better> {
         match self {
             Self::Throughput | Self::Requests | Self::Connections => Some(Better::More),
-            Self::ContenderLoad | Self::PeerLoad => None,
+            Self::ContenderLoad | Self::PeerLoad | Self::OthersLoad => None,
             _ => Some(Better::Less),
         }
     }

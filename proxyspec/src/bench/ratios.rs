@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 
-use super::contender::DIRECT;
+use super::contender::{self, DIRECT};
 use super::markdown::number;
 use super::quantity::Better;
 use super::results::Results;
@@ -33,7 +33,7 @@ pub(super) fn table(results: &Results) -> String {
         "\n## Beside the best of the others\n\n\
          Each figure of ours divided by the best that another proxy has in the same rounds: in bold where ours is better. \
          Where nothing is in bold, another one is ahead.\n\n\
-         | | best other that copies | tcpproxy | best of all others | tcpproxy-splice |\n|---|--:|--:|--:|--:|\n{lines}"
+         | | best other that copies | tcpproxy-copying | best of all others | tcpproxy |\n|---|--:|--:|--:|--:|\n{lines}"
     )
 }
 
@@ -44,8 +44,8 @@ struct Modes {
     splicing: bool,
 }
 
-const COPYING: Modes = Modes { ours: "tcpproxy", splicing: false };
-const SPLICING: Modes = Modes { ours: "tcpproxy-splice", splicing: true };
+const COPYING: Modes = Modes { ours: contender::COPYING, splicing: false };
+const SPLICING: Modes = Modes { ours: contender::OURS, splicing: true };
 
 struct Ratio {
     other: String,
@@ -107,8 +107,8 @@ mod tests {
         let column = column.unwrap();
         let figures = [
             ("direct", 0.1),
+            ("tcpproxy-copying", 0.5),
             ("tcpproxy", 0.5),
-            ("tcpproxy-splice", 0.5),
             ("a", 1.0),
             ("b", 2.0),
             ("c-splice", 0.4),

@@ -13,6 +13,10 @@ use super::quantity::Quantity;
 use super::statistics::Summary;
 use super::topics::Column;
 
+/// When everything else on the machine takes more processors' worth of time than this, what is measured is not what it
+/// would be on a quiet one.
+pub(super) const BUSY: f64 = 0.15;
+
 /// Everything a run has found out.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub(super) struct Results {
@@ -69,6 +73,9 @@ pub(super) struct Row {
     pub(super) summaries: BTreeMap<Quantity, Summary>,
     /// What a figure consists of, if there is more to say.
     pub(super) note: String,
+    /// Whether the machine was busy with other things in half of the rounds or more.
+    #[serde(default)]
+    pub(super) busy: bool,
     /// Why it has fewer figures than rounds, or none.
     pub(super) failures: Vec<String>,
 }
@@ -123,14 +130,24 @@ impl MeasureResults {
 }
 
 impl Row {
-    /// Takes the medians; of what was not told in every round there is none.
+    /// Takes the medians of the rounds in which the machine was quiet, if they are the majority; of what was not told in
+    /// every round there is none.
     fn summarize(&mut self) {
+        let loads = self.values.get(&Quantity::OthersLoad).cloned().unwrap_or_default();
+        let quiet = |round: usize| loads.get(round).is_none_or(|load| *load <= BUSY);
+        let quiet_rounds = (0..loads.len()).filter(|round| quiet(*round)).count();
+        self.busy = quiet_rounds * 2 <= loads.len() && !loads.is_empty();
+        let counts = |round: usize| self.busy || quiet(round);
         let told = self
             .values
             .iter()
             .filter(|(quantity, values)| !(quantity.is_never_zero() && values.contains(&0.0)));
-        self.summaries =
-            told.filter_map(|(&quantity, values)| Some((quantity, Summary::of(values)?))).collect();
+        let summaries = told.filter_map(|(&quantity, values)| {
+            let counted = values.iter().enumerate().filter(|(round, _)| counts(*round));
+            let counted: Vec<_> = counted.map(|(_, value)| *value).collect();
+            Some((quantity, Summary::of(&counted)?))
+        });
+        self.summaries = summaries.collect();
     }
 
     fn add(&mut self, outcome: Result<Report, String>) {
@@ -202,5 +219,24 @@ mod tests {
         }
         assert_eq!(row.summaries.keys().collect::<Vec<_>>(), [&Quantity::IdleCpu]);
         assert_eq!(row.values[&Quantity::CpuPerRequest], [3.0, 0.0, 4.0], "what was read is kept");
+    }
+
+    fn row(rounds: &[(f64, f64)]) -> Row {
+        let mut row = Row::default();
+        for &(rate, others) in rounds {
+            let values = vec![(Quantity::Requests, rate), (Quantity::OthersLoad, others)];
+            row.add(Ok(Report { values, note: String::new() }));
+        }
+        row
+    }
+
+    #[test]
+    fn a_round_on_a_busy_machine_is_left_out_and_a_row_of_them_is_marked() {
+        let calm = row(&[(100.0, 0.01), (50.0, 0.9), (102.0, 0.02)]);
+        assert!(!calm.busy);
+        assert_eq!(calm.summaries[&Quantity::Requests], Summary { median: 101.0, min: 100.0, max: 102.0 });
+        let busy = row(&[(100.0, 0.01), (50.0, 0.9)]);
+        assert!(busy.busy);
+        assert_eq!(busy.summaries[&Quantity::Requests].median, 75.0);
     }
 }

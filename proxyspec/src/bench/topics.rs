@@ -82,6 +82,32 @@ pub(super) const TOPICS: &[Topic] = &[
         spread: true,
     },
     Topic {
+        title: "HTTP requests: wrk and nginx",
+        about: "wrk asks on 32 connections that stay open; nginx answers with 64 B. Wake-ups are voluntary context switches.",
+        columns: &[
+            column("wrk-requests", Q::Requests, "requests/s"),
+            column("wrk-requests", Q::CpuPerRequest, "CPU µs each"),
+            column("wrk-requests", Q::WakeupsPerRequest, "wake-ups each"),
+            column("wrk-requests", Q::LatencyMedian, "p50 µs"),
+            column("wrk-requests", Q::Latency99, "p99 µs"),
+        ],
+        plot: Some("wrk-requests"),
+        spread: true,
+    },
+    Topic {
+        title: "HTTP connections: wrk and nginx",
+        about: "The same with a connection for each request, 32 at once: `Connection: close`.",
+        columns: &[
+            column("wrk-connections", Q::Connections, "connections/s"),
+            column("wrk-connections", Q::CpuPerConnection, "CPU µs each"),
+            column("wrk-connections", Q::WakeupsPerConnection, "wake-ups each"),
+            column("wrk-connections", Q::LatencyMedian, "p50 µs"),
+            column("wrk-connections", Q::Latency99, "p99 µs"),
+        ],
+        plot: Some("wrk-connections"),
+        spread: true,
+    },
+    Topic {
         title: "Answers of 64 B: requests a second",
         about: "Each of 1, 64 and 1,000 connections sends a request of 64 B as soon as the last one is answered.",
         columns: &[
@@ -162,11 +188,13 @@ pub(super) const TOPICS: &[Topic] = &[
     },
     Topic {
         title: "Short connections",
-        about: "Connect, 64 B there and back, close; 16 at a time. The origin closes first, so that its port keeps the \
+        about: "Connect, 64 B there and back, close; one after the other, and 16 at a time. The origin closes first, so that its port keeps the \
                 TIME_WAITs and no client port runs out.",
         columns: &[
-            column("connections", Q::Connections, "connections/s"),
-            column("connections", Q::CpuPerConnection, "CPU µs each"),
+            column("connections-1", Q::Connections, "1: connections/s"),
+            column("connections-1", Q::CpuPerConnection, "CPU µs each"),
+            column("connections-16", Q::Connections, "16: connections/s"),
+            column("connections-16", Q::CpuPerConnection, "CPU µs each"),
         ],
         plot: Some("connections"),
         spread: true,
@@ -207,6 +235,19 @@ pub(super) const TOPICS: &[Topic] = &[
         spread: true,
     },
     Topic {
+        title: "Wake-ups",
+        about: "How often the proxy went to sleep and was woken, for each request or connection: voluntary context switches.",
+        columns: &[
+            column("pingpong", Q::WakeupsPerRequest, "ping-pong"),
+            column("small-64", Q::WakeupsPerRequest, "64 × 64 B"),
+            column("large-64", Q::WakeupsPerRequest, "64 × 16 KiB"),
+            column("connections-1", Q::WakeupsPerConnection, "1 connection"),
+            column("connections-16", Q::WakeupsPerConnection, "16 connections"),
+        ],
+        plot: None,
+        spread: false,
+    },
+    Topic {
         title: "Growth: processor time per request by open connections, µs",
         about: "10 requests of 64 B are under way, on the same 10 of the open connections all the time; the others are \
                 idle. In the last column the 10,000 take turns, so each finds its memory, the kernel's included, out of \
@@ -230,8 +271,8 @@ pub(super) const TOPICS: &[Topic] = &[
             column("bulk-down", Q::PeerLoad, "peers"),
             column("small-64", Q::ContenderLoad, "64 × 64 B: proxy"),
             column("small-64", Q::PeerLoad, "peers"),
-            column("connections", Q::ContenderLoad, "connections: proxy"),
-            column("connections", Q::PeerLoad, "peers"),
+            column("connections-16", Q::ContenderLoad, "connections: proxy"),
+            column("connections-16", Q::PeerLoad, "peers"),
         ],
         plot: None,
         spread: false,

@@ -1,9 +1,11 @@
 //! What Linux tells about sockets and processes under `/proc`, see proc(5).
 
 mod diag;
+mod machine;
 mod process;
 mod tcp;
 
+pub use machine::stolen_time;
 pub use process::{Process, processes};
 pub use tcp::{TcpSocket, TcpState, unacknowledged};
 pub use tcp::{listener, tcp_sockets};

@@ -5,7 +5,7 @@ use std::time::Duration;
 use super::unexpected;
 
 /// Clock ticks a second in `/proc/PID/stat`: 100 on every architecture Rust's standard library runs on.
-const TICKS_A_SECOND: u64 = 100;
+pub(super) const TICKS_A_SECOND: u64 = 100;
 
 /// A process as `/proc/PID/stat` showed it.
 #[derive(Clone, Copy, Debug)]
@@ -21,6 +21,8 @@ pub struct Process {
     /// The processor time used in user and in kernel mode, all threads together, and that of the children that ended
     /// and were waited for; in steps of 10 ms.
     pub cpu_time: Duration,
+    /// The part of it that its children used.
+    pub children_cpu_time: Duration,
 }
 
 impl Process {
@@ -60,6 +62,32 @@ impl Process {
         Ok(fs::read_dir(format!("/proc/{}/fd", self.pid))?.count())
     }
 
+    /// The processor time used in user and in kernel mode, to the nanosecond for the threads there are; that of the
+    /// children that ended and were waited for is in steps of 10 ms, as is that of threads that have ended.
+    ///
+    /// # Errors
+    ///
+    /// When there is no such process.
+    pub fn exact_cpu_time(&self) -> io::Result<Duration> {
+        let ran = self.of_threads("schedstat", |stat| Some(parse_schedstat(stat)?.0))?;
+        let own = ran.into_iter().map(|(_, ran)| ran).sum::<Duration>();
+        // Without the kernel's account of each thread there are still the steps of 10 ms.
+        Ok(own.max(self.cpu_time - self.children_cpu_time) + self.children_cpu_time)
+    }
+
+    /// How often a thread of it has gone to sleep by itself, that is, has been woken: its voluntary context switches.
+    ///
+    /// # Errors
+    ///
+    /// When there is no such process.
+    pub fn wakeups(&self) -> io::Result<u64> {
+        let count = |status: &str| {
+            let value = status.lines().find_map(|line| line.strip_prefix("voluntary_ctxt_switches:"));
+            value?.trim().parse().ok()
+        };
+        Ok(self.of_threads("status", count)?.into_iter().map(|(_, count): (u32, u64)| count).sum())
+    }
+
     /// For how long each of its threads, by its id, has run or waited for a processor to run on. Empty where the kernel
     /// does not count that.
     ///
@@ -67,13 +95,10 @@ impl Process {
     ///
     /// When there is no such process.
     pub fn runnable(&self) -> io::Result<Vec<(u32, Duration)>> {
-        let threads = fs::read_dir(format!("/proc/{}/task", self.pid))?;
-        let threads = threads.filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok());
-        let times = threads.filter_map(|thread: u32| {
-            let stat = fs::read_to_string(format!("/proc/{}/task/{thread}/schedstat", self.pid)).ok()?;
-            Some((thread, parse_schedstat(&stat)?))
-        });
-        Ok(times.collect())
+        self.of_threads("schedstat", |stat| {
+            let (ran, waited) = parse_schedstat(stat)?;
+            Some(ran.saturating_add(waited))
+        })
     }
 
     /// Whether every thread of it sleeps until something happens: none runs, or would if it got a processor.
@@ -82,13 +107,8 @@ impl Process {
     ///
     /// When there is no such process.
     pub fn is_asleep(&self) -> io::Result<bool> {
-        let threads = fs::read_dir(format!("/proc/{}/task", self.pid))?;
-        let stats = threads.filter_map(|entry| fs::read_to_string(entry.ok()?.path().join("stat")).ok());
-        // The state is behind the name, which may hold anything but ends with the last bracket: proc_pid_stat(5).
-        let runs = |stat: String| {
-            stat.rsplit_once(')').is_some_and(|(_, fields)| fields.trim_start().starts_with(['R', 'D']))
-        };
-        Ok(!stats.into_iter().any(runs))
+        let states = self.of_threads("stat", |stat| Some(fields(stat).next()?.to_owned()))?;
+        Ok(!states.iter().any(|(_, state)| state == "R" || state == "D"))
     }
 
     /// The inodes of its sockets.
@@ -101,6 +121,17 @@ impl Process {
             .filter_map(|entry| fs::read_link(entry.ok()?.path()).ok());
         let inode = |text: &str| text.strip_prefix("socket:[")?.strip_suffix(']')?.parse().ok();
         Ok(links.filter_map(|link| inode(link.to_str()?)).collect())
+    }
+
+    /// What this file says of each thread, by its id. A thread that ends meanwhile is left out.
+    fn of_threads<T>(&self, file: &str, figure: impl Fn(&str) -> Option<T>) -> io::Result<Vec<(u32, T)>> {
+        let threads = fs::read_dir(format!("/proc/{}/task", self.pid))?;
+        let figures = threads.filter_map(|entry| {
+            let entry = entry.ok()?;
+            let text = fs::read_to_string(entry.path().join(file)).ok()?;
+            Some((entry.file_name().to_str()?.parse().ok()?, figure(&text)?))
+        });
+        Ok(figures.collect())
     }
 
     fn kibibytes(&self, file: &str, label: &str) -> io::Result<u64> {
@@ -151,22 +182,26 @@ fn parse_stat(pid: u32, stat: &str) -> Option<Process> {
     let state = fields.next()?;
     let parent = fields.next()?.parse().ok()?;
     let group = fields.next()?.parse().ok()?;
-    // From utime to cstime.
-    let ticks = fields.skip(8).take(4).map(|field| field.parse::<u64>().ok()).sum::<Option<u64>>()?;
+    let mut times = fields.skip(8).map(|field| {
+        field.parse::<u64>().ok().map(|ticks| Duration::from_millis(ticks * (1000 / TICKS_A_SECOND)))
+    });
+    let own = times.next()?? + times.next()??;
+    let children = times.next()?? + times.next()??;
     Some(Process {
         pid,
         parent,
         group,
         ended: state == "Z",
-        cpu_time: Duration::from_millis(ticks * (1000 / TICKS_A_SECOND)),
+        cpu_time: own + children,
+        children_cpu_time: children,
     })
 }
 
-/// Nanoseconds on a processor, nanoseconds waiting for one, and how often.
-fn parse_schedstat(stat: &str) -> Option<Duration> {
+/// The time on a processor, and the time waiting for one; in the file follows how often.
+fn parse_schedstat(stat: &str) -> Option<(Duration, Duration)> {
     let mut fields = stat.split_ascii_whitespace().map(str::parse::<u64>);
     let (ran, waited) = (fields.next()?.ok()?, fields.next()?.ok()?);
-    Some(Duration::from_nanos(ran.saturating_add(waited)))
+    Some((Duration::from_nanos(ran), Duration::from_nanos(waited)))
 }
 
 #[cfg(test)]
@@ -181,6 +216,10 @@ mod tests {
         assert!(this.proportional().unwrap() <= this.resident().unwrap());
         assert!(this.descriptors().unwrap() >= 3);
         assert!(this.cpu_time < Duration::from_secs(3600));
+        let exact = this.exact_cpu_time().unwrap();
+        assert!(exact > Duration::ZERO && exact < Duration::from_secs(3600));
+        assert!(this.wakeups().unwrap() > 0, "the main thread waits for this one");
+        assert!(!this.is_asleep().unwrap(), "this thread runs");
         assert_eq!(this.parent, std::os::unix::process::parent_id());
         assert!(!this.ended);
     }
@@ -210,5 +249,6 @@ mod tests {
         let process = parse_stat(7, stat).unwrap();
         assert_eq!((process.parent, process.group, process.ended), (5, 6, false));
         assert_eq!(process.cpu_time, Duration::from_secs(1));
+        assert_eq!(process.children_cpu_time, Duration::from_millis(700));
     }
 }

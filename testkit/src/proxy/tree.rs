@@ -15,23 +15,28 @@ use crate::procfs::{self, Process, TcpSocket};
 ///
 /// When none of them runs.
 pub fn processes(root: u32) -> io::Result<Vec<Process>> {
+    let (tree, _) = split(procfs::processes()?, root);
+    if tree.iter().all(|process| process.ended) {
+        return Err(io::Error::new(io::ErrorKind::NotFound, format!("process {root} has ended")));
+    }
+    Ok(tree)
+}
+
+/// The same among these processes, none if it is not there; and all others.
+pub fn split(all: Vec<Process>, root: u32) -> (Vec<Process>, Vec<Process>) {
     let (mut tree, mut others): (Vec<_>, Vec<_>) =
-        procfs::processes()?.into_iter().partition(|process| process.pid == root || process.group == root);
+        all.into_iter().partition(|process| process.pid == root || process.group == root);
     let mut known: HashSet<u32> = tree.iter().map(|process| process.pid).collect();
     loop {
         let (children, rest): (Vec<_>, Vec<_>) =
             others.into_iter().partition(|process| known.contains(&process.parent));
         if children.is_empty() {
-            break;
+            return (tree, rest);
         }
         known.extend(children.iter().map(|process| process.pid));
         tree.extend(children);
         others = rest;
     }
-    if tree.iter().all(|process| process.ended) {
-        return Err(io::Error::new(io::ErrorKind::NotFound, format!("process {root} has ended")));
-    }
-    Ok(tree)
 }
 
 /// The TCP sockets of these processes, each once, however many of them share it.

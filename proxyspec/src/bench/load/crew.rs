@@ -7,7 +7,8 @@ use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use rustix::time::{ClockId, clock_gettime};
+use testkit::procfs::{self, Process};
+use testkit::proxy::tree;
 
 use super::{Report, Target};
 use crate::bench::quantity::Quantity;
@@ -30,7 +31,9 @@ pub(super) struct Span {
     pub(super) done: f64,
     /// Of the contender, if it is a process.
     pub(super) cpu: Option<f64>,
+    wakeups: f64,
     peers_cpu: f64,
+    others_cpu: f64,
 }
 
 impl Crew {
@@ -89,44 +92,78 @@ impl Crew {
     ///
     /// The first failure of a worker, a contender that is gone, and `TimedOut` when nothing is done at all.
     pub(super) fn span(&self, target: &Target, time: Duration) -> io::Result<Span> {
-        let before = self.sample(target)?;
+        let (done, before) = (self.done.load(Ordering::Acquire), Sample::take(target)?);
         self.work(time)?;
-        self.work_until(PATIENCE, || self.done.load(Ordering::Acquire) > before.done)?;
-        let after = self.sample(target)?;
-        Ok(Span {
-            seconds: (after.at - before.at).as_secs_f64(),
-            done: (after.done - before.done) as f64,
-            cpu: after.cpu.zip(before.cpu).map(|(after, before)| after.saturating_sub(before).as_secs_f64()),
-            peers_cpu: (after.peers_cpu - before.peers_cpu).as_secs_f64(),
-        })
-    }
-
-    fn sample(&self, target: &Target) -> io::Result<Sample> {
-        Ok(Sample {
-            cpu: target.process.is_some().then(|| target.cpu_time()).transpose()?,
-            peers_cpu: clock_gettime(ClockId::ProcessCPUTime).try_into().map_err(io::Error::other)?,
-            done: self.done.load(Ordering::Acquire),
-            at: Instant::now(),
-        })
+        self.work_until(PATIENCE, || self.done.load(Ordering::Acquire) > done)?;
+        Ok(before.until_now(target)?.with(self.done.load(Ordering::Acquire) - done))
     }
 }
 
-struct Sample {
-    cpu: Option<Duration>,
-    peers_cpu: Duration,
-    done: u64,
+/// What contender, peers and machine had used at a moment.
+pub(super) struct Sample {
     at: Instant,
+    cpu: Option<Duration>,
+    wakeups: u64,
+    peers_cpu: Duration,
+    others_cpu: Duration,
+}
+
+impl Sample {
+    pub(super) fn take(target: &Target) -> io::Result<Self> {
+        let at = Instant::now();
+        let (contender, peers, others) = target.split(procfs::processes()?);
+        if target.process.is_some() && contender.iter().all(|process| process.ended) {
+            return Err(io::Error::new(io::ErrorKind::NotFound, "the proxy has ended"));
+        }
+        let cpu = tree::sum(&contender, Process::exact_cpu_time)?;
+        Ok(Self {
+            at,
+            cpu: target.process.is_some().then_some(cpu),
+            wakeups: tree::sum(&contender, Process::wakeups)?,
+            peers_cpu: tree::sum(&peers, Process::exact_cpu_time)?,
+            others_cpu: others.iter().map(|process| process.cpu_time).sum::<Duration>()
+                + procfs::stolen_time()?,
+        })
+    }
+
+    /// What was used since.
+    pub(super) fn until_now(&self, target: &Target) -> io::Result<Span> {
+        let now = Self::take(target)?;
+        let cpu = now.cpu.zip(self.cpu).map(|(now, then)| now.saturating_sub(then).as_secs_f64());
+        let peers_cpu = now.peers_cpu.saturating_sub(self.peers_cpu).as_secs_f64();
+        Ok(Span {
+            seconds: (now.at - self.at).as_secs_f64(),
+            done: 0.0,
+            cpu,
+            wakeups: now.wakeups.saturating_sub(self.wakeups) as f64,
+            peers_cpu,
+            others_cpu: now.others_cpu.saturating_sub(self.others_cpu).as_secs_f64(),
+        })
+    }
 }
 
 impl Span {
+    /// The same, in which so much was done.
+    pub(super) const fn with(mut self, done: u64) -> Self {
+        self.done = done as f64;
+        self
+    }
+
     /// A rate, the contender's processor time for each unit of work, and how busy both sides were.
     pub(super) fn report(&self, rate: (Quantity, f64), cost: (Quantity, f64)) -> Report {
         let mut values = vec![(rate.0, self.done / self.seconds / rate.1)];
         if let Some(cpu) = self.cpu {
             values.push((cost.0, cpu / self.done * cost.1));
             values.push((Quantity::ContenderLoad, cpu / self.seconds));
+            let woken = match cost.0 {
+                Quantity::CpuPerRequest => Some(Quantity::WakeupsPerRequest),
+                Quantity::CpuPerConnection => Some(Quantity::WakeupsPerConnection),
+                _ => None,
+            };
+            values.extend(woken.map(|quantity| (quantity, self.wakeups / self.done)));
         }
         values.push((Quantity::PeerLoad, self.peers_cpu / self.seconds));
+        values.push((Quantity::OthersLoad, self.others_cpu / self.seconds));
         Report { values, note: String::new() }
     }
 }

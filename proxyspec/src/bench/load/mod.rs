@@ -8,18 +8,23 @@ mod calls;
 mod clients;
 mod connections;
 mod crew;
+mod http;
 mod memory;
 mod origin;
 mod poller;
 mod requests;
 
+use std::fs::File;
 use std::io::{self, BufRead, Write};
-use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::net::{IpAddr, SocketAddr, TcpListener, TcpStream};
+use std::path::PathBuf;
+use std::process;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 use socket2::{Domain, Socket, Type};
 
+use super::netns;
 use super::quantity::Quantity;
 use testkit::procfs::Process;
 use testkit::proxy::tree;
@@ -53,6 +58,13 @@ pub enum Workload {
         /// How many at once.
         concurrent: usize,
     },
+    /// wrk in front of nginx, an HTTP server: a request as soon as the last one is answered.
+    Http {
+        /// How many connections at once.
+        connections: usize,
+        /// Whether each connection ends with its first answer.
+        close: bool,
+    },
     /// Connections in which nothing happens any more; half of them have carried 64 KiB each way before.
     Idle {
         /// How many.
@@ -70,12 +82,16 @@ pub enum Workload {
 }
 
 /// What a load process is told when it starts.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Orders {
     /// What to do.
     pub workload: Workload,
     /// How long to measure, in seconds; where work is counted instead of time, it has no meaning.
     pub seconds: f64,
+    /// Where the origin is to listen, on any port.
+    pub origin: IpAddr,
+    /// The file of the network namespace of the origin, if it has one of its own.
+    pub namespace: Option<PathBuf>,
 }
 
 /// What a load process is told when the contender is ready.
@@ -85,6 +101,8 @@ pub struct Target {
     pub address: SocketAddr,
     /// The first process of the contender; without one there is nothing to be told about it.
     pub process: Option<u32>,
+    /// The first process of the origin, if it is not the load process itself.
+    pub origin: Option<u32>,
 }
 
 /// What was measured.
@@ -94,6 +112,14 @@ pub struct Report {
     pub values: Vec<(Quantity, f64)>,
     /// What they consist of, if there is more to say.
     pub note: String,
+}
+
+impl Report {
+    /// How many processors' worth of time everything else on the machine took, if it was measured.
+    pub(super) fn others_load(&self) -> Option<f64> {
+        let found = self.values.iter().find(|(quantity, _)| *quantity == Quantity::OthersLoad);
+        found.map(|(_, load)| *load)
+    }
 }
 
 impl Workload {
@@ -109,6 +135,7 @@ impl Workload {
             Workload::Connections { concurrent } => {
                 connections::measure(listener, target, concurrent, seconds)
             }
+            Workload::Http { connections, close } => http::measure(target, connections, close, seconds),
             Workload::Idle { connections } => memory::idle(listener, target, connections, seconds),
             Workload::Stalled { connections } => memory::stalled(listener, target, connections),
             Workload::CallsPerRequest => calls::per_request(listener, target),
@@ -125,7 +152,24 @@ impl Target {
 
     /// The processor time the contender has used.
     fn cpu_time(&self) -> io::Result<Duration> {
-        Ok(self.processes()?.iter().map(|process| process.cpu_time).sum())
+        tree::sum(&self.processes()?, Process::exact_cpu_time)
+    }
+
+    /// Those of these processes that are the contender, those that are its peers, and the others. The kernel's own threads
+    /// are left out: what they do here, they do for the traffic.
+    fn split(&self, all: Vec<Process>) -> (Vec<Process>, Vec<Process>, Vec<Process>) {
+        let split = |all, root: Option<u32>| match root {
+            Some(root) => tree::split(all, root),
+            None => (Vec::new(), all),
+        };
+        let (contender, rest) = split(all, self.process);
+        let (mut peers, rest) = split(rest, self.origin);
+        let this = process::id();
+        let (own, mut others): (Vec<_>, Vec<_>) =
+            rest.into_iter().partition(|process| process.pid == this || process.parent == this);
+        peers.extend(own);
+        others.retain(|process| process.pid != KTHREADD && process.parent != KTHREADD);
+        (contender, peers, others)
     }
 
     /// The resident memory of the contender in bytes.
@@ -133,6 +177,9 @@ impl Target {
         tree::sum(&self.processes()?, Process::resident)
     }
 }
+
+/// The parent of the kernel's threads.
+const KTHREADD: u32 = 2;
 
 /// The size of a request, and of the answer to it unless the workload says otherwise.
 const REQUEST: usize = 64;
@@ -151,9 +198,11 @@ pub fn run(orders: &str) -> Result<(), String> {
 }
 
 fn measure(orders: &Orders) -> io::Result<()> {
-    let listener = listen()?;
-    let origin = listener.local_addr()?;
-    say(&origin)?;
+    let listener = match &orders.namespace {
+        None => listen(orders.origin)?,
+        Some(namespace) => netns::inside(&File::open(namespace)?, || listen(orders.origin))??,
+    };
+    say(&listener.local_addr()?)?;
     let mut line = String::new();
     io::stdin().lock().read_line(&mut line)?;
     let target: Target = serde_json::from_str(&line)?;
@@ -166,12 +215,12 @@ fn say(value: &impl Serialize) -> io::Result<()> {
     writeln!(io::stdout(), "{}", serde_json::to_string(value)?)
 }
 
-fn listen() -> io::Result<TcpListener> {
+fn listen(ip: IpAddr) -> io::Result<TcpListener> {
     let socket = Socket::new(Domain::IPV4, Type::STREAM, None)?;
     socket.set_reuse_address(true)?;
     // What is accepted inherits it.
     socket.set_tcp_nodelay(true)?;
-    socket.bind(&SocketAddr::from(([127, 0, 0, 1], 0)).into())?;
+    socket.bind(&SocketAddr::new(ip, 0).into())?;
     socket.listen(BACKLOG)?;
     Ok(socket.into())
 }
@@ -191,15 +240,18 @@ fn ended_early() -> io::Error {
 #[cfg(test)]
 mod tests {
     use std::io::{Read, Write};
+    use std::net::Ipv4Addr;
     use std::thread;
 
     use super::*;
 
+    const LOOPBACK: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
+
     /// Runs a load through a proxy that reads requests, and answers them with so many bytes before it closes.
     fn through_a_bad_proxy(workload: Workload, answer: usize) -> io::Error {
-        let proxy = listen().unwrap();
-        let target = Target { address: proxy.local_addr().unwrap(), process: None };
-        let listener = listen().unwrap();
+        let proxy = listen(LOOPBACK).unwrap();
+        let target = Target { address: proxy.local_addr().unwrap(), process: None, origin: None };
+        let listener = listen(LOOPBACK).unwrap();
         let origin = listener.local_addr().unwrap();
         thread::spawn(move || {
             for mut client in proxy.incoming().map_while(Result::ok) {

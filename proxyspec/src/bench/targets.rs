@@ -1,0 +1,128 @@
+//! What this project's proxy has to reach, beside the best of the established ones.
+
+use std::fmt::Write as _;
+
+use super::contender::OURS;
+use super::markdown::number;
+use super::quantity::{Better, Quantity};
+use super::results::Results;
+use super::topics::Column;
+
+/// Whom ours is compared with here.
+const PEERS: &[&str] =
+    &["haproxy", "haproxy-256k", "haproxy-splice-1m", "nginx", "nginx-256k", "systemd-socket-proxyd"];
+
+/// A line of the table: a rate and a cost of one measure, each as ours divided by the best peer's.
+struct Target {
+    name: &'static str,
+    measure: &'static str,
+    rate: (Quantity, f64),
+    cost: (Quantity, f64),
+}
+
+use Quantity as Q;
+
+const TARGETS: &[Target] = &[
+    Target::new(
+        "keep-alive requests, 32 connections (wrk)",
+        "wrk-requests",
+        (Q::Requests, 1.0),
+        (Q::CpuPerRequest, 0.93),
+    ),
+    Target::new(
+        "short connections, 32 at once (wrk)",
+        "wrk-connections",
+        (Q::Connections, 1.0),
+        (Q::CpuPerConnection, 0.95),
+    ),
+    Target::new(
+        "short connections, one after the other",
+        "connections-1",
+        (Q::Connections, 0.95),
+        (Q::CpuPerConnection, 1.0),
+    ),
+    Target::new("ping-pong on one CPU", "pingpong", (Q::Requests, 1.0), (Q::CpuPerRequest, 0.97)),
+    Target::new("64 connections, answers of 64 B", "small-64", (Q::Requests, 1.0), (Q::CpuPerRequest, 0.97)),
+    Target::new(
+        "64 connections, answers of 16 KiB",
+        "large-64",
+        (Q::Requests, 1.0),
+        (Q::CpuPerRequest, 0.97),
+    ),
+    Target::new("bulk, one stream up", "bulk-up", (Q::Throughput, 1.05), (Q::CpuPerGib, 0.85)),
+    Target::new("bulk, one stream down", "bulk-down", (Q::Throughput, 1.05), (Q::CpuPerGib, 0.85)),
+    Target::new("bulk, both ways", "bulk-both", (Q::Throughput, 1.0), (Q::CpuPerGib, 0.85)),
+    Target::new("bulk, 64 streams", "bulk-64", (Q::Throughput, 1.0), (Q::CpuPerGib, 0.95)),
+];
+
+impl Target {
+    const fn new(
+        name: &'static str,
+        measure: &'static str,
+        rate: (Quantity, f64),
+        cost: (Quantity, f64),
+    ) -> Self {
+        Self { name, measure, rate, cost }
+    }
+
+    /// Ours divided by the best peer's, beside what it has to be; nothing if one of them did not take part.
+    fn cell(&self, results: &Results, (quantity, limit): (Quantity, f64)) -> Option<String> {
+        let better = quantity.better()?;
+        let column = Column { measure: self.measure, quantity, head: "" };
+        let busy = results.row(&column, OURS)?.busy;
+        let ours = results.summary(&column, OURS)?.median;
+        let peers = PEERS.iter().filter_map(|peer| Some((*peer, results.summary(&column, peer)?.median)));
+        let (peer, theirs) = peers.reduce(|best, next| match better {
+            Better::More if next.1 > best.1 => next,
+            Better::Less if next.1 < best.1 => next,
+            _ => best,
+        })?;
+        let ratio = ours / theirs;
+        let (sign, reached) = match better {
+            Better::More => ("≥", ratio >= limit),
+            Better::Less => ("≤", ratio <= limit),
+        };
+        let shown = if reached { format!("**{}**", number(ratio)) } else { number(ratio) };
+        let busy = if busy { ", busy" } else { "" };
+        Some(format!("{shown}{busy} | {sign} {limit:.2} | {peer} {}", number(theirs)))
+    }
+}
+
+/// The table; nothing if no line of it can be told.
+pub(super) fn table(results: &Results) -> String {
+    let mut lines = String::new();
+    for target in TARGETS {
+        let cells = [target.rate, target.cost].map(|goal| target.cell(results, goal));
+        if cells.iter().any(Option::is_some) {
+            let cells = cells.map(|cell| cell.unwrap_or_else(|| " | |".to_owned()));
+            writeln!(lines, "| {} | {} |", target.name, cells.join(" | "))
+                .expect("writing to a string does not fail");
+        }
+    }
+    if lines.is_empty() {
+        return lines;
+    }
+    format!(
+        "\n## Goals\n\n\
+         The rate and the processor time of tcpproxy, divided by the best that HAProxy, nginx or systemd-socket-proxyd has in \
+         the same rounds, with buffers of 16 and 256 KiB and with splice(2). In bold what reaches its goal.\n\n\
+         | | rate | goal | best peer | CPU | goal | best peer |\n|---|--:|--:|---|--:|--:|---|\n{lines}"
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ours_is_divided_by_the_best_of_the_peers_and_bold_where_the_goal_is_reached() {
+        let column = Column { measure: "bulk-both", quantity: Q::CpuPerGib, head: "" };
+        let others = [("haproxy", 0.5), ("nginx", 0.4), ("socat", 0.1)];
+        let with = |ours: f64| [&[(OURS, ours)], &others[..]].concat();
+        let text = table(&Results::of_medians(&column, &with(0.3)));
+        assert!(text.contains("| bulk, both ways |  | | | **0.750** | ≤ 0.85 | nginx 0.400 |"), "{text}");
+        let text = table(&Results::of_medians(&column, &with(0.36)));
+        assert!(text.contains("| 0.900 | ≤ 0.85 | nginx 0.400 |"), "{text}");
+        assert_eq!(table(&Results::of_medians(&column, &others)), "");
+    }
+}
