@@ -1,13 +1,9 @@
 //! What the documents list is what there is: options, words and fields of the log, metrics.
 
-#![allow(clippy::unwrap_used)] // a test that cannot go on says so by failing
-
 use std::collections::BTreeSet;
 use std::fmt::Display;
-use std::fs;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{TcpListener, TcpStream};
-use std::path::Path;
 use std::time::Duration;
 
 use serde_json::Value;
@@ -15,12 +11,10 @@ use tcpproxy::cli;
 use tcpproxy::termination::{By, Phase, Reason};
 use testkit::proxy::Proxy;
 
+use crate::{code, read, root};
+
 /// Longer than any machine takes.
 const PATIENCE: Duration = Duration::from_secs(30);
-
-fn document(path: &str) -> String {
-    fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("..").join(path)).unwrap()
-}
 
 /// The rows of the table with this head, as cells.
 #[track_caller]
@@ -49,7 +43,7 @@ fn options_missing_in(path: &str) -> BTreeSet<String> {
         .filter_map(|option| option.get_long())
         .filter(|long| !["help", "version"].contains(long))
         .collect();
-    for row in table(&document(path), "| option | meaning | default |") {
+    for row in table(&read(path), "| option | meaning | default |") {
         let options: Vec<&str> = quoted(&row[0]).map(|text| text.split(' ').next().unwrap()).collect();
         for name in &options {
             let option = command.get_arguments().find(|option| {
@@ -78,13 +72,13 @@ fn docs_operations_has_every_option_with_its_default_and_no_other() {
 #[test]
 fn the_readme_has_some_options_with_their_defaults_and_at_most_9_kilobytes() {
     options_missing_in("README.md");
-    let bytes = document("README.md").len();
+    let bytes = read("README.md").len();
     assert!(bytes <= 9000, "{bytes}");
 }
 
 #[test]
 fn the_words_of_the_log_are_those_of_the_program() {
-    let log = document("docs/log.md");
+    let log = read("docs/log.md");
     let rows = table(&log, "| by | phase | reason | what happened |");
     let column = |at: usize| rows.iter().map(|row| row[at].clone()).collect::<BTreeSet<_>>();
     assert_eq!(column(0), words(By::ALL));
@@ -100,7 +94,7 @@ fn program(port: u16, options: &[&str]) -> Proxy {
 
 #[test]
 fn the_fields_of_a_session_are_those_in_the_log() {
-    let rows = table(&document("docs/log.md"), "| field | JSON | what it says |");
+    let rows = table(&read("docs/log.md"), "| field | JSON | what it says |");
     let documented: BTreeSet<(String, String)> =
         rows.iter().map(|row| (row[0].trim_matches('`').to_owned(), row[1].clone())).collect();
     let origin = TcpListener::bind("127.0.0.1:0").unwrap();
@@ -119,7 +113,7 @@ fn the_fields_of_a_session_are_those_in_the_log() {
 
 #[test]
 fn docs_operations_has_every_metric_with_its_labels_and_no_other() {
-    let documented: BTreeSet<String> = table(&document("docs/operations.md"), "| metric | what it is |")
+    let documented: BTreeSet<String> = table(&read("docs/operations.md"), "| metric | what it is |")
         .iter()
         .flat_map(|row| quoted(&row[0]).map(str::to_owned).collect::<Vec<_>>())
         .collect();
@@ -158,25 +152,11 @@ fn docs_operations_has_every_metric_with_its_labels_and_no_other() {
     assert_eq!(told, documented);
 }
 
-/// The sources of the proxy, without comments.
-fn sources(folder: &Path, into: &mut String) {
-    for entry in fs::read_dir(folder).unwrap().map(Result::unwrap) {
-        if entry.path().is_dir() {
-            sources(&entry.path(), into);
-        } else if entry.path().extension().is_some_and(|extension| extension == "rs") {
-            let text = fs::read_to_string(entry.path()).unwrap();
-            let code = text.lines().filter(|line| !line.trim_start().starts_with("//"));
-            into.extend(code.flat_map(|line| [line.trim_start(), "\n"]));
-        }
-    }
-}
-
 #[test]
 fn every_line_of_the_log_is_documented_and_no_other() {
-    let mut code = String::new();
-    sources(&Path::new(env!("CARGO_MANIFEST_DIR")).join("src"), &mut code);
+    let code = code(&root().join("tcpproxy/src"));
     let code = code.replace("\\\n", "").replace("{address}", "ADDR"); // literals on several lines are one
-    let log = document("docs/log.md");
+    let log = read("docs/log.md");
     let calls = ["info!(", "warn!(", "error!("].into_iter().flat_map(|call| code.split(call).skip(1));
     // The message is the last literal of a call. One that is put together is looked for below.
     let messages: Vec<&str> = calls

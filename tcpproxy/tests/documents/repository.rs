@@ -1,10 +1,9 @@
 //! What the documents say about the repository is so: folders, dependencies, files, links, make targets, tests, options.
 
-#![allow(clippy::unwrap_used)] // a test that cannot go on says so by failing
-
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
-use std::path::{Path, PathBuf};
+
+use crate::{code, read, root};
 
 /// Written by hand; `docs/conformance.md` and `docs/performance.md` are written by programs.
 const DOCUMENTS: &[&str] = &[
@@ -21,16 +20,8 @@ const DOCUMENTS: &[&str] = &[
     "proxyspec/peers/README.md",
 ];
 
-fn root() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap().to_owned()
-}
-
-fn read(path: &str) -> String {
-    fs::read_to_string(root().join(path)).unwrap_or_else(|error| panic!("{path}: {error}"))
-}
-
 /// The text between backticks, and the lines of indented blocks.
-fn code(document: &str) -> Vec<&str> {
+fn code_in(document: &str) -> Vec<&str> {
     let (blocks, prose): (Vec<&str>, Vec<&str>) = document.lines().partition(|line| line.starts_with("    "));
     let spans = prose.into_iter().flat_map(|line| line.split('`').skip(1).step_by(2));
     blocks.into_iter().map(str::trim).chain(spans).collect()
@@ -43,7 +34,7 @@ fn for_each_code(check: impl Fn(&str, &str) -> Option<String>) {
     for document in DOCUMENTS {
         let text = read(document);
         wrong.extend(
-            code(&text)
+            code_in(&text)
                 .iter()
                 .filter_map(|code| check(document, code))
                 .map(|what| format!("{document}: {what}")),
@@ -126,15 +117,9 @@ fn uses() -> BTreeMap<String, BTreeSet<String>> {
         if ["lib", "main", "bin"].contains(&module.as_str()) {
             continue;
         }
-        let mut text = String::new();
-        if entry.path().is_dir() {
-            sources(&entry.path(), &mut text);
-        } else {
-            text = fs::read_to_string(entry.path()).unwrap();
-        }
+        let text = code(&entry.path());
         let used = all.entry(module.clone()).or_default();
-        let code: String = text.lines().filter(|line| !line.trim_start().starts_with("//")).collect();
-        for path in code.split("crate::").skip(1) {
+        for path in text.split("crate::").skip(1) {
             let names = path.split(';').next().unwrap();
             let names = if names.starts_with('{') { names } else { names.split("::").next().unwrap() };
             let words =
@@ -230,22 +215,9 @@ fn every_make_target_that_the_documents_name_exists_and_is_listed_by_make_help()
     }
 }
 
-/// All Rust sources of the workspace.
-fn sources(folder: &Path, into: &mut String) {
-    for entry in fs::read_dir(folder).unwrap().map(Result::unwrap) {
-        let name = entry.file_name();
-        if entry.path().is_dir() && name != "target" && name != ".git" {
-            sources(&entry.path(), into);
-        } else if entry.path().extension().is_some_and(|extension| extension == "rs") {
-            into.push_str(&fs::read_to_string(entry.path()).unwrap());
-        }
-    }
-}
-
 #[test]
 fn every_test_that_the_documents_name_exists() {
-    let mut all = String::new();
-    sources(&root(), &mut all);
+    let all = code(&root());
     for_each_code(|_, code| {
         let is_test = code.matches('_').count() >= 3
             && code.chars().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '_');
