@@ -15,7 +15,7 @@ LOGS=$(cd "$LOGS" && pwd)
 export SCREENSHOTS=${SCREENSHOTS:-$LOGS/screenshots}
 
 scripts=("$@")
-((${#scripts[@]} > 0)) || scripts=(curl telnet browser bulk redis postgres git rsync iperf3 webproxy proxy-protocol names log prometheus)
+((${#scripts[@]} > 0)) || scripts=(curl telnet browser bulk redis postgres git rsync iperf3 webproxy proxy-protocol names log prometheus status-page)
 
 failed=0
 running=

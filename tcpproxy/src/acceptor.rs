@@ -14,6 +14,7 @@ use crate::client::Client;
 use crate::operations::address_limit::AddressPermit;
 use crate::operations::allow::AllowList;
 use crate::operations::denials::Denials;
+use crate::operations::session_table::SessionTable;
 use crate::session::{Session, SessionContext};
 use crate::upstream::Connecting;
 use crate::{Config, Splice};
@@ -36,6 +37,8 @@ pub(crate) struct Acceptor {
     listener: Listener,
     max_clients: usize,
     allow: AllowList,
+    /// Where sessions are listed, if requests can ask for them.
+    table: Option<Rc<SessionTable>>,
     not_allowed: Denials,
     over_limit: Denials,
     /// A client that may connect, but cannot be served yet.
@@ -74,6 +77,7 @@ impl Acceptor {
         buffers: Buffers,
         handle: Handle,
         listener: Listener,
+        table: Option<Rc<SessionTable>>,
         max_clients: usize,
         kept_open: bool,
     ) -> Self {
@@ -87,6 +91,7 @@ impl Acceptor {
             listener,
             max_clients,
             allow,
+            table,
             not_allowed: Denials::new("turned away: --allow does not name its network"),
             over_limit: Denials::new(
                 "turned away: its address has as many clients as --max-per-address allows",
@@ -140,7 +145,11 @@ impl Acceptor {
         self.context.client_is_pending.set(false);
         let connections = self.buffers.session(stream, &self.context.config, ready.now());
         let client = Client::new(address);
-        ready.spawn(Session::new(self.context.clone(), client, permit, connections, ready.now()));
+        let session = Session::new(self.context.clone(), client, permit, connections, ready.now());
+        match &self.table {
+            Some(table) => ready.spawn(table.list(session)),
+            None => ready.spawn(session),
+        };
     }
 
     /// The permit for one more client of an address. The client of a balancer gets it when its header has been read.

@@ -158,8 +158,8 @@ struct Arguments {
     #[arg(long, value_name = "VERSION", value_enum)]
     proxy_protocol: Option<ProxyProtocol>,
 
-    /// Answer HTTP on this address and port: /metrics for Prometheus, and /healthz (200 while serving, 503 once
-    /// it was asked to stop) [default: off]
+    /// Answer HTTP on this address and port: / is a page with the sessions of the moment, /sessions the same as
+    /// JSON, /metrics is for Prometheus, and /healthz is 200 while serving and 503 after a stop [default: off]
     #[arg(long, value_name = "ADDR", value_parser = metrics_address)]
     metrics: Option<SocketAddr>,
 

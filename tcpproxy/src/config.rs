@@ -94,6 +94,18 @@ pub enum ProxyProtocol {
 }
 
 impl Config {
+    /// The host and port to forward to, an IPv6 address in brackets, so that its port can be told apart (RFC 3986,
+    /// section 3.2.2).
+    #[must_use]
+    pub fn remote(&self) -> String {
+        let host = &self.remote_host;
+        if host.contains(':') && !host.starts_with('[') {
+            format!("[{host}]:{}", self.remote_port)
+        } else {
+            format!("{host}:{}", self.remote_port)
+        }
+    }
+
     /// The options of every connection.
     pub(crate) fn socket_options(&self) -> SocketOptions {
         SocketOptions {

@@ -38,7 +38,7 @@ fn main() -> ExitCode {
 }
 
 fn serve(config: Config, passed_sockets: bool, progress: Option<StatusLine>) -> Result<(), String> {
-    let remote = format!("{}:{}", bracketed(&config.remote_host), config.remote_port);
+    let remote = config.remote();
     let signals = StopSignals::catch().map_err(|error| error.to_string())?;
     let warnings = config.warnings();
     let mut proxy = start(config, passed_sockets)?;
@@ -98,11 +98,6 @@ fn start(config: Config, passed_sockets: bool) -> Result<Proxy, String> {
         }
     };
     proxy.map_err(|error| error.to_string())
-}
-
-/// An IPv6 address in brackets, so that its port can be told apart (RFC 3986, section 3.2.2).
-fn bracketed(host: &str) -> String {
-    if host.contains(':') && !host.starts_with('[') { format!("[{host}]") } else { host.to_owned() }
 }
 
 /// Writes to the standard error, if there is room.

@@ -9,4 +9,5 @@ mod metrics_format;
 pub(crate) mod progress;
 pub mod proxy_protocol;
 pub mod service_manager;
+pub(crate) mod session_table;
 pub mod status_server;

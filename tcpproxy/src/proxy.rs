@@ -20,6 +20,7 @@ use crate::operations::address_limit::AddressLimit;
 use crate::operations::descriptors::{self, Allowance};
 use crate::operations::metrics::Metrics;
 use crate::operations::progress::ProgressDisplay;
+use crate::operations::session_table::SessionTable;
 use crate::operations::status_server::{Status, StatusServer};
 use crate::session::SessionContext;
 use crate::statistics::{Counters, Statistics};
@@ -118,6 +119,8 @@ impl Proxy {
         let client_is_pending = Rc::<Cell<bool>>::default();
         let (status_listener, metrics_addr) = metrics.unzip();
         let metrics = status_listener.is_some().then(|| Rc::new(Metrics::new()));
+        let table = Rc::<SessionTable>::default();
+        let listed = metrics.is_some().then(|| table.clone());
         if let (Some(listener), Some(metrics)) = (status_listener, metrics.clone()) {
             let status = Status {
                 metrics,
@@ -126,6 +129,9 @@ impl Proxy {
                 client_is_pending: client_is_pending.clone(),
                 pool: buffers.pool.clone(),
                 max_clients,
+                table,
+                remote: config.remote(),
+                started: Instant::now(),
             };
             event_loop.spawn(StatusServer::new(status, listener));
         }
@@ -138,7 +144,7 @@ impl Proxy {
             client_is_pending,
             config,
         });
-        event_loop.spawn(Acceptor::new(context, buffers, handle, listener, max_clients, kept_open));
+        event_loop.spawn(Acceptor::new(context, buffers, handle, listener, listed, max_clients, kept_open));
         Ok(Self { event_loop, local_addrs, metrics_addr, lifecycle, counters })
     }
 

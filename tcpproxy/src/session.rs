@@ -17,6 +17,7 @@ use crate::lifecycle::{ActiveSession, Lifecycle};
 use crate::operations::address_limit::{AddressLimit, AddressPermit};
 use crate::operations::metrics::Metrics;
 use crate::operations::proxy_protocol::{self, HeaderParser, Parsed};
+use crate::operations::session_table::{Listed, SessionRow};
 use crate::statistics::Counters;
 use crate::termination::{By, Cause, Phase, Reason, Termination};
 use crate::upstream::{Connecting, Upstream};
@@ -219,12 +220,7 @@ impl Session {
 
     /// Decides how the session ends, unless that was decided before.
     fn decide(&mut self, Cause { by, reason, detail }: Cause, phase: SessionPhase) {
-        let phase = match phase {
-            SessionPhase::Opening => Phase::Header,
-            SessionPhase::Connecting => Phase::Connect,
-            SessionPhase::Established => Phase::Data,
-            SessionPhase::HalfClosed => Phase::Drain,
-        };
+        let phase = self::phase(phase);
         self.termination.get_or_insert((Termination { by, phase, reason }, detail));
     }
 
@@ -287,6 +283,24 @@ impl Session {
     }
 }
 
+impl Listed for Session {
+    fn row(&self, now: Instant) -> SessionRow {
+        let (up, down) = (self.connections.up(), self.connections.down());
+        SessionRow {
+            client: self.client.source(),
+            peer: self.client.passed_on_by(),
+            server: self.server,
+            phase: phase(self.connections.phase()),
+            age: now.saturating_duration_since(self.began),
+            idle: now.saturating_duration_since(self.connections.last_active()),
+            up: up.delivered(),
+            down: down.delivered(),
+            up_waiting: up.pending(),
+            down_waiting: down.pending(),
+        }
+    }
+}
+
 impl eventloop::Session for Session {
     fn intents(&self, intents: &mut Intents<'_>) {
         if let Some(deadline) = self.context.lifecycle.drain_deadline() {
@@ -317,6 +331,15 @@ fn by(peer: Peer) -> By {
     match peer {
         Peer::Client => By::Client,
         Peer::Server => By::Server,
+    }
+}
+
+fn phase(phase: SessionPhase) -> Phase {
+    match phase {
+        SessionPhase::Opening => Phase::Header,
+        SessionPhase::Connecting => Phase::Connect,
+        SessionPhase::Established => Phase::Data,
+        SessionPhase::HalfClosed => Phase::Drain,
     }
 }
 

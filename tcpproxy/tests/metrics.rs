@@ -9,9 +9,10 @@ use std::io::Read;
 use std::net::TcpStream;
 use std::time::Duration;
 
+use serde_json::Value;
 use stage::{End, Stage, counting, fin, reset};
 use tcpproxy::{Config, Proxy, Splice};
-use testkit::peer::Refusing;
+use testkit::peer::{BlackHole, Refusing};
 
 fn observed(change: impl FnOnce(Config) -> Config) -> Stage {
     Stage::with(|config| change(Config { metrics: Some("127.0.0.1:0".parse().unwrap()), ..config }))
@@ -220,6 +221,100 @@ fn the_older_format_is_sent_to_a_client_that_asks_for_it() {
     assert!(answer.contains("\n# TYPE tcpproxy_sessions_total counter\n"), "{answer}");
     assert!(answer.contains("\n# TYPE tcpproxy_build_info gauge\n"), "{answer}");
     assert!(!answer.contains("# EOF") && !answer.contains("# UNIT"), "{answer}");
+}
+
+/// The JSON that `/sessions` answers with this query.
+#[track_caller]
+fn sessions(stage: &mut Stage, query: &str) -> Value {
+    let (status, body) = ask(stage, &format!("GET /sessions?{query} HTTP/1.1\r\nHost: proxy\r\n\r\n"));
+    assert_eq!(status, "HTTP/1.1 200 OK");
+    serde_json::from_str(&body).unwrap()
+}
+
+#[test]
+fn sessions_are_listed_as_they_are_now() {
+    let mut stage = observed(|config| Config { max_clients: Some(3), splice: Splice::Never, ..config });
+    let empty = sessions(&mut stage, "");
+    assert_eq!((&empty["total"], &empty["sessions"]), (&0.into(), &Value::Array(vec![])));
+    let (client, server) = stage.session();
+    stage.send(&client, &counting(0, 12_345));
+    assert_eq!(stage.receive(&server, 12_345), counting(0, 12_345));
+    fin(&server);
+    assert_eq!(stage.drain(&client).1, End::Fin);
+    let (stalled, stalled_server) = stage.session();
+    stage.fill(&stalled);
+    let listed = sessions(&mut stage, "sort=bytes&order=asc");
+    let origin = stage.origin.local_addr().unwrap().to_string();
+    let [first, second] = &listed["sessions"].as_array().unwrap()[..] else { panic!("{listed}") };
+    assert_eq!(first["client"], client.local_addr().unwrap().to_string());
+    assert_eq!((&first["server"], &first["phase"]), (&origin.into(), &"drain".into()));
+    assert_eq!((&first["up"], &first["down"], &first["up_waiting"]), (&12_345.into(), &0.into(), &0.into()));
+    assert_eq!((&second["phase"], &second["down_waiting"]), (&"data".into(), &0.into()));
+    assert!(second["up_waiting"].as_u64() > Some(0), "{listed}");
+    for row in [first, second] {
+        assert!(row["idle_ms"].as_u64() <= row["age_ms"].as_u64(), "{row}");
+    }
+    let totals = ["total", "active", "ended", "max_clients"].map(|name| listed[name].as_u64().unwrap());
+    assert_eq!(totals, [2, 2, 0, 3]);
+    let page = sessions(&mut stage, "sort=bytes&limit=1&page=2");
+    assert_eq!((&page["pages"], &page["sessions"][0]["client"]), (&2.into(), &first["client"]));
+    fin(&client);
+    reset(stalled);
+    assert_eq!(stage.drain(&stalled_server).1, End::Reset);
+    stage.until_over();
+    assert_eq!(sessions(&mut stage, "")["ended"], 2);
+    let wrong = ask(&mut stage, "GET /sessions?sort=name HTTP/1.0\r\n\r\n");
+    assert_eq!(wrong.0, "HTTP/1.1 400 Bad Request");
+    assert!(wrong.1.starts_with("sort is one of age, idle"), "{}", wrong.1);
+}
+
+#[test]
+fn a_session_that_has_not_reached_its_server_is_listed_with_the_client_that_the_balancer_names() {
+    let hole = BlackHole::new().unwrap();
+    let mut stage = observed(|config| Config {
+        remote_port: hole.address().port(),
+        accept_proxy_protocol: true,
+        ..config
+    });
+    let client = stage.client();
+    stage.settle();
+    let listed = sessions(&mut stage, "");
+    let peer = client.local_addr().unwrap().to_string();
+    assert_eq!(
+        (&listed["sessions"][0]["phase"], &listed["sessions"][0]["client"]),
+        (&"header".into(), &peer.clone().into())
+    );
+    stage.send(&client, b"PROXY TCP6 2001:db8::1 2001:db8::2 80 443\r\n");
+    stage.settle();
+    let listed = sessions(&mut stage, "");
+    let row = &listed["sessions"][0];
+    assert_eq!((&row["phase"], &row["client"]), (&"connect".into(), &"[2001:db8::1]:80".into()));
+    assert_eq!((&row["peer"], &row["server"]), (&peer.into(), &Value::Null));
+}
+
+#[test]
+fn the_page_for_people_loads_and_asks_for_what_the_proxy_has_and_nothing_else() {
+    let mut stage = observed(|config| config);
+    let mut files = Vec::new();
+    for path in ["/", "/page.css", "/page.js"] {
+        let asker = asker(&stage);
+        stage.send(&asker, format!("GET {path} HTTP/1.1\r\nHost: proxy\r\n\r\n").as_bytes());
+        let answer = String::from_utf8(stage.drain(&asker).0).unwrap();
+        assert!(answer.contains("\r\ncontent-security-policy: default-src 'none'; "), "{path}");
+        assert!(answer.contains("\r\nx-content-type-options: nosniff\r\n"), "{path}");
+        files.push(answer.split_once("\r\n\r\n").unwrap().1.to_owned());
+    }
+    let [page, style, script] = &files[..] else { panic!("three files") };
+    assert!(page.contains("href=\"page.css\"") && page.contains("src=\"page.js\""));
+    for (file, forbidden) in [
+        (page, &["http", " style=", "<style", " onclick", "<script>"][..]),
+        (style, &["http", "url(", "@import"]),
+        (script, &["innerHTML", "outerHTML", "insertAdjacentHTML", "document.write", "eval(", "https:"]),
+    ] {
+        for word in forbidden {
+            assert!(!file.contains(word), "{word}");
+        }
+    }
 }
 
 #[test]

@@ -1,12 +1,14 @@
-//! Metrics and health over HTTP.
+//! Metrics, health and the sessions of the moment over HTTP, and a page for people.
 
 mod connection;
 mod request;
 mod response;
+mod sessions;
 
 use std::cell::Cell;
 use std::mem;
 use std::rc::Rc;
+use std::time::Instant;
 
 use eventloop::{Accept, Intents, Listener, Progress, Ready, Session, Stream};
 use ringbuf::Pool;
@@ -16,9 +18,11 @@ pub use request::{LONGEST, Method, RequestError, StatusRequest};
 
 use crate::lifecycle::Lifecycle;
 use crate::operations::metrics::{Metrics, Moment};
-use crate::statistics::Counters;
+use crate::operations::session_table::SessionTable;
+use crate::statistics::{Counters, Statistics};
 use connection::Connection;
 use response::{BAD_REQUEST, METHOD_NOT_ALLOWED, NOT_FOUND, OK, Response, SERVICE_UNAVAILABLE};
+use sessions::PageRequest;
 
 /// The session that answers requests for metrics and health. It takes no permits of clients, and ends when the
 /// proxy does: it answers as long as there are sessions.
@@ -39,6 +43,10 @@ pub(crate) struct Status {
     pub(crate) client_is_pending: Rc<Cell<bool>>,
     pub(crate) pool: Pool,
     pub(crate) max_clients: usize,
+    pub(crate) table: Rc<SessionTable>,
+    /// The host and port that clients are forwarded to.
+    pub(crate) remote: String,
+    pub(crate) started: Instant,
 }
 
 /// Connections at the same time: a few of Prometheus, of a balancer that checks health, and of a browser.
@@ -103,6 +111,26 @@ impl Status {
     }
 }
 
+impl Status {
+    /// Totals, and a page of the sessions, as JSON.
+    fn sessions(&self, page: PageRequest) -> String {
+        let now = Instant::now();
+        let Statistics { active, ended, denied, limited, accept_errors, up, down } = self.counters.get();
+        format!(
+            "{{\"version\":\"{}\",\"remote\":{},\"uptime_ms\":{},\"draining\":{},\"waiting\":{},\"max_clients\":{},\
+             \"active\":{active},\"ended\":{ended},\"denied\":{denied},\"limited\":{limited},\
+             \"accept_errors\":{accept_errors},\"up\":{up},\"down\":{down},{}}}\n",
+            env!("CARGO_PKG_VERSION"),
+            sessions::string(&self.remote),
+            now.saturating_duration_since(self.started).as_millis(),
+            self.lifecycle.is_draining(),
+            self.client_is_pending.get(),
+            self.max_clients,
+            page.members(self.table.rows(now)),
+        )
+    }
+}
+
 fn answer(status: &Status, request: Result<StatusRequest, RequestError>) -> Vec<u8> {
     match request {
         Ok(request) => respond(status, &request).encode(request.method == Method::Head),
@@ -122,10 +150,24 @@ fn respond(status: &Status, request: &StatusRequest) -> Response {
             status: OK,
             content_type: request.format.content_type(),
             fields: "vary: accept\r\n",
-            body: status.text(request.format),
+            body: status.text(request.format).into(),
         },
         "/healthz" if status.lifecycle.is_draining() => Response::line(SERVICE_UNAVAILABLE, "draining"),
         "/healthz" => Response::line(OK, "serving"),
-        _ => Response::line(NOT_FOUND, "there are /metrics and /healthz"),
+        "/sessions" => match PageRequest::parse(request) {
+            Ok(page) => Response {
+                status: OK,
+                content_type: "application/json",
+                fields: "",
+                body: status.sessions(page).into(),
+            },
+            Err(error) => Response::line(BAD_REQUEST, error),
+        },
+        "/" => Response::file("text/html; charset=utf-8", include_str!("status_server/page/index.html")),
+        "/page.css" => Response::file("text/css; charset=utf-8", include_str!("status_server/page/page.css")),
+        "/page.js" => {
+            Response::file("text/javascript; charset=utf-8", include_str!("status_server/page/page.js"))
+        }
+        _ => Response::line(NOT_FOUND, "there are /, /sessions, /metrics and /healthz"),
     }
 }
