@@ -2,9 +2,9 @@
 # Runs real programs through the proxy: all scripts of this folder, or those named, such as `interop/run.sh curl git`,
 # or given by their path, such as `interop/run.sh deploy/tests/*.sh`.
 # One line for each says ok or FAILED; the status is not zero if one failed. The release build must exist:
-#     cargo build --release -p tcpproxy -p proxyspec
-# LOGS (default target/interop) is where the output goes, SCREENSHOTS (default $LOGS/screenshots) the pictures;
-# LIMIT (default 1800) is how many seconds a script may take. Each script tells what sizes may be set for it.
+#     cargo build --release -p tcpproxy -p proxyspec -p webproxy
+# LOGS (default target/interop) is the folder of the output, SCREENSHOTS (default $LOGS/screenshots) that of the pictures.
+# LIMIT (default 1800) is the most seconds for a script. Each script says which sizes can be set for it.
 # Debian packages: apt-get install $(cat interop/packages.txt)
 set -euo pipefail
 
@@ -15,7 +15,12 @@ LOGS=$(cd "$LOGS" && pwd)
 export SCREENSHOTS=${SCREENSHOTS:-$LOGS/screenshots}
 
 scripts=("$@")
-((${#scripts[@]} > 0)) || scripts=(curl telnet browser bulk redis postgres git rsync iperf3 webproxy proxy-protocol names log prometheus status-page)
+if ((${#scripts[@]} == 0)); then
+  for script in "$HERE"/*.sh; do
+    name=$(basename "$script" .sh)
+    [[ $name == lib || $name == run || $name == demo ]] || scripts+=("$name")
+  done
+fi
 
 failed=0
 running=
