@@ -43,6 +43,7 @@ impl Session for Guest {
         if ready.is_readable(&self.stream) {
             let mut searched = self.said.len();
             if self.said.fill_from(&mut &self.stream)? == Fill::Eof {
+                self.stream.finish_on_drop();
                 return Ok(Progress::Done);
             }
             while let Some(end) = self.said.find(b"\n", searched) {

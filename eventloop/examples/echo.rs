@@ -27,7 +27,11 @@ impl Session for Echo {
             self.finished |= self.ring.fill_from(&mut &self.client)? == Fill::Eof;
         }
         let _ = self.ring.drain_to(&mut &self.client)?; // what is not taken now waits
-        Ok(if self.finished && self.ring.is_empty() { Progress::Done } else { Progress::Continue })
+        if self.finished && self.ring.is_empty() {
+            self.client.finish_on_drop();
+            return Ok(Progress::Done);
+        }
+        Ok(Progress::Continue)
     }
 }
 

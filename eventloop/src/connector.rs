@@ -5,6 +5,7 @@ use std::error::Error;
 use std::fmt;
 use std::io::{self, ErrorKind};
 use std::net::{SocketAddr, TcpStream};
+use std::sync::OnceLock;
 use std::time::Instant;
 
 use rustix::io::Errno;
@@ -216,7 +217,7 @@ impl Connector {
     fn look_at(&mut self, attempt: Attempt) -> Option<Connected> {
         let Attempt { stream, address } = attempt;
         if let Ok(peer) = stream.peer_addr() {
-            if stream.local_addr().is_ok_and(|local| local == peer) {
+            if is_local_port(peer.port()) && stream.local_addr().is_ok_and(|local| local == peer) {
                 self.failures.push((address, to_itself()));
                 return None;
             }
@@ -292,6 +293,21 @@ fn start(address: SocketAddr, options: &ConnectOptions) -> io::Result<Stream> {
 /// section 3.5).
 fn to_itself() -> io::Error {
     io::Error::new(ErrorKind::ConnectionRefused, "no socket listens there")
+}
+
+/// Whether the kernel may choose this port for a connection of its own (`ip_local_port_range`, ip(7)), so
+/// that a connection to it may be one to itself. Read once: it saves a system call for each connection.
+fn is_local_port(port: u16) -> bool {
+    static RANGE: OnceLock<(u16, u16)> = OnceLock::new();
+    let (first, last) = *RANGE.get_or_init(|| {
+        let range = std::fs::read_to_string("/proc/sys/net/ipv4/ip_local_port_range").unwrap_or_default();
+        let mut ports = range.split_whitespace().filter_map(|port| port.parse().ok());
+        match (ports.next(), ports.next()) {
+            (Some(first), Some(last)) => (first, last),
+            _ => (0, u16::MAX), // where the system does not tell, every connection is looked at
+        }
+    });
+    (first..=last).contains(&port)
 }
 
 /// Lets the address families take turns, beginning with the family that comes first (RFC 8305,

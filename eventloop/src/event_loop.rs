@@ -13,6 +13,8 @@ use crate::poller::{Poller, PollerKind};
 use crate::registry::{Registered, Registry};
 use crate::session::{Declaration, Intents, Progress, Ready, Result, Session};
 use crate::sessions::{Core, Handle, SessionId, Waker};
+use crate::spin;
+use crate::spin::Cause;
 
 /// A single-threaded loop that drives any number of [`Session`]s.
 ///
@@ -114,10 +116,10 @@ impl EventLoop {
             Some(Duration::ZERO)
         };
         let core = &self.core;
-        self.registry.wait(timeout, |id| core.enqueue(id))?;
+        self.registry.wait(timeout, |id, cause| core.enqueue(id, cause))?;
         self.turns += 1;
         let now = Instant::now();
-        self.deadlines.expire(now, |id| core.enqueue(id));
+        self.deadlines.expire(now, |id| core.enqueue(id, Cause::Deadline));
         let mut steps = 0;
         for _ in 0..2 {
             for _ in 0..self.core.queued() {
@@ -153,15 +155,23 @@ impl EventLoop {
 
     /// One step of one session, and what follows from it.
     fn step(&mut self, id: SessionId, now: Instant) {
-        let Some((mut session, mut registered)) = self.core.check_out(id) else { return };
+        let Some((mut session, mut registered, cause)) = self.core.check_out(id) else { return };
         let outcome = catch_unwind(AssertUnwindSafe(|| {
-            let progress = session.advance(&Ready::new(now, &self.core, id))?;
-            self.registry.forget_readiness(registered);
+            let progress = session.advance(&Ready::new(now, self.turns, &self.core, id))?;
+            let found = self.registry.forget_readiness(registered);
+            let changes = self.registry.changes();
             if progress != Progress::Done {
                 session.intents(&mut Intents::new(&mut self.declared));
                 if let Err(error) = self.registry.reconcile(id, &mut registered, &mut self.declared.sources) {
                     session.refused(error)?;
                     return Ok(Progress::Done);
+                }
+                if cfg!(debug_assertions) {
+                    let later = self.declared.deadline.is_none_or(|at| now < at);
+                    let moved = found.used || changes != self.registry.changes();
+                    let progress = moved || (cause == Cause::Deadline && later);
+                    let sources = || self.registry.describe(registered, found.readiness);
+                    spin::check(&self.core, id, cause, progress, session.name(), sources);
                 }
             }
             Ok(progress)

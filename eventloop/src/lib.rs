@@ -58,7 +58,10 @@
 //!         if ready.is_readable(&self.client) && self.bytes.is_empty() {
 //!             let mut buffer = [0; 1024];
 //!             match self.client.receive(&mut buffer)? {
-//!                 Some(0) => return Ok(Progress::Done),
+//!                 Some(0) => {
+//!                     self.client.finish_on_drop(); // without this it is reset, as after an error
+//!                     return Ok(Progress::Done);
+//!                 }
 //!                 received => self.bytes.extend(&buffer[..received.unwrap_or(0)]),
 //!             }
 //!         }
@@ -117,6 +120,7 @@ mod session;
 mod sessions;
 pub mod signals;
 mod source;
+mod spin;
 mod stream;
 mod tcp_status;
 pub mod testing;
@@ -126,6 +130,7 @@ pub use event_loop::EventLoop;
 pub use exhaustion::is_exhaustion;
 pub use listener::{Accept, Listener};
 pub use options::{ConnectOptions, ListenOptions, SocketOptions};
+pub use permit::Permit;
 pub use poller::PollerKind;
 pub use resolver::{Addresses, Lookup, Resolver, resolve};
 pub use session::{Intents, Progress, Ready, Result, Session};

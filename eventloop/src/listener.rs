@@ -29,8 +29,7 @@ pub struct Listener {
     permits: Permits,
     /// When to try again after descriptors ran out.
     retry_at: Option<Instant>,
-    /// The turn in which a client was accepted last, and how many were.
-    batch: (Option<Instant>, usize),
+    batch: Batch,
 }
 
 /// What [`Listener::accept`] found.
@@ -55,6 +54,19 @@ pub enum Accept {
     Exhausted(io::Error),
 }
 
+/// How many clients are accepted in one turn.
+///
+/// One, so that no call is made just to learn that there is no other. A turn that finds another one pending
+/// right after a full batch accepts twice as many, up to a limit: those that are served already get their
+/// steps, too.
+#[derive(Debug, Default)]
+struct Batch {
+    /// The turn, as [`Ready::turn`] counts.
+    turn: Option<u64>,
+    limit: usize,
+    accepted: usize,
+}
+
 /// A listener as a session.
 struct Server<F> {
     listener: Listener,
@@ -64,8 +76,8 @@ struct Server<F> {
 /// How many clients may be pending; Linux lowers it to `net.core.somaxconn`.
 const BACKLOG: i32 = 4096;
 
-/// Clients accepted in one turn, so that those that are served already get their steps.
-const BATCH: usize = 32;
+/// The most clients that are accepted in one turn.
+const MAX_BATCH: usize = 32;
 
 impl Listener {
     /// Listens on `address`, without a limit on clients; port 0 lets the system choose one. The
@@ -117,7 +129,7 @@ impl Listener {
         let listen = |socket| ListenSocket::new(socket, options.socket);
         let sockets = sockets.into_iter().map(listen).collect::<io::Result<_>>()?;
         let permits = Permits::new(usize::MAX);
-        Ok(Self { sockets, next: 0, options, permits, retry_at: None, batch: (None, 0) })
+        Ok(Self { sockets, next: 0, options, permits, retry_at: None, batch: Batch::default() })
     }
 
     /// The address it listens on, with the port that the system chose for port 0; of several sockets the
@@ -203,16 +215,16 @@ impl Listener {
         if !due {
             return Accept::Blocked;
         }
-        if self.batch.0 != Some(ready.now()) {
-            self.batch = (Some(ready.now()), 0);
+        if self.batch.turn != Some(ready.turn()) {
+            self.batch.begin(ready.turn());
             if self.permits.all_taken() {
                 return Accept::Full;
             }
         }
-        if self.batch.1 == BATCH || self.permits.all_taken() {
+        if self.batch.accepted == self.batch.limit || self.permits.all_taken() {
             return Accept::Blocked;
         }
-        self.batch.1 += 1;
+        self.batch.accepted += 1;
         let outcome = self.accept_next(ready);
         if self.permits.all_taken() {
             self.permits.wake_when_free(ready.waker());
@@ -243,6 +255,14 @@ impl Listener {
             }
         }
         Accept::Blocked
+    }
+}
+
+impl Batch {
+    fn begin(&mut self, turn: u64) {
+        let more = self.accepted == self.limit && self.turn.is_some_and(|last| last + 1 == turn);
+        let limit = if more { (2 * self.limit).clamp(1, MAX_BATCH) } else { 1 };
+        *self = Self { turn: Some(turn), limit, accepted: 0 };
     }
 }
 

@@ -11,7 +11,7 @@ use socket2::{SockRef, Socket, TcpKeepalive};
 ///
 /// `SO_OOBINLINE` is always on: a byte of urgent data stays where it is in the stream (RFC 6093, section 2),
 /// so that a reader gets all bytes in order.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct SocketOptions {
     /// Whether small writes are sent at once (`TCP_NODELAY`, tcp(7)) and not held back until the peer has
     /// acknowledged what was sent before.
@@ -23,8 +23,8 @@ pub struct SocketOptions {
     /// [`Stream::set_keepalive`](crate::Stream::set_keepalive) for setting it later.
     pub keepalive: Option<Duration>,
     /// What closing a connection without [`Stream::close`](crate::Stream::close) does (`SO_LINGER`,
-    /// socket(7)). Zero: the peer gets RST, also if this process is killed. `None`: it gets FIN, as if
-    /// what it has received were complete.
+    /// socket(7)). Zero, the default: the peer gets RST, also if this process is killed. `None`: it gets FIN,
+    /// as if what it has received were complete.
     pub linger: Option<Duration>,
     /// The bytes that the kernel may hold for each direction, its bookkeeping included (`SO_SNDBUF`, `SO_RCVBUF`,
     /// socket(7)). `None`: the kernel tunes it, up to the last value of `tcp_rmem` and `tcp_wmem` (tcp(7)).
@@ -99,6 +99,13 @@ pub(crate) fn set_keepalive(socket: &SockRef<'_>, idle: Duration) -> io::Result<
         .with_interval((idle / PROBES).max(second))
         .with_retries(PROBES);
     socket.set_tcp_keepalive(&keepalive)
+}
+
+/// Small writes may be held back, the kernel never probes, and a connection that is dropped is reset.
+impl Default for SocketOptions {
+    fn default() -> Self {
+        Self { no_delay: false, keepalive: None, linger: Some(Duration::ZERO), buffer_size: None }
+    }
 }
 
 impl Default for ListenOptions {

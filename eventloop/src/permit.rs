@@ -5,10 +5,14 @@ use std::rc::Rc;
 
 use crate::Waker;
 
-/// The right of one client to be served. The client's [`Stream`](crate::Stream) holds it and gives it back
-/// when it is closed.
+/// The right of one client to be served, out of those that [`Listener::with_max_clients`] limits. The client's
+/// [`Stream`](crate::Stream) holds it, unless [it was taken out](crate::Stream::take_permit). The next client is
+/// accepted when it is dropped.
+///
+/// [`Listener::with_max_clients`]: crate::Listener::with_max_clients
+#[must_use = "the next client is accepted as soon as this is dropped"]
 #[derive(Debug)]
-pub(crate) struct Permit {
+pub struct Permit {
     permits: Permits,
 }
 

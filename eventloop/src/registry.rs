@@ -2,6 +2,7 @@
 
 use std::io::{self, ErrorKind};
 use std::os::fd::AsFd;
+use std::os::fd::AsRawFd;
 use std::rc::{Rc, Weak};
 use std::time::Duration;
 
@@ -10,6 +11,7 @@ use slotmap::{Key as _, SlotMap};
 use crate::poller::{Event, Inbox, Poller, Watch};
 use crate::sessions::SessionId;
 use crate::source::{AnySource, Inner, Interest, Readiness};
+use crate::spin::Cause;
 
 slotmap::new_key_type! {
     /// A registration, and what the poller knows it by. A key is never used twice, so an event for a source
@@ -35,6 +37,15 @@ struct Registration {
     session: SessionId,
     /// The session's next one.
     next: Option<Key>,
+}
+
+/// What a step has found, and done, with the sources of its session.
+#[derive(Default)]
+pub(crate) struct Found {
+    /// All sources taken together.
+    pub(crate) readiness: Readiness,
+    /// One of them was used.
+    pub(crate) used: bool,
 }
 
 /// The registrations of one session: the first of a list.
@@ -74,15 +85,35 @@ impl Registry {
         });
     }
 
-    /// Forgets what the present turn has brought to a session.
-    pub(crate) fn forget_readiness(&self, registered: Registered) {
+    /// Forgets what the present turn has brought to a session, and returns what that was.
+    pub(crate) fn forget_readiness(&self, registered: Registered) -> Found {
+        let mut found = Found::default();
         let mut next = registered.0;
         while let Some(registration) = next.and_then(|key| self.registrations.get(key)) {
             if let Some(source) = registration.source.upgrade() {
-                source.ready.take();
+                let Readiness { readable, writable, hung_up, finished } = source.ready.take();
+                found.readiness.readable |= readable;
+                found.readiness.writable |= writable;
+                found.readiness.hung_up |= hung_up;
+                found.readiness.finished |= finished;
+                found.used |= source.used.take();
             }
             next = registration.next;
         }
+        found
+    }
+
+    /// What sources were found ready, for a message to a programmer.
+    pub(crate) fn describe(&self, registered: Registered, found: Readiness) -> String {
+        let mut descriptors = Vec::new();
+        let mut next = registered.0;
+        while let Some(registration) = next.and_then(|key| self.registrations.get(key)) {
+            if let Some(source) = registration.source.upgrade() {
+                descriptors.push(format!("{} ({:?})", source.as_fd().as_raw_fd(), source.interest.get()));
+            }
+            next = registration.next;
+        }
+        format!("one of its descriptors {} is ready ({found:?})", descriptors.join(", "))
     }
 
     /// Sleeps until something happens, at most for `timeout`, and calls `wake` with each session that it
@@ -90,7 +121,7 @@ impl Registry {
     pub(crate) fn wait(
         &mut self,
         timeout: Option<Duration>,
-        mut wake: impl FnMut(SessionId),
+        mut wake: impl FnMut(SessionId, Cause),
     ) -> io::Result<()> {
         self.poller.wait(timeout, &mut self.inbox)?;
         let mut stale = false;
@@ -99,12 +130,12 @@ impl Registry {
             match registration.and_then(|known| Some((known.source.upgrade()?, known.session))) {
                 Some((source, session)) => {
                     source.note(event);
-                    wake(session);
+                    wake(session, Cause::Ready);
                 }
                 None => stale = true,
             }
         }
-        self.inbox.woken.drain(..).for_each(wake);
+        self.inbox.woken.drain(..).for_each(|session| wake(session, Cause::Woken));
         if stale { self.start_over() } else { Ok(()) }
     }
 

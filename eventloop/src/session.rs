@@ -99,6 +99,8 @@ pub(crate) struct Declaration {
 /// What is ready in a step, and access to the loop.
 pub struct Ready<'a> {
     now: Instant,
+    /// The number of the loop's turn.
+    turn: u64,
     core: &'a Rc<Core>,
     id: SessionId,
 }
@@ -172,8 +174,8 @@ impl Declaration {
 }
 
 impl<'a> Ready<'a> {
-    pub(crate) fn new(now: Instant, core: &'a Rc<Core>, id: SessionId) -> Self {
-        Self { now, core, id }
+    pub(crate) fn new(now: Instant, turn: u64, core: &'a Rc<Core>, id: SessionId) -> Self {
+        Self { now, turn, core, id }
     }
 
     /// Adds another session to the loop; its first step comes in this turn.
@@ -190,6 +192,11 @@ impl<'a> Ready<'a> {
     #[must_use]
     pub fn waker(&self) -> Waker {
         self.core.waker(self.id)
+    }
+
+    /// The number of the loop's turn: that of the next turn is one more.
+    pub(crate) fn turn(&self) -> u64 {
+        self.turn
     }
 
     /// When the steps of this turn began: one reading of the clock for all sessions.

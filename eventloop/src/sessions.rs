@@ -1,9 +1,8 @@
 //! The sessions of a loop, and which of them are to be stepped.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
 use std::fmt;
-use std::mem;
 use std::rc::{Rc, Weak};
 
 use calloop::channel::Sender;
@@ -11,6 +10,7 @@ use slotmap::SlotMap;
 
 use crate::Session;
 use crate::registry::Registered;
+use crate::spin::Cause;
 
 slotmap::new_key_type! {
     /// A session of one loop. An id is never used twice.
@@ -80,6 +80,8 @@ pub(crate) struct Core {
     sessions: RefCell<SlotMap<SessionId, Entry>>,
     /// Sessions to step, each at most once: `Entry::queued` says that it is in here.
     queue: RefCell<VecDeque<SessionId>>,
+    /// The session that has its step now.
+    stepped: Cell<Option<SessionId>>,
     /// To wake sessions from other threads; absent where there is no loop.
     remote: Option<Sender<SessionId>>,
 }
@@ -87,7 +89,10 @@ pub(crate) struct Core {
 struct Entry {
     /// Absent while it is being stepped.
     session: Option<Box<dyn Session>>,
-    queued: bool,
+    /// It is in the queue, and why.
+    queued: Option<Cause>,
+    /// Steps in a row without progress.
+    fruitless: u32,
     /// Its last step has returned [`Progress::Again`](crate::Progress::Again).
     again: bool,
     registered: Registered,
@@ -103,7 +108,7 @@ impl Handle {
         if let Some(core) = self.core.upgrade() {
             let all: Vec<SessionId> = core.sessions.borrow().keys().collect();
             for id in all {
-                core.enqueue(id);
+                core.wake(id);
             }
         }
     }
@@ -113,7 +118,7 @@ impl Waker {
     /// Gives the session a step: in this turn if the loop is in one, else in the next.
     pub fn wake(&self) {
         if let Some(core) = self.core.upgrade() {
-            core.enqueue(self.id);
+            core.wake(self.id);
         }
     }
 
@@ -155,13 +160,19 @@ impl Core {
         if let Some(entry) = self.sessions.borrow_mut().get_mut(id) {
             entry.session = Some(session);
         }
-        self.enqueue(id);
+        self.enqueue(id, Cause::Woken);
         self.waker(id)
     }
 
     /// An id without a session yet.
     pub(crate) fn vacant_session(&self) -> SessionId {
-        let entry = Entry { session: None, queued: false, again: false, registered: Registered::default() };
+        let entry = Entry {
+            session: None,
+            queued: None,
+            fruitless: 0,
+            again: false,
+            registered: Registered::default(),
+        };
         self.sessions.borrow_mut().insert(entry)
     }
 
@@ -169,18 +180,33 @@ impl Core {
         Waker { core: Rc::downgrade(self), id }
     }
 
-    pub(crate) fn enqueue(&self, id: SessionId) {
+    pub(crate) fn enqueue(&self, id: SessionId, cause: Cause) {
         if let Some(entry) = self.sessions.borrow_mut().get_mut(id)
-            && !mem::replace(&mut entry.queued, true)
+            && entry.queued.is_none()
         {
+            entry.queued = Some(cause);
             self.queue.borrow_mut().push_back(id);
         }
+    }
+
+    /// A session or the program wakes a session.
+    fn wake(&self, id: SessionId) {
+        let by_itself = self.stepped.get() == Some(id);
+        self.enqueue(id, if by_itself { Cause::Again } else { Cause::Woken });
+    }
+
+    /// Counts a step without progress, or begins to count anew. Returns how many steps in a row it were.
+    pub(crate) fn count_fruitless(&self, id: SessionId, progress: bool) -> u32 {
+        let mut sessions = self.sessions.borrow_mut();
+        let Some(entry) = sessions.get_mut(id) else { return 0 };
+        entry.fruitless = if progress { 0 } else { entry.fruitless + 1 };
+        entry.fruitless
     }
 
     /// Enqueues a session, unless a second step has returned something else.
     pub(crate) fn enqueue_again(&self, id: SessionId) {
         if self.sessions.borrow().get(id).is_some_and(|entry| entry.again) {
-            self.enqueue(id);
+            self.enqueue(id, Cause::Again);
         }
     }
 
@@ -196,15 +222,16 @@ impl Core {
     /// Whether the session was queued for a step, which it is not any more.
     pub(crate) fn take_queued(&self, id: SessionId) -> bool {
         self.queue.borrow_mut().retain(|&queued| queued != id);
-        self.sessions.borrow_mut().get_mut(id).is_some_and(|entry| mem::take(&mut entry.queued))
+        self.sessions.borrow_mut().get_mut(id).is_some_and(|entry| entry.queued.take().is_some())
     }
 
     /// Takes a session out for a step.
-    pub(crate) fn check_out(&self, id: SessionId) -> Option<(Box<dyn Session>, Registered)> {
+    pub(crate) fn check_out(&self, id: SessionId) -> Option<(Box<dyn Session>, Registered, Cause)> {
         let mut sessions = self.sessions.borrow_mut();
         let entry = sessions.get_mut(id)?;
-        entry.queued = false;
-        Some((entry.session.take()?, entry.registered))
+        let cause = entry.queued.take().unwrap_or(Cause::Woken);
+        self.stepped.set(Some(id));
+        Some((entry.session.take()?, entry.registered, cause))
     }
 
     pub(crate) fn check_in(
@@ -214,6 +241,7 @@ impl Core {
         registered: Registered,
         again: bool,
     ) {
+        self.stepped.take();
         if let Some(entry) = self.sessions.borrow_mut().get_mut(id) {
             entry.session = Some(session);
             entry.again = again;
@@ -223,6 +251,7 @@ impl Core {
 
     /// Removes a session that was checked out.
     pub(crate) fn remove(&self, id: SessionId) {
+        self.stepped.take();
         self.sessions.borrow_mut().remove(id);
     }
 }

@@ -1,6 +1,7 @@
 //! I/O objects the loop can watch.
 
 use std::cell::Cell;
+use std::fmt;
 use std::io::{self, ErrorKind, Read, Write};
 use std::ops::Deref;
 use std::os::fd::{AsFd, BorrowedFd};
@@ -14,24 +15,24 @@ use crate::registry::Key;
 /// It behaves like what it wraps: it dereferences to it, and reads and writes through it. The
 /// descriptor is closed when the session has dropped the source, or right after that step, if the poller
 /// holds on to it. A source belongs to one session at a time.
-#[derive(Debug)]
 pub struct Source<T> {
     inner: Rc<Inner<T>>,
 }
 
 /// What the loop and the session share about one source.
-#[derive(Debug)]
 pub(crate) struct Inner<T: ?Sized> {
     /// What the present turn brought; empty between turns.
     pub(crate) ready: Cell<Readiness>,
     /// What the poller is asked for, as long as it is registered.
     pub(crate) interest: Cell<Interest>,
+    /// A read or write has moved bytes, or the object itself was used, since the session's last step.
+    pub(crate) used: Cell<bool>,
     /// It was declared after the present step.
     pub(crate) declared: Cell<bool>,
     /// Its registration; null if there is none.
     pub(crate) key: Cell<Key>,
     /// The client's permit, if a listener has accepted this connection. It is given back when the source is closed.
-    _permit: Option<Permit>,
+    permit: Cell<Option<Permit>>,
     /// Declared last, because it may be unsized.
     io: T,
 }
@@ -78,9 +79,10 @@ impl<T: AsFd + 'static> Source<T> {
             inner: Rc::new(Inner {
                 ready: Cell::default(),
                 interest: Cell::default(),
+                used: Cell::default(),
                 declared: Cell::default(),
                 key: Cell::default(),
-                _permit: permit,
+                permit: Cell::new(permit),
                 io,
             }),
         }
@@ -88,6 +90,10 @@ impl<T: AsFd + 'static> Source<T> {
 
     pub(crate) fn erased(&self) -> AnySource {
         self.inner.clone()
+    }
+
+    pub(crate) fn permit(&self) -> Option<Permit> {
+        self.inner.permit.take()
     }
 
     pub(crate) fn set_readiness(&self, readiness: Readiness) {
@@ -110,7 +116,7 @@ where
     ///
     /// What recv(2) reports, such as [`ErrorKind::ConnectionReset`]. The connection has failed then.
     pub fn receive(&self, buffer: &mut [u8]) -> io::Result<Option<usize>> {
-        retry(|| (&self.inner.io).read(buffer))
+        retry(|| self.note((&self.inner.io).read(buffer)))
     }
 }
 
@@ -125,7 +131,17 @@ where
     ///
     /// What send(2) reports, such as [`ErrorKind::BrokenPipe`]. The connection has failed then.
     pub fn send(&self, bytes: &[u8]) -> io::Result<Option<usize>> {
-        retry(|| (&self.inner.io).write(bytes))
+        retry(|| self.note((&self.inner.io).write(bytes)))
+    }
+}
+
+impl<T> Source<T> {
+    /// Notes whether a read or write has moved bytes.
+    fn note(&self, moved: io::Result<usize>) -> io::Result<usize> {
+        if matches!(moved, Ok(1..)) {
+            self.inner.used.set(true);
+        }
+        moved
     }
 }
 
@@ -133,7 +149,14 @@ impl<T> Deref for Source<T> {
     type Target = T;
 
     fn deref(&self) -> &T {
+        self.inner.used.set(true);
         &self.inner.io
+    }
+}
+
+impl<T: fmt::Debug> fmt::Debug for Source<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Source").field(&self.inner.io).finish()
     }
 }
 
@@ -148,11 +171,11 @@ where
     for<'a> &'a T: Read,
 {
     fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
-        (&self.inner.io).read(buf)
+        self.note((&self.inner.io).read(buf))
     }
 
     fn read_vectored(&mut self, bufs: &mut [io::IoSliceMut<'_>]) -> io::Result<usize> {
-        (&self.inner.io).read_vectored(bufs)
+        self.note((&self.inner.io).read_vectored(bufs))
     }
 }
 
@@ -161,11 +184,11 @@ where
     for<'a> &'a T: Write,
 {
     fn write(&mut self, buf: &[u8]) -> io::Result<usize> {
-        (&self.inner.io).write(buf)
+        self.note((&self.inner.io).write(buf))
     }
 
     fn write_vectored(&mut self, bufs: &[io::IoSlice<'_>]) -> io::Result<usize> {
-        (&self.inner.io).write_vectored(bufs)
+        self.note((&self.inner.io).write_vectored(bufs))
     }
 
     fn flush(&mut self) -> io::Result<()> {

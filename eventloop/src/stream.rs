@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use socket2::SockRef;
 
+use crate::Permit;
 use crate::Source;
 use crate::options::set_keepalive;
 
@@ -35,8 +36,22 @@ impl Stream {
     ///
     /// If bytes of the peer have not been read, the kernel sends RST instead (RFC 2525, section 2.17).
     pub fn close(self) {
-        // It fails where the peer has reset the connection already, and then nothing is left to close.
-        let _ = SockRef::from(&*self).set_linger(None);
+        self.finish_on_drop();
+    }
+
+    /// From now on dropping the stream is an orderly end, as [`close`](Self::close): for a session that is
+    /// about to end, and owns its stream until it is dropped.
+    pub fn finish_on_drop(&self) {
+        // It fails where the peer has reset the connection already, and then nothing is left to end.
+        let _ = SockRef::from(&**self).set_linger(None);
+    }
+
+    /// Takes the client's permit out of a stream that a [`Listener`](crate::Listener) has accepted, for a
+    /// session that goes on when its client's connection is closed. The next client is then accepted when
+    /// the permit is dropped.
+    #[must_use = "the next client is accepted as soon as the permit is dropped"]
+    pub fn take_permit(&self) -> Option<Permit> {
+        self.permit()
     }
 
     /// Makes the coming close send RST instead of FIN, and discard what the kernel has not sent yet

@@ -181,7 +181,7 @@ impl Stage {
     /// What to give to a step at this time. Sessions that the step spawns are never stepped.
     #[must_use]
     pub fn ready(&self, now: Instant) -> Ready<'_> {
-        Ready::new(now, &self.core, self.id)
+        Ready::new(now, 0, &self.core, self.id)
     }
 
     /// Whether the session was woken since this was asked last.

@@ -4,5 +4,6 @@ mod admission;
 mod any_order;
 mod connecting;
 mod listening;
+mod misuse;
 mod no_spin;
 mod sessions;

@@ -1,0 +1,223 @@
+//! Mistakes of a session's author: each has an error, a panic that names it in debug builds, or the right effect.
+
+use std::cell::Cell;
+use std::io::Write;
+use std::net::TcpStream;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::rc::Rc;
+use std::time::{Duration, Instant};
+
+use crate::common::event_loop;
+use eventloop::testing::{PATIENCE, assert_quiet, pair, until};
+use eventloop::{
+    Accept, Connect, ConnectOptions, Connector, Intents, Listener, Lookup, Progress, Ready, Resolver, Result,
+    Session, SocketOptions, Stream,
+};
+
+/// Declares what it never does.
+#[derive(Default)]
+struct Careless {
+    read: Option<Stream>,
+    write: Option<Stream>,
+    /// Writes although the peer is gone, and ignores the error.
+    fails: bool,
+    deadline: Option<Instant>,
+    again: bool,
+    wakes_itself: bool,
+}
+
+impl Session for Careless {
+    fn intents(&self, intents: &mut Intents<'_>) {
+        self.read.iter().for_each(|stream| intents.read(stream));
+        self.write.iter().for_each(|stream| intents.write(stream));
+        self.deadline.into_iter().for_each(|at| intents.deadline(at));
+    }
+
+    fn advance(&mut self, ready: &Ready<'_>) -> Result<Progress> {
+        if let (true, Some(stream)) = (self.fails, &self.write) {
+            let _ = stream.send(b"to a peer that is gone");
+        }
+        if self.wakes_itself {
+            ready.waker().wake();
+        }
+        Ok(if self.again { Progress::Again } else { Progress::Continue })
+    }
+}
+
+/// The panic with which a loop stops a session.
+fn stopped(session: Careless) -> String {
+    let mut event_loop = event_loop();
+    event_loop.spawn(session);
+    let begin = Instant::now();
+    let panic = catch_unwind(AssertUnwindSafe(|| {
+        while begin.elapsed() < PATIENCE {
+            event_loop.turn(None).unwrap();
+        }
+    }));
+    assert_eq!(event_loop.sessions(), 0, "the session is removed");
+    *panic.expect_err("the loop notices").downcast::<String>().unwrap()
+}
+
+#[test]
+#[cfg(debug_assertions)]
+fn a_session_that_spins_is_named_with_its_type_source_and_intent() {
+    let (near, mut far) = pair().unwrap();
+    far.write_all(b"unread").unwrap();
+    let panic = stopped(Careless { read: Some(Stream::new(near).unwrap()), ..Careless::default() });
+    assert!(panic.contains("misuse::Careless spins") && panic.contains("read: true"), "{panic}");
+
+    let (near, _far) = pair().unwrap();
+    let panic = stopped(Careless { write: Some(Stream::new(near).unwrap()), ..Careless::default() });
+    assert!(panic.contains("write: true"), "{panic}");
+
+    let past = Some(Instant::now());
+    let panic = stopped(Careless { deadline: past, ..Careless::default() });
+    assert!(panic.contains("a deadline that has passed"), "{panic}");
+
+    for (again, wakes_itself) in [(true, false), (false, true)] {
+        let panic = stopped(Careless { again, wakes_itself, ..Careless::default() });
+        assert!(panic.contains("returns Progress::Again or wakes itself"), "{panic}");
+    }
+}
+
+#[test]
+#[cfg(debug_assertions)]
+fn a_session_that_ignores_a_failed_write_is_named() {
+    let (near, far) = pair().unwrap();
+    eventloop::testing::reset(far).unwrap();
+    let write = Some(Stream::new(near).unwrap());
+    let panic = stopped(Careless { write, fails: true, ..Careless::default() });
+    assert!(panic.contains("neither reads nor writes"), "{panic}");
+}
+
+#[test]
+fn a_limit_on_clients_holds_although_the_session_ignores_all_but_the_stream() {
+    struct Server(Listener, Rc<Cell<usize>>);
+    struct Client(Stream);
+    impl Session for Server {
+        fn intents(&self, intents: &mut Intents<'_>) {
+            self.0.intents(intents);
+        }
+        fn advance(&mut self, ready: &Ready<'_>) -> Result<Progress> {
+            while let Accept::Client { stream, .. } = self.0.accept(ready) {
+                self.1.set(self.1.get() + 1);
+                ready.spawn(Client(stream));
+            }
+            Ok(Progress::Continue)
+        }
+    }
+    impl Session for Client {
+        fn intents(&self, intents: &mut Intents<'_>) {
+            intents.hangup(&self.0);
+        }
+        fn advance(&mut self, _: &Ready<'_>) -> Result<Progress> {
+            Ok(Progress::Continue)
+        }
+    }
+    let listener = Listener::bind("127.0.0.1:0".parse().unwrap(), SocketOptions::default()).unwrap();
+    let (address, accepted) = (listener.local_addr().unwrap(), Rc::new(Cell::new(0)));
+    let mut event_loop = event_loop();
+    event_loop.spawn(Server(listener.with_max_clients(2), accepted.clone()));
+    let _clients: Vec<TcpStream> = (0..5).map(|_| TcpStream::connect(address).unwrap()).collect();
+    until(&mut event_loop, || accepted.get() == 2);
+    eventloop::testing::settle(&mut event_loop);
+    assert_quiet(&mut event_loop);
+    assert_eq!(accepted.get(), 2);
+}
+
+#[test]
+fn a_client_whose_stream_is_closed_keeps_its_permit_if_the_session_has_taken_it() {
+    let (mut event_loop, seen, client) = crate::common::serve(1);
+    let _clients = [client(), client()];
+    until(&mut event_loop, || seen.borrow().served.len() == 1);
+    let permit = seen.borrow().served[0].take_permit();
+    assert!(permit.is_some() && seen.borrow().served[0].take_permit().is_none(), "there is one");
+    drop(seen.borrow_mut().served.remove(0));
+    eventloop::testing::settle(&mut event_loop);
+    assert!(seen.borrow().served.is_empty());
+    drop(permit);
+    until(&mut event_loop, || seen.borrow().served.len() == 1);
+}
+
+/// Makes a part in its first step, and does not advance it in that step.
+struct Later<P>(Option<P>, Option<P>, Rc<Cell<bool>>);
+
+impl Session for Later<Connector> {
+    fn intents(&self, intents: &mut Intents<'_>) {
+        self.1.iter().for_each(|connector| connector.intents(intents));
+    }
+
+    fn advance(&mut self, ready: &Ready<'_>) -> Result<Progress> {
+        let Some(connector) = &mut self.1 else {
+            self.1 = self.0.take();
+            return Ok(Progress::Continue);
+        };
+        let connected = matches!(connector.advance(ready), Connect::Connected(_));
+        self.2.set(connected || self.2.get());
+        if connected {
+            // It says that it is over, and does not begin again.
+            let Connect::Failed(error) = connector.advance(ready) else { panic!("it is over") };
+            assert!(error.to_string().contains("already"), "{error}");
+        }
+        Ok(Progress::Continue)
+    }
+}
+
+#[test]
+fn a_connector_that_is_not_advanced_when_it_is_made_begins_all_the_same_and_ends_once() {
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let addresses = [listener.local_addr().unwrap()];
+    let options = ConnectOptions { timeout: 10 * PATIENCE, ..ConnectOptions::default() };
+    let connector = Connector::new(&addresses[..], options, Instant::now());
+    let connected = Rc::new(Cell::new(false));
+    let mut event_loop = event_loop();
+    event_loop.spawn(Later(Some(connector), None, connected.clone()));
+    until(&mut event_loop, || connected.get());
+    assert_quiet(&mut event_loop); // although its session still passes on its intents
+}
+
+#[test]
+fn a_lookup_that_is_not_advanced_when_it_is_made_is_answered_all_the_same_and_once() {
+    struct Asking(Option<Lookup>, Rc<Cell<bool>>);
+    impl Session for Asking {
+        fn intents(&self, intents: &mut Intents<'_>) {
+            self.0.iter().for_each(|lookup| lookup.intents(intents));
+        }
+        fn advance(&mut self, ready: &Ready<'_>) -> Result<Progress> {
+            let Some(lookup) = &mut self.0 else {
+                self.0 = Some(Resolver::new().lookup("127.0.0.1", 80));
+                return Ok(Progress::Continue);
+            };
+            if lookup.advance(ready).is_some_and(|answer| answer.is_ok()) {
+                assert!(lookup.advance(ready).is_some_and(|answer| answer.is_err()), "it was given");
+                self.1.set(true);
+            }
+            Ok(Progress::Continue)
+        }
+    }
+    let answered = Rc::new(Cell::new(false));
+    let mut event_loop = event_loop();
+    event_loop.spawn(Asking(None, answered.clone()));
+    until(&mut event_loop, || answered.get());
+    assert_quiet(&mut event_loop);
+}
+
+#[test]
+fn a_deadline_that_moves_on_is_no_spin() {
+    struct Clock(Instant, u32);
+    impl Session for Clock {
+        fn intents(&self, intents: &mut Intents<'_>) {
+            intents.deadline(self.0);
+        }
+        fn advance(&mut self, ready: &Ready<'_>) -> Result<Progress> {
+            if self.0 <= ready.now() {
+                self.0 = ready.now() + Duration::from_micros(1);
+                self.1 += 1;
+            }
+            Ok(if self.1 == 3000 { Progress::Done } else { Progress::Continue })
+        }
+    }
+    let mut event_loop = event_loop();
+    event_loop.spawn(Clock(Instant::now(), 0));
+    event_loop.run().unwrap();
+}
