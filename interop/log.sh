@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# The log when the network goes away: connections whose probes are not answered end with `error`, whichever peer is lost and
+# The log when the network goes away: connections whose probes are not answered end as `dead`, whichever peer is lost and
 # in whichever phase. jq reads the lines one by one, as they come.
 # Debian packages: socat jq iproute2 util-linux
 source "$(dirname "$0")/lib.sh"
@@ -84,11 +84,11 @@ for name in client-header client-connect client-data client-drain server-data se
   logged() { [[ -s $WORK/$name.out ]]; }
   wait_until "the session of $name is logged" logged
   read -r by phase how up down error <"$WORK/$name.out"
-  same "by, phase and reason of $name" "${name/-/ } error" "$by $phase $how"
+  same "by, phase and reason of $name" "${name/-/ } dead" "$by $phase $how"
   bytes="8 7"
   [[ $name != client-header && $name != client-connect ]] || bytes="0 0"
   same "the bytes of $name" "$bytes" "$up $down"
   [[ $error != null ]] || fail "$name: the error says nothing"
   echo "$name: $error"
 done
-echo "six connections broke, and the log says which"
+echo "six peers vanished, and the log says which"

@@ -301,6 +301,15 @@ impl<D: Dial> ProxySession<D> {
         self.due = Some(now);
     }
 
+    /// Gives up this peer, as though its connection had failed with this error: what it has sent before goes on to the
+    /// other one, which is then reset. For a peer that the owner knows to be unreachable.
+    pub fn fail(&mut self, peer: Peer, error: io::Error, now: Instant) {
+        if !self.is_closing() {
+            self.tunnel.fail(peer, error);
+            self.due = Some(now);
+        }
+    }
+
     /// The direction from the client to the server.
     #[must_use]
     pub fn up(&self) -> &Relay {

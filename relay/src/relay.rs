@@ -372,7 +372,7 @@ impl Relay {
             Ok(Fill::Read(n)) => {
                 // A read that was not allowed to fill the room proves nothing when it is short.
                 let drained = !self.buffer.is_full() && self.allowance == u64::MAX;
-                self.readable = !drained;
+                self.readable = !drained || self.source_lost;
                 self.received += n as u64;
                 transfer.received += n;
                 if self.allowance != u64::MAX {
@@ -382,6 +382,8 @@ impl Relay {
                     self.end_source();
                 }
             }
+            // A connection that has failed gives its error or its end; one that was given up gives neither.
+            Ok(Fill::Blocked) if self.source_lost => self.end_source(),
             Ok(Fill::Blocked) => self.readable = false,
             Ok(Fill::Full) => {}
             Ok(Fill::Eof) => self.end_source(),

@@ -125,7 +125,8 @@ struct Arguments {
     #[arg(long, value_name = "DURATION", default_value = "1h", value_parser = duration_or_off)]
     half_close_timeout: Duration,
 
-    /// Probe a peer that has been silent for so long, and give it up after as long again; 0s is off
+    /// Give up a peer that has been silent for this time and then answers no probe for as long again, or that
+    /// acknowledges no data for this time; 0s is off
     #[arg(long, value_name = "DURATION", default_value = "60s", value_parser = duration_or_off)]
     keepalive: Duration,
 

@@ -74,6 +74,7 @@ mod client;
 mod config;
 mod error;
 mod lifecycle;
+mod liveness;
 pub mod log;
 pub mod non_blocking_writer;
 pub mod operations;

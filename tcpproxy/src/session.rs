@@ -14,6 +14,7 @@ use tracing::{debug, info};
 use crate::Config;
 use crate::client::Client;
 use crate::lifecycle::{ActiveSession, Lifecycle};
+use crate::liveness::Liveness;
 use crate::operations::address_limit::{AddressLimit, AddressPermit};
 use crate::operations::metrics::Metrics;
 use crate::operations::proxy_protocol::{self, HeaderParser, Parsed};
@@ -45,6 +46,7 @@ pub(crate) struct Session {
     termination: Option<(Termination, Option<String>)>,
     /// Held for its address, as long as the session exists.
     _permit: AddressPermit,
+    liveness: Liveness,
     _active: ActiveSession,
 }
 
@@ -82,6 +84,7 @@ impl Session {
             counted: (0, 0),
             termination: None,
             _permit: permit,
+            liveness: Liveness::new(context.config.keepalive),
             _active: context.lifecycle.begin_session(),
             context,
         };
@@ -110,7 +113,10 @@ impl Session {
             let event = self.connections.advance(ready);
             self.count();
             match event {
-                SessionEvent::Waiting => return Ok(Continue(())),
+                SessionEvent::Waiting => match self.liveness.check(&self.connections, now) {
+                    Some((peer, error)) => self.connections.fail(peer, error, now),
+                    None => return Ok(Continue(())),
+                },
                 SessionEvent::FirstBytes => self.read_header(now)?,
                 SessionEvent::Connected(server) => self.establish(server),
                 SessionEvent::ConnectFailed(cause) => return Err(cause),
@@ -307,6 +313,9 @@ impl eventloop::Session for Session {
             intents.deadline(deadline);
         }
         if let Some(at) = self.yields_at() {
+            intents.deadline(at);
+        }
+        if let Some(at) = self.liveness.deadline() {
             intents.deadline(at);
         }
         self.connections.intents(intents);

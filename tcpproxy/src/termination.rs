@@ -47,7 +47,9 @@ pub enum Reason {
     Fin,
     /// The side reset the connection.
     Reset,
-    /// The connection to the side broke for another reason, such as unanswered keepalive probes.
+    /// The side has vanished: it answers no keepalive probe, or acknowledges nothing for the keepalive time.
+    Dead,
+    /// The connection to the side broke for another reason.
     Error,
     /// No PROXY header came, in time or before the client finished.
     NoHeader,
@@ -109,6 +111,7 @@ impl Reason {
         match error.kind() {
             // A reset that follows a FIN shows as EPIPE, and one that a FIN of ours meets as ENOTCONN.
             ErrorKind::ConnectionReset | ErrorKind::BrokenPipe | ErrorKind::NotConnected => Self::Reset,
+            ErrorKind::TimedOut => Self::Dead,
             _ if eventloop::is_exhaustion(error) => Self::Exhausted,
             _ => Self::Error,
         }
@@ -153,6 +156,7 @@ words!(Phase { Header => "header", Connect => "connect", Data => "data", Drain =
 words!(Reason {
     Fin => "fin",
     Reset => "reset",
+    Dead => "dead",
     Error => "error",
     NoHeader => "no-header",
     BadHeader => "bad-header",

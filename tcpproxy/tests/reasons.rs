@@ -58,17 +58,19 @@ const SCENARIOS: &[Scenario] = &[
     ("proxy drain stopped", || half_closed(&["--drain-timeout", "0s"], stopped, false), [8, 6]),
 ];
 
-/// Brought about by `interop/log.sh`, which takes the network away, and by `out_of_memory.rs`.
+/// Brought about by `interop/log.sh` and `interop/vanish.sh`, which take the network away, by `interop/names.sh`, and by
+/// `max_per_address.rs` and `out_of_memory.rs`.
 const ELSEWHERE: &[&str] = &[
-    "proxy connect loop", // interop/names.sh
+    "proxy connect loop",
+    "proxy header limited",
     "proxy data exhausted",
     "proxy drain exhausted",
-    "client header error",
-    "client connect error",
-    "client data error",
-    "server data error",
-    "client drain error",
-    "server drain error",
+    "client header dead",
+    "client connect dead",
+    "client data dead",
+    "server data dead",
+    "client drain dead",
+    "server drain dead",
 ];
 
 #[test]
