@@ -1,0 +1,33 @@
+//! Forwards each client to one server, at most RATE bytes a second in each direction of each session:
+//! `cargo run --release --example limit -- 7000 example.org 80 100000`.
+
+use std::time::Duration;
+
+use eventloop::{ConnectOptions, Connector, EventLoop, Listener, Resolver, Result, SocketOptions};
+use relay::{Limits, ProxySession};
+use ringbuf::Pool;
+
+const CLIENTS: usize = 1000;
+
+fn main() -> Result<()> {
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    let [port, host, server_port, rate] = &arguments[..] else {
+        return Err("usage: limit PORT HOST SERVER_PORT RATE".into());
+    };
+    let (host, server_port, rate): (_, u16, u64) = (host.clone(), server_port.parse()?, rate.parse()?);
+    // A connection that this program does not end in an orderly way, for instance because it is killed, ends with RST.
+    let socket = SocketOptions { linger: Some(Duration::ZERO), no_delay: true, ..SocketOptions::default() };
+    let options = ConnectOptions { socket, ..ConnectOptions::default() };
+    let listener = Listener::bind_all(port.parse()?, socket)?.with_max_clients(CLIENTS);
+    println!("listening on {}", listener.local_addr()?);
+    let (pool, resolver) = (Pool::new(64 * 1024, 2 * CLIENTS), Resolver::new());
+    let mut event_loop = EventLoop::new()?;
+    event_loop.spawn(listener.into_session(move |client, ready| {
+        let ring = || pool.reserve().expect("there are two rings for each client");
+        let mut session = ProxySession::new(client, ring(), ring(), Limits::default(), ready.now());
+        session.limit_rate(Some(rate), Some(rate), ready.now());
+        session.connect(Connector::new(resolver.lookup(&host, server_port), options, ready.now()));
+        ready.spawn(session);
+    }));
+    Ok(event_loop.run()?)
+}

@@ -1,0 +1,131 @@
+//! Peers that reset, stall and half-close: no byte is lost, nothing spins, and nothing stays open.
+
+use std::io::{ErrorKind, Read, Write};
+use std::net::{Shutdown, TcpListener, TcpStream};
+use std::time::Duration;
+
+use socket2::SockRef;
+use testkit::proxy::Proxy;
+
+use crate::{accept, connect, limit, listen, read, read_all, sni, socks5, until};
+
+/// An example program, and how a client reaches the server through it.
+struct Example {
+    name: &'static str,
+    proxy: Proxy,
+    server: TcpListener,
+    open: fn(&Proxy, &TcpListener) -> (TcpStream, TcpStream),
+}
+
+impl Example {
+    /// A client and its server that are connected through the example.
+    fn open(&self) -> (TcpStream, TcpStream) {
+        (self.open)(&self.proxy, &self.server)
+    }
+
+    /// Checks that no thread of the program runs all the time.
+    fn assert_asleep(&self) {
+        let before = self.proxy.effort().unwrap();
+        std::thread::sleep(Duration::from_millis(300)); // long enough to see a spin
+        let exertion = self.proxy.effort().unwrap().since(&before);
+        assert!(exertion.busiest < exertion.interval / 2, "{} spins: {exertion}", self.name);
+    }
+}
+
+/// Runs a test on each example, and checks that it leaves no descriptor open.
+fn on_each_example(test: impl Fn(&Example)) {
+    let starts = [
+        ("limit", limit::start as fn(&str) -> Proxy, limit::open as fn(&Proxy, &TcpListener) -> _),
+        ("socks5", socks5::start, socks5::open),
+        ("sni", sni::start, sni::open),
+    ];
+    for (name, start, open) in starts {
+        let (server, port) = listen();
+        let example = Example { name, proxy: start(&port), server, open };
+        drop(example.open()); // what is opened once for all sessions is open from now on
+        let mut before = usize::MAX;
+        until("the descriptors are as few as they get", || {
+            let now = example.proxy.descriptors().unwrap();
+            std::mem::replace(&mut before, now) == now
+        });
+        test(&example);
+        until("every connection is closed", || example.proxy.descriptors().unwrap() <= before);
+        example.assert_asleep();
+    }
+}
+
+/// Writes until no more is taken for some time. Returns the number of bytes.
+fn fill(mut stream: &TcpStream) -> usize {
+    stream.set_write_timeout(Some(Duration::from_millis(200))).unwrap();
+    let mut sent = 0;
+    loop {
+        match stream.write(&[7; 64 * 1024]) {
+            Ok(n) => sent += n,
+            Err(error) if error.kind() == ErrorKind::WouldBlock => return sent,
+            Err(error) => panic!("{error}"),
+        }
+    }
+}
+
+fn reset(stream: TcpStream) {
+    SockRef::from(&stream).set_linger(Some(Duration::ZERO)).unwrap();
+}
+
+#[test]
+fn a_client_that_resets_with_bytes_buffered_is_a_reset_after_those_bytes() {
+    on_each_example(|example| {
+        let (client, mut server) = example.open();
+        fill(&client);
+        reset(client);
+        example.assert_asleep();
+        let (mut received, mut buffer) = (0, vec![0; 64 * 1024]);
+        let end = loop {
+            match server.read(&mut buffer) {
+                Ok(n) if n > 0 => received += n,
+                end => break end,
+            }
+        };
+        assert_eq!(end.unwrap_err().kind(), ErrorKind::ConnectionReset, "{}", example.name);
+        assert!(received > 64 * 1024, "{}: {received} bytes", example.name);
+    });
+}
+
+#[test]
+fn a_client_that_stalls_keeps_every_byte_and_ends_its_session_by_closing() {
+    on_each_example(|example| {
+        let (client, server) = example.open();
+        let sent = fill(&server);
+        example.assert_asleep();
+        assert!(read(&client, sent).iter().all(|&byte| byte == 7), "{}", example.name);
+        fill(&server);
+        drop(client); // with unread bytes: RST
+        until("the server is reset", || (&server).write(&[7]).is_err());
+    });
+}
+
+#[test]
+fn a_client_that_half_closes_receives_the_late_answer() {
+    on_each_example(|example| {
+        let (client, mut server) = example.open();
+        (&client).write_all(b"question").unwrap();
+        client.shutdown(Shutdown::Write).unwrap();
+        assert_eq!(read_all(&server), b"question", "{}", example.name);
+        example.assert_asleep();
+        server.write_all(b"answer").unwrap();
+        drop(server);
+        assert_eq!(read_all(&client), b"answer", "{}", example.name);
+    });
+}
+
+#[test]
+fn a_client_that_goes_away_before_it_has_said_anything_leaves_nothing_open() {
+    on_each_example(|example| {
+        drop(connect(&example.proxy));
+        reset(connect(&example.proxy));
+        if example.name == "limit" {
+            // Both were connected before they had said anything.
+            assert_eq!(read_all(&accept(&example.server)), b"");
+            drop(example.server.accept().unwrap());
+        }
+    });
+}
