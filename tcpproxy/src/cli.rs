@@ -83,11 +83,11 @@ struct Arguments {
     #[arg(long)]
     reuse_port: bool,
 
-    /// Serve so many clients at once, while others wait; 0 is as many as descriptors allow
+    /// Serve N clients at once, while others stay pending; 0 is as many as descriptors allow
     #[arg(long, value_name = "N", default_value_t = 1, value_parser = count)]
     max_clients: usize,
 
-    /// When all places are taken and someone waits, end a session that has been idle for so long
+    /// When --max-clients is reached and a client is pending, end a session that has been idle for this long
     /// [default: off]
     #[arg(long, value_name = "DURATION", value_parser = duration)]
     yield_idle: Option<Duration>,
@@ -134,13 +134,13 @@ struct Arguments {
     #[arg(long, value_name = "DURATION", default_value = "30s", value_parser = duration_or_off)]
     drain_timeout: Duration,
 
-    /// End when nobody has been served for so long; only with - as server_port, where the next client wakes
+    /// End when there has been no session for this long; only with - as server_port, where the next client wakes
     /// the service again [default: off]
     #[arg(long, value_name = "DURATION", value_parser = duration)]
     exit_on_idle: Option<Duration>,
 
-    /// Serve only clients from this network, or those named by further --allow; reset anyone else at once.
-    /// What counts is where the connection comes from, whatever a PROXY header says [default: everyone]
+    /// Serve only clients from this network, or those named by further --allow; reset any other client at once.
+    /// What counts is where the connection comes from, whatever a PROXY header says [default: every client]
     #[arg(long, value_name = "CIDR", value_parser = crate::operations::allow::network)]
     allow: Vec<IpNet>,
 
@@ -177,7 +177,7 @@ struct Arguments {
     #[arg(long)]
     quiet_empty: bool,
 
-    /// Log only what somebody should look at
+    /// Log only warnings and errors
     #[arg(short, long, conflicts_with = "verbose", action = ArgAction::SetTrue)]
     quiet: bool,
 
@@ -194,7 +194,7 @@ enum ServerPort {
     Passed,
 }
 
-/// The command line, for whoever makes a manual or completions of it.
+/// The command line, from which a manual and completions can be made.
 #[must_use]
 pub fn command() -> clap::Command {
     Arguments::command()
@@ -273,7 +273,7 @@ fn conflict(arguments: &Arguments) -> Option<&'static str> {
     if !passed && arguments.exit_on_idle.is_some() {
         return Some(
             "--exit-on-idle needs - as server_port: without a service manager that keeps the sockets, the \
-             next client would find nobody",
+             next client would be refused",
         );
     }
     None
@@ -464,7 +464,7 @@ mod tests {
             (&["host", "80", "8000", "--idle-timeout", "5"], "unit"),
             (&["host", "80", "8000", "--idle-timeout", "0s"], "longer than 0"),
             (&["host", "80", "8000", "--connect-timeout", "9999y"], "at most a year"),
-            (&["host", "80", "8000", "--allow", "everyone"], "such as 192.0.2.0/24"),
+            (&["host", "80", "8000", "--allow", "everything"], "such as 192.0.2.0/24"),
             (&["host", "80", "8000", "--allow", "192.0.2.1/24"], "the network is 192.0.2.0/24"),
             (&["host", "80", "8000", "--metrics", "9090"], "such as 127.0.0.1:9090"),
             (&["host", "80", "8000", "--metrics", "localhost:9090"], "such as 127.0.0.1:9090"),

@@ -48,7 +48,7 @@ pub struct Config {
     /// How long a side may go on taking what is left for it, without taking anything, once the other
     /// side has failed. It may be slow, but it must not keep its place for ever.
     pub linger_timeout: Duration,
-    /// Networks whose clients are served; anyone else is reset at once. None: everyone is. What counts is where
+    /// Networks whose clients are served; any other client is reset at once. None: every client is served. What counts is where
     /// the connection comes from, whatever a PROXY header says.
     pub allow: Vec<IpNet>,
     /// How many clients one address may have at once; more are reset at once. The address is that of the

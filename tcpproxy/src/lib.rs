@@ -62,7 +62,7 @@
 //!
 //! # For other programs
 //!
-//! A [`Proxy`] inside a program is turned by that program, or runs on a thread. Whoever needs less takes a
+//! A [`Proxy`] inside a program is turned by that program, or runs on a thread. A program that needs less takes a
 //! part: [`relay::Tunnel`] carries the bytes between two connections, both ways and to the right end; [`relay::Relay`] is one
 //! direction, without sockets; [`relay::BufferedStream`] is a connection whose bytes are understood on the way. They are
 //! made of [rings](../ringbuf/index.html) and stepped by a [loop](../eventloop/index.html). Next:

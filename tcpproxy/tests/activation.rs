@@ -1,5 +1,5 @@
-//! The program under a service manager: it gets its sockets, says when it is ready, and may leave when nobody
-//! needs it, while the manager keeps the sockets open.
+//! The program under a service manager: it gets its sockets, says when it is ready, and may end when it is
+//! idle, while the manager keeps the sockets open.
 
 #![allow(clippy::unwrap_used)] // a test that cannot go on says so by failing
 
@@ -63,7 +63,7 @@ fn a_restart_under_load_loses_no_client() {
 }
 
 #[test]
-fn a_session_under_way_ends_in_peace_while_the_next_process_serves_who_waits() {
+fn a_session_under_way_ends_in_peace_while_the_next_process_serves_pending_clients() {
     let (port, socket) = (echo(), socket());
     let mut first = activated(&port, &[]).passing(&socket).start().unwrap();
     let client = connect(socket.local_addr().unwrap());
@@ -79,7 +79,7 @@ fn a_session_under_way_ends_in_peace_while_the_next_process_serves_who_waits() {
 }
 
 #[test]
-fn a_proxy_that_nobody_needs_leaves_and_the_next_client_waits_for_its_successor() {
+fn a_proxy_without_clients_ends_and_the_next_client_waits_for_its_successor() {
     let (port, socket) = (echo(), socket());
     let address = socket.local_addr().unwrap();
     let command = || activated(&port, &["--exit-on-idle", "200ms"]).passing(&socket);
@@ -97,11 +97,15 @@ fn a_proxy_that_nobody_needs_leaves_and_the_next_client_waits_for_its_successor(
     converse(&next);
     drop(next);
     assert_eq!(proxy.wait(PATIENCE).unwrap().code(), Some(0));
-    assert_eq!(command().start().unwrap().wait(PATIENCE).unwrap().code(), Some(0), "nobody has come at all");
+    assert_eq!(
+        command().start().unwrap().wait(PATIENCE).unwrap().code(),
+        Some(0),
+        "no client has come at all"
+    );
 }
 
 #[test]
-fn leaving_when_idle_loses_nobody_who_comes_at_that_moment() {
+fn ending_when_idle_loses_no_client_that_comes_at_that_moment() {
     let (port, socket) = (echo(), socket());
     let crowd = Crowd::gather(socket.local_addr().unwrap(), 1);
     for _ in 0..100 {
@@ -109,7 +113,7 @@ fn leaving_when_idle_loses_nobody_who_comes_at_that_moment() {
         let mut proxy = activated(&port, &options).passing(&socket).start().unwrap();
         assert_eq!(proxy.wait(PATIENCE).unwrap().code(), Some(0));
     }
-    assert!(crowd.served() > 0, "somebody was served by those who left");
+    assert!(crowd.served() > 0, "the processes that ended have served a client");
     let _proxy = activated(&port, &["-q"]).passing(&socket).start().unwrap();
     crowd.disperse();
 }
@@ -201,7 +205,7 @@ fn what_is_passed_must_be_a_socket() {
 }
 
 #[test]
-fn a_second_signal_does_not_wait_for_anybody() {
+fn a_second_signal_waits_for_no_session() {
     let (port, socket) = (echo(), socket());
     let mut proxy = activated(&port, &["--drain-timeout", "1h"]).passing(&socket).start().unwrap();
     let client = connect(socket.local_addr().unwrap());

@@ -1,4 +1,4 @@
-//! Who is served, and who waits.
+//! Which clients are served, and which stay pending.
 
 #![allow(clippy::unwrap_used)] // a test that cannot go on says so by failing
 
@@ -75,7 +75,7 @@ fn without_a_limit_hundreds_are_served() {
 }
 
 #[test]
-fn a_client_that_left_while_it_waited_holds_nobody_up() {
+fn a_client_that_left_while_it_waited_delays_no_other() {
     let mut stage = Stage::new();
     let (first, server) = stage.session();
     for _ in 0..3 {
@@ -95,7 +95,7 @@ fn an_idle_session_yields_its_place_to_a_client_that_waits() {
     let (first, server) = stage.session();
     stage.send(&server, b"all of this arrives first");
     stage.settle();
-    stage.assert_quiet(); // nobody waits: the session may be idle as long as it likes
+    stage.assert_quiet(); // no client is pending: the session may be idle as long as it likes
     let second = stage.client();
     stage.send(&second, b"my turn");
     let new_server = stage.until_served(b"my turn");

@@ -1,4 +1,4 @@
-//! Who may not connect is reset at once, and costs nobody else anything.
+//! A client that may not connect is reset at once, and costs the other clients nothing.
 
 #![allow(clippy::unwrap_used)] // a test that cannot go on says so by failing
 
@@ -26,7 +26,7 @@ fn outsider(stage: &Stage) -> TcpStream {
 }
 
 #[test]
-fn an_outsider_is_reset_and_counted_and_no_server_hears_of_it() {
+fn an_outsider_is_reset_and_counted_and_no_server_is_connected_to() {
     let mut stage = choosy(|config| config);
     for count in 1..=3 {
         let client = outsider(&stage);
@@ -85,7 +85,7 @@ fn insiders_wait_in_their_order_and_are_served_one_at_a_time() {
 }
 
 #[test]
-fn nobody_yields_to_an_outsider_but_to_an_insider() {
+fn a_session_yields_to_an_insider_and_not_to_an_outsider() {
     let idle = Duration::from_millis(50);
     let mut stage = choosy(|config| Config { yield_idle: Some(idle), ..config });
     let first = insider(&stage);
@@ -102,7 +102,7 @@ fn nobody_yields_to_an_outsider_but_to_an_insider() {
 }
 
 #[test]
-fn who_waits_inside_when_the_proxy_stops_is_served_if_there_is_a_place_in_time() {
+fn a_client_that_was_accepted_ahead_is_served_if_a_session_ends_before_the_stop_is_over() {
     let mut stage = choosy(|config| config);
     let first = insider(&stage);
     let server = stage.accept();
@@ -121,7 +121,7 @@ fn who_waits_inside_when_the_proxy_stops_is_served_if_there_is_a_place_in_time()
 }
 
 #[test]
-fn who_waits_inside_in_vain_is_reset() {
+fn a_client_that_was_accepted_ahead_and_finds_no_permit_is_reset() {
     let drain_timeout = Duration::from_millis(200);
     let mut stage = choosy(|config| Config { drain_timeout, ..config });
     let _first = insider(&stage);

@@ -13,8 +13,8 @@ use std::time::Duration;
 use testkit::proxy::Proxy;
 
 const PROGRAM: &str = env!("CARGO_BIN_EXE_tcpproxy");
-/// Who has no privileges on any system: usually nobody(4).
-const NOBODY: u32 = 65534;
+/// A user without privileges on any system.
+const UNPRIVILEGED: u32 = 65534;
 
 struct Row {
     command: String,
@@ -34,7 +34,7 @@ fn rows() -> Vec<Row> {
     table.take_while(|line| line.starts_with('|')).map(row).collect()
 }
 
-/// A copy of the program where everybody can run it, removed at the end.
+/// A copy of the program where every user can run it, removed at the end.
 struct Copy(PathBuf);
 
 impl Copy {
@@ -52,7 +52,7 @@ impl Copy {
         let mut shell = Command::new("sh");
         shell.args(["-c", &script]).stdin(Stdio::null());
         if rustix::process::geteuid().is_root() {
-            shell.uid(NOBODY).gid(NOBODY);
+            shell.uid(UNPRIVILEGED).gid(UNPRIVILEGED);
         }
         shell.output().unwrap()
     }
@@ -72,7 +72,7 @@ fn without_resolver(said: &str) -> String {
     }
 }
 
-/// Whether anybody may listen on port 1 here, as in some containers.
+/// Whether any user may listen on port 1 here, as in some containers.
 fn low_ports_are_for_all() -> bool {
     let first = fs::read_to_string("/proc/sys/net/ipv4/ip_unprivileged_port_start");
     first.is_ok_and(|first| first.trim().parse::<u16>().is_ok_and(|first| first <= 1))
@@ -89,7 +89,7 @@ fn each_mistake_gets_one_line_and_its_status_and_starts_nothing() {
     for Row { command, line, status } in rows() {
         let Ok(status) = status.parse::<i32>() else { continue };
         if line.contains("Permission denied") && low_ports_are_for_all() {
-            eprintln!("not tried, because everybody may listen on low ports here: {command}");
+            eprintln!("not tried, because every user may listen on low ports here: {command}");
             continue;
         }
         let output = copy.run(&fill_in(&command));

@@ -130,7 +130,7 @@ fn what_the_kernel_has_not_sent_yet_is_delivered_before_a_reset_that_follows_a_f
     fin(&client);
     stage.settle();
     reset(client);
-    stage.proxy.turn(None).unwrap(); // the proxy hears of the reset, and is not asked again until all is read
+    stage.proxy.turn(None).unwrap(); // the reset is reported to the proxy, and is not asked again until all is read
     server.set_nonblocking(false).unwrap();
     let mut got = Vec::new();
     (&server).read_to_end(&mut got).unwrap();
@@ -140,7 +140,7 @@ fn what_the_kernel_has_not_sent_yet_is_delivered_before_a_reset_that_follows_a_f
 }
 
 #[test]
-fn a_stalled_client_hears_of_the_servers_reset_when_it_reads_again() {
+fn a_stalled_client_receives_the_servers_reset_when_it_reads_again() {
     let mut stage = Stage::new();
     let (client, server) = stage.session();
     let sent = stage.fill(&server);
@@ -155,7 +155,7 @@ fn a_stalled_client_hears_of_the_servers_reset_when_it_reads_again() {
     stage.until_over();
 }
 
-/// Whoever writes to a connection that was reset takes the error away, and the next read finds a clean
+/// A write to a connection that was reset takes the error away, and the next read finds a clean
 /// end: if both happen in one step, that must not be believed.
 #[test]
 fn a_reset_that_a_write_meets_first_is_no_end_for_the_other_side() {
@@ -199,7 +199,7 @@ fn a_reset_by_a_peer_that_had_finished_reaches_the_other_side() {
     stage.until_over();
 }
 
-/// Its place is wanted by others, and there is nothing left to send to anybody.
+/// Other clients wait for its permit, and nothing is left to send.
 #[test]
 fn a_session_is_over_when_one_side_has_failed_and_the_other_has_finished_both_ways() {
     let mut stage = Stage::new();
@@ -207,7 +207,7 @@ fn a_session_is_over_when_one_side_has_failed_and_the_other_has_finished_both_wa
     fin(&client);
     assert_eq!(stage.drain(&server), (vec![], End::Fin));
     drop(client); // its kernel answers the bytes to come with a reset
-    stage.send(&server, b"an answer that nobody wants");
+    stage.send(&server, b"an answer that is not read");
     fin(&server);
     stage.settle();
     assert_eq!(stage.proxy.statistics().active, 0, "it waits for nothing");
@@ -217,7 +217,7 @@ fn a_session_is_over_when_one_side_has_failed_and_the_other_has_finished_both_wa
 fn a_reply_before_the_upload_is_read_arrives_and_then_the_reset() {
     let mut stage = Stage::new();
     let (client, server) = stage.session();
-    stage.send(&client, b"upload that nobody reads");
+    stage.send(&client, b"upload that is not read");
     stage.settle();
     stage.send(&server, b"413 too large");
     drop(server); // unread bytes make the kernel reset (RFC 2525, section 2.17)

@@ -63,7 +63,7 @@ fn compare(played: &[Played], log: &[String]) {
             }
         }
     }
-    assert!(lines.is_empty(), "sessions that nobody had: {lines:#?}");
+    assert!(lines.is_empty(), "sessions without a client: {lines:#?}");
 }
 
 fn compare_one(kind: Kind, line: &Value, client: &Report, server: &Report) {
@@ -74,7 +74,7 @@ fn compare_one(kind: Kind, line: &Value, client: &Report, server: &Report) {
         assert_eq!((down, down), (server.sent, client.received), "{}", context());
         assert_eq!(line["reason"], "fin", "{}", context());
     } else {
-        // What a side that has gone was given, nobody has received.
+        // What was sent to a side that has gone was not received.
         assert!((server.received..=client.sent).contains(&up), "{}", context());
         assert!((client.received..=server.sent).contains(&down), "{}", context());
     }

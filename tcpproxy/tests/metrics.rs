@@ -1,4 +1,4 @@
-//! What operators ask for over HTTP: metrics that agree with what the peers saw, and health, at nobody's cost.
+//! What operators ask for over HTTP: metrics that agree with what the peers saw, and health, at no client's cost.
 
 #![allow(clippy::unwrap_used)] // a test that cannot go on says so by failing
 
@@ -101,7 +101,7 @@ fn metrics_say_what_the_peers_saw() {
 }
 
 #[test]
-fn sessions_that_reached_nobody_are_counted_by_their_reason() {
+fn sessions_that_reached_no_server_are_counted_by_their_reason() {
     let refusing = Refusing::new().unwrap();
     let mut stage = observed(|config| Config {
         remote_port: refusing.address().port(),
@@ -149,7 +149,7 @@ fn metrics_and_health_are_to_be_had_during_a_drain_and_do_not_prolong_it() {
     fin(&client);
     fin(&server);
     stage.until_over();
-    stage.proxy.run().unwrap(); // returns: nobody waits for the one who asks nothing
+    stage.proxy.run().unwrap(); // returns: a connection without a request does not delay it
     silent.set_nonblocking(false).unwrap();
     let end = (&silent).read(&mut [0]).map_err(|error| error.kind());
     assert_eq!(end, Err(std::io::ErrorKind::ConnectionReset));
@@ -170,7 +170,7 @@ fn a_request_that_does_not_come_has_its_time_and_no_more_and_delays_no_other() {
     }
 }
 
-/// Eight connections of five seconds each would take minutes for so many.
+/// Eight connections of five seconds each would take minutes for all of them.
 #[test]
 fn idle_and_slow_connections_however_many_make_room_for_a_request() {
     let mut stage = observed(|config| config);
@@ -357,7 +357,7 @@ fn what_is_asked_wrongly_is_answered_so() {
 }
 
 #[test]
-fn nobody_asks_and_nothing_happens() {
+fn without_a_request_nothing_happens() {
     let mut stage = observed(|config| config);
     stage.assert_quiet();
     let _asker = asker(&stage);

@@ -62,7 +62,7 @@ fn until(what: &str, mut condition: impl FnMut() -> bool) {
     let begin = Instant::now();
     while !condition() {
         assert!(begin.elapsed() < PATIENCE, "in vain: {what}");
-        std::thread::sleep(Duration::from_millis(5)); // nobody tells, so look again
+        std::thread::sleep(Duration::from_millis(5)); // there is no event for it, so look again
     }
 }
 
@@ -307,7 +307,7 @@ fn a_transfer_under_way_survives_sigterm_and_a_second_signal_ends_it_with_a_rese
     proxy.wait_for_line(PATIENCE, |line| line.contains("stopping")).unwrap();
     client.write_all(b"after").unwrap();
     client.read_exact(&mut [0; 5]).unwrap();
-    assert!(TcpStream::connect(proxy.address()).is_err(), "nobody is admitted any more");
+    assert!(TcpStream::connect(proxy.address()).is_err(), "no client is admitted any more");
     proxy.interrupt().unwrap();
     assert_eq!(proxy.wait(PATIENCE).unwrap().code(), Some(0));
     assert_eq!(client.read(&mut [0]).unwrap_err().kind(), std::io::ErrorKind::ConnectionReset);
@@ -343,7 +343,7 @@ fn with_stderr(port: &str, stderr: Stdio) -> (Child, SocketAddr) {
 }
 
 #[test]
-fn a_standard_error_that_nobody_reads_or_that_is_full_or_gone_stops_nothing() {
+fn a_standard_error_that_is_not_read_or_full_or_gone_stops_nothing() {
     let port = echo();
     let (unread, pipe) = std::io::pipe().unwrap();
     let (reader_gone, broken) = std::io::pipe().unwrap();
@@ -359,7 +359,7 @@ fn a_standard_error_that_nobody_reads_or_that_is_full_or_gone_stops_nothing() {
 }
 
 #[test]
-fn log_lines_that_were_lost_are_counted_when_somebody_reads_again() {
+fn log_lines_that_were_lost_are_counted_when_the_reader_goes_on() {
     let port = echo();
     let (unread, pipe) = std::io::pipe().unwrap();
     let (mut child, address) = with_stderr(&port, pipe.into());

@@ -192,12 +192,12 @@ fn a_header_that_comes_byte_by_byte_wakes_the_proxy_once_for_each() {
 }
 
 #[test]
-fn a_header_that_names_nobody_leaves_the_connection_its_own_addresses() {
+fn a_header_that_names_no_client_leaves_the_connection_its_own_addresses() {
     let local = [SIGNATURE, b"\x20\0\0\0"].concat();
-    for nobody in [b"PROXY UNKNOWN\r\n".to_vec(), b"PROXY UNKNOWN a b c d\r\n".to_vec(), local] {
+    for unknown in [b"PROXY UNKNOWN\r\n".to_vec(), b"PROXY UNKNOWN a b c d\r\n".to_vec(), local] {
         let mut stage = between(1000);
         let client = stage.client();
-        stage.send(&client, &[&nobody, &b"hello"[..]].concat());
+        stage.send(&client, &[&unknown, &b"hello"[..]].concat());
         let server = stage.accept();
         let expected = [header(ProxyProtocol::V1, &client), b"hello".to_vec()].concat();
         assert_eq!(stage.receive(&server, expected.len()), expected);
@@ -227,7 +227,7 @@ fn a_header_of_the_greatest_length_is_accepted_and_what_follows_is_the_clients()
 }
 
 #[test]
-fn what_is_no_header_is_reset_at_once_in_one_segment_and_in_two_and_no_server_hears_of_it() {
+fn what_is_no_header_is_reset_at_once_in_one_segment_and_in_two_and_no_server_is_connected_to() {
     let mut stage = between(1000);
     for garbage in [
         &b"GET / HTTP/1.0\r\n\r\n"[..],

@@ -60,7 +60,7 @@ fn stalled_and_then_finished_by_the_sender() {
 }
 
 #[test]
-fn finished_by_both_with_bytes_that_nobody_reads() {
+fn finished_by_both_with_bytes_that_are_not_read() {
     let mut stage = Stage::new();
     let (client, server) = stage.session();
     stage.fill(&client);

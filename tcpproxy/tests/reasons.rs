@@ -135,7 +135,7 @@ fn session(options: &[&str], end: impl FnOnce(&Proxy, TcpStream, TcpStream)) -> 
     proxy
 }
 
-/// The same, and the server has finished, so the session ends with the client's or with the server's end. Whoever
+/// The same, and the server has finished, so the session ends with the client's or with the server's end. The side that
 /// is to end it is given as the last one.
 fn half_closed(options: &[&str], end: impl FnOnce(&Proxy, TcpStream, TcpStream), client_ends: bool) -> Proxy {
     session(options, |proxy, client, server| {
@@ -157,7 +157,7 @@ fn header_stopped() -> Proxy {
     let options = ["--accept-proxy-protocol", "--drain-timeout", "0s", "--max-clients", "1"];
     let proxy = proxy("127.0.0.1", 80, &options);
     let client = connect(proxy.address());
-    // That somebody waits says that the first one has its place.
+    // That a client is pending says that the first one is served.
     let _waits = connect(proxy.address());
     proxy.wait_for_line(PATIENCE, |line| line.contains("a client is waiting")).unwrap();
     stopped_early(&proxy, client);
@@ -256,7 +256,7 @@ fn cut(_: &Proxy, mut client: TcpStream, _server: TcpStream) {
     assert_reset(&mut client);
 }
 
-/// The proxy cuts the session because somebody waits.
+/// The proxy ends the session because a client is pending.
 fn yields(proxy: &Proxy, client: TcpStream, server: TcpStream) {
     let _waits = connect(proxy.address());
     cut(proxy, client, server);

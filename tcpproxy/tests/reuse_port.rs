@@ -1,4 +1,4 @@
-//! Several processes on one port: each takes its share, and one that leaves loses nobody.
+//! Several processes on one port: each takes its share, and one that stops loses no client.
 
 #![cfg(target_os = "linux")]
 #![allow(clippy::unwrap_used)] // a test that cannot go on says so by failing
@@ -54,7 +54,7 @@ fn draining_and_replacing_one_process_after_the_other_loses_no_client() {
 }
 
 #[test]
-fn who_waits_for_the_only_place_is_served_before_the_process_leaves() {
+fn a_client_pending_for_the_only_permit_is_served_before_the_process_ends() {
     let port = echo();
     let mut leaving = sharing(&port, 0, &[]);
     let address = leaving.address();
@@ -77,7 +77,7 @@ fn who_waits_for_the_only_place_is_served_before_the_process_leaves() {
 }
 
 #[test]
-fn a_second_signal_is_heard_while_who_waits_is_served() {
+fn a_second_signal_ends_a_stop_that_serves_pending_clients() {
     let port = echo();
     let mut leaving = sharing(&port, 0, &["--drain-timeout", "1h"]);
     let served = connect(leaving.address());

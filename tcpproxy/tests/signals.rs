@@ -117,7 +117,7 @@ fn what_is_left_when_the_time_to_drain_is_over_is_reset_on_both_sides_and_logged
         let error = peer.read(&mut [0]).expect_err("a cut is no clean end");
         assert_eq!(error.kind(), ErrorKind::ConnectionReset, "{name}");
     }
-    // A server that has had the client's FIN reads no error any more, but it is told all the same.
+    // A server that has had the client's FIN reads no error any more, but it is reset all the same.
     until("the reset of the half-closed server", || half_closed.1.take_error().unwrap().is_some());
     let stopped = |line: &&String| line.contains("by=proxy") && line.contains("reason=stopped");
     // The program has ended, but what it wrote last may not have been read yet.
@@ -184,7 +184,7 @@ fn terminal() -> (OwnedFd, String) {
     (master, path)
 }
 
-/// A program on a terminal of its own, which it leads, that listens on a socket; nobody reads its standard output
+/// A program on a terminal of its own, which it leads, that listens on a socket; its standard output is not read
 /// to find out where.
 fn on_terminal(path: &str, port: &str, socket: TcpListener) -> Running {
     // A session leader that opens a terminal makes it its own (tty(4)).
@@ -232,9 +232,9 @@ fn a_terminal_that_takes_a_part_of_a_line_and_no_more_stops_nothing() {
     let address = socket.local_addr().unwrap();
     let child = on_terminal(&path, &port, socket);
     for _ in 0..200 {
-        visit(address).unwrap(); // nobody reads what is said of it
+        visit(address).unwrap(); // the log is not read
     }
-    // What comes first when somebody reads again begins a line of its own.
+    // What comes first when the reader goes on begins a line of its own.
     let mut said = String::new();
     let mut buffer = [0; 4096];
     while !said.lines().any(|line| line.ends_with("log lines were lost: the standard error was full")) {

@@ -97,13 +97,13 @@ fn a_slow_side_has_its_full_time_from_the_moment_the_other_fails() {
 }
 
 #[test]
-fn a_proxy_that_is_stopped_lets_its_sessions_finish_and_admits_nobody() {
+fn a_proxy_that_is_stopped_lets_its_sessions_finish_and_admits_no_client() {
     let mut stage = Stage::new();
     let (client, server) = stage.session();
     let waiting = stage.client();
     stage.settle();
     stage.proxy.stop();
-    assert_eq!(stage.drain(&waiting), (vec![], End::Reset), "nobody will serve it");
+    assert_eq!(stage.drain(&waiting), (vec![], End::Reset), "it will not be served");
     stage.assert_quiet();
     stage.send(&client, b"last request");
     assert_eq!(stage.receive(&server, 12), b"last request");

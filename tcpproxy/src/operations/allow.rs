@@ -78,7 +78,7 @@ mod tests {
     }
 
     #[test]
-    fn an_empty_list_admits_everyone() {
+    fn an_empty_list_admits_every_client() {
         assert!(list(&[]).admits("192.0.2.1".parse().unwrap()) && !list(&[]).is_restrictive());
     }
 
@@ -90,7 +90,7 @@ mod tests {
     }
 
     #[test]
-    fn nonsense_is_told_from_networks() {
+    fn nonsense_is_distinguished_from_networks() {
         for (text, reason) in [
             ("", "must be a network"),
             ("example.org", "must be a network"),

@@ -13,8 +13,8 @@ const PER_SESSION: u64 = 2;
 /// A pipe has two ends.
 const PER_PIPE: u64 = 2;
 
-/// The most pipes there are. A direction has one only while bytes wait in it or pass, so that a few serve
-/// many sessions; and so many, of 1 MiB each, any user may have (pipe(7), `pipe-user-pages-soft`).
+/// The most pipes there are. A direction has one only while bytes wait in it or pass, so a few serve
+/// many sessions. Any user may have this number of pipes of 1 MiB (pipe(7), `pipe-user-pages-soft`).
 const MOST_PIPES: u64 = 64;
 
 /// What the limit on descriptors allows.
@@ -34,14 +34,14 @@ pub(crate) fn allowance(wanted: Option<usize>) -> Allowance {
     });
     let limit = raise(getrlimit(Resource::Nofile), needed).unwrap_or(u64::MAX);
     let left = limit.saturating_sub(RESERVED);
-    // Whoever wants as many clients as possible would leave nothing for pipes.
+    // As many clients as possible would leave nothing for pipes.
     let set_aside = if wanted.is_none() { (MOST_PIPES * PER_PIPE).min(left / 8) } else { 0 };
     let max_clients = clients(wanted, left - set_aside, limit);
     let pipes = left.saturating_sub((max_clients as u64).saturating_mul(PER_SESSION)) / PER_PIPE;
     Allowance { max_clients, pipes: pipes.min(MOST_PIPES) as usize }
 }
 
-/// How many clients so many descriptors allow, with a warning if that is not enough.
+/// The number of clients that this number of descriptors allows, with a warning if that is not enough.
 fn clients(wanted: Option<usize>, descriptors: u64, limit: u64) -> usize {
     let possible = usize::try_from((descriptors / PER_SESSION).max(1)).unwrap_or(usize::MAX);
     match wanted {

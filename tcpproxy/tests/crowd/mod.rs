@@ -61,7 +61,7 @@ pub fn until(what: &str, mut condition: impl FnMut() -> bool) {
     let begin = Instant::now();
     while !condition() {
         assert!(begin.elapsed() < PATIENCE, "in vain: {what}");
-        std::thread::sleep(Duration::from_millis(5)); // nobody tells, so look again
+        std::thread::sleep(Duration::from_millis(5)); // there is no event for it, so look again
     }
 }
 
@@ -97,14 +97,14 @@ impl Crowd {
         self.served.load(Ordering::Relaxed)
     }
 
-    /// Waits until so many more have been served.
+    /// Waits until `more` further clients have been served.
     #[track_caller]
     pub fn until_more(&self, more: usize) {
         let goal = self.served() + more;
         until("visits", || self.served() >= goal);
     }
 
-    /// Lets everybody go home, and looks whether anyone was turned away.
+    /// Ends all clients, and looks whether one was turned away.
     #[track_caller]
     pub fn disperse(self) {
         self.enough.store(true, Ordering::Relaxed);

@@ -171,7 +171,7 @@ impl Stage {
             if &got[..n] == bytes {
                 return server;
             }
-            assert_eq!(n, 0, "somebody else's bytes");
+            assert_eq!(n, 0, "another peer's bytes");
         }
     }
 
