@@ -10,6 +10,9 @@ PORT   ?=
 ROUNDS ?= 3
 TIME   ?= 2
 ARGS   ?=
+# How long the scripts of `make sessions` are, and how many random plans it has.
+DEPTH ?= 4
+PLANS ?= 1000000
 # The duration of `make soak` and of each fuzz target.
 MINUTES ?= 10
 
@@ -30,7 +33,7 @@ CONTENDERS = tcpproxy tcpproxy-many tcpproxy-copying tcpproxy-splicing haproxy h
 # Workspaces of their own: what they need is not for every build.
 APART = fuzz ringbuf/benches
 
-.PHONY: tcpproxy demo test check conform selftest interop deployment stress soak fuzz bench ring-bench docs-conformance docs-performance \
+.PHONY: tcpproxy demo test check conform selftest interop deployment sessions stress soak fuzz bench ring-bench docs-conformance docs-performance \
         doc share install uninstall deb image clean help toolchain proxyspec
 
 tcpproxy: toolchain ## build the proxy and print its path
@@ -68,6 +71,9 @@ interop: tcpproxy proxyspec ## run real programs through the proxy: see interop/
 deployment: tcpproxy proxyspec share ## install, start, replace and remove the proxy: see deploy/tests
 	$(CARGO) build --release --locked -p tcpproxy --target $(STATIC)
 	interop/run.sh deploy/tests/*.sh
+
+sessions: toolchain ## run many more whole sessions in memory, on the release build: DEPTH= PLANS=
+	RELAY_SCRIPT_DEPTH=$(DEPTH) RELAY_PLANS=$(PLANS) $(CARGO) test --release --locked -p relay --lib --test sessions
 
 stress: toolchain ## run the tests' random misbehaving peers for longer, on the release build
 	TESTKIT_ROUNDS=500 $(CARGO) test --release --locked -p tcpproxy --test stress -- --nocapture

@@ -128,12 +128,6 @@ impl Buffer {
         self.ring.consume(n);
     }
 
-    /// Forgets all pending bytes.
-    pub(crate) fn discard(&mut self) {
-        self.ring.clear();
-        self.pipe = None;
-    }
-
     /// The pipe in use, or, if nothing is pending and splicing pays, one that is lent now.
     fn pipe_for_bulk(&mut self, most: u64) -> Option<&mut LentPipe> {
         if self.pipe.is_none() && self.ring.is_empty() && most == u64::MAX {

@@ -60,7 +60,7 @@ enum InputEnd {
 #[derive(Debug)]
 enum StreamPhase<C> {
     Open(C),
-    Closing { stream: C, step: CloseStep, since: Instant, until: Instant },
+    Closing { stream: C, step: CloseStep, until: Instant },
     Lingering(LingeringClose<C>),
     Closed,
 }
@@ -142,10 +142,10 @@ impl<C: Connection> BufferedStream<C> {
         if !self.has_failed() || interest != Interest::default() {
             stream.declare(interest, intents);
         }
-        if let StreamPhase::Closing { step, since, until, .. } = &self.connection {
+        if let StreamPhase::Closing { step, until, .. } = &self.connection {
             intents.deadline(*until);
             if *step != CloseStep::AwaitPeer && (self.output.is_empty() || self.has_failed()) {
-                intents.deadline(*since); // there is something to do now
+                intents.again(); // there is something to do now
             }
         }
     }
@@ -237,10 +237,10 @@ impl<C: Connection> BufferedStream<C> {
                 stream.close();
                 StreamPhase::Closed
             }
-            StreamPhase::Closing { stream, step: CloseStep::Finish, since, until } if sent => {
+            StreamPhase::Closing { stream, step: CloseStep::Finish, until } if sent => {
                 // A peer that is gone already shows as failed or late.
                 let _ = stream.sink().finish();
-                StreamPhase::Closing { stream, step: CloseStep::AwaitPeer, since, until }
+                StreamPhase::Closing { stream, step: CloseStep::AwaitPeer, until }
             }
             unchanged => unchanged,
         };
@@ -253,9 +253,9 @@ impl<C: Connection> BufferedStream<C> {
 
     fn begin_close(&mut self, step: CloseStep, until: Instant) {
         self.connection = match mem::replace(&mut self.connection, StreamPhase::Closed) {
-            StreamPhase::Open(stream) => StreamPhase::Closing { stream, step, since: Instant::now(), until },
-            StreamPhase::Closing { stream, since, until: earlier, .. } if step == CloseStep::Reset => {
-                StreamPhase::Closing { stream, step, since, until: earlier.min(until) }
+            StreamPhase::Open(stream) => StreamPhase::Closing { stream, step, until },
+            StreamPhase::Closing { stream, until: earlier, .. } if step == CloseStep::Reset => {
+                StreamPhase::Closing { stream, step, until: earlier.min(until) }
             }
             begun => begun,
         };

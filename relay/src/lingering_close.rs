@@ -77,15 +77,15 @@ impl<C: Connection> LingeringClose<C> {
 
     pub(crate) fn advance(self, ready: &Ready<'_>) -> Lingering<C> {
         let (now, readiness) = (ready.now(), self.stream.readiness(ready));
-        if readiness.hung_up {
-            if matches!(self.stream.take_error(), Ok(None)) {
-                // Both sides have finished. The kernel may have the last bytes and FIN to send again.
-                self.stream.close();
-            }
+        if self.until <= now || (readiness.hung_up && !matches!(self.stream.take_error(), Ok(None))) {
             return Lingering::Closed;
         }
-        if self.until <= now {
-            return Lingering::Closed;
+        if readiness.hung_up {
+            // Both sides have finished. The kernel may have the last bytes and FIN to send again.
+            return self.ask(now, FIRST_PAUSE).unwrap_or_else(|ignorant| {
+                ignorant.stream.close();
+                Lingering::Closed
+            });
         }
         match self.phase {
             ClosePhase::Sending if readiness.writable => {

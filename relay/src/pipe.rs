@@ -151,7 +151,7 @@ impl Pipe {
     /// # Errors
     ///
     /// What splice(2) reports; [`io::ErrorKind::Unsupported`] where there is none. The error of a
-    /// connection that has failed is told once, so it must not be lost.
+    /// connection that has failed is reported once, so it must not be lost.
     pub fn fill_from(&mut self, source: impl AsFd) -> io::Result<Fill> {
         if !self.is_empty() {
             return Ok(Fill::Full);
@@ -352,7 +352,7 @@ mod tests {
     }
 
     #[test]
-    fn a_reset_is_told_as_an_error() {
+    fn a_reset_is_reported_as_an_error() {
         let pipes = Pipes::new(1 << 16, 1);
         let (source, sender) = connection();
         eventloop::Stream::new(sender).unwrap().reset_on_close().unwrap();

@@ -88,8 +88,8 @@ pub struct ProxySession<D: Dial = Connector> {
     pipes: Option<(Pipes, bool)>,
     /// When a byte last moved, or the server was connected.
     active: Instant,
-    /// There is something to do without an event: the next step is due since then.
-    due: Option<Instant>,
+    /// There is something to do without an event.
+    due: bool,
     end: Option<SessionEnd>,
 }
 
@@ -216,7 +216,7 @@ impl<D: Dial> ProxySession<D> {
             down_limit: None,
             pipes: None,
             active: now,
-            due: None,
+            due: false,
             end: None,
         }
     }
@@ -262,20 +262,20 @@ impl<D: Dial> ProxySession<D> {
     /// Sends bytes to the client before anything that the server sends.
     pub fn send_to_client(&mut self, bytes: &[u8]) {
         self.tunnel.down_mut().precede(bytes);
-        self.due = Some(self.active);
+        self.due = true;
     }
 
     /// Sends bytes to the server before anything that the client has sent.
     pub fn send_to_server(&mut self, bytes: &[u8]) {
         self.tunnel.up_mut().precede(bytes);
-        self.due = Some(self.active);
+        self.due = true;
     }
 
     /// Chooses the destination. Later calls are ignored once a server is connected or the client refused.
     pub fn connect(&mut self, dial: D) {
         if matches!(self.phase, Phase::Opening { .. } | Phase::Connecting(_) | Phase::Unconnected) {
             self.phase = Phase::Connecting(Box::new(dial));
-            self.due = Some(self.active);
+            self.due = true;
             self.begin_to_splice();
         }
     }
@@ -288,7 +288,7 @@ impl<D: Dial> ProxySession<D> {
             self.phase = Phase::Refusing { until: now + self.limits.linger };
             self.tunnel.down_mut().precede(reply);
             self.tunnel.refuse();
-            self.due = Some(now);
+            self.due = true;
         }
     }
 
@@ -298,7 +298,7 @@ impl<D: Dial> ProxySession<D> {
         self.decide(EndCause::Closed);
         self.tunnel.close(now);
         self.phase = Phase::Closing;
-        self.due = Some(now);
+        self.due = true;
     }
 
     /// Gives up this peer, as though its connection had failed with this error: what it has sent before goes on to the
@@ -375,8 +375,11 @@ impl<D: Dial> ProxySession<D> {
         let pauses = [(&self.up_limit, self.up()), (&self.down_limit, self.down())].map(|(limit, relay)| {
             limit.as_ref().filter(|_| relay.lacks_allowance()).map(|limit| limit.next())
         });
-        for at in [limit, self.due].into_iter().chain(pauses).flatten() {
+        for at in pauses.into_iter().chain([limit]).flatten() {
             intents.deadline(at);
+        }
+        if self.due {
+            intents.again();
         }
     }
 
@@ -389,7 +392,7 @@ impl<D: Dial> ProxySession<D> {
     pub fn advance(&mut self, ready: &Ready<'_>) -> SessionEvent<D::Error> {
         assert!(!matches!(self.phase, Phase::Over), "a session that has ended is not advanced again");
         let now = ready.now();
-        self.due = None;
+        self.due = false;
         if let Phase::Connecting(dial) = &mut self.phase {
             match dial.advance(ready) {
                 Dialed::Pending => {}
@@ -400,7 +403,7 @@ impl<D: Dial> ProxySession<D> {
                 Dialed::Failed(error) => {
                     self.decide(EndCause::NoServer);
                     self.phase = Phase::Unconnected;
-                    self.due = Some(now);
+                    self.due = true;
                     return SessionEvent::ConnectFailed(error);
                 }
             }
@@ -410,7 +413,7 @@ impl<D: Dial> ProxySession<D> {
         if let Some(event) = self.carry(ready) {
             return event;
         }
-        if let Some(event) = self.look_at_opening(now) {
+        if let Some(event) = self.look_at_opening() {
             return event;
         }
         match self.time_limit() {
@@ -428,7 +431,7 @@ impl<D: Dial> ProxySession<D> {
         if let Some(error) = reset {
             self.tunnel.fail(Peer::Server, error);
         }
-        (self.active, self.due) = (now, Some(now));
+        (self.active, self.due) = (now, true);
     }
 
     /// Lets the tunnel move what it can.
@@ -472,13 +475,13 @@ impl<D: Dial> ProxySession<D> {
     }
 
     /// Whether the owner has to look at the client's first bytes, or has done so in vain.
-    fn look_at_opening(&mut self, now: Instant) -> Option<SessionEvent<D::Error>> {
+    fn look_at_opening(&mut self) -> Option<SessionEvent<D::Error>> {
         let (pending, ended) = (self.up().pending(), self.client_has_ended());
         let nothing_more_comes = ended || !self.up().has_room();
         let Phase::Opening { seen, end_seen, .. } = &mut self.phase else { return None };
         if pending > *seen || (ended && !*end_seen) {
             (*seen, *end_seen) = (pending, ended);
-            self.due = nothing_more_comes.then_some(now);
+            self.due = nothing_more_comes;
             return Some(SessionEvent::FirstBytes);
         }
         if nothing_more_comes {

@@ -139,7 +139,8 @@ impl Sink for &Stream {
 /// ```
 #[derive(Debug)]
 pub struct Relay {
-    buffer: Buffer,
+    /// Until the direction has ended.
+    buffer: Option<Buffer>,
     /// What goes out before the bytes of the source.
     preface: Option<Box<Preface>>,
     state: RelayState,
@@ -199,7 +200,7 @@ impl Relay {
     #[must_use]
     pub fn new(ring: RingBuffer) -> Self {
         Self {
-            buffer: Buffer::new(ring),
+            buffer: Some(Buffer::new(ring)),
             preface: None,
             state: RelayState::Open,
             readable: false,
@@ -215,7 +216,9 @@ impl Relay {
     /// Lets bytes go through pipes of this store in place of the ring: while the transfer is bulk, or
     /// (`always`) from the first byte on. While no pipe is available they are copied.
     pub fn splice(&mut self, pipes: Pipes, always: bool) {
-        self.buffer.splice(pipes, always);
+        if let Some(buffer) = &mut self.buffer {
+            buffer.splice(pipes, always);
+        }
     }
 
     /// The source has something to read, has ended, or has failed.
@@ -228,8 +231,9 @@ impl Relay {
         self.writable = true;
     }
 
-    /// The source has ended in an orderly way, and all that it will ever give can be read now. The read that
-    /// takes the last of it then counts as the end, and the end travels with the last bytes.
+    /// The source has ended in an orderly way, and all that it will ever give can be read now, each time as much
+    /// as there is room for. A read that fills less than its room then counts as the last one, and the end
+    /// travels with its bytes.
     pub fn note_source_finished(&mut self) {
         self.source_finished = true;
         self.readable = true;
@@ -258,7 +262,7 @@ impl Relay {
 
     /// The pending bytes, oldest first and in one piece, to be looked at before they are delivered.
     pub fn peek(&mut self) -> &[u8] {
-        self.buffer.peek()
+        self.buffer.as_mut().map_or(&[], Buffer::peek)
     }
 
     /// Takes the first `n` pending bytes out: they are not delivered.
@@ -267,15 +271,16 @@ impl Relay {
     ///
     /// If fewer than `n` bytes are pending.
     pub fn consume(&mut self, n: usize) {
-        self.buffer.consume(n);
+        match &mut self.buffer {
+            Some(buffer) => buffer.consume(n),
+            None => assert_eq!(n, 0, "no byte is pending"),
+        }
     }
 
     /// Gives up this direction: pending bytes are lost, and nothing more is read or written.
     pub fn abandon(&mut self) {
         if self.end().is_none() {
-            self.buffer.discard();
-            self.preface = None;
-            self.state = RelayState::Done(DirectionEnd::Abandoned);
+            self.end_direction(DirectionEnd::Abandoned);
         }
     }
 
@@ -293,21 +298,23 @@ impl Relay {
             self.fill(source, &mut transfer);
             self.drain(sink, &mut transfer);
         }
-        self.buffer.end_step();
+        if let Some(buffer) = &mut self.buffer {
+            buffer.end_step();
+        }
         transfer
     }
 
     /// Whether the next thing to do is to read, as soon as the source is readable.
     #[must_use]
     pub fn intends_read(&self) -> bool {
-        self.state == RelayState::Open && self.allowance > 0 && self.buffer.has_room()
+        self.state == RelayState::Open && self.allowance > 0 && self.has_room()
     }
 
     /// Whether there is something to write, as soon as the sink is writable.
     #[must_use]
     pub fn intends_write(&self) -> bool {
         match self.state {
-            RelayState::Open => self.preface.is_some() || !self.buffer.is_empty(),
+            RelayState::Open => self.preface.is_some() || self.pending() > 0,
             RelayState::Draining(_) => true,
             RelayState::Done(_) => false,
         }
@@ -315,7 +322,7 @@ impl Relay {
 
     /// Whether more would be read now if it were [allowed](Self::allow).
     pub(crate) fn lacks_allowance(&self) -> bool {
-        self.state == RelayState::Open && self.allowance == 0 && self.buffer.has_room()
+        self.state == RelayState::Open && self.allowance == 0 && self.has_room()
     }
 
     /// How this direction ended, if it has.
@@ -336,12 +343,12 @@ impl Relay {
     /// Bytes that are pending.
     #[must_use]
     pub fn pending(&self) -> usize {
-        self.buffer.len()
+        self.buffer.as_ref().map_or(0, Buffer::len)
     }
 
     /// Whether the ring, or the pipe in use, has room for more.
     pub(crate) fn has_room(&self) -> bool {
-        self.buffer.has_room()
+        self.buffer.as_ref().is_some_and(Buffer::has_room)
     }
 
     /// Bytes taken from the source so far.
@@ -368,17 +375,18 @@ impl Relay {
         if !self.can_fill() {
             return;
         }
-        match self.buffer.fill_from(source, self.allowance) {
+        let Some(buffer) = &mut self.buffer else { return };
+        match buffer.fill_from(source, self.allowance) {
             Ok(Fill::Read(n)) => {
                 // A read that was not allowed to fill the room proves nothing when it is short.
-                let drained = !self.buffer.is_full() && self.allowance == u64::MAX;
+                let drained = !buffer.is_full() && self.allowance == u64::MAX;
                 self.readable = !drained || self.source_lost;
                 self.received += n as u64;
                 transfer.received += n;
                 if self.allowance != u64::MAX {
                     self.allowance -= n as u64;
                 }
-                if drained && self.source_finished && self.buffer.short_read_was_last(source) {
+                if drained && self.source_finished && buffer.short_read_was_last(source) {
                     self.end_source();
                 }
             }
@@ -410,10 +418,11 @@ impl Relay {
         if self.preface.is_some() {
             return self.writable = false;
         }
+        let Some(buffer) = &mut self.buffer else { return };
         let end_follows = self.state == RelayState::Draining(DirectionEnd::Finished);
-        match self.buffer.drain_to(sink, end_follows) {
+        match buffer.drain_to(sink, end_follows) {
             Ok(Drain::Wrote(n)) => {
-                self.writable = self.buffer.is_empty();
+                self.writable = buffer.is_empty();
                 self.delivered += n as u64;
                 transfer.delivered += n;
             }
@@ -422,10 +431,10 @@ impl Relay {
             Err(error) => return self.lose_sink(error, transfer),
         }
         if let RelayState::Draining(end) = self.state
-            && self.buffer.is_empty()
+            && self.pending() == 0
         {
             match if end == DirectionEnd::Finished { sink.finish() } else { Ok(()) } {
-                Ok(()) => self.state = RelayState::Done(end),
+                Ok(()) => self.end_direction(end),
                 Err(error) if error.kind() == ErrorKind::WouldBlock => self.writable = false,
                 Err(error) => self.lose_sink(error, transfer),
             }
@@ -438,6 +447,12 @@ impl Relay {
         }
         self.preface.take_if(|preface| preface.is_sent());
         Ok(())
+    }
+
+    /// The direction is over; its ring goes back to the pool.
+    fn end_direction(&mut self, end: DirectionEnd) {
+        (self.buffer, self.preface) = (None, None);
+        self.state = RelayState::Done(end);
     }
 
     fn lose_sink(&mut self, error: io::Error, transfer: &mut Transfer) {

@@ -1,4 +1,4 @@
-//! A stream by itself: what it reads and writes, when it sleeps, and how it takes closing.
+//! A buffered stream by itself: what it reads and writes, when it sleeps, and how it takes closing.
 
 #![allow(clippy::unwrap_used)] // a test that cannot go on says so by failing
 
@@ -99,7 +99,7 @@ fn a_failure_is_noticed_after_what_came_before_it_was_read() {
 }
 
 #[test]
-fn taking_leave_properly_delivers_all_though_the_peer_still_sends() {
+fn an_orderly_close_delivers_all_though_the_peer_still_sends() {
     let (mut event_loop, stage, waker, mut peer) = stage();
     peer.write_all(&[7; 3 * RING]).unwrap();
     settle(&mut event_loop);
@@ -117,7 +117,7 @@ fn taking_leave_properly_delivers_all_though_the_peer_still_sends() {
 }
 
 #[test]
-fn a_peer_that_does_not_finish_is_left_when_its_time_is_up() {
+fn a_peer_that_does_not_finish_is_reset_when_its_time_is_up() {
     let (mut event_loop, stage, waker, _peer) = stage();
     stage.stream.borrow_mut().finish(Instant::now() + WHILE);
     waker.wake();
@@ -143,7 +143,7 @@ fn a_stream_that_is_finished_again_in_each_step_keeps_its_first_time_limit() {
 }
 
 #[test]
-fn taking_leave_by_reset_delivers_all_before_it() {
+fn a_close_by_reset_delivers_all_before_it() {
     let (mut event_loop, stage, waker, mut peer) = stage();
     let _ = stage.stream.borrow_mut().output.push_slice(&[7; RING]).unwrap();
     stage.stream.borrow_mut().reset(Instant::now() + PATIENCE);

@@ -164,7 +164,7 @@ impl Run {
         for calls in [reader.calls(), outlet.writer.calls()] {
             assert_eq!((calls.after_blocked, calls.after_end, calls.empty), (0, 0, 0), "needless calls");
         }
-        assert!(self.source_errors <= 1 && self.sink_errors <= 1, "an error is told once");
+        assert!(self.source_errors <= 1 && self.sink_errors <= 1, "an error is reported once");
         match relay.end() {
             None => {
                 assert!(relay.intends_read() || relay.intends_write(), "nothing to wait for, but not over");
@@ -226,7 +226,7 @@ impl Run {
 struct Outlet {
     writer: ScriptedWriter,
     finishes: VecDeque<FinishStep>,
-    /// It has said so, and nobody has woken it since.
+    /// It has blocked, and was not woken since.
     blocked: bool,
     failed: bool,
 }
