@@ -303,10 +303,10 @@ impl<D: Dial> ProxySession<D> {
 
     /// Gives up this peer, as though its connection had failed with this error: what it has sent before goes on to the
     /// other one, which is then reset. For a peer that the owner knows to be unreachable.
-    pub fn fail(&mut self, peer: Peer, error: io::Error, now: Instant) {
+    pub fn fail(&mut self, peer: Peer, error: io::Error) {
         if !self.is_closing() {
             self.tunnel.fail(peer, error);
-            self.due = Some(now);
+            self.due = true;
         }
     }
 

@@ -114,7 +114,7 @@ impl Session {
             self.count();
             match event {
                 SessionEvent::Waiting => match self.liveness.check(&self.connections, now) {
-                    Some((peer, error)) => self.connections.fail(peer, error, now),
+                    Some((peer, error)) => self.connections.fail(peer, error),
                     None => return Ok(Continue(())),
                 },
                 SessionEvent::FirstBytes => self.read_header(now)?,
