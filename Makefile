@@ -49,14 +49,15 @@ test: toolchain ## run every test of the workspace
 
 check: toolchain ## check formatting, lints, documentation, fuzz targets and the minimum Rust version
 	$(CARGO) fmt --all --check
-	$(CARGO) clippy --workspace --all-targets --features tcpproxy/manual --locked -- -D warnings
-	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --workspace --no-deps --locked
 	for apart in $(APART); do \
 	  $(CARGO) fmt --manifest-path $$apart/Cargo.toml --check && \
-	  $(CARGO) clippy --manifest-path $$apart/Cargo.toml --all-targets --locked -- -D warnings || exit; \
+	  $(CARGO) metadata --manifest-path $$apart/Cargo.toml --locked --format-version 1 > /dev/null || exit; \
 	done
-	$(CARGO) build --manifest-path fuzz/Cargo.toml --locked
 	.ci/minimum-rust
+	$(CARGO) clippy --workspace --all-targets --features tcpproxy/manual --locked -- -D warnings
+	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --workspace --no-deps --locked
+	for apart in $(APART); do $(CARGO) clippy --manifest-path $$apart/Cargo.toml --all-targets --locked -- -D warnings || exit; done
+	$(CARGO) build --manifest-path fuzz/Cargo.toml --locked
 
 conform: tcpproxy proxyspec ## judge the proxy by the conformance suite, in each of its modes
 	for ours in $(OURS); do target/release/proxyspec conform --config proxyspec/peers/$$ours.conf || exit; done
