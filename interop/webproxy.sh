@@ -17,8 +17,9 @@ WEBPROXY_PORT=$(sed -E '1s/^listening on .*:([0-9]+).*/\1/; q' "$WORK/webproxy.o
 
 fetch() { within 120 curl -sS --fail --noproxy '' --proxy "http://127.0.0.1:$WEBPROXY_PORT" "$@"; }
 
-# The log of the web proxy has a line for each answer: how many came from there?
-answers() { grep -c "status=200.* cache=\"$1\"" "$WORK/webproxy.err" || true; }
+# The log of the web proxy has a line for each response, which ends with what the cache did: how many of this kind?
+responses() { grep -c "\" 200 [0-9]* .* $1\$" "$WORK/webproxy.err" || true; }
+has_responses() { (($(responses "$1") >= $2)); }
 
 for http in 1.0 1.1; do
   start_origin --http "$http"
@@ -46,7 +47,7 @@ start_listening tls "$TLS_PORT" openssl s_server -accept "127.0.0.1:$TLS_PORT" -
 cd - >/dev/null
 fetch -k -o "$WORK/got" "https://127.0.0.1:$TLS_PORT/secret"
 same_file "$WORK/secret" "$WORK/got"
-grep -q "method=\"CONNECT\" authority=127.0.0.1:$TLS_PORT" "$WORK/webproxy.err" || fail "https did not go through the proxy"
+wait_until "https has gone through the proxy" grep -q "\"CONNECT 127.0.0.1:$TLS_PORT HTTP/1.1\" 200 .* TUNNEL\$" "$WORK/webproxy.err"
 echo "curl, https: a file equal through a tunnel"
 
 # A new profile each time, so that nothing comes from the browser's own cache. Loopback goes through the proxy as well.
@@ -71,14 +72,15 @@ show() {
 }
 
 start_origin --http 1.1 --max-age 3600
-misses=$(answers MISS) hits=$(answers HIT)
+misses=$(responses MISS) hits=$(responses HIT)
 show first
 files=$(($(grep -o 'image/[a-z]*\.png"' "$WORK/first.html" | sort -u | wc -l) + 1))
-same "files that the origin gave for the first load" "$files" $(($(answers MISS) - misses))
-misses=$(answers MISS)
+wait_until "the origin gives $files files for the first load" has_responses MISS $((misses + files))
+misses=$(responses MISS)
 show second
-same "files that the origin gave for the second load" 0 $(($(answers MISS) - misses))
-same "files that the cache gave for the second load" "$files" $(($(answers HIT) - hits))
+wait_until "the cache gives $files files for the second load" has_responses HIT $((hits + files))
+same "files that the origin gave for the second load" 0 $(($(responses MISS) - misses))
+same "files that the cache gave for the second load" "$files" $(($(responses HIT) - hits))
 
 kill -0 "$WEBPROXY_PID" || fail "the web proxy has died"
 ! grep -Ew 'panicked|ERROR' "$WORK/webproxy.err" || fail "the web proxy logged an error of its own"

@@ -21,7 +21,7 @@ pub(crate) struct Options {
     /// Listen on this port; 0 lets the system choose one
     pub(crate) port: u16,
 
-    /// Listen on this address; whoever reaches it may use the proxy
+    /// Listen on this address; any program that can connect to it can use the proxy
     #[arg(long, value_name = "ADDR", default_value_t = Ipv4Addr::LOCALHOST.into())]
     pub(crate) bind: IpAddr,
 

@@ -120,12 +120,12 @@ fn many_clients_come_and_go_and_nothing_is_left() {
     let begin = std::time::Instant::now();
     while proxy.descriptors().unwrap() > before + 1 {
         assert!(begin.elapsed() < PATIENCE, "{} descriptors, {before} before", proxy.descriptors().unwrap());
-        thread::sleep(Duration::from_millis(10)); // nobody tells, so look again
+        thread::sleep(Duration::from_millis(10)); // no event says so, so look again
     }
 }
 
 #[test]
-fn who_waits_costs_no_processor_time() {
+fn connections_that_wait_cost_no_processor_time() {
     let silent = origin(|mut peer| drop(peer.rest()));
     let (answers, _) = answering(|_| ok("", "x"));
     let endless = origin(|mut peer| {

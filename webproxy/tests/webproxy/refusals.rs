@@ -186,7 +186,7 @@ fn a_request_that_drips_in_is_not_awaited_for_ever() {
     let waiting = origin(|mut peer| drop(peer.rest()));
     let mut client = Peer::connect(&proxy);
     assert_eq!(client.ask("POST", waiting, "/", "Content-Length: 5\r\n").say("hell").answer().0, 408);
-    Peer::connect(&proxy).expect_end(); // who asks nothing is told nothing
+    Peer::connect(&proxy).expect_end(); // no request, no response
 }
 
 #[test]
