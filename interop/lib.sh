@@ -56,8 +56,14 @@ fail() {
   exit 1
 }
 
-# need PROGRAM[=DEBIAN_PACKAGE]...: fails at once if something is missing, and says how to get it.
+# need PROGRAM[=DEBIAN_PACKAGE]...: fails at once if something is missing, and names the packages that have it. It also
+# needs the programs under test; need_programs does not.
 need() {
+  need_programs "$@"
+  need_build
+}
+
+need_programs() {
   local entry missing=() packages=()
   for entry in "$@"; do
     if [[ -z $(command -v "${entry%%=*}") ]]; then
@@ -66,7 +72,6 @@ need() {
     fi
   done
   ((${#missing[@]} == 0)) || fail "missing: ${missing[*]}; try: apt-get install ${packages[*]}"
-  need_build
 }
 
 need_build() {
