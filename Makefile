@@ -47,7 +47,7 @@ demo: tcpproxy proxyspec ## a page with pictures through the proxy; a real site 
 test: toolchain ## run every test of the workspace
 	$(CARGO) test --workspace --locked --features tcpproxy/manual
 
-check: toolchain ## check formatting, lints, documentation, fuzz targets and the minimum Rust version
+check: toolchain ## check formatting, lints, docs, fuzz targets, other systems and the minimum Rust version
 	$(CARGO) fmt --all --check
 	for apart in $(APART); do \
 	  $(CARGO) fmt --manifest-path $$apart/Cargo.toml --check && \
@@ -55,6 +55,7 @@ check: toolchain ## check formatting, lints, documentation, fuzz targets and the
 	done
 	.ci/minimum-rust
 	$(CARGO) clippy --workspace --all-targets --features tcpproxy/manual --locked -- -D warnings
+	.ci/portable
 	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --workspace --no-deps --locked
 	for apart in $(APART); do $(CARGO) clippy --manifest-path $$apart/Cargo.toml --all-targets --locked -- -D warnings || exit; done
 	$(CARGO) build --manifest-path fuzz/Cargo.toml --locked

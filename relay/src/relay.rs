@@ -12,7 +12,6 @@ use std::io::{self, ErrorKind, IoSlice, Read, Write};
 
 use eventloop::Stream;
 use ringbuf::{Drain, Fill, RingBuffer};
-use rustix::net::{SendAncillaryBuffer, SendFlags, sendmsg};
 
 use crate::buffer::Buffer;
 use crate::pipe::{Pipe, Pipes};
@@ -86,6 +85,7 @@ impl Sink for &Stream {
 
     #[cfg(target_os = "linux")]
     fn write_last(&mut self, slices: &[IoSlice<'_>]) -> io::Result<usize> {
+        use rustix::net::{SendAncillaryBuffer, SendFlags, sendmsg};
         let flags = SendFlags::MORE | SendFlags::NOSIGNAL;
         Ok(sendmsg(&***self, slices, &mut SendAncillaryBuffer::default(), flags)?)
     }
