@@ -111,7 +111,8 @@ docs-performance: ## run make bench, and rewrite docs/performance.md
 doc: toolchain ## build the pages of the crates in target/doc
 	$(CARGO) doc --workspace --no-deps --locked
 
-share: toolchain ## write the manual page and shell completions into target/share
+# The manual page and shell completions.
+share: toolchain
 	$(CARGO) run --release --locked --quiet -p tcpproxy --features manual --bin manual -- target/share
 
 install: tcpproxy share ## install the program, manual, completions and units below PREFIX=

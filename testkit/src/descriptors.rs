@@ -82,7 +82,7 @@ pub fn limit_descriptors(pid: u32, limit: u64) -> io::Result<Rlimit> {
     set_limits(pid, Rlimit { current: Some(limit), maximum })
 }
 
-/// Lets another process have no more than so many bytes of address space; what it has it keeps.
+/// Limits the address space of another process to this number of bytes; what it has it keeps.
 ///
 /// # Errors
 ///

@@ -29,7 +29,7 @@ impl Seed {
         Self(number)
     }
 
-    /// A seed nobody has chosen.
+    /// A random seed.
     pub fn random() -> Self {
         Self(rand::random())
     }

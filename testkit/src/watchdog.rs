@@ -48,7 +48,7 @@ pub fn within<T: Send + 'static>(limit: Duration, body: impl FnOnce(&Status) -> 
         let status = status.clone();
         move || {
             let result = body(&status);
-            // Nobody waits any more if it is too late.
+            // The waiting thread has given up if it is too late.
             let _ = sender.send(result);
         }
     });
@@ -69,10 +69,10 @@ mod tests {
     use super::*;
 
     #[test]
-    #[should_panic(expected = "it was doing this: waiting for nobody")]
+    #[should_panic(expected = "it was doing this: waiting for no client")]
     fn a_hang_is_a_failure_that_says_where() {
         within(Duration::from_millis(50), |status| {
-            status.set("waiting for nobody");
+            status.set("waiting for no client");
             loop {
                 thread::park();
             }

@@ -180,7 +180,7 @@ fn impatience_is_reported() {
 }
 
 #[test]
-fn nobody_coming_is_an_error() {
+fn a_server_without_a_client_reports_an_error() {
     let script = Script::new([]).patience(Duration::from_millis(20));
     let error = Peer::server(SocketOptions::default(), script).unwrap().join().unwrap_err();
     assert_eq!(error.kind(), ErrorKind::TimedOut);
@@ -211,7 +211,7 @@ fn a_reset_that_beats_the_connect_loses_nothing() {
 }
 
 #[test]
-fn who_waits_is_patient_while_the_other_list_is_busy() {
+fn a_list_that_waits_is_patient_while_the_other_is_busy() {
     let patience = Duration::from_secs(1);
     let slow = Pace::BYTE_AT_A_TIME.limited(10);
     let client = Script::new([Step::Send(25, slow), Step::Fin]).beside([Step::ReceiveAll(Pace::FAST)]);

@@ -6,7 +6,7 @@ use socket2::{Domain, SockRef, Socket, Type};
 
 use crate::peer::{Link, Listener};
 
-/// An address that refuses every connection, for as long as this value lives: nobody else gets its port meanwhile.
+/// An address that refuses every connection, for as long as this value lives: no other socket gets its port meanwhile.
 #[derive(Debug)]
 pub struct Refusing {
     address: SocketAddr,
@@ -33,12 +33,12 @@ impl Refusing {
         Ok(Self { address, bound })
     }
 
-    /// Where nobody listens.
+    /// The address that refuses.
     pub const fn address(&self) -> SocketAddr {
         self.address
     }
 
-    /// Listens there from now on; nobody else could take the port before.
+    /// Listens there from now on; no other socket could take the port before.
     ///
     /// # Errors
     ///
@@ -81,7 +81,7 @@ impl BlackHole {
         Ok(Self { address, listener: listener.into(), waiting: Some(waiting) })
     }
 
-    /// Where nobody answers.
+    /// The address that does not answer.
     pub const fn address(&self) -> SocketAddr {
         self.address
     }
@@ -102,7 +102,7 @@ impl BlackHole {
     ///
     /// # Errors
     ///
-    /// `TimedOut` when nobody came, else those of accept(2).
+    /// `TimedOut` when no client came, else those of accept(2).
     pub fn accept(&self, patience: Duration) -> io::Result<Link> {
         Listener::of(self.listener.try_clone()?)?.accept(patience)
     }
@@ -122,7 +122,7 @@ impl BlackHole {
 
 fn bound_socket(address: SocketAddr) -> io::Result<(Socket, SocketAddr)> {
     let socket = Socket::new(Domain::for_address(address), Type::STREAM, None)?;
-    // As a server does, so that connections that have ended there are no obstacle; nobody had a port that is free.
+    // As a server does, so that connections that have ended there are no obstacle; a port that is free belongs to no other socket.
     socket.set_reuse_address(address.port() != 0)?;
     socket.bind(&address.into())?;
     let address = socket.local_addr()?.as_socket().expect("a socket bound to an IP address has one");
@@ -146,7 +146,7 @@ mod tests {
     }
 
     #[test]
-    fn a_black_hole_answers_nobody() {
+    fn a_black_hole_answers_no_client() {
         let mut hole = BlackHole::new().unwrap();
         let address = hole.address();
         let error = TcpStream::connect_timeout(&address, Duration::from_millis(200)).unwrap_err();

@@ -30,7 +30,7 @@ impl Gate {
         Ok(Self { opened: Arc::new(opened), end: Arc::new(end) })
     }
 
-    /// Lets everybody through, for good.
+    /// Lets every thread through, for good.
     pub fn open(&self) {
         // Fails if it is open already.
         let _ = self.end.shutdown(Shutdown::Both);
@@ -46,14 +46,14 @@ impl Gate {
     }
 }
 
-/// Opens its [`Gate`] for good, when asked to or when dropped: a test that fails leaves nobody waiting.
+/// Opens its [`Gate`] for good, when asked to or when dropped: a test that fails leaves no thread waiting.
 #[derive(Debug)]
 pub struct Opener {
     gate: Gate,
 }
 
 impl Opener {
-    /// Lets everybody through.
+    /// Lets every thread through.
     pub fn open(self) {}
 }
 

@@ -11,7 +11,7 @@ use socket2::{Domain, SockRef, Socket, Type};
 use crate::peer::{Gate, Report, Script};
 use crate::procfs;
 
-/// How often a condition is looked at that the kernel announces to nobody.
+/// How often a condition is looked at for which the kernel has no event.
 const LOOK_AGAIN: Duration = Duration::from_millis(1);
 
 /// The same for what may last.
@@ -63,12 +63,12 @@ pub struct Link {
 impl Link {
     /// Connects to `address`, waiting at most `patience`.
     ///
-    /// A connection that was made and reset before anybody looked is a connection all the same: what was sent on it
+    /// A connection that was made and reset before it was noticed is a connection all the same: what was sent on it
     /// can still be read, although connect(2) and `SO_ERROR` call it a failure.
     ///
     /// # Errors
     ///
-    /// Those of connect(2): `ConnectionRefused` when nobody listens, `TimedOut` when nobody answers.
+    /// Those of connect(2): `ConnectionRefused` without a listener, `TimedOut` without an answer.
     pub fn connect(address: SocketAddr, options: SocketOptions, patience: Duration) -> io::Result<Self> {
         let socket = options.socket(address)?;
         socket.set_nonblocking(true)?;
@@ -258,7 +258,7 @@ impl Link {
         SockRef::from(&self.stream).set_linger(Some(Duration::ZERO))
     }
 
-    /// Calls everything off: whoever waits on this link stops waiting, now and later.
+    /// Cancels every wait on this connection, now and later.
     pub(super) fn call_off(&self) {
         self.over.wake();
     }
@@ -353,7 +353,7 @@ impl Waker {
 pub(super) fn wait(descriptors: &mut [PollFd<'_>], until: Instant) -> Option<(usize, PollFlags)> {
     loop {
         let left = until.saturating_duration_since(Instant::now());
-        let timeout = Timespec::try_from(left).expect("nobody waits for billions of years");
+        let timeout = Timespec::try_from(left).expect("a wait is shorter than billions of years");
         match poll(descriptors, Some(&timeout)) {
             Ok(0) => return None,
             Ok(_) => {

@@ -91,7 +91,7 @@ impl Peer {
     ///
     /// # Errors
     ///
-    /// When there was no connection: those of connect(2) and accept(2), `TimedOut` when nobody came.
+    /// When there was no connection: those of connect(2) and accept(2), `TimedOut` when no client came.
     ///
     /// # Panics
     ///

@@ -8,13 +8,13 @@ use crate::peer::Step;
 pub enum Event<'a> {
     /// These bytes were received.
     Received(&'a [u8]),
-    /// This step was carried out, and moved so many bytes.
+    /// This step was carried out, and moved this number of bytes.
     Done(&'a Step, u64),
-    /// This step could not be carried out, for this reason, after so many bytes. Those after it are not run.
+    /// This step could not be carried out, for this reason, after this number of bytes. The steps after it are not run.
     Stopped(&'a Step, &'a str, u64),
 }
 
-/// Who hears of events. Clones tell the same one.
+/// A function that is called with each event. Clones call the same one.
 #[derive(Clone)]
 pub(super) struct Observer(Arc<dyn Fn(Event<'_>) + Send + Sync>);
 

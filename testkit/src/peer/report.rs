@@ -55,7 +55,7 @@ pub enum Sending {
 ///
 /// Linux hands out the bytes in its queue before it reports a reset, and reports it once, to the first call that
 /// asks: if that was a write, a later read finds an end of file. So both halves are put together: an end of file
-/// counts as [`Reset`](Self::Reset) if a write got `ECONNRESET`. A reset that arrives after a FIN is told apart, since
+/// counts as [`Reset`](Self::Reset) if a write got `ECONNRESET`. A reset that arrives after a FIN is distinguished, since
 /// reads then find the end of file and writes get `EPIPE` and never `ECONNRESET` (see `tcp_reset` and `tcp_fin` in the
 /// kernel).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -76,7 +76,7 @@ pub enum Ending {
 
 impl Ending {
     /// The ending of the whole connection: from what the reads saw, the first error that connecting or a write has
-    /// taken, and the error nobody has taken yet.
+    /// taken, and the error that was not taken yet.
     pub(super) fn combine(reads: Self, taken: Option<ErrorKind>, untaken: Option<ErrorKind>) -> Self {
         match (reads, taken, untaken) {
             (Self::Open | Self::Eof, Some(ErrorKind::ConnectionReset), _) => Self::Reset,
@@ -105,7 +105,7 @@ mod tests {
     }
 
     #[test]
-    fn a_reset_after_a_fin_is_told_apart() {
+    fn a_reset_after_a_fin_is_distinguished() {
         assert_eq!(Ending::combine(Ending::Eof, BROKEN, None), Ending::EofThenReset);
         assert_eq!(Ending::combine(Ending::Eof, None, RESET), Ending::EofThenReset);
         assert_eq!(
@@ -116,7 +116,7 @@ mod tests {
     }
 
     #[test]
-    fn an_error_nobody_took_counts() {
+    fn an_error_that_was_not_taken_counts() {
         assert_eq!(Ending::combine(Ending::Open, None, RESET), Ending::Reset);
         assert_eq!(Ending::combine(Ending::Open, None, BROKEN), Ending::EofThenReset);
         assert_eq!(Ending::combine(Ending::Open, None, None), Ending::Open);

@@ -21,7 +21,7 @@ const SPINS: Duration = Duration::from_secs(2);
 /// What a peer does next.
 #[derive(Clone, Debug)]
 pub enum Step {
-    /// Send so many more bytes of the peer's payload.
+    /// Send this number of bytes more of the peer's payload.
     Send(u64, Pace),
     /// Send these bytes, which are not of the payload.
     Say(Vec<u8>),
@@ -33,7 +33,7 @@ pub enum Step {
     Stalled(Duration),
     /// Send one more byte of the payload as urgent (`MSG_OOB`).
     Urgent,
-    /// Receive so many more bytes; the steps after this one are not run if the stream ends before.
+    /// Receive this number of bytes more; the steps after this one are not run if the stream ends before.
     Receive(u64, Pace),
     /// Receive until the stream ends, whether by FIN or by reset.
     ReceiveAll(Pace),
@@ -46,7 +46,7 @@ pub enum Step {
     Acknowledged,
     /// Wait until a test opens the gate: stall, or hold the connection open.
     Await(Gate),
-    /// Open the gate, for whoever waits there.
+    /// Open the gate, for the steps that wait there.
     Open(Gate),
     /// Do nothing for a while.
     Pause(Duration),
@@ -129,7 +129,7 @@ impl Script {
         self
     }
 
-    /// Lets somebody hear of everything that happens, from the threads in which it does.
+    /// Calls the observer with everything that happens, from the threads in which it happens.
     #[must_use]
     pub fn observed(mut self, hear: impl Fn(Event<'_>) + Send + Sync + 'static) -> Self {
         self.observer = Some(Observer::new(hear));
@@ -193,7 +193,7 @@ struct Run<'a> {
     sent: Mutex<(u64, Sending)>,
     received: Mutex<(Verifier, Ending)>,
     late: Mutex<Option<Step>>,
-    /// So many steps of both lists have yet to send what they send.
+    /// The number of steps of both lists that have yet to send what they send.
     unsent: AtomicUsize,
 }
 
@@ -364,7 +364,7 @@ impl Run<'_> {
         outcome
     }
 
-    /// Receives until the end, or `bytes` bytes if that is told, and hands on each chunk.
+    /// Receives until the end, or `bytes` bytes if that is given, and hands on each chunk.
     fn receive(
         &self,
         bytes: Option<u64>,
@@ -381,7 +381,7 @@ impl Run<'_> {
             let count = match outcome {
                 Ok(0) => {
                     lock(&self.received).1 = Ending::Eof;
-                    // Whoever wanted a number of bytes cannot go on as planned.
+                    // A step that needed a number of bytes cannot go on as planned.
                     return if bytes.is_none() { Ok(()) } else { Err(Stop::Over) };
                 }
                 Ok(count) => count,

@@ -66,7 +66,7 @@ impl Listener {
     ///
     /// # Errors
     ///
-    /// `TimedOut` when nobody came, else those of accept(2).
+    /// `TimedOut` when no client came, else those of accept(2).
     pub fn accept(&self, patience: Duration) -> io::Result<Link> {
         let until = Instant::now() + patience;
         loop {
@@ -76,7 +76,7 @@ impl Listener {
                 Err(_) => {}
             }
             if wait(&mut [self.poll_fd()], until).is_none() {
-                let message = format!("nobody connected to {} within {patience:?}", self.address);
+                let message = format!("no client connected to {} within {patience:?}", self.address);
                 return Err(io::Error::new(io::ErrorKind::TimedOut, message));
             }
         }
@@ -161,7 +161,7 @@ where
             Ok(link) => {
                 let (serve, results) = (serve.clone(), results.clone());
                 thread::spawn(move || {
-                    // Nobody listens for results of a server that was dropped.
+                    // A server that was dropped has no use for its results.
                     let _ = results.send(serve(link));
                 });
             }

@@ -16,7 +16,7 @@ pub struct Process {
     pub parent: u32,
     /// The process group.
     pub group: u32,
-    /// Whether it has ended, and nobody has asked for its status yet.
+    /// Whether it has ended, and its status was not asked for yet.
     pub ended: bool,
     /// The processor time used in user and in kernel mode, all threads together, and that of the children that ended
     /// and were waited for; in steps of 10 ms.
@@ -48,7 +48,7 @@ impl Process {
     ///
     /// # Errors
     ///
-    /// When there is no such process, or it belongs to somebody else.
+    /// When there is no such process, or it belongs to another user.
     pub fn proportional(&self) -> io::Result<u64> {
         self.kibibytes("smaps_rollup", "Pss:")
     }
@@ -57,7 +57,7 @@ impl Process {
     ///
     /// # Errors
     ///
-    /// When there is no such process, or it belongs to somebody else.
+    /// When there is no such process, or it belongs to another user.
     pub fn descriptors(&self) -> io::Result<usize> {
         Ok(fs::read_dir(format!("/proc/{}/fd", self.pid))?.count())
     }
@@ -115,7 +115,7 @@ impl Process {
     ///
     /// # Errors
     ///
-    /// When there is no such process, or it belongs to somebody else.
+    /// When there is no such process, or it belongs to another user.
     pub fn sockets(&self) -> io::Result<Vec<u64>> {
         let links = fs::read_dir(format!("/proc/{}/fd", self.pid))?
             .filter_map(|entry| fs::read_link(entry.ok()?.path()).ok());
@@ -167,7 +167,7 @@ pub fn processes() -> io::Result<Vec<Process>> {
         .collect()
 }
 
-/// Whether somebody has asked for its status at this very moment, so that it has neither parent nor group any more.
+/// Whether its parent has asked for its status at this very moment, so that it has neither parent nor group any more.
 fn is_dead(stat: &str) -> bool {
     fields(stat).next() == Some("X")
 }

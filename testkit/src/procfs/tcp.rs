@@ -15,7 +15,7 @@ pub struct TcpSocket {
     pub state: TcpState,
     /// Sent bytes that the other kernel has not acknowledged; a FIN counts as one byte.
     pub unacknowledged: u32,
-    /// Received bytes that nobody has read; of a listening socket, connections that nobody has accepted.
+    /// Received bytes that were not read; of a listening socket, connections that were not accepted.
     pub unread: u32,
     /// What tells whose it is: 0 when no process has it any more, as in `TIME_WAIT`.
     pub inode: u64,
@@ -84,7 +84,7 @@ pub fn unacknowledged(local: SocketAddr, remote: SocketAddr) -> io::Result<Optio
 
 /// The socket that a client reaches who connects to this address.
 ///
-/// Unlike a connection attempt this is seen by nobody.
+/// Unlike a connection attempt this leaves no trace.
 ///
 /// # Errors
 ///

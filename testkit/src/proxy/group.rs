@@ -16,7 +16,7 @@ use crate::procfs::{self, Process};
 use crate::proxy::tree;
 
 /// The groups that run, by their leaders, and the directories made for them. Not of any one value, because a program
-/// that is interrupted has to end them all, whoever holds them.
+/// that is interrupted has to end them all, in whichever thread they are.
 static RUNNING: Mutex<BTreeMap<u32, Option<PathBuf>>> = Mutex::new(BTreeMap::new());
 
 /// How long a process that was killed may take to be gone, and to let go of its ports.
@@ -45,7 +45,7 @@ pub(super) fn kill(leader: u32) {
     running.remove(&leader);
 }
 
-/// The same from outside, for whoever cannot wait for the owner of the proxy; nothing happens if it has ended.
+/// The same from outside, for a thread that cannot wait for the owner of the proxy; nothing happens if it has ended.
 pub fn kill_from_outside(leader: u32) {
     if running().contains_key(&leader) {
         kill_tree(leader);
@@ -85,7 +85,7 @@ pub fn kill_all_and_exit(status: i32) -> ! {
             let _ = std::fs::remove_dir_all(directory);
         }
     }
-    // With the lock held nobody starts another one.
+    // With the lock held no other one is started.
     process::exit(status)
 }
 

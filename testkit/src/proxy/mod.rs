@@ -134,7 +134,7 @@ impl Proxy {
         tree::sum(&self.processes()?, Process::descriptors)
     }
 
-    /// How many processes it is made of; one that nobody has waited for counts.
+    /// The number of its processes; one that was not waited for counts.
     ///
     /// # Errors
     ///
@@ -168,7 +168,7 @@ impl Proxy {
                 IpAddr::V4(ip) => v4 |= ip.is_unspecified() || ip.is_loopback(),
                 IpAddr::V6(ip) => {
                     v6 |= ip.is_unspecified() || ip.is_loopback();
-                    // A socket for both families shows as one of IPv6, but then nobody else can listen for IPv4.
+                    // A socket for both families shows as one of IPv6, but then no other socket can listen for IPv4.
                     v4 |= ip.is_unspecified() && TcpListener::bind((Ipv4Addr::LOCALHOST, port)).is_err();
                 }
             }
@@ -195,7 +195,7 @@ impl Proxy {
         Ok(())
     }
 
-    /// Lets each process of the proxy take so many bytes more of address space from now on, and no more: soon its
+    /// Lets each process of the proxy take this number of bytes more of address space from now on, and no more: soon its
     /// mmap(2) and brk(2) fail with `ENOMEM`. Processes to come inherit that.
     ///
     /// # Errors

@@ -9,7 +9,7 @@ use socket2::{Domain, Socket, Type};
 /// between the look and the use.
 const PORTS: Range<u16> = 20_000..32_000;
 
-/// A port nobody listens on at this moment, for a proxy that cannot choose one by itself.
+/// A port without a listener at this moment, for a proxy that cannot choose one by itself.
 ///
 /// Another process may take it before it is used; a proxy that can choose its own port, as with `server_port 0`, is
 /// better off.
@@ -33,7 +33,7 @@ pub fn free_port() -> io::Result<u16> {
 /// Binds to every address of both families, where there is IPv6.
 ///
 /// The socket never listens: a process that is just being started has a copy of it until it executes its program, and a
-/// copy that listens would keep the port from whoever asked for it.
+/// copy that listens would keep the port from the caller.
 fn try_port(port: u16) -> io::Result<()> {
     match bind((Ipv6Addr::UNSPECIFIED, port).into()) {
         Err(error) if error.kind() != io::ErrorKind::AddrInUse => bind((Ipv4Addr::UNSPECIFIED, port).into()),

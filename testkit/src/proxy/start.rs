@@ -135,7 +135,7 @@ impl Proxy {
                 self.address = address;
                 return Ok(self);
             }
-            // The kernel tells nobody that a socket listens, so look again; the longer the table, the less often.
+            // The kernel has no event for a socket that listens, so look again; the longer the table, the less often.
             let ended = match self.wait(begin.elapsed().max(Duration::from_millis(5))) {
                 Ok(status) => format!("it ended ({status})"),
                 Err(_) if Instant::now() < until => continue,

@@ -19,7 +19,7 @@ pub fn stuttering<T>(proxy: Option<&Proxy>, seed: Seed, body: impl FnOnce() -> T
             scope.spawn(move || {
                 let mut pause = || over.recv_timeout(Duration::from_micros(rng.random_range(100..10_000)));
                 while pause() == Err(RecvTimeoutError::Timeout) {
-                    // A process that is gone is missed by whoever watches it.
+                    // The thread that watches a process notices that it has gone.
                     let _ = proxy.freeze();
                     let _ = pause();
                     let _ = proxy.thaw();

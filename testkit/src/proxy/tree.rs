@@ -43,7 +43,7 @@ pub fn split(all: Vec<Process>, root: u32) -> (Vec<Process>, Vec<Process>) {
 ///
 /// # Errors
 ///
-/// When the tables cannot be read, or a process belongs to somebody else.
+/// When the tables cannot be read, or a process belongs to another user.
 pub(super) fn sockets(tree: &[Process]) -> io::Result<Vec<TcpSocket>> {
     let inodes = inodes(tree)?;
     let sockets = procfs::tcp_sockets()?;
@@ -54,7 +54,7 @@ pub(super) fn sockets(tree: &[Process]) -> io::Result<Vec<TcpSocket>> {
 ///
 /// # Errors
 ///
-/// When a process belongs to somebody else.
+/// When a process belongs to another user.
 pub(super) fn inodes(tree: &[Process]) -> io::Result<HashSet<u64>> {
     let mut inodes = HashSet::new();
     for process in tree {

@@ -119,7 +119,7 @@ impl Stage {
         if faults.is_empty() { Ok(()) } else { Err(faults.join("\n")) }
     }
 
-    /// Closes the server while `meanwhile` runs: whoever is forwarded to it is refused. No session may be under way.
+    /// Closes the server while `meanwhile` runs: a client that is forwarded to it is refused. No session may be under way.
     ///
     /// # Errors
     ///
@@ -160,13 +160,13 @@ impl Stage {
     }
 }
 
-/// Somebody's connection may have got the port for its own meanwhile.
+/// Another connection may have got the port for its own meanwhile.
 fn listen_again(address: SocketAddr) -> io::Result<Listener> {
     let until = Instant::now() + PATIENCE;
     loop {
         match Listener::bind_to(address, SocketOptions::default()) {
             Err(error) if error.kind() == io::ErrorKind::AddrInUse && Instant::now() < until => {
-                // Nobody announces that a port is free.
+                // There is no event for a port that becomes free.
                 thread::sleep(Duration::from_millis(20));
             }
             outcome => return outcome,

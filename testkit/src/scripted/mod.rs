@@ -16,7 +16,7 @@
 //! assert_eq!(reader.read(&mut buffer)?, 4, "at most 9, but the buffer is small");
 //! assert_eq!(buffer[..], payload.bytes(3, 4));
 //! assert_eq!(reader.read(&mut buffer)?, 0, "after the script comes the end");
-//! assert_eq!(reader.calls().after_blocked, 1, "a call nobody had a reason for");
+//! assert_eq!(reader.calls().after_blocked, 1, "a needless call");
 //! # Ok::<(), std::io::Error>(())
 //! ```
 

@@ -14,7 +14,7 @@ use crate::scripted::{ReadStep, WriteStep};
 /// ```
 pub fn scripts<S: Clone>(alphabet: &[S], depth: usize) -> impl Iterator<Item = Vec<S>> + '_ {
     (0..=depth).flat_map(move |len| {
-        let count = alphabet.len().pow(u32::try_from(len).expect("nobody waits for a depth of four billion"));
+        let count = alphabet.len().pow(u32::try_from(len).expect("the depth is below four billion"));
         (0..count).map(move |mut number| {
             let mut script: Vec<S> = Vec::with_capacity(len);
             for _ in 0..len {
