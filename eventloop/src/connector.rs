@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 use std::error::Error;
 use std::fmt;
 use std::io::{self, ErrorKind};
-use std::net::{SocketAddr, TcpStream};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpStream, UdpSocket};
 use std::sync::OnceLock;
 use std::time::Instant;
 
@@ -30,6 +30,8 @@ pub struct Connector {
     failures: Vec<(SocketAddr, io::Error)>,
     /// The system had run out of what an attempt needs; it is made again.
     exhausted: Option<io::Error>,
+    /// How many addresses were found so since the last pause.
+    exhausted_in_a_row: usize,
     next_attempt: Instant,
     deadline: Instant,
     options: ConnectOptions,
@@ -89,6 +91,7 @@ impl Connector {
             attempts: Vec::new(),
             failures: Vec::new(),
             exhausted: None,
+            exhausted_in_a_row: 0,
             next_attempt: now,
             deadline: now + options.timeout,
             options,
@@ -197,9 +200,14 @@ impl Connector {
                 connected
             }
             Err(error) if is_exhaustion(&error) => {
-                self.untried.push_front(address);
+                // Local ports may be left towards another address.
+                self.untried.push_back(address);
                 self.exhausted = Some(error);
-                self.next_attempt = now + self.options.retry_after;
+                self.exhausted_in_a_row += 1;
+                if self.exhausted_in_a_row >= self.untried.len() {
+                    self.exhausted_in_a_row = 0;
+                    self.next_attempt = now + self.options.retry_after;
+                }
                 None
             }
             Err(error) => {
@@ -283,9 +291,21 @@ fn start(address: SocketAddr, options: &ConnectOptions) -> io::Result<Stream> {
     options.socket.apply(&SockRef::from(&socket))?;
     options.bind_source(&socket, address)?;
     match socket.connect(&address.into()) {
+        Err(error) if error.kind() == ErrorKind::AddrNotAvailable && !has_source(address) => {
+            Err(io::Error::new(ErrorKind::NetworkUnreachable, "this machine has no address to connect from"))
+        }
         Err(error) if error.raw_os_error() != Some(Errno::INPROGRESS.raw_os_error()) => Err(error),
         _ => Ok(Source::non_blocking(TcpStream::from(socket), None)),
     }
+}
+
+/// Whether this machine has an address from which it can reach `address`. connect(2) says `EADDRNOTAVAIL` if it has
+/// none, as for `::1` where IPv6 is off, and if it has no local port left. A datagram socket takes no port of TCP, and
+/// connecting it sends nothing.
+fn has_source(address: SocketAddr) -> bool {
+    let any: IpAddr =
+        if address.is_ipv4() { Ipv4Addr::UNSPECIFIED.into() } else { Ipv6Addr::UNSPECIFIED.into() };
+    UdpSocket::bind((any, 0)).and_then(|socket| socket.connect(address)).is_ok()
 }
 
 /// The error of a connection to itself: where no socket listens on a port of the range from which the

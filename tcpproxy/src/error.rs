@@ -75,7 +75,8 @@ impl StartError {
     }
 
     fn new(attempt: String, reason: io::Error, advice: &'static str) -> Self {
-        let lacks_descriptors = eventloop::is_exhaustion(&reason) && reason.kind() != ErrorKind::OutOfMemory;
+        let other = matches!(reason.kind(), ErrorKind::OutOfMemory | ErrorKind::AddrNotAvailable);
+        let lacks_descriptors = eventloop::is_exhaustion(&reason) && !other;
         let advice =
             if lacks_descriptors { "raise the limit on descriptors with `ulimit -n`" } else { advice };
         Self { attempt, reason, advice }

@@ -59,7 +59,7 @@ const SCENARIOS: &[Scenario] = &[
 ];
 
 /// Brought about by `interop/log.sh` and `interop/vanish.sh`, which take the network away, by `interop/names.sh`, and by
-/// `max_per_address.rs` and `out_of_memory.rs`.
+/// `address_limit.rs` and `out_of_memory.rs`.
 const ELSEWHERE: &[&str] = &[
     "proxy connect loop",
     "proxy header limited",
