@@ -152,7 +152,9 @@ fn header_map(fields: &[httparse::Header<'_>]) -> Option<HeaderMap> {
         match map.get(&name).filter(|_| name != SET_COOKIE).map(HeaderValue::as_bytes) {
             Some(before) => {
                 let separator: &[u8] = if name == COOKIE { b"; " } else { b", " };
-                let joined = HeaderValue::from_bytes(&[before, field.value].join(separator)).ok()?;
+                // White space around a value is not part of it (RFC 9110, section 5.5): one of the two may be empty.
+                let joined = [before, field.value].join(separator);
+                let joined = HeaderValue::from_bytes(joined.trim_ascii()).ok()?;
                 map.insert(name, joined);
             }
             None => drop(map.append(name, value)),
@@ -270,6 +272,7 @@ mod tests {
         let response = response_with("A: 1\r\nSet-Cookie: x\r\na: 2\r\nSet-Cookie: y\r\n");
         assert_eq!(response.headers()["a"], "1, 2");
         assert_eq!(response.headers().get_all("set-cookie").iter().count(), 2);
+        assert_eq!(response_with("A: 1\r\nA:\r\n").headers()["a"], "1,", "without white space at the end");
         let mut from = ring(b"GET / HTTP/1.1\r\nCookie: a\r\nCookie: b\r\n\r\n");
         assert_eq!(HeadReader::new(99).request(&mut from).unwrap().unwrap().headers()["cookie"], "a; b");
     }
