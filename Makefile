@@ -26,7 +26,7 @@ SHARED = man/man1/tcpproxy.1 bash-completion/completions/tcpproxy zsh/site-funct
 UNITS  = tcpproxy.service tcpproxy.socket tcpproxy@.service
 
 # The configurations of our proxy that `make conform` judges, and the proxies that `make docs-conformance` compares: proxyspec/peers.
-OURS       = tcpproxy tcpproxy-many tcpproxy-splicing
+OURS       = tcpproxy tcpproxy-many tcpproxy-splicing tcpproxy-calloop
 CONTENDERS = tcpproxy tcpproxy-many tcpproxy-copying tcpproxy-splicing haproxy haproxy-splice nginx nginx-half-close \
              socat socat-fork-tuned rinetd redir systemd-socket-proxyd
 

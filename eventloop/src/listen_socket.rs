@@ -79,7 +79,7 @@ impl ListenSocket {
 
 /// Whether this system has accept4(2) and lets connections inherit options. Tests run the portable way on
 /// such a system, too.
-const NATIVE: bool = cfg!(target_os = "linux");
+const NATIVE: bool = cfg!(all(target_os = "linux", not(portable)));
 
 /// One system call, with accept4(2).
 #[cfg(target_os = "linux")]

@@ -7,6 +7,7 @@ use std::time::Duration;
 use bytesize::ByteSize;
 use clap::error::ErrorKind;
 use clap::{ArgAction, CommandFactory, Parser, ValueEnum};
+use eventloop::PollerKind;
 use ipnet::IpNet;
 
 use crate::log::{LogFormat, Verbosity};
@@ -99,6 +100,10 @@ struct Arguments {
     /// Let the bytes of many busy sessions pass through the kernel without copying them (splice(2), Linux)
     #[arg(long, value_name = "WHEN", value_enum, default_value_t = SpliceWhen::Auto)]
     splice: SpliceWhen,
+
+    /// Sleep in this poller: auto is epoll(7) on Linux and calloop elsewhere, calloop is calloop everywhere
+    #[arg(long, value_name = "POLLER", default_value_t = PollerKind::Auto)]
+    poller: PollerKind,
 
     /// What the kernel may hold for each socket and direction [default: what it chooses, some MiB]
     #[arg(long, value_name = "SIZE", value_parser = socket_buffer)]
@@ -236,6 +241,7 @@ pub fn parse(words: impl IntoIterator<Item = OsString>) -> Result<Invocation, Re
                 SpliceWhen::Never => Splice::Never,
                 SpliceWhen::Always => Splice::Always,
             },
+            poller: arguments.poller,
             socket_buffer: arguments.socket_buffer,
             source: arguments.source,
             spread: arguments.spread,

@@ -4,7 +4,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
 use clap::ValueEnum;
-use eventloop::SocketOptions;
+use eventloop::{PollerKind, SocketOptions};
 use ipnet::IpNet;
 
 /// What a [`Proxy`](crate::Proxy) is to do, in the types of the domain. The command line is one way to
@@ -33,6 +33,8 @@ pub struct Config {
     pub socket_buffer: Option<usize>,
     /// Whether bytes may pass through the kernel alone.
     pub splice: Splice,
+    /// What the proxy sleeps in.
+    pub poller: PollerKind,
     /// Addresses of this machine from which the server is reached, in turn. None: the system chooses.
     pub source: Vec<IpAddr>,
     /// Whether new sessions begin with the server's addresses in turn, and not with the first one.
@@ -130,6 +132,7 @@ impl Config {
             buffer_size: 1024 * 1024,
             socket_buffer: None,
             splice: Splice::Auto,
+            poller: PollerKind::Auto,
             source: Vec::new(),
             spread: false,
             connect_timeout: Duration::from_secs(10),

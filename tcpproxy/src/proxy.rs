@@ -101,7 +101,7 @@ impl Proxy {
         let cannot_set_up = |reason| StartError::setting_up("the event loop", reason);
         let metrics = config.metrics.map(|address| listen_for_metrics(address, &config)).transpose()?;
         let local_addrs = listening.iter().map(|own| own.address).collect();
-        let mut event_loop = EventLoop::new().map_err(cannot_set_up)?;
+        let mut event_loop = EventLoop::with_poller(config.poller).map_err(cannot_set_up)?;
         let Allowance { max_clients, pipes } = descriptors::allowance(config.max_clients);
         let counters = Rc::<Counters>::default();
         let handle = event_loop.handle();

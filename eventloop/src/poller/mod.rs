@@ -3,7 +3,9 @@
 //! Two pollers have one interface: watch a source under a key, forget it, wait. Keys are those of the
 //! [registry](crate::registry), which knows the sessions.
 
+use std::fmt;
 use std::io;
+use std::str::FromStr;
 use std::time::Duration;
 
 use ::calloop::channel::Sender;
@@ -13,11 +15,11 @@ use crate::sessions::SessionId;
 use crate::source::{AnySource, Interest};
 
 mod calloop;
-#[cfg(target_os = "linux")]
+#[cfg(all(target_os = "linux", not(portable)))]
 mod epoll;
 
 use self::calloop::CalloopPoller;
-#[cfg(target_os = "linux")]
+#[cfg(all(target_os = "linux", not(portable)))]
 use self::epoll::EpollPoller;
 
 /// Which poller an [`EventLoop`](crate::EventLoop) sleeps in.
@@ -34,7 +36,7 @@ pub enum PollerKind {
 
 pub(crate) enum Poller {
     Calloop(CalloopPoller),
-    #[cfg(target_os = "linux")]
+    #[cfg(all(target_os = "linux", not(portable)))]
     Epoll(EpollPoller),
 }
 
@@ -63,12 +65,33 @@ pub(crate) struct Inbox {
     pub(crate) woken: Vec<SessionId>,
 }
 
+impl FromStr for PollerKind {
+    type Err = String;
+
+    fn from_str(name: &str) -> Result<Self, String> {
+        match name {
+            "auto" => Ok(Self::Auto),
+            "calloop" => Ok(Self::Calloop),
+            _ => Err(format!("`{name}` is no poller: there are auto and calloop")),
+        }
+    }
+}
+
+impl fmt::Display for PollerKind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Auto => "auto",
+            Self::Calloop => "calloop",
+        })
+    }
+}
+
 impl Poller {
     /// A poller without sources, and what wakes it from other threads.
     pub(crate) fn new(kind: PollerKind) -> io::Result<(Self, Sender<SessionId>)> {
         let (calloop, sender) = CalloopPoller::new()?;
         let poller = match kind {
-            #[cfg(target_os = "linux")]
+            #[cfg(all(target_os = "linux", not(portable)))]
             PollerKind::Auto => Self::Epoll(EpollPoller::new(calloop)?),
             _ => Self::Calloop(calloop),
         };
@@ -85,7 +108,7 @@ impl Poller {
     ) -> io::Result<()> {
         match self {
             Self::Calloop(poller) => poller.watch(key, source, interest, watch),
-            #[cfg(target_os = "linux")]
+            #[cfg(all(target_os = "linux", not(portable)))]
             Self::Epoll(poller) => poller.watch(key, source, interest, watch),
         }
     }
@@ -94,7 +117,7 @@ impl Poller {
     pub(crate) fn forget(&mut self, key: Key, source: &AnySource) {
         match self {
             Self::Calloop(poller) => poller.forget(key),
-            #[cfg(target_os = "linux")]
+            #[cfg(all(target_os = "linux", not(portable)))]
             Self::Epoll(poller) => poller.forget(source),
         }
         let _ = source;
@@ -104,7 +127,7 @@ impl Poller {
     pub(crate) fn wait(&mut self, timeout: Option<Duration>, inbox: &mut Inbox) -> io::Result<()> {
         match self {
             Self::Calloop(poller) => poller.wait(timeout, inbox),
-            #[cfg(target_os = "linux")]
+            #[cfg(all(target_os = "linux", not(portable)))]
             Self::Epoll(poller) => poller.wait(timeout, inbox),
         }
     }
@@ -114,7 +137,7 @@ impl Poller {
     pub(crate) fn start_over(&mut self) -> io::Result<bool> {
         match self {
             Self::Calloop(_) => Ok(false), // it never reports a source that is closed
-            #[cfg(target_os = "linux")]
+            #[cfg(all(target_os = "linux", not(portable)))]
             Self::Epoll(poller) => poller.start_over().map(|()| true),
         }
     }
