@@ -2,7 +2,9 @@
 
 use std::time::SystemTime;
 
-use http::header::{CACHE_CONTROL, CONNECTION, CONTENT_LENGTH, DATE, EXPIRES, HOST, MAX_FORWARDS, PRAGMA};
+use http::header::{
+    AGE, CACHE_CONTROL, CONNECTION, CONTENT_LENGTH, DATE, EXPIRES, HOST, MAX_FORWARDS, PRAGMA,
+};
 use http::header::{HeaderMap, HeaderName, HeaderValue, SET_COOKIE, TRANSFER_ENCODING, VARY, VIA};
 use http::{Method, Request, Version};
 
@@ -15,7 +17,7 @@ const HOP_BY_HOP: &str = "connection keep-alive proxy-authenticate proxy-authori
 
 /// Fields that are for all recipients, so that no connection option removes them (RFC 9110, section 7.6.1). Without
 /// them a private response would look as though a cache might share it.
-const END_TO_END: [HeaderName; 6] = [HOST, CACHE_CONTROL, EXPIRES, PRAGMA, SET_COOKIE, VARY];
+const END_TO_END: [HeaderName; 9] = [HOST, AGE, CACHE_CONTROL, DATE, EXPIRES, PRAGMA, SET_COOKIE, VARY, VIA];
 
 /// Whether the sender of a message keeps the connection after it (RFC 9112, section 9.3). HTTP/1.0 counts as not.
 #[must_use]
@@ -115,15 +117,17 @@ mod tests {
     #[test]
     fn no_connection_option_removes_what_says_who_may_see_a_response() {
         let mut fields = request_with(
-            "GET / HTTP/1.1\r\nConnection: Cache-Control, Vary, Set-Cookie\r\nCache-Control: private\r\nVary: a\r\nSet-Cookie: b",
+            "GET / HTTP/1.1\r\nConnection: Cache-Control, Vary, Set-Cookie, Age, Via\r\nCache-Control: private\r\nVary: a\r\nSet-Cookie: b\r\n\
+             Age: 5\r\nVia: 1.1 there",
         )
         .into_parts()
         .0
         .headers;
         forward(Version::HTTP_11, &mut fields, Framing::None, "here");
-        for name in ["cache-control", "vary", "set-cookie"] {
+        for name in ["cache-control", "vary", "set-cookie", "age"] {
             assert!(fields.contains_key(name), "{name}");
         }
+        assert_eq!(fields["via"], "1.1 there, 1.1 here");
     }
 
     #[test]

@@ -154,7 +154,7 @@ impl Cache {
         if !keys.is_empty() {
             self.variants.insert(uri.clone(), keys);
         }
-        let cost = candidate.cost(response.headers());
+        let cost = candidate.cost(&uri, response.headers());
         let mut share = self.budget.share();
         if self.make_room(cost) && share.resize(cost) {
             let key = self.entries.insert(Rc::new(candidate.into_entry(uri.clone(), body, share)));

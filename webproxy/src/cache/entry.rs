@@ -70,10 +70,9 @@ impl Candidate {
         policy.is_storable().then_some(Self { request, policy, date })
     }
 
-    /// Roughly what the entry takes besides its body.
-    pub(super) fn cost(&self, response: &HeaderMap) -> usize {
-        // The policy has copies of both.
-        2 * (size(self.request.headers()) + size(response)) + 2 * self.request.uri().path().len() + OVERHEAD
+    /// Roughly what the entry takes besides its body: the policy has copies of both heads, and of the URI.
+    pub(super) fn cost(&self, uri: &str, response: &HeaderMap) -> usize {
+        2 * (size(self.request.headers()) + size(response)) + 4 * uri.len() + OVERHEAD
     }
 
     pub(super) fn into_entry(self, key: String, body: Rc<CachedBody>, share: Share) -> Entry {

@@ -109,6 +109,11 @@ fn heads_count_and_so_do_many_empty_bodies() {
         keep(&mut cache, &get(&format!("http://a/{number}")), &response(), 0);
     }
     assert!(cache.entries.len() < 50, "{}", cache.entries.len());
+    let mut cache = Cache::new(100_000, 50_000);
+    for number in 0..1000 {
+        keep(&mut cache, &get(&format!("http://a/?{}{number}", "x".repeat(5000))), &response(), 0);
+    }
+    assert!(cache.entries.len() <= 5, "{}", cache.entries.len());
 }
 
 #[test]

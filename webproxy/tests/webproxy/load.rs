@@ -84,7 +84,7 @@ fn a_client_that_does_not_read_makes_the_origin_wait() {
     let origin = origin(move |mut peer| {
         peer.head();
         peer.say("HTTP/1.1 200 OK\r\n\r\n");
-        peer.0.get_ref().set_write_timeout(Some(Duration::from_millis(500))).unwrap();
+        peer.0.get_ref().set_write_timeout(Some(Duration::from_millis(200))).unwrap();
         let mut bytes = 0_u64;
         while let Ok(n) = peer.0.get_mut().write(&[0; 65536]) {
             bytes += n as u64;
@@ -101,7 +101,7 @@ fn a_client_that_does_not_read_makes_the_origin_wait() {
 
 #[test]
 fn many_clients_come_and_go_and_nothing_is_left() {
-    let (origin, _) = answering(|head| ok("", &head.path().repeat(1000)));
+    let (origin, _) = answering(|head| ok("Connection: close\r\n", &head.path().repeat(1000)));
     let proxy = proxy();
     let before = proxy.descriptors().unwrap();
     for round in 0..5 {

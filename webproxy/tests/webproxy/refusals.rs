@@ -181,29 +181,38 @@ fn a_request_that_drips_in_is_not_awaited_for_ever() {
             thread::sleep(Duration::from_millis(50)); // what it is about: to be slow
         }
     });
-    assert_eq!(client.answer().0, 408);
-
     let waiting = origin(|mut peer| drop(peer.rest()));
-    let mut client = Peer::connect(&proxy);
-    assert_eq!(client.ask("POST", waiting, "/", "Content-Length: 5\r\n").say("hell").answer().0, 408);
-    Peer::connect(&proxy).expect_end(); // no request, no response
+    let (mut uploading, mut silent) = (Peer::connect(&proxy), Peer::connect(&proxy));
+    uploading.ask("POST", waiting, "/", "Content-Length: 5\r\n").say("hell");
+    assert_eq!(client.answer().0, 408);
+    assert_eq!(uploading.answer().0, 408);
+    silent.expect_end(); // no request, no response
 }
 
 #[test]
 fn an_origin_that_stalls_is_a_gateway_timeout_or_cut() {
     let proxy = impatient();
     let silent = origin(|mut peer| drop(peer.rest()));
-    assert_eq!(Peer::connect(&proxy).ask("GET", silent, "/", "").answer().0, 504);
-    for head in ["Content-Length: 10\r\n", "Transfer-Encoding: chunked\r\n", ""] {
-        let stalling = origin(move |mut peer| {
-            peer.head();
-            peer.say(format!("HTTP/1.1 200 OK\r\n{head}\r\n3\r\nabc\r\n"));
-            drop(peer.rest());
-        });
-        let mut client = Peer::connect(&proxy);
-        assert_eq!(client.ask("GET", stalling, "/", "").head().unwrap().status(), 200);
+    let mut unanswered = Peer::connect(&proxy);
+    unanswered.ask("GET", silent, "/", "");
+    let mut cut: Vec<Peer> = ["Content-Length: 10\r\n", "Transfer-Encoding: chunked\r\n", ""]
+        .into_iter()
+        .map(|fields| {
+            let stalling = origin(move |mut peer| {
+                peer.head();
+                peer.say(format!("HTTP/1.1 200 OK\r\n{fields}\r\n3\r\nabc\r\n"));
+                drop(peer.rest());
+            });
+            let mut client = Peer::connect(&proxy);
+            client.ask("GET", stalling, "/", "");
+            client
+        })
+        .collect();
+    for client in &mut cut {
+        assert_eq!(client.head().unwrap().status(), 200);
         client.expect_reset();
     }
+    assert_eq!(unanswered.answer().0, 504);
 }
 
 #[test]
