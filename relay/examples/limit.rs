@@ -1,8 +1,6 @@
 //! Forwards each client to one server, at most RATE bytes a second in each direction of each session:
 //! `cargo run --release --example limit -- 7000 example.org 80 100000`.
 
-use std::time::Duration;
-
 use eventloop::{ConnectOptions, Connector, EventLoop, Listener, Resolver, Result, SocketOptions};
 use relay::{Limits, ProxySession};
 use ringbuf::Pool;
@@ -15,8 +13,7 @@ fn main() -> Result<()> {
         return Err("usage: limit PORT HOST SERVER_PORT RATE".into());
     };
     let (host, server_port, rate): (_, u16, u64) = (host.clone(), server_port.parse()?, rate.parse()?);
-    // A connection that this program does not end in an orderly way, for instance because it is killed, ends with RST.
-    let socket = SocketOptions { linger: Some(Duration::ZERO), no_delay: true, ..SocketOptions::default() };
+    let socket = SocketOptions { no_delay: true, ..SocketOptions::default() };
     let options = ConnectOptions { socket, ..ConnectOptions::default() };
     let listener = Listener::bind_all(port.parse()?, socket)?.with_max_clients(CLIENTS);
     println!("listening on {}", listener.local_addr()?);

@@ -4,7 +4,6 @@
 use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::rc::Rc;
-use std::time::Duration;
 
 use eventloop::{ConnectOptions, Connector, EventLoop, Intents, Listener, Progress, Ready, Result, Session};
 use eventloop::{SocketOptions, resolve};
@@ -46,9 +45,7 @@ impl Router {
     fn route(&mut self, ready: &Ready<'_>) {
         let Some(hello) = client_hello(self.session.first_bytes()) else { return }; // incomplete
         match hello.and_then(|hello| server_name(&hello)).and_then(|name| self.routes.get(&name)) {
-            Some(addresses) => {
-                self.session.connect(Connector::new(&addresses[..], self.options, ready.now()));
-            }
+            Some(ips) => self.session.connect(Connector::new(&ips[..], self.options, ready.now())),
             None => self.session.refuse(UNRECOGNIZED_NAME, ready.now()),
         }
     }
@@ -108,7 +105,7 @@ fn main() -> Result<()> {
         let (name, (host, port)) = parts.ok_or_else(|| format!("{route} is not NAME=HOST:PORT"))?;
         routes.insert(name.to_ascii_lowercase(), resolve(host, port.parse()?)?);
     }
-    let socket = SocketOptions { linger: Some(Duration::ZERO), no_delay: true, ..SocketOptions::default() };
+    let socket = SocketOptions { no_delay: true, ..SocketOptions::default() };
     let options = ConnectOptions { socket, ..ConnectOptions::default() };
     let listener = Listener::bind_all(port, socket)?.with_max_clients(CLIENTS);
     println!("listening on {}", listener.local_addr()?);

@@ -4,7 +4,6 @@
 use std::io::ErrorKind;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::rc::Rc;
-use std::time::Duration;
 
 use eventloop::{ConnectError, ConnectOptions, Connector, EventLoop, Intents, Listener, Progress, Ready};
 use eventloop::{Resolver, Result, Session, SocketOptions};
@@ -122,7 +121,7 @@ fn reason(error: &ConnectError) -> Reply {
 
 fn main() -> Result<()> {
     let port = std::env::args().nth(1).ok_or("usage: socks5 PORT")?.parse()?;
-    let socket = SocketOptions { linger: Some(Duration::ZERO), no_delay: true, ..SocketOptions::default() };
+    let socket = SocketOptions { no_delay: true, ..SocketOptions::default() };
     let options = ConnectOptions { socket, ..ConnectOptions::default() };
     let listener = Listener::bind_all(port, socket)?.with_max_clients(CLIENTS);
     println!("listening on {}", listener.local_addr()?);
