@@ -50,7 +50,8 @@ fn both_directions_at_once_in_random_bits() {
 #[test]
 fn an_echo_comes_back_whole() {
     let listener = Listener::bind(SocketOptions::default()).unwrap();
-    let server = Server::start(listener, |link| link.run(&Script::new([Step::Echo(Pace::FAST)]))).unwrap();
+    let script = Script::new([Step::Echo(Pace::FAST)]).expects(Payload::new(Seed::new(0)));
+    let server = Server::start(listener, move |link| link.run(&script)).unwrap();
     churn(server.address(), 50, 1000).unwrap();
     let reports = server.finish();
     assert_eq!(reports.len(), 50);
@@ -219,4 +220,39 @@ fn a_list_that_waits_is_patient_while_the_other_is_busy() {
     let (client, server) = meet(client.patience(patience), server, SocketOptions::default());
     assert!(client.late.is_none(), "it received nothing for two seconds, but it was sending");
     assert_eq!((client.ending, server.ending), (Ending::Eof, Ending::Eof));
+}
+
+#[test]
+fn expected_bytes_are_received_and_what_follows_is_the_payload() {
+    let server = [Step::Say(b"hello\r\n".to_vec()), Step::Send(1000, Pace::BYTE_AT_A_TIME), Step::Fin];
+    let client = [Step::Expect(b"hello\r\n".to_vec()), Step::ReceiveAll(Pace::FAST)];
+    let (client, _) = meet_plainly(client, server);
+    assert_eq!((client.unmet.clone(), client.received), (None, 1007));
+    assert_eq!(client.verify(1007), Ok(()));
+}
+
+#[test]
+fn other_bytes_than_expected_and_an_early_end_stop_the_script() {
+    for (said, came) in [("hullo", "hu"), ("hel", "hel")] {
+        let server = [Step::Say(said.into()), Step::Fin, Step::ReceiveAll(Pace::FAST)];
+        let client = [Step::Expect(b"he".to_vec()), Step::Expect(b"llo".to_vec()), Step::Pause(PATIENCE)];
+        let (client, _) = meet_plainly(client, server);
+        let unmet = client.unmet.expect("it was not met");
+        assert!(came.ends_with(std::str::from_utf8(&unmet.came).unwrap()), "{unmet:?}");
+    }
+}
+
+/// Longer than any test takes.
+const PATIENCE: Duration = Duration::from_secs(3600);
+
+/// A search for where they belong takes a tenth of a second for each connection.
+#[test]
+fn bytes_are_taken_as_they_are_by_a_script_that_expects_none() {
+    let server =
+        Peer::server(SocketOptions::default(), Script::new([Step::Send(1000, Pace::FAST)]).sends(DOWN));
+    let server = server.unwrap();
+    let script = Script::new([Step::ReceiveAll(Pace::FAST)]);
+    let client = Peer::client(server.address(), SocketOptions::default(), script).join().unwrap();
+    assert_eq!((client.received, client.mismatch), (1000, None));
+    let _ = server.join().unwrap();
 }

@@ -212,7 +212,6 @@ impl<'a> Peer<'a> {
         let script = Script::new(steps)
             .beside(beside)
             .sends(Payload::new(self.arguments.seed))
-            .expects(Payload::new(self.arguments.verify.unwrap_or(Seed::new(0))))
             .seed(self.arguments.seed.derive(&number.to_string()))
             .patience(self.arguments.patience)
             .observed({
@@ -222,8 +221,15 @@ impl<'a> Peer<'a> {
                     voice.hear(number, event);
                 }
             });
+        let script = match self.arguments.verify {
+            Some(seed) => script.expects(Payload::new(seed)),
+            None => script,
+        };
         let report = link.run(&script);
         let wrong = self.arguments.verify.and_then(|_| report.verify(report.received).err());
+        if let Some(unmet) = &report.unmet {
+            self.voice.say(number, &format!("{unmet:?}"));
+        }
         if let Some(mismatch) = &wrong {
             self.voice.say(number, &format!("wrong bytes: {mismatch}"));
         }
@@ -281,7 +287,13 @@ impl Voice {
 
 fn done(step: &Step, moved: u64) -> String {
     match step {
-        Step::Send(..) | Step::Say(_) | Step::Fill(_) | Step::Urgent | Step::Receive(..) | Step::Echo(_) => {
+        Step::Send(..)
+        | Step::Say(_)
+        | Step::Fill(_)
+        | Step::Urgent
+        | Step::Receive(..)
+        | Step::Expect(_)
+        | Step::Echo(_) => {
             format!("{}: {moved} bytes", name(step))
         }
         Step::ReceiveAll(_) => format!("recv: {moved} bytes, then a FIN"),
@@ -299,6 +311,7 @@ fn name(step: &Step) -> &'static str {
         Step::Fill(_) => "fill",
         Step::Urgent => "urgent",
         Step::Receive(..) | Step::ReceiveAll(_) => "recv",
+        Step::Expect(_) => "expect",
         Step::Echo(_) => "echo",
         Step::Readable => "readable",
         Step::Acknowledged => "acked",

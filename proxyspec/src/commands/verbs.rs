@@ -29,6 +29,7 @@ Verbs, carried out one after the other:
   fill[:TIME]        send until nothing has been taken for so long [500ms]
   urgent             send one more byte, as urgent
   recv:SIZE          receive so many bytes
+  expect:TEXT        receive this text, and stop if it is another one
   recv:all           receive until the stream ends
   echo               send back what is received, until the stream ends
   readable           wait until there is something to read, be it the end, and leave it there
@@ -103,6 +104,7 @@ fn step(word: &str) -> Result<Step, String> {
             Step::Send(bytes(size)?, pace)
         }
         "say" => Step::Say(unescaped(needed("TEXT")?)?),
+        "expect" => Step::Expect(unescaped(needed("TEXT")?)?),
         "fill" => Step::Fill(argument.map_or(Ok(FILLED), time)?),
         "recv" => match paced(needed("SIZE")?)? {
             ("all", pace) => Step::ReceiveAll(pace),

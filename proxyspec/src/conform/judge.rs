@@ -35,7 +35,9 @@ pub(super) fn bytes(count: u64) -> String {
 fn waited_for(step: &Step) -> &'static str {
     match step {
         Step::Send(..) | Step::Say(_) | Step::Fill(_) | Step::Urgent => "for room to send",
-        Step::Receive(..) | Step::ReceiveAll(_) | Step::Echo(_) | Step::Readable => "for more",
+        Step::Receive(..) | Step::Expect(_) | Step::ReceiveAll(_) | Step::Echo(_) | Step::Readable => {
+            "for more"
+        }
         Step::Acknowledged => "for an acknowledgement",
         Step::Await(_) | Step::Open(_) => "for the other side",
         Step::Stalled(_) | Step::Pause(_) | Step::Fin | Step::Reset | Step::Close => "for nothing",

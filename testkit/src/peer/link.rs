@@ -153,7 +153,7 @@ impl Link {
             match self.send(bytes, patience) {
                 Ok(count) => bytes = &bytes[count..],
                 Err(Stop::Failed(error)) => return Err(error.into()),
-                Err(Stop::Late | Stop::Over) => return Err(ErrorKind::TimedOut.into()),
+                Err(Stop::Late | Stop::Over | Stop::Unmet) => return Err(ErrorKind::TimedOut.into()),
             }
         }
         Ok(())
@@ -172,7 +172,7 @@ impl Link {
                 Ok(0) => return Err(ErrorKind::UnexpectedEof.into()),
                 Ok(count) => filled += count,
                 Err(Stop::Failed(error)) => return Err(error.into()),
-                Err(Stop::Late | Stop::Over) => return Err(ErrorKind::TimedOut.into()),
+                Err(Stop::Late | Stop::Over | Stop::Unmet) => return Err(ErrorKind::TimedOut.into()),
             }
         }
         Ok(bytes)
@@ -313,6 +313,8 @@ impl Link {
 pub(super) enum Stop {
     /// The patience of the peer ran out.
     Late,
+    /// Other bytes came than were expected.
+    Unmet,
     /// The other half has ended the connection.
     Over,
     /// The call failed.

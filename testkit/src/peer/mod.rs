@@ -39,7 +39,7 @@ pub use gate::{Gate, Opener, gate};
 pub use link::{Link, SocketOptions};
 pub use observer::Event;
 pub use pace::Pace;
-pub use report::{Ending, Report, Sending};
+pub use report::{Ending, Report, Sending, Unmet};
 pub use script::MOST_TO_FILL;
 pub use script::{Script, Step};
 pub use server::{Listener, Server};

@@ -1,3 +1,4 @@
+use std::fmt;
 use std::io::ErrorKind;
 use std::net::SocketAddr;
 
@@ -24,7 +25,25 @@ pub struct Report {
     pub mismatch: Option<Mismatch>,
     /// The step that waited longer than the peer's patience, if any. The steps after it were not run.
     pub late: Option<Step>,
-    pub(super) verifier: Verifier,
+    /// The [`Step::Expect`] that was not met, if any. The steps after it were not run.
+    pub unmet: Option<Unmet>,
+    pub(super) verifier: Option<Verifier>,
+}
+
+/// Bytes that were expected, and those that came.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Unmet {
+    /// What was expected.
+    pub expected: Vec<u8>,
+    /// What came in its place, to the first wrong byte at least, or to the end of the stream.
+    pub came: Vec<u8>,
+}
+
+/// As text, since that is what is expected mostly.
+impl fmt::Debug for Unmet {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "expected \"{}\", \"{}\" came", self.expected.escape_ascii(), self.came.escape_ascii())
+    }
 }
 
 impl Report {
@@ -33,8 +52,13 @@ impl Report {
     /// # Errors
     ///
     /// The first mismatch.
+    ///
+    /// # Panics
+    ///
+    /// When the script was not told what to [expect](crate::peer::Script::expects): a check that cannot fail is none.
     pub fn verify(&self, expected: u64) -> Result<(), Mismatch> {
-        self.verifier.finish(expected)
+        let verifier = self.verifier.as_ref().expect("the script says what it expects: Script::expects");
+        verifier.finish(expected)
     }
 }
 

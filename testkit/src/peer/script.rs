@@ -8,7 +8,7 @@ use rand_chacha::ChaCha8Rng;
 use crate::payload::{Payload, Verifier};
 use crate::peer::link::Stop;
 use crate::peer::observer::Observer;
-use crate::peer::{Ending, Event, Gate, Link, Pace, Report, Sending};
+use crate::peer::{Ending, Event, Gate, Link, Pace, Report, Sending, Unmet};
 use crate::proxy::tree;
 use crate::seed::Seed;
 
@@ -35,6 +35,9 @@ pub enum Step {
     Urgent,
     /// Receive this number of bytes more; the steps after this one are not run if the stream ends before.
     Receive(u64, Pace),
+    /// Receive these bytes, which are not of the payload. When another byte or the end comes, the steps after this one are
+    /// not run, and [`Report::unmet`] has what came.
+    Expect(Vec<u8>),
     /// Receive until the stream ends, whether by FIN or by reset.
     ReceiveAll(Pace),
     /// Send back what is received until the stream ends.
@@ -68,7 +71,7 @@ pub struct Script {
     steps: Vec<Step>,
     beside: Vec<Step>,
     sends: Payload,
-    expects: Payload,
+    expects: Option<Payload>,
     seed: Seed,
     patience: Duration,
     observer: Option<Observer>,
@@ -77,15 +80,15 @@ pub struct Script {
 }
 
 impl Script {
-    /// These steps alone. Sends and expects the payloads of seed 0 unless told otherwise, and waits for nothing longer
-    /// than 20 seconds.
+    /// These steps alone. Sends the payload of seed 0 unless told otherwise, takes what is received as it is unless told
+    /// what to [expect](Self::expects), and waits for nothing longer than 20 seconds.
     pub fn new(steps: impl Into<Vec<Step>>) -> Self {
         let seed = Seed::new(0);
         Self {
             steps: steps.into(),
             beside: Vec::new(),
             sends: Payload::new(seed),
-            expects: Payload::new(seed),
+            expects: None,
             seed,
             patience: Duration::from_secs(20),
             observer: None,
@@ -110,7 +113,7 @@ impl Script {
     /// What the peer should receive.
     #[must_use]
     pub const fn expects(mut self, payload: Payload) -> Self {
-        self.expects = payload;
+        self.expects = Some(payload);
         self
     }
 
@@ -155,8 +158,9 @@ impl Script {
             script: self,
             link: &link,
             sent: Mutex::new((0, Sending::Open)),
-            received: Mutex::new((Verifier::new(self.expects), Ending::Open)),
+            received: Mutex::new((Received::new(self.expects), Ending::Open)),
             late: Mutex::new(None),
+            unmet: Mutex::new(None),
             unsent: AtomicUsize::new(count_sending(&self.steps) + count_sending(&self.beside)),
         };
         thread::scope(|scope| {
@@ -166,8 +170,8 @@ impl Script {
             run.steps(&self.steps, &mut self.seed.rng());
         });
         let (sent, sending) = *lock(&run.sent);
-        let (verifier, seen) = lock(&run.received).clone();
-        let late = lock(&run.late).take();
+        let (received, seen) = lock(&run.received).clone();
+        let (late, unmet) = (lock(&run.late).take(), lock(&run.unmet).take());
         let taken = link.taken_early().or(match sending {
             Sending::Broken(error) => Some(error),
             Sending::Open | Sending::Finished => None,
@@ -177,11 +181,35 @@ impl Script {
             remote: link.remote(),
             sent,
             sending,
-            received: verifier.received(),
+            received: received.count,
             ending: Ending::combine(seen, taken, link.untaken_error()),
-            mismatch: verifier.mismatch(),
+            mismatch: received.verifier.as_ref().and_then(Verifier::mismatch),
             late,
-            verifier,
+            unmet,
+            verifier: received.verifier,
+        }
+    }
+}
+
+/// What has been received, and whether it was what is expected, if anything is.
+#[derive(Clone)]
+struct Received {
+    count: u64,
+    verifier: Option<Verifier>,
+}
+
+impl Received {
+    fn new(expects: Option<Payload>) -> Self {
+        Self { count: 0, verifier: expects.map(Verifier::new) }
+    }
+
+    fn take(&mut self, bytes: &[u8], of_the_payload: bool) {
+        self.count += bytes.len() as u64;
+        match &mut self.verifier {
+            // It remembers the first mismatch; the rest is read on, so that the sender is not stuck.
+            Some(verifier) if of_the_payload => drop(verifier.feed(bytes)),
+            Some(verifier) => verifier.skip(bytes.len() as u64),
+            None => {}
         }
     }
 }
@@ -191,8 +219,9 @@ struct Run<'a> {
     script: &'a Script,
     link: &'a Link,
     sent: Mutex<(u64, Sending)>,
-    received: Mutex<(Verifier, Ending)>,
+    received: Mutex<(Received, Ending)>,
     late: Mutex<Option<Step>>,
+    unmet: Mutex<Option<Unmet>>,
     /// The number of steps of both lists that have yet to send what they send.
     unsent: AtomicUsize,
 }
@@ -226,7 +255,9 @@ impl Run<'_> {
     /// How many bytes have gone the way of this step so far.
     fn moved(&self, step: &Step) -> u64 {
         match step {
-            Step::Receive(..) | Step::ReceiveAll(_) | Step::Echo(_) => lock(&self.received).0.received(),
+            Step::Receive(..) | Step::Expect(_) | Step::ReceiveAll(_) | Step::Echo(_) => {
+                lock(&self.received).0.count
+            }
             _ => lock(&self.sent).0,
         }
     }
@@ -235,6 +266,7 @@ impl Run<'_> {
         match stop {
             Stop::Late => format!("nothing happened for {:?}", self.script.patience),
             Stop::Over => "the stream had ended".to_owned(),
+            Stop::Unmet => "other bytes came".to_owned(),
             Stop::Failed(error) => error.to_string(),
         }
     }
@@ -247,6 +279,7 @@ impl Run<'_> {
             Step::Stalled(quiet) => self.stalled(*quiet),
             Step::Urgent => self.urgent(),
             Step::Receive(bytes, pace) => self.receive(Some(*bytes), pace, rng, |_| Ok(())),
+            Step::Expect(bytes) => self.expect(bytes),
             Step::ReceiveAll(pace) => self.receive(None, pace, rng, |_| Ok(())),
             Step::Echo(pace) => self.receive(None, pace, rng, |bytes| self.send_bytes(bytes)),
             Step::Readable => self.patiently(|patience| self.link.readable(patience)),
@@ -283,7 +316,7 @@ impl Run<'_> {
 
     /// How many bytes have been sent and received.
     fn moved_both_ways(&self) -> (u64, u64) {
-        (lock(&self.sent).0, lock(&self.received).0.received())
+        (lock(&self.sent).0, lock(&self.received).0.count)
     }
 
     fn send(&self, bytes: u64, pace: &Pace, rng: &mut ChaCha8Rng) -> Result<(), Stop> {
@@ -359,7 +392,7 @@ impl Run<'_> {
         match outcome {
             Ok(count) => sent.0 += count as u64,
             Err(Stop::Failed(error)) => sent.1 = Sending::Broken(error),
-            Err(Stop::Late | Stop::Over) => {}
+            Err(Stop::Late | Stop::Over | Stop::Unmet) => {}
         }
         outcome
     }
@@ -376,30 +409,54 @@ impl Run<'_> {
         let mut left = bytes.unwrap_or(u64::MAX);
         while left > 0 {
             let chunk = (pace.next_chunk(rng) as u64).min(left);
-            let outcome =
-                self.patiently(|patience| self.link.receive(&mut buffer[..chunk as usize], patience));
-            let count = match outcome {
-                Ok(0) => {
-                    lock(&self.received).1 = Ending::Eof;
-                    // A step that needed a number of bytes cannot go on as planned.
-                    return if bytes.is_none() { Ok(()) } else { Err(Stop::Over) };
-                }
-                Ok(count) => count,
-                Err(Stop::Failed(error)) => {
-                    lock(&self.received).1 = match error {
-                        std::io::ErrorKind::ConnectionReset => Ending::Reset,
-                        other => Ending::Failed(other),
-                    };
-                    return Err(Stop::Failed(error));
-                }
-                Err(stop) => return Err(stop),
+            let count = match self.receive_some(&mut buffer[..chunk as usize], true) {
+                // A step for a number of bytes has not got them.
+                Err(Stop::Over) if bytes.is_none() && self.has_ended() => return Ok(()),
+                outcome => outcome?,
             };
-            // The verifier remembers the first mismatch; the rest is read on, so that the sender is not stuck.
-            let _ = lock(&self.received).0.feed(&buffer[..count]);
-            self.tell(Event::Received(&buffer[..count]));
             hand_on(&buffer[..count])?;
             left -= count as u64;
             self.pause_after(count, pace, rng)?;
+        }
+        Ok(())
+    }
+
+    /// Receives what comes next, and notes the end instead if that comes.
+    fn receive_some(&self, buffer: &mut [u8], of_the_payload: bool) -> Result<usize, Stop> {
+        let outcome = self.patiently(|patience| self.link.receive(buffer, patience));
+        let mut received = lock(&self.received);
+        match outcome {
+            Ok(0) => {
+                received.1 = Ending::Eof;
+                return Err(Stop::Over);
+            }
+            Ok(count) => received.0.take(&buffer[..count], of_the_payload),
+            Err(Stop::Failed(std::io::ErrorKind::ConnectionReset)) => received.1 = Ending::Reset,
+            Err(Stop::Failed(error)) => received.1 = Ending::Failed(error),
+            Err(_) => {}
+        }
+        drop(received);
+        let count = outcome?;
+        self.tell(Event::Received(&buffer[..count]));
+        Ok(count)
+    }
+
+    fn has_ended(&self) -> bool {
+        lock(&self.received).1 == Ending::Eof
+    }
+
+    fn expect(&self, expected: &[u8]) -> Result<(), Stop> {
+        let mut came = Vec::new();
+        while came.len() < expected.len() {
+            let mut buffer = vec![0; expected.len() - came.len()];
+            let outcome = self.receive_some(&mut buffer, false);
+            came.extend(&buffer[..outcome.unwrap_or_default()]);
+            if let Some(stop) =
+                outcome.err().or_else(|| (!expected.starts_with(&came)).then_some(Stop::Unmet))
+            {
+                lock(&self.unmet).get_or_insert_with(|| Unmet { expected: expected.to_vec(), came });
+                return Err(stop);
+            }
         }
         Ok(())
     }
