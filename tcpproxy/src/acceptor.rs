@@ -143,8 +143,9 @@ impl Acceptor {
 
     fn admit(&mut self, stream: Stream, address: SocketAddr, permit: AddressPermit, ready: &Ready<'_>) {
         self.context.client_is_pending.set(false);
+        // The session may outlive the client's connection, and only its end makes room for the next client.
+        let client = Client::new(address, stream.take_permit());
         let connections = self.buffers.session(stream, &self.context.config, ready.now());
-        let client = Client::new(address);
         let session = Session::new(self.context.clone(), client, permit, connections, ready.now());
         match &self.table {
             Some(table) => ready.spawn(table.list(session)),

@@ -204,3 +204,22 @@ fn a_name_that_does_not_exist_is_an_error_that_names_it() {
     let error = Proxy::start(Config::new("no-such-host.invalid", 80)).unwrap_err();
     assert!(error.to_string().starts_with("cannot resolve no-such-host.invalid: "), "{error}");
 }
+
+/// A session goes on for the server when its client is gone. The pending client is served when it is over, not when the
+/// client's connection is closed.
+#[test]
+fn a_pending_client_is_served_after_a_session_that_outlives_its_client() {
+    let mut stage = Stage::with(|config| Config { max_clients: Some(1), ..config });
+    let (first, server) = stage.session();
+    let sent = stage.fill(&first);
+    let second = stage.client();
+    stage.send(&second, b"my turn");
+    stage.settle();
+    stage::reset(first);
+    stage.settle(); // the server is still to get what the first client has sent
+    assert_eq!(stage.proxy.statistics().active, 1);
+    let (bytes, end) = stage.drain(&server);
+    assert!(bytes.len() <= sent);
+    assert_eq!(end, End::Reset);
+    stage.until_served(b"my turn");
+}
