@@ -118,6 +118,16 @@ struct Arguments {
     #[arg(long)]
     spread: bool,
 
+    /// Start although the server's name cannot be resolved yet, and keep clients for up to --connect-timeout
+    /// while it is looked up
+    #[arg(long)]
+    wait_for_name: bool,
+
+    /// Try a server again that refuses a connection, with pauses that grow up to a second, until
+    /// --connect-timeout is over; the client and its bytes are kept
+    #[arg(long)]
+    retry: bool,
+
     /// How long the server may take to answer
     #[arg(long, value_name = "DURATION", default_value = "10s", value_parser = duration)]
     connect_timeout: Duration,
@@ -245,6 +255,8 @@ pub fn parse(words: impl IntoIterator<Item = OsString>) -> Result<Invocation, Re
             socket_buffer: arguments.socket_buffer,
             source: arguments.source,
             spread: arguments.spread,
+            wait_for_name: arguments.wait_for_name,
+            retry: arguments.retry,
             connect_timeout: arguments.connect_timeout,
             idle_timeout: arguments.idle_timeout,
             half_close_timeout: unless_off(arguments.half_close_timeout),
@@ -431,6 +443,7 @@ mod tests {
         assert!(config(&["--spread"]).spread);
         assert_eq!(config(&["--max-per-address", "3"]).max_per_address, Some(3));
         assert!(config(&["--quiet-empty"]).quiet_empty);
+        assert!(config(&["--retry"]).retry && config(&["--wait-for-name"]).wait_for_name);
         assert_eq!(config(&["--keepalive", "0s"]).keepalive, None);
         assert_eq!(config(&["--half-close-timeout", "0s"]).half_close_timeout, None);
         assert_eq!(config(&["--yield-idle", "200ms"]).yield_idle, Some(Duration::from_millis(200)));

@@ -39,7 +39,13 @@ pub struct Config {
     pub source: Vec<IpAddr>,
     /// Whether new sessions begin with the server's addresses in turn, and not with the first one.
     pub spread: bool,
-    /// How long the server may take to answer, all its addresses together.
+    /// Whether a start without an address for the server is no error: clients are then accepted, and each waits
+    /// for a lookup that succeeds as long as for the server.
+    pub wait_for_name: bool,
+    /// Whether a server that refuses a connection, or cannot be reached, is tried again, with pauses that grow up to
+    /// a second, until the time for connecting is over.
+    pub retry: bool,
+    /// How long the server may take to answer, all its addresses and attempts together.
     pub connect_timeout: Duration,
     /// End a session in which no byte has moved for so long.
     pub idle_timeout: Option<Duration>,
@@ -135,6 +141,8 @@ impl Config {
             poller: PollerKind::Auto,
             source: Vec::new(),
             spread: false,
+            wait_for_name: false,
+            retry: false,
             connect_timeout: Duration::from_secs(10),
             idle_timeout: None,
             half_close_timeout: Some(Duration::from_secs(3600)),

@@ -11,6 +11,7 @@ use std::time::{Duration, Instant};
 use eventloop::{EventLoop, ListenOptions, Listener, resolve};
 use relay::Pipes;
 use ringbuf::Pool;
+use tracing::warn;
 
 use crate::acceptor::{Acceptor, Buffers};
 use crate::error::StartError;
@@ -237,8 +238,13 @@ fn prepare(config: &Config) -> Result<Vec<SocketAddr>, StartError> {
         check_source(source).map_err(|reason| StartError::connecting_from(source, reason))?;
     }
     let host = &config.remote_host;
-    let addresses =
-        resolve(host, config.remote_port).map_err(|reason| StartError::resolving(host, reason))?;
+    let addresses = match resolve(host, config.remote_port) {
+        Err(error) if config.wait_for_name => {
+            warn!(host, %error, "cannot look up the server's name yet; clients wait for it");
+            return Ok(Vec::new());
+        }
+        outcome => outcome.map_err(|reason| StartError::resolving(host, reason))?,
+    };
     if !Upstream::sources_reach(config, &addresses) {
         return Err(StartError::no_source_for(host));
     }

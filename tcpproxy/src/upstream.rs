@@ -2,6 +2,7 @@
 
 mod addresses;
 mod own_address;
+mod retry;
 mod sources;
 
 use std::cell::{Cell, RefCell};
@@ -15,6 +16,7 @@ use relay::{Dial, Dialed};
 use crate::Config;
 use crate::termination::{By, Cause, Reason};
 use addresses::{LOOKUP_PATIENCE, Resolution, ServerAddresses, Waiter};
+use retry::{Retry, RetryPolicy};
 use sources::Sources;
 use tracing::warn;
 
@@ -25,6 +27,7 @@ pub(crate) use sources::check_source;
 #[derive(Debug)]
 pub(crate) struct Upstream {
     addresses: RefCell<ServerAddresses>,
+    retry: RetryPolicy,
     options: ConnectOptions,
     sources: Sources,
     /// With `--spread`: how many connections were begun.
@@ -42,6 +45,7 @@ pub(crate) struct Upstream {
 pub(crate) struct Connecting {
     upstream: Rc<Upstream>,
     state: State,
+    retry: Retry,
 }
 
 #[derive(Debug)]
@@ -51,6 +55,8 @@ enum State {
     /// within a step.
     Resolving(Option<Waiter>, Instant),
     Connecting(Connector),
+    /// It failed, and is tried again then.
+    Pausing(Instant),
     /// It cannot be reached; `None` once that was returned.
     Failed(Option<Cause>),
 }
@@ -69,11 +75,8 @@ impl Upstream {
         let (host, port) = (config.remote_host.clone(), config.remote_port);
         Self {
             addresses: RefCell::new(ServerAddresses::new(host, port, addresses, now)),
-            options: ConnectOptions {
-                socket: config.socket_options(),
-                timeout: config.connect_timeout,
-                ..ConnectOptions::default()
-            },
+            retry: RetryPolicy::new(config),
+            options: ConnectOptions { socket: config.socket_options(), ..ConnectOptions::default() },
             sources: Sources::new(&config.source),
             turn: config.spread.then(Cell::default),
             listening,
@@ -89,18 +92,21 @@ impl Upstream {
 
     /// Prepares a connection. The first attempt is made in the first step.
     pub(crate) fn connect(self: &Rc<Self>, now: Instant) -> Connecting {
+        let retry = Retry::new(self.retry, now);
+        Connecting { state: self.begin(retry.time_left(now), now), upstream: self.clone(), retry }
+    }
+
+    /// Begins an attempt, which may take as long as `timeout`.
+    fn begin(&self, timeout: Duration, now: Instant) -> State {
         let resolution = self.addresses.borrow_mut().resolve(now);
-        let state = match resolution {
-            Resolution::Known(addresses) => self.try_addresses(&addresses, now),
-            Resolution::Pending(waiter) => {
-                State::Resolving(Some(waiter), now + LOOKUP_PATIENCE.min(self.options.timeout))
-            }
-        };
-        Connecting { upstream: self.clone(), state }
+        match resolution {
+            Resolution::Known(addresses) => self.try_addresses(&addresses, timeout, now),
+            Resolution::Pending(waiter) => State::Resolving(Some(waiter), now + LOOKUP_PATIENCE.min(timeout)),
+        }
     }
 
     /// Tries the addresses that do not lead back to the proxy.
-    fn try_addresses(&self, addresses: &[SocketAddr], now: Instant) -> State {
+    fn try_addresses(&self, addresses: &[SocketAddr], timeout: Duration, now: Instant) -> State {
         let addresses = self.order(addresses);
         let leads_back = |&address: &SocketAddr| self.listening.iter().any(|own| own.is_reached_by(address));
         let (own, others): (Vec<SocketAddr>, Vec<SocketAddr>) = addresses.into_iter().partition(leads_back);
@@ -114,7 +120,8 @@ impl Upstream {
                 return State::Failed(Some(Cause::with_detail(By::Proxy, Reason::Loop, detail)));
             }
         }
-        State::Connecting(Connector::new(others.as_slice(), self.sources.apply(self.options), now))
+        let options = ConnectOptions { timeout, ..self.sources.apply(self.options) };
+        State::Connecting(Connector::new(others.as_slice(), options, now))
     }
 
     /// The addresses that can be reached from the sources, in the order in which they are tried.
@@ -138,6 +145,11 @@ impl Connecting {
     /// None of them can be tried.
     fn connector(&mut self, ready: &Ready<'_>) -> Result<Option<&mut Connector>, Cause> {
         let now = ready.now();
+        if let State::Pausing(at) = self.state
+            && at <= now
+        {
+            self.state = self.upstream.begin(self.retry.time_left(now), now);
+        }
         if let State::Resolving(waiter, until) = &mut self.state {
             let mut addresses = self.upstream.addresses.borrow_mut();
             let answer = waiter.as_mut().and_then(|waiter| waiter.lookup.advance(ready));
@@ -147,10 +159,10 @@ impl Connecting {
                 (None, None) => return Ok(None),
             };
             drop(addresses);
-            self.state = self.upstream.try_addresses(&found, now);
+            self.state = self.upstream.try_addresses(&found, self.retry.time_left(now), now);
         }
         match &mut self.state {
-            State::Resolving(..) => Ok(None),
+            State::Resolving(..) | State::Pausing(_) => Ok(None),
             State::Connecting(connector) => Ok(Some(connector)),
             State::Failed(cause) => cause.take().map_or(Ok(None), Err),
         }
@@ -170,6 +182,7 @@ impl Dial for Connecting {
                 intents.deadline(*until);
             }
             State::Connecting(connector) => connector.intents(intents),
+            State::Pausing(at) => intents.deadline(*at),
             State::Failed(_) => {}
         }
     }
@@ -187,7 +200,13 @@ impl Dial for Connecting {
             }
             Dialed::Failed(error) => {
                 self.upstream.addresses.borrow_mut().doubt(ready.now());
-                Dialed::Failed(cause(&error))
+                match self.retry.after(error.attempts.last().map(|(_, error)| error), ready.now()) {
+                    Some(at) => {
+                        self.state = State::Pausing(at);
+                        Dialed::Pending
+                    }
+                    None => Dialed::Failed(cause(&error)),
+                }
             }
         }
     }

@@ -5,9 +5,8 @@
 mod stage;
 
 use std::net::{Ipv6Addr, TcpStream};
-use std::time::{Duration, Instant};
 
-use stage::{End, PATIENCE, Stage, fin, reset};
+use stage::{End, Stage, fin, reset};
 use tcpproxy::Config;
 
 fn limited(max_per_address: usize, change: impl FnOnce(Config) -> Config) -> Stage {
@@ -20,15 +19,6 @@ fn connect(stage: &Stage, header: &str) -> TcpStream {
     let mut client = stage.client();
     std::io::Write::write_all(&mut client, header.as_bytes()).unwrap();
     client
-}
-
-/// Turns the loop until this number of sessions is left.
-fn until_active(stage: &mut Stage, sessions: usize) {
-    let begin = Instant::now();
-    while stage.proxy.statistics().active > sessions {
-        assert!(begin.elapsed() < PATIENCE, "a session does not end");
-        stage.proxy.turn(Some(Duration::from_millis(20))).unwrap();
-    }
 }
 
 #[test]
@@ -50,7 +40,7 @@ fn a_client_too_many_of_one_address_is_reset_and_counted_and_one_of_another_addr
     fin(&first);
     fin(&first_server);
     assert_eq!(stage.drain(&first), (vec![], End::Fin));
-    until_active(&mut stage, 2);
+    stage.until_active(2);
     let _fourth = stage.session();
     assert_eq!(stage.proxy.statistics().active, 3);
 }
@@ -85,7 +75,7 @@ fn behind_a_balancer_the_address_that_it_names_counts() {
         drop(stage.accept());
     }
     reset(first);
-    until_active(&mut stage, 1);
+    stage.until_active(1);
     let _again = connect(&stage, &header("192.0.2.1", 3));
     let _again_server = stage.accept();
     assert!(stage.origin.accept().is_err(), "the client too many reached no server");

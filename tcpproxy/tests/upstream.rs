@@ -4,10 +4,12 @@
 
 mod stage;
 
-use std::net::IpAddr;
+use std::net::{IpAddr, TcpStream};
+use std::time::{Duration, Instant};
 
-use stage::{End, Stage, fin};
+use stage::{End, PATIENCE, Stage, fin, reset};
 use tcpproxy::{Config, Proxy};
+use testkit::peer::Refusing;
 
 fn sources(addresses: &[&str]) -> Vec<IpAddr> {
     addresses.iter().map(|address| address.parse().unwrap()).collect()
@@ -40,6 +42,80 @@ fn a_source_that_cannot_be_used_is_an_error_that_names_it() {
     assert!(foreign.ends_with("; --source takes an address of this machine"), "{foreign}");
     let other_family = start("::1").to_string();
     assert!(other_family.starts_with("cannot connect to 127.0.0.1 from --source: "), "{other_family}");
+}
+
+/// Turns the loop for this long, whatever happens.
+fn turn_for(stage: &mut Stage, time: Duration) {
+    let begin = Instant::now();
+    while begin.elapsed() < time {
+        stage.proxy.turn(Some(Duration::from_millis(5))).unwrap();
+    }
+}
+
+#[test]
+fn with_retry_no_session_is_lost_while_the_server_is_away() {
+    let away = Refusing::new().unwrap();
+    let mut stage = Stage::with(|config| Config {
+        remote_port: away.address().port(),
+        retry: true,
+        max_clients: Some(50),
+        ..config
+    });
+    let clients: Vec<TcpStream> = (0..20_u8)
+        .map(|number| {
+            let client = stage.client();
+            stage.send(&client, &[number; 1000]);
+            fin(&client);
+            turn_for(&mut stage, Duration::from_millis(35)); // 0.7 s for all of them
+            client
+        })
+        .collect();
+    let leaves = stage.client();
+    stage.settle();
+    assert_eq!(stage.proxy.statistics().active, 21, "none has failed");
+    reset(leaves); // its pause does not keep it
+    stage.until_active(20);
+    stage.origin = away.open().unwrap();
+    stage.origin.set_nonblocking(true).unwrap();
+    for _ in 0..20 {
+        let server = stage.accept();
+        let (received, end) = stage.drain(&server);
+        assert_eq!((received.len(), end), (1000, End::Fin));
+        stage.send(&server, &received[..1]);
+        fin(&server);
+    }
+    for (number, client) in clients.iter().enumerate() {
+        assert_eq!(stage.drain(client), (vec![number as u8], End::Fin));
+    }
+    stage.until_over();
+}
+
+#[test]
+fn without_retry_a_refusal_is_an_answer_and_with_it_one_when_the_time_is_over() {
+    for (retry, connect_timeout) in [(false, PATIENCE), (true, Duration::from_millis(400))] {
+        let away = Refusing::new().unwrap();
+        let remote_port = away.address().port();
+        let mut stage = Stage::with(|config| Config { remote_port, retry, connect_timeout, ..config });
+        let client = stage.client();
+        assert_eq!(stage.drain(&client), (vec![], End::Reset));
+        stage.until_over();
+    }
+}
+
+#[test]
+fn a_name_that_cannot_be_resolved_is_an_error_at_start_unless_it_is_to_be_waited_for() {
+    let config = |wait_for_name| Config { wait_for_name, ..Config::new("no-such-host.invalid", 80) };
+    let error = Proxy::start(config(false)).unwrap_err().to_string();
+    assert!(error.starts_with("cannot resolve no-such-host.invalid"), "{error}");
+    let connect_timeout = Duration::from_millis(700);
+    let mut stage =
+        Stage::with(|ours| Config { remote_port: ours.remote_port, connect_timeout, ..config(true) });
+    let client = stage.client();
+    stage.send(&client, b"kept");
+    stage.settle();
+    assert_eq!(stage.proxy.statistics().active, 1, "the client waits");
+    assert_eq!(stage.drain(&client), (vec![], End::Reset));
+    stage.until_over();
 }
 
 #[cfg(target_os = "linux")]

@@ -178,9 +178,15 @@ impl Stage {
     /// Waits until no session is left.
     #[track_caller]
     pub fn until_over(&mut self) {
+        self.until_active(0);
+    }
+
+    /// Waits until no more than this number of sessions is left.
+    #[track_caller]
+    pub fn until_active(&mut self, sessions: usize) {
         let begin = Instant::now();
-        while self.proxy.statistics().active > 0 {
-            assert!(begin.elapsed() < PATIENCE, "the session does not end");
+        while self.proxy.statistics().active > sessions {
+            assert!(begin.elapsed() < PATIENCE, "a session does not end");
             self.proxy.turn(Some(Duration::from_millis(20))).unwrap();
         }
     }
