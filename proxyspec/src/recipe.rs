@@ -9,7 +9,7 @@ use std::path::Path;
 use crate::template::without_places;
 use testkit::proxy::{Proxy, ProxyCommand, free_port};
 
-/// How often another port is tried, when somebody takes the one that was free.
+/// How often another port is tried, when another socket takes the one that was free.
 const ATTEMPTS: usize = 3;
 
 /// How to start a proxy of any make: a command line, and maybe a configuration file.

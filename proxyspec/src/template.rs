@@ -122,7 +122,7 @@ fn labelled(comment: &str) -> Option<(&str, &str)> {
     word.then(|| (label, text.trim()))
 }
 
-/// The text without the lines that tell of options: what they say is not what the proxy is told.
+/// The text without the lines that tell of options: what they say is not part of the configuration.
 fn without_options(text: &str) -> String {
     let of_option = |line: &str| line.starts_with("# try:") || line.starts_with("# with:");
     text.lines().filter(|line| !of_option(line)).map(|line| format!("{line}\n")).collect()

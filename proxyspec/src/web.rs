@@ -36,7 +36,7 @@ pub enum Http {
     V1_1,
 }
 
-/// The server, listening. It accepts nobody before [`serve`](Self::serve).
+/// The server, listening. It accepts no client before [`serve`](Self::serve).
 ///
 /// It answers GET and HEAD for `/`, `/image/NAME.png` (see [`gallery`]) and `/large?bytes=N`, which is the first N
 /// bytes of a [`Payload`].
@@ -83,7 +83,7 @@ impl Origin {
     /// proxy.
     #[must_use]
     pub fn cacheable_for(mut self, lifetime: Duration) -> Self {
-        let site = Arc::get_mut(&mut self.site).expect("nobody is served yet");
+        let site = Arc::get_mut(&mut self.site).expect("no client is served yet");
         site.cache = format!("max-age={}", lifetime.as_secs());
         self
     }
@@ -283,7 +283,7 @@ impl Answer<'static> {
 
 enum Body<'a> {
     Bytes(&'a [u8]),
-    /// So many bytes of the large file.
+    /// This number of bytes of the large file.
     Large(u64),
 }
 

@@ -160,7 +160,7 @@ fn a_page_can_be_made_again_from_the_figures() {
 
 #[test]
 fn what_does_not_exist_is_refused() {
-    let words = [["--only", "speed"], ["--contenders", "nobody"], ["--contender", "x=cat {host}"]];
+    let words = [["--only", "speed"], ["--contenders", "unknown"], ["--contender", "x=cat {host}"]];
     for words in words {
         let output = Command::new(env!("CARGO_BIN_EXE_proxyspec")).arg("bench").args(words).output().unwrap();
         assert_eq!(output.status.code(), Some(2), "{output:?}");

@@ -82,7 +82,7 @@ fn each_failure_is_shown_with_what_was_observed_and_what_options_change() {
     assert_eq!(changes[2], Ok(&Changes::default()));
     assert!(changes[3].is_err_and(|why| why.contains("--no-such-option")), "{:?}", changes[3]);
 
-    // Whoever is judged again takes the place it had, and the others stay.
+    // A proxy that is judged again takes the place it had, and the others stay.
     let (_, again, _) = compare(directory.path(), &["--keep"], &[correct]);
     assert_eq!(
         again.contenders.iter().map(|contender| &*contender.name).collect::<Vec<_>>(),

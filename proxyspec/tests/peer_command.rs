@@ -82,7 +82,7 @@ fn bytes_and_ends_arrive_and_are_told() {
 }
 
 #[test]
-fn a_reset_is_told_and_is_a_failure_for_who_wanted_more() {
+fn a_reset_is_reported_and_is_a_failure_for_a_list_that_expected_more() {
     let (server, client) =
         meet(&["accept", "say:ab\\n", "acked", "pause:10ms", "rst"], &["recv:all", "--print"]);
     assert!(server.status.success(), "{}", server.stderr);

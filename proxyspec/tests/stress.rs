@@ -89,9 +89,9 @@ fn a_refusal_turned_into_a_fin_is_found() {
     assert!(failure.why.starts_with("the server refused, but the client saw Eof"), "{failure}");
 }
 
-/// A relay that already runs, in front of an address where nobody listens yet.
+/// A relay that already runs, in front of an address without a listener yet.
 fn running(bug: Option<Bug>) -> (SocketAddr, SocketAddr) {
-    // Somebody else may take the port in between; then the program says so, and the test fails.
+    // Another socket may take the port in between; then the program says so, and the test fails.
     let listener = Listener::bind(SocketOptions::default()).expect("the loopback address has free ports");
     let origin = listener.address();
     (planted::start(planted::Options::new(origin, bug)).expect("the loopback address has free ports"), origin)

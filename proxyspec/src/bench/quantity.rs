@@ -80,8 +80,8 @@ impl Quantity {
         }
     }
 
-    /// Whether 0 is no figure but says that the kernel has not told: whoever works takes processor time, and that of a child
-    /// that ended while nobody waited for it is lost.
+    /// Whether 0 is no figure but says that the kernel has not told: work takes processor time, and that of a child
+    /// that ended without being waited for is lost.
     pub const fn is_never_zero(self) -> bool {
         matches!(self, Self::CpuPerGib | Self::CpuPerRequest | Self::CpuPerConnection)
     }

@@ -128,7 +128,7 @@ mod tests {
         );
         assert!(
             table(&Results::of_medians(column, &figures[..3])).is_empty(),
-            "there is nobody to compare with"
+            "there is no other proxy to compare with"
         );
     }
 }

@@ -1,4 +1,4 @@
-//! What came out, before anybody draws it.
+//! The results, before they are drawn.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -28,7 +28,7 @@ pub(super) struct Results {
     pub(super) rounds: usize,
     /// How long, each time.
     pub(super) seconds: f64,
-    /// How many connections were open at most: fewer than 10,000 where so many descriptors are not allowed.
+    /// How many connections were open at most: fewer than 10,000 where the limit on descriptors does not allow that.
     pub(super) most_connections: usize,
     /// How long all of it took, in seconds.
     pub(super) duration: f64,
@@ -96,7 +96,7 @@ impl Results {
         Ok(results)
     }
 
-    /// Everybody's row in the measure of this column.
+    /// The row of every contender in the measure of this column.
     pub(super) fn rows(&self, column: &Column) -> impl Iterator<Item = &Row> {
         let measure = self.measures.iter().find(|measure| measure.name == column.measure);
         measure.into_iter().flat_map(|measure| &measure.rows)
@@ -114,7 +114,7 @@ impl Results {
 }
 
 impl MeasureResults {
-    /// A measure that nobody has taken part in yet.
+    /// A measure without a contender yet.
     pub(super) fn new(measure: &Measure) -> Self {
         Self { name: measure.name.to_owned(), connections: measure.connections(), rows: Vec::new() }
     }

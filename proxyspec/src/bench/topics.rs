@@ -202,7 +202,7 @@ pub(super) const TOPICS: &[Topic] = &[
     Topic {
         title: "Memory: bytes of RSS per connection",
         about: "What the resident memory has grown by, divided by the connections: idle ones, half of which have carried \
-                64 KiB each way before, and ones on which both sides have sent until nobody took more. What processes share \
+                64 KiB each way before, and ones on which both sides have sent until neither could send more. What processes share \
                 counts for each of them.",
         columns: &[
             column("idle-1000", Q::MemoryPerConnection, "1,000 idle"),

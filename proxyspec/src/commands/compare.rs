@@ -144,7 +144,7 @@ fn write(file: &Option<PathBuf>, text: impl FnOnce() -> serde_json::Result<Strin
     fs::write(file, text).map_err(|error| format!("cannot write {}: {error}", file.display()))
 }
 
-/// Whoever has closed it still gets the files and the status.
+/// If it is closed, there are still the files and the status.
 fn say(to: &mut impl Write, text: &str) {
     let _ = writeln!(to, "{text}");
 }

@@ -20,7 +20,7 @@ use crate::commands::{TROUBLE, end_everything_when_interrupted};
 #[derive(Debug, Args)]
 #[command(
     after_help = "{address} is {host}:{port}, {dir} a directory that is removed at the end. What can be asked of the \
-    proxy only if it is told so may be given as {name:usual}, as in --idle={half_close:3600}: half_close, connect \
+    proxy only if it is asked for may be given as {name:usual}, as in --idle={half_close:3600}: half_close, connect \
     and drain in seconds, clients, buffer in bytes.\n\
     Exit status: 0 if no case failed, 1 if one did, 2 if the proxy could not be judged."
 )]

@@ -22,7 +22,7 @@ use testkit::proxy::kill_all_and_exit;
 /// The exit status when a command could not do its work, as with wrong arguments; 1 is for a proxy that fails.
 pub(crate) const TROUBLE: u8 = 2;
 
-/// Lets no proxy outlive this program when it is told to end.
+/// Lets no proxy outlive this program when a signal ends it.
 pub(crate) fn end_everything_when_interrupted() -> Result<(), String> {
     let mut signals = Signals::new([SIGINT, SIGTERM, SIGHUP])
         .map_err(|error| format!("cannot wait for signals: {error}"))?;

@@ -20,7 +20,7 @@ pub(crate) struct Arguments {
     /// What the pictures and the large files are made from
     #[arg(long, value_name = "HEX", default_value_t = Seed::new(1))]
     seed: Seed,
-    /// Let caches keep the answers for so many seconds
+    /// Let caches keep the answers for this number of seconds
     #[arg(long, value_name = "SECONDS")]
     max_age: Option<u64>,
 }

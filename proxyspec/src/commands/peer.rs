@@ -45,7 +45,7 @@ struct RoleArguments {
     #[arg(long, value_name = "N", default_value_t = 1)]
     times: u64,
 
-    /// So many of it at the same time
+    /// The number of them at the same time
     #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..))]
     at_once: u16,
 
@@ -264,7 +264,7 @@ impl Voice {
         match event {
             Event::Received(bytes) if self.print => {
                 let mut stdout = io::stdout().lock();
-                // Whoever reads it may have read enough.
+                // The reader may have read enough.
                 let _ = stdout.write_all(bytes).and_then(|()| stdout.flush());
             }
             Event::Received(_) => {}

@@ -85,6 +85,6 @@ fn line(bug: Option<Bug>, service: Service, judged: &Selftest) -> String {
 }
 
 fn print(text: &str) {
-    // Whoever has closed the standard output still gets the status.
+    // If the standard output is closed, there is still the status.
     let _ = writeln!(io::stdout(), "{text}");
 }

@@ -15,7 +15,7 @@ use crate::commands::subject::SubjectArguments;
 
 #[derive(Debug, Args)]
 pub(crate) struct SetArguments {
-    /// Where the server is, as the proxy is told: 127.0.0.1, ::1, or localhost, which is both
+    /// The host that the proxy connects to: 127.0.0.1, ::1, or localhost, which is both
     #[arg(long, value_name = "HOST", default_value = "127.0.0.1", value_parser = ["127.0.0.1", "::1", "localhost"])]
     host: String,
 
@@ -70,7 +70,7 @@ fn listen_at(host: &str) -> io::Result<Vec<Listener>> {
         _ => loop {
             let first = bind((Ipv4Addr::LOCALHOST, 0).into())?;
             match bind((Ipv6Addr::LOCALHOST, first.address().port()).into()) {
-                // Somebody has that port there: the next one will be another.
+                // Another socket has that port there: the next one will be another.
                 Err(error) if error.kind() == io::ErrorKind::AddrInUse => {}
                 second => return Ok(vec![first, second?]),
             }

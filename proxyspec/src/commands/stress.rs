@@ -40,7 +40,7 @@ pub(crate) struct Arguments {
     #[arg(long, value_name = "SIZE", default_value = "256KiB")]
     buffer: ByteSize,
 
-    /// Now and then let the server refuse everybody for a moment: clients have to be reset
+    /// Now and then let the server refuse every client for a moment: clients have to be reset
     #[arg(long)]
     refusals: bool,
 

@@ -24,11 +24,11 @@ pub(crate) const HELP: &str = "\
 Verbs, carried out one after the other:
   accept             wait for the next client; the connection before it is closed (listen)
   connect            connect again; the connection before it is closed (connect)
-  send:SIZE          send so many bytes, each of them a function of --seed and its place
+  send:SIZE          send SIZE bytes, each of them a function of --seed and its place
   say:TEXT           send this text; \\r \\n \\t \\\\ \\0 and \\xHH stand for what they usually do
   fill[:TIME]        send until nothing has been taken for so long [500ms]
   urgent             send one more byte, as urgent
-  recv:SIZE          receive so many bytes
+  recv:SIZE          receive SIZE bytes
   expect:TEXT        receive this text, and stop if it is another one
   recv:all           receive until the stream ends
   echo               send back what is received, until the stream ends
@@ -41,8 +41,8 @@ Verbs, carried out one after the other:
   close              close; a reset if something is unread
   beside             what follows runs on the same connection at the same time
 
-How to send, recv and echo: send:1MiB,by:1..1460 moves so many bytes a call,
-recv:all,rate:64KiB so many a second. A connection is closed at the end of its verbs.
+How to send, recv and echo: send:1MiB,by:1..1460 moves 1 to 1460 bytes a call,
+recv:all,rate:64KiB at most 64 KiB a second. A connection is closed at the end of its verbs.
 Sizes are like 100, 64KiB, 1MB; times are like 200ms, 3s.
 Exit status: 0 if every verb was carried out, 1 if one was not, 2 if the words made no sense.
 
@@ -54,7 +54,7 @@ Exit status: 0 if every verb was carried out, 1 if one was not, 2 if the words m
 /// How long [`fill`](Step::Fill) waits unless told otherwise.
 const FILLED: Duration = Duration::from_millis(500);
 
-/// Nobody waits longer for a program that he has started by hand.
+/// Long enough for a program that is started by hand.
 const FOR_GOOD: Duration = Duration::from_secs(1000 * 24 * 3600);
 
 impl Program {

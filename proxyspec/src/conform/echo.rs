@@ -8,7 +8,7 @@ use testkit::peer::{Listener, Pace, Peer, Report, Script, Server, SocketOptions,
 /// How much a client of [`serve`] sends.
 const REQUEST: u64 = 1000;
 
-/// Sends a request of so many bytes, and closes when it has an answer of so many.
+/// Sends a request of this number of bytes, and closes when it has an answer of the same length.
 pub(super) fn asks(request: u64, answer: u64) -> Script {
     Script::new([Step::Send(request, Pace::FAST), Step::Receive(answer, Pace::FAST)])
 }

@@ -20,7 +20,7 @@ const EACH_ADDRESS: &str =
 pub(super) const CASES: &[Case] = &[
     Case::new("a_client_of_a_server_that_refuses_is_not_left_waiting", refused)
         .expects("an end at the client")
-        .why("Nobody listens where the proxy connects. A client that hears nothing of it waits until it gives up by itself.")
+        .why("There is no listener where the proxy connects. A client that is not reset waits until it gives up by itself.")
         .source("connect(2): ECONNREFUSED; RFC 9293, section 3.5.2"),
     Case::new("a_refused_connection_does_not_look_like_an_empty_answer", refused_is_no_fin)
         .expects("RST at the client")
@@ -32,7 +32,7 @@ pub(super) const CASES: &[Case] = &[
         .source("tcp(7): tcp_syn_retries"),
     Case::new("a_dead_first_address_does_not_hide_the_second", first_address_refuses)
         .expects("a session with the server at whichever address it is")
-        .why("The server's name has two addresses. At one of them nobody listens: at the first, then at the second.")
+        .why("The server's name has two addresses. At one of them there is no listener: at the first, then at the second.")
         .source(EACH_ADDRESS),
     Case::new("a_silent_first_address_does_not_hide_the_second", first_address_is_silent)
         .expects("a session with the server at whichever address it is")
@@ -58,12 +58,12 @@ pub(super) const CASES: &[Case] = &[
         .needs(&[Need::Sessions]),
     Case::new("others_are_served_while_a_connect_hangs", others_meanwhile)
         .expects("a later client is served first")
-        .why("The server did not answer the SYN for one client, then makes room for one connection. A proxy that waits in connect(2) serves nobody meanwhile.")
+        .why("The server did not answer the SYN for one client, then makes room for one connection. A proxy that waits in connect(2) serves no client meanwhile.")
         .source("connect(2): EINPROGRESS")
         .needs(&[Need::Process, Need::Crowd]),
     Case::new("service_resumes_when_the_server_comes_up", resumes)
         .expects("a session, not later than 20 s after the server listens")
-        .why("Three clients come while nobody listens where the proxy connects, and another one when somebody does.")
+        .why("Three clients come while there is no listener where the proxy connects, and another one when there is.")
         .source("connect(2): ECONNREFUSED is that attempt's affair alone")
         .needs(&[Need::Sessions]),
 ];
@@ -238,7 +238,7 @@ fn until_it_connects(proxy: &Proxy) -> Result<(), Stop> {
     })
 }
 
-/// How long whoever was connected may take to say who it is.
+/// How long a server may take to send its name after the connect.
 const SILENCE: Duration = Duration::from_secs(2);
 
 fn others_meanwhile(trial: &Trial) -> Verdict {

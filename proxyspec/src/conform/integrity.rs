@@ -91,7 +91,7 @@ impl Sides {
         judge::both_whole(&client, &server, self.bytes)
     }
 
-    /// Both sides send so many bytes and receive those of the other side at the same time.
+    /// Both sides send this number of bytes and receive those of the other side at the same time.
     fn exchange(bytes: u64, sends: &Pace, receives: &Pace) -> Self {
         let side = || (vec![Step::Send(bytes, sends.clone())], vec![Step::Receive(bytes, receives.clone())]);
         Self { client: side(), server: side(), bytes: (bytes, bytes) }

@@ -72,7 +72,7 @@ pub(super) fn all_then(who: &str, report: &Report, sent: u64, endings: &[Ending]
     broken(format!("the {who} got {}", told(report)))
 }
 
-/// Everything sent has arrived both ways, then a FIN; `client` and `server` have sent so many bytes.
+/// Everything sent has arrived both ways, then a FIN; `client` and `server` have sent these numbers of bytes.
 pub(super) fn both_whole(client: &Report, server: &Report, sent: (u64, u64)) -> Result<String, Stop> {
     all_then("server", server, sent.0, &[Ending::Eof])?;
     all_then("client", client, sent.1, &[Ending::Eof])?;

@@ -20,7 +20,7 @@
 //!   [`Running::proxy`] is the process, with its processor time, memory, descriptors and sockets.
 //! - Everything is given back at the end of the function, also the proxy, which is another one for each case.
 //! - Return what was observed, in a line. [`broken`] says what was observed instead; `?` passes on what the helpers find.
-//!   A case that does not fit returns [`Stop::NotApplicable`] with the reason; what it needs in any event is told to
+//!   A case that does not fit returns [`Stop::NotApplicable`] with the reason; what it needs in any event is given to
 //!   `Case::needs`, so that `proxyspec list` knows.
 //! - Fail only if the promise was seen to be broken, on the slowest machine and however late the proxy sees things. Wait
 //!   for events, not for times; compare times with those of a direct connection; read processor time and memory from the
@@ -73,11 +73,7 @@ pub fn topics() -> Vec<Topic> {
             about: "memory, processor time, descriptors and places are bounded, given back, and shared",
             cases: resources::CASES,
         },
-        Topic {
-            name: "process",
-            about: "the program as whoever starts and stops it meets it",
-            cases: process::CASES,
-        },
+        Topic { name: "process", about: "the program as it is started and stopped", cases: process::CASES },
     ]
 }
 

@@ -20,7 +20,7 @@ pub(super) struct PrivateHost {
 }
 
 impl PrivateHost {
-    /// A top-level domain that nobody has, RFC 6761, section 6.2.
+    /// A top-level domain that does not exist, RFC 6761, section 6.2.
     pub(super) const NAME: &str = "origin.test";
 
     /// The host with these addresses.

@@ -1,4 +1,4 @@
-//! The program as whoever starts and stops it meets it.
+//! The program as it is started and stopped.
 
 use std::io::{self, ErrorKind, PipeReader, PipeWriter, Write};
 use std::net::{Ipv6Addr, SocketAddr, ToSocketAddrs};
@@ -41,12 +41,12 @@ pub(super) const CASES: &[Case] = &[
         .needs(&[Need::Process]),
     Case::new("a_second_signal_does_not_wait", second_signal)
         .expects("the end of the process within 20 s, although sessions have 10 minutes")
-        .why("SIGTERM, and later SIGTERM again, while there is a session: somebody wants the program gone.")
+        .why("SIGTERM, and later SIGTERM again, while there is a session: the program is to end.")
         .source("signal(7)")
         .needs(&[Need::Process]),
     Case::new("a_port_in_use_is_reported", port_in_use)
         .expects("a message, and a status other than 0")
-        .why("Somebody else listens on the port. A proxy that runs on without one looks as if it worked.")
+        .why("Another program listens on the port. A proxy that runs on without one looks as if it worked.")
         .source(STATUS)
         .needs(&[Need::Process]),
     Case::new("a_name_without_address_is_reported", unresolvable)
@@ -69,9 +69,9 @@ pub(super) const CASES: &[Case] = &[
         .why("The proxy is started with descriptor 2 closed. The next one that it opens may get that number, and what it logs may go to a client.")
         .source("open(2): the lowest number that is free")
         .needs(&[Need::Process]),
-    Case::new("service_goes_on_when_nobody_reads_what_it_logs", full_output)
+    Case::new("service_goes_on_when_its_log_is_not_read", full_output)
         .expects("sessions")
-        .why("Standard output and standard error are a pipe that is full. Who waits until a line is written serves nobody meanwhile.")
+        .why("Standard output and standard error are a pipe that is full. A proxy that waits until a line is written serves no client meanwhile.")
         .source(STREAMS)
         .needs(&[Need::Process]),
     Case::new("service_goes_on_when_who_read_its_log_has_gone", broken_output)
@@ -200,7 +200,7 @@ fn second_signal(trial: &Trial) -> Verdict {
     let (_listener, running) = stand.apart();
     let mut proxy = running.take()?;
     alive(proxy.terminate())?;
-    // Two signals that nobody has taken are one. Who goes round twice has taken the first.
+    // Two pending signals are one. A process that has gone round twice has taken the first.
     for _ in 0..2 {
         exchange()
             .or_else(|error| broken(format!("the session did not go on after the first signal: {error}")))?;
@@ -241,7 +241,7 @@ fn complains(mut proxy: Proxy) -> Verdict {
     }
 }
 
-/// Nobody has it: RFC 6761, section 6.4.
+/// It does not exist: RFC 6761, section 6.4.
 const NO_HOST: &str = "no-such-host.invalid";
 
 fn unresolvable(trial: &Trial) -> Verdict {
@@ -356,14 +356,14 @@ fn goes_on(stand: &Stand<'_>) -> Verdict {
 
 fn restart(trial: &Trial) -> Verdict {
     let recipe = trial.recipe()?;
-    // Somebody else may get the port before the proxy does again.
+    // Another socket may get the port before the proxy does again.
     let attempts = 3;
     for _ in 1..attempts {
         if let Some(observed) = restarted(trial, recipe)? {
             return Ok(observed);
         }
     }
-    restarted(trial, recipe)?.map_or_else(|| broken("somebody else always gets the port"), Ok)
+    restarted(trial, recipe)?.map_or_else(|| broken("another socket always gets the port"), Ok)
 }
 
 /// `None` if the port was taken by another program meanwhile.

@@ -119,7 +119,7 @@ impl Plan {
         let thread = thread::Builder::new().name(case.name.to_owned()).spawn({
             let trial = trial.clone();
             move || {
-                // Nobody waits any more if it is too late.
+                // The waiting thread has given up if it is too late.
                 let _ = sender.send((case.run)(&trial));
             }
         })?;
@@ -154,7 +154,7 @@ mod tests {
 
     static CASES: [Case; 5] = [
         Case::new("hangs", |trial| {
-            trial.doing("waiting for nobody");
+            trial.doing("waiting for no client");
             loop {
                 thread::park();
             }
@@ -178,7 +178,7 @@ mod tests {
         });
         assert_eq!(begun, CASES.len());
         let told: Vec<_> = outcomes.iter().map(|outcome| (outcome.word(), outcome.observed())).collect();
-        assert_eq!(told[0], ("fail", "no end within 1s; it was doing this: waiting for nobody"));
+        assert_eq!(told[0], ("fail", "no end within 1s; it was doing this: waiting for no client"));
         assert_eq!(told[1], ("fail", "the case itself failed: as it is, with Crowd"));
         assert_eq!(told[2], ("fail", "the case itself failed: as it is"));
         assert_eq!(told[3], ("pass", Seed::new(1).derive("passes").to_string().as_str()));

@@ -51,7 +51,7 @@ const PATIENCE: Duration = Duration::from_secs(20);
 /// serves one client at a time, and judged as such.
 const SECOND_CLIENT: Duration = Duration::from_secs(3);
 
-/// How often what nobody announces is looked at.
+/// How often a condition without an event is looked at.
 const LOOK_AGAIN: Duration = Duration::from_millis(50);
 
 impl Subject {
@@ -98,7 +98,7 @@ fn probe(address: SocketAddr, listener: &Listener, proxy: Option<Proxy>) -> io::
     if beside.is_ok() && listener.accept(SECOND_CLIENT).is_ok() {
         return Ok(Service::Crowd);
     }
-    // Whoever waits is served next, so that nobody is left when the first case begins.
+    // A pending client is served next, so that none is left when the first case begins.
     drop((first, served));
     let until = Instant::now() + PATIENCE;
     let mut proxy = proxy;

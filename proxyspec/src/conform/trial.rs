@@ -18,7 +18,7 @@ pub(super) const PATIENCE: Duration = Duration::from_secs(20);
 /// How long a proxy whose case is over may take to end when asked to; it is killed then.
 const FAREWELL: Duration = Duration::from_millis(300);
 
-/// How often what nobody announces is looked at.
+/// How often a condition without an event is looked at.
 const LOOK_AGAIN: Duration = Duration::from_millis(5);
 
 /// One case under way: what it is about, and what it may use.
@@ -212,7 +212,7 @@ impl Trial {
         self.stand_before(recipe, &host, listener)
     }
 
-    /// The proxy from a recipe of the case's own in front of this server, which it is told to find at `host`.
+    /// The proxy from a recipe of the case's own in front of this server, which it connects to at `host`.
     ///
     /// # Errors
     ///
@@ -437,7 +437,7 @@ impl Session {
     }
 }
 
-/// Waits for what nobody announces, such as the state of a process.
+/// Waits for a condition without an event, such as the state of a process.
 ///
 /// # Errors
 ///
@@ -482,7 +482,7 @@ mod tests {
     }
 
     #[test]
-    fn what_never_comes_about_is_told_as_it_was_seen_last() {
+    fn what_never_comes_about_is_reported_as_it_was_seen_last() {
         let mut looks = 0;
         let outcome = until(Duration::from_millis(20), || {
             looks += 1;

@@ -30,7 +30,7 @@ const A_MOMENT: Duration = Duration::from_millis(100);
 /// What comes so soon comes at once.
 const AT_ONCE: Duration = Duration::from_millis(1);
 
-/// How often a condition is looked at that nobody announces.
+/// How often a condition without an event is looked at.
 const LOOK_AGAIN: Duration = Duration::from_millis(10);
 
 /// How long the kernel may take to send what waits before a reset.

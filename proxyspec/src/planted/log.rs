@@ -11,7 +11,7 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
 use super::{Bug, Options};
 
-/// Writes a line if there is room for it and somebody to read it.
+/// Writes a line if there is room for it and a reader.
 pub(super) fn note(options: &Options, line: &str) {
     let stderr = io::stderr();
     let mut fds = [PollFd::from_borrowed_fd(stderr.as_fd(), PollFlags::OUT)];

@@ -102,7 +102,7 @@ const FAIRNESS: &[&str] = &["a_bulk_transfer_leaves_room_for_small_exchanges"];
 /// Those in which sessions have to work although lines cannot be logged; what waits in vain in them makes them late.
 const WITHOUT_LOG: &[&str] = &[
     "service_goes_on_without_a_standard_error",
-    "service_goes_on_when_nobody_reads_what_it_logs",
+    "service_goes_on_when_its_log_is_not_read",
     "service_goes_on_when_who_read_its_log_has_gone",
 ];
 
@@ -249,7 +249,7 @@ impl Bug {
             Self::AssumesArguments => &[&["a_missing_argument_is_reported"]],
             Self::TakesAnyNumber => &[&["a_number_that_is_no_port_is_reported"]],
             Self::LogsToClient => &[&["service_goes_on_without_a_standard_error"]],
-            Self::WaitsForLogReader => &[&["service_goes_on_when_nobody_reads_what_it_logs"]],
+            Self::WaitsForLogReader => &[&["service_goes_on_when_its_log_is_not_read"]],
             Self::DiesWithoutLogReader => &[&["service_goes_on_when_who_read_its_log_has_gone"]],
             Self::NeedsFreshPort => &[&["a_restart_gets_the_port_although_connections_are_in_time_wait"]],
         }

@@ -63,7 +63,7 @@ pub enum Bug {
     BelievesSoError,
     /// Nothing is read while a write waits for room, and when the write fails nothing is read any more
     StopsAtFailedWrite,
-    /// What nobody can be given any more is read and thrown away
+    /// What can no longer be delivered is read and thrown away
     SendsToNobody,
     /// A half-closed session may be silent for ever
     NeverTimesOut,
@@ -87,11 +87,11 @@ pub enum Bug {
     ConnectsInTurn,
     /// A client that goes away while its server is reached is not noticed, and its session is forgotten
     ForgetsGoneClients,
-    /// Nobody is served any more once the server has refused
+    /// No client is served any more once the server has refused
     StopsAfterRefusal,
     /// What the other side has no room for is kept, however much it is
     BuffersWithoutBound,
-    /// Whether somebody comes is asked again and again
+    /// Whether a client comes is asked again and again
     SpinsWhenIdle,
     /// Whether there is something to read is asked again and again once one side has finished
     SpinsWhenHalfClosed,
@@ -109,7 +109,7 @@ pub enum Bug {
     SpinsWithoutDescriptor,
     /// Without a descriptor for the next client the proxy ends
     DiesWithoutDescriptor,
-    /// Without a descriptor for the next client nobody is served any more
+    /// Without a descriptor for the next client no client is served any more
     StopsWithoutDescriptor,
     /// The limit on clients is none
     ServesTooMany,

@@ -1,4 +1,4 @@
-//! Who is admitted, and what happens when nobody can be.
+//! Which clients are admitted, and what happens when none can be.
 
 use std::fs::File;
 use std::io::{self, ErrorKind};
@@ -21,7 +21,7 @@ pub struct Options {
     /// The bug; without it the proxy is correct
     #[arg(long, value_enum)]
     pub bug: Option<Bug>,
-    /// Serve so many clients at once, while the others wait; 0 is any number
+    /// Serve N clients at once, while the others wait; 0 is any number
     #[arg(long, default_value_t = 0)]
     pub clients: usize,
     /// The bytes of a buffer
@@ -216,14 +216,14 @@ impl Server {
         self.options.bug == Some(bug)
     }
 
-    /// Waits until nobody is served, or until then; returns whether nobody is.
+    /// Waits until no client is served, or until then; returns whether none is.
     pub(super) fn wait_for_the_last(&self, until: Instant) -> bool {
         let left = until.saturating_duration_since(Instant::now());
         let waited = self.changed.wait_timeout_while(self.active(), left, |active| *active > 0);
         *waited.unwrap_or_else(PoisonError::into_inner).0 == 0
     }
 
-    /// Waits until one more client may be served; or, in a proxy that takes in whoever comes, tells whether it has to
+    /// Waits until one more client may be served; or, in a proxy that accepts every client, tells whether it has to
     /// wait.
     fn wait_for_place(&self) -> bool {
         let limit = self.options.clients;

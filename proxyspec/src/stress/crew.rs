@@ -21,7 +21,7 @@ pub(super) struct Crew {
     begun: Instant,
     /// The number of the next session.
     next: AtomicU64,
-    /// Whoever plays a session has it for reading, and whoever needs the stage for itself for writing.
+    /// A thread that plays a session has it for reading, and one that needs the stage for itself for writing.
     stage_in_use: RwLock<()>,
     tally: Mutex<Tally>,
 }
@@ -30,7 +30,7 @@ pub(super) struct Crew {
 #[derive(Clone, Copy)]
 pub(super) enum Until {
     Time(Instant),
-    /// Until so many were begun since the very first.
+    /// Until this number was begun since the very first.
     Sessions(u64),
 }
 
@@ -46,7 +46,7 @@ struct Tally {
 /// How long a session may take. Each wait of a peer has a shorter deadline, and amounts are drawn for a second or so.
 const LONGEST_SESSION: Duration = Duration::from_secs(480);
 
-/// After how many sessions of each client the server refuses everybody.
+/// After how many sessions of each client the server refuses every client.
 const REFUSES_AFTER: u64 = 25;
 
 /// How many clients are refused at once, at the most.
@@ -64,7 +64,7 @@ impl Crew {
         }
     }
 
-    /// Sets everybody to work. The channel tells what goes wrong, and is closed when all sessions are over.
+    /// Starts all threads. The channel tells what goes wrong, and is closed when all sessions are over.
     pub(super) fn begin(self: &Arc<Self>, until: Until) -> Receiver<Failure> {
         let (sender, failures) = channel();
         for _ in 0..self.stress.clients {
@@ -155,7 +155,7 @@ impl Crew {
         Ok(())
     }
 
-    /// Clients come while nobody listens at the server's address.
+    /// Clients come while there is no listener at the server's address.
     fn refuse(&self, number: u64) -> Result<(), Failure> {
         let _alone = self.stage_in_use.write().unwrap_or_else(PoisonError::into_inner);
         let seed = self.stress.seed.derive(&format!("refusals {number}"));

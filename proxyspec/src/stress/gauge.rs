@@ -19,18 +19,18 @@ pub(super) struct Gauge<'a> {
 /// sessions instead.
 const KEPT: usize = 4;
 
-/// A proxy may keep a session for so long after its peers have gone: some wait half a minute for bytes that nobody
+/// A proxy may keep a session for this long after its peers have gone: some wait half a minute for bytes that no peer
 /// acknowledges any more.
 const LET_GO: Duration = Duration::from_secs(90);
 
 /// What has not changed for so long has settled.
 const SETTLED: Duration = Duration::from_secs(1);
 
-/// How often is looked at what the kernel announces to nobody.
+/// How often a condition without an event is looked at.
 const LOOK_AGAIN: Duration = Duration::from_millis(50);
 
 impl<'a> Gauge<'a> {
-    /// A gauge for the proxy of so many clients at once.
+    /// A gauge for the proxy of this number of clients at once.
     pub(super) fn new(proxy: Option<&'a Proxy>, clients: usize) -> Self {
         Self { proxy, figures: ProcessFigures::default(), kept: KEPT * clients, patience: LET_GO }
     }
@@ -123,7 +123,7 @@ fn gone(proxy: &Proxy, error: &io::Error) -> Failure {
 mod tests {
     use super::*;
 
-    /// A process that does `what` when it is told to, says so, and stays.
+    /// A process that does `what` when a line comes, says so, and stays.
     fn process(what: &str) -> Proxy {
         // While it waits for a child, bash acts on a signal at once.
         let script = format!(

@@ -36,7 +36,7 @@ pub struct Stress {
     pub buffer: u64,
     /// The kinds of session to draw; [`Kind::Vanish`] only for several clients.
     pub kinds: Vec<Kind>,
-    /// Whether now and then the server refuses everybody for a moment. Who comes then has to be reset.
+    /// Whether now and then the server refuses every client for a moment. A client that comes then has to be reset.
     pub refusals: bool,
     /// Whether the process of the proxy is stopped for moments, so that what its peers did meanwhile meets it at once.
     pub stutter: bool,
@@ -58,11 +58,11 @@ pub struct Failure {
 /// How often the figures are read.
 const LOOK: Duration = Duration::from_secs(1);
 
-/// So many sessions bring a proxy to work, at the least.
+/// The least number of sessions that bring a proxy to work.
 const FIRST_ROUND: u64 = 16;
 
 impl Stress {
-    /// A minute of every kind of session, so many at once.
+    /// A minute of every kind of session, this number at once.
     pub fn new(clients: usize, seed: Seed) -> Self {
         let kinds = Kind::ALL.into_iter().filter(|kind| clients > 1 || *kind != Kind::Vanish).collect();
         Self {
@@ -160,7 +160,7 @@ pub fn replay(stage: &Stage, scenario: &Scenario) -> Result<Played, Failure> {
 impl Failure {
     fn of_a_session(stage: &Stage, played: &Played, why: String) -> Self {
         let mut details = format!("{played:#?}");
-        // A session whose first bytes were spoiled is one that nobody knows.
+        // A session whose first bytes were spoiled cannot be recognized.
         if let Err(faults) = stage.check() {
             details = format!("{faults}\n{details}");
         }

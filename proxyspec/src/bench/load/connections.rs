@@ -39,7 +39,7 @@ pub(super) fn visit_once(target: SocketAddr) -> io::Result<()> {
     if answer.len() == REQUEST { Ok(()) } else { Err(wrong_length(answer.len())) }
 }
 
-/// Keeps so many connections under way.
+/// Keeps this number of connections under way.
 fn visit(target: SocketAddr, concurrent: usize, done: &Arc<AtomicU64>) -> io::Result<()> {
     let mut poller = Poller::new()?;
     let mut visits = Vec::new();

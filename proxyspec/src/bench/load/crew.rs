@@ -42,12 +42,12 @@ impl Crew {
         Self { done: Arc::default(), failed, failures }
     }
 
-    /// Starts a worker. Its failure is everybody's.
+    /// Starts a worker. Its failure ends all workers.
     pub(super) fn spawn(&self, work: impl FnOnce() -> io::Result<()> + Send + 'static) {
         let failed = self.failed.clone();
         thread::spawn(move || {
             if let Err(error) = work() {
-                // Nobody asks any more once the process ends.
+                // There is no receiver any more once the process ends.
                 let _ = failed.send(error);
             }
         });

@@ -53,7 +53,7 @@ pub(super) fn idle(
     Ok(report)
 }
 
-/// Both sides send until nobody takes more.
+/// Both sides send until neither can send more.
 pub(super) fn stalled(listener: TcpListener, target: &Target, connections: usize) -> io::Result<Report> {
     let before = target.resident()?;
     let mut sockets = Vec::new();

@@ -1,6 +1,6 @@
 //! The load of one cell: its clients and its origin server, in a process of their own.
 //!
-//! It prints the address of its origin as its first line, is told on its standard input where the contender listens,
+//! It prints the address of its origin as its first line, reads on its standard input where the contender listens,
 //! and prints its [`Report`] when it has measured. Both are JSON, a line each.
 
 mod bulk;
@@ -70,7 +70,7 @@ pub enum Workload {
         /// How many.
         connections: usize,
     },
-    /// Connections on which both sides have sent until nobody took more, and nobody reads.
+    /// Connections on which both sides have sent until neither could send more, and neither reads.
     Stalled {
         /// How many.
         connections: usize,
@@ -81,7 +81,7 @@ pub enum Workload {
     CallsPerConnection,
 }
 
-/// What a load process is told when it starts.
+/// What a load process receives when it starts.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Orders {
     /// What to do.
@@ -94,7 +94,7 @@ pub struct Orders {
     pub namespace: Option<PathBuf>,
 }
 
-/// What a load process is told when the contender is ready.
+/// What a load process receives when the contender is ready.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Target {
     /// Where the clients connect.
@@ -247,7 +247,7 @@ mod tests {
 
     const LOOPBACK: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
 
-    /// Runs a load through a proxy that reads requests, and answers them with so many bytes before it closes.
+    /// Runs a load through a proxy that reads requests, and answers them with this number of bytes before it closes.
     fn through_a_bad_proxy(workload: Workload, answer: usize) -> io::Error {
         let proxy = listen(LOOPBACK).unwrap();
         let target = Target { address: proxy.local_addr().unwrap(), process: None, origin: None };

@@ -1,4 +1,4 @@
-//! The origin: a server that answers each request with so many bytes.
+//! The origin: a server that answers each request with the number of bytes that it asks for.
 
 use std::io::{self, ErrorKind, Read, Write};
 use std::net::{TcpListener, TcpStream};

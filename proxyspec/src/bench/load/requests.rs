@@ -15,7 +15,7 @@ use super::poller::{Interest, Poller};
 use super::{REQUEST, Report, Target, clients, connect, ended_early};
 use crate::bench::quantity::Quantity;
 
-/// How long the longest answer may take that is told apart from longer ones.
+/// The longest time of an answer that is distinguished from longer ones.
 const LONGEST: Duration = Duration::from_secs(60);
 
 /// Who asks.
@@ -75,7 +75,7 @@ struct Meter {
 
 impl Meter {
     fn answered(&self, asked: Instant, now: Instant) {
-        // In this order, so that whoever sees an answer counted also finds its latency.
+        // In this order, so that a counted answer has its latency already.
         self.latencies().saturating_record((now - asked).as_nanos() as u64);
         self.answers.fetch_add(1, Ordering::Release);
     }
@@ -162,7 +162,7 @@ impl Questions<'_> {
     }
 }
 
-/// What is missing of an answer after so many bytes have come.
+/// What is missing of an answer of which this number of bytes has come.
 fn received(count: usize, missing: usize) -> io::Result<usize> {
     match missing.checked_sub(count) {
         _ if count == 0 => Err(ended_early()),

@@ -7,7 +7,7 @@ use crate::conform::ends::REQUEST;
 use crate::conform::{Stop, Trial, Verdict, broken, judge};
 use testkit::peer::{Ending, Gate, Pace, Peer, Report, Script, Sending, SocketOptions, Step, gate};
 
-/// What a sender has time to hand to its kernel, whoever reads.
+/// What a sender has time to hand to its kernel, whether it is read or not.
 const HANDED_OVER: u64 = 256 << 10;
 
 /// More than all buffers on the way hold.
@@ -83,7 +83,7 @@ fn cannot_send(who: &str, report: &Report) -> Verdict {
         _ if report.late.is_some() => {
             broken(format!("the {who} waits for room for ever: {}", judge::told(report)))
         }
-        _ => broken(format!("the {who} could send {} bytes to nobody", report.sent)),
+        _ => broken(format!("the {who} could send {} bytes without a reader", report.sent)),
     }
 }
 

@@ -62,7 +62,7 @@ pub(super) fn reset_before(trial: &Trial) -> Verdict {
     let listener = Listener::of(hole.open()?)?;
     // The kernel answers for the proxy, and sends its next SYN after a second or two.
     let server = listener.accept(NEXT_SYN)?;
-    // Whoever tries again is refused.
+    // A second connect is refused.
     drop(listener);
     let steps = [Step::Send(REQUEST, Pace::FAST), Step::Acknowledged, Step::Reset];
     let _ = server.run(&Script::new(steps).sends(trial.downwards()));

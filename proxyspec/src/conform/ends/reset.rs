@@ -45,7 +45,7 @@ pub(super) fn by_server(trial: &Trial) -> Verdict {
     if client.ending == Ending::Reset { Ok(judge::told(&client)) } else { broken(judge::told(&client)) }
 }
 
-/// One side greets, and the other one answers with so many bytes and, when they are acknowledged, a reset.
+/// One side greets, and the other one answers with this number of bytes and, when they are acknowledged, a reset.
 fn reset_after(trial: &Trial, client_resets: bool, bytes: u64) -> Result<(Report, Report), Stop> {
     let resets = Script::new([
         Step::Receive(1, Pace::FAST),

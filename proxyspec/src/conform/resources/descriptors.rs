@@ -89,7 +89,7 @@ fn told_after<T>(stop: Stop, before: &str) -> Result<T, Stop> {
     }
 }
 
-/// How many descriptors the proxy has, once it has no connection and at most so many descriptors.
+/// The number of descriptors of the proxy, once it has no connection and at most this number of descriptors.
 fn nothing_but(proxy: &Proxy, most: usize) -> Result<usize, Stop> {
     until(LINGER, || {
         let open = connections(proxy)?;
@@ -120,7 +120,7 @@ fn tally(states: &[TcpState]) -> String {
     if counts.is_empty() { "none".to_owned() } else { counts.join(", ") }
 }
 
-/// So many clients one after another, of a server that refuses.
+/// The number of clients one after another, of a server that refuses.
 fn turned_down(running: &Running<'_>, count: usize) -> Result<(), Stop> {
     let script = Script::new([Step::Fin, Step::ReceiveAll(Pace::FAST)]);
     for _ in 0..count {
@@ -144,7 +144,7 @@ fn serve_kinds(listener: Listener) -> Result<Server<()>, Stop> {
     Ok(Server::start(listener, serve)?)
 }
 
-/// So many sessions of each kind.
+/// The number of sessions of each kind.
 fn sessions(trial: &Trial, proxy: SocketAddr, each: usize) -> Result<(), Stop> {
     let kinds = kinds();
     let count = each * kinds.len();
@@ -156,7 +156,7 @@ fn sessions(trial: &Trial, proxy: SocketAddr, each: usize) -> Result<(), Stop> {
                 return Ok(());
             }
             let outcome = session(proxy, number % kinds.len(), &kinds[number % kinds.len()]);
-            // Nobody goes on when one has failed.
+            // The others stop when one has failed.
             outcome.inspect_err(|_| next.store(count, Ordering::Relaxed))?;
         }
     };
@@ -221,7 +221,7 @@ pub(super) fn exhausted_recovers(trial: &Trial) -> Verdict {
         }
         alive(exhausted.relieve())?;
         drop((waiting, served));
-        // Some accept nobody for a while.
+        // Some accept no client for a while.
         let report = until(PATIENCE, || {
             let client = Peer::join(echo::client(trial, proxy_address))?;
             let echoed = echo::judge("client", &client).map(|()| echo::told(&client));

@@ -11,7 +11,7 @@ use testkit::peer::{Gate, MOST_TO_FILL, Script, Step, gate};
 const QUIET: Duration = Duration::from_secs(1);
 
 /// What a proxy may hold for a session, and grow by. Most hold less than a megabyte; a garbage collector, or a
-/// process for each client, may need some more. Whoever has no bound takes all that is offered.
+/// process for each client, may need some more. A proxy without a bound takes all that is offered.
 const ENOUGH: u64 = 64 << 20;
 
 pub(super) fn upload(trial: &Trial) -> Verdict {

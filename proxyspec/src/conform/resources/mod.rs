@@ -21,12 +21,12 @@ pub(super) const CASES: &[Case] = &[
         .source(FLOW_CONTROL),
     Case::new("an_idle_proxy_sleeps", processor::idle)
         .expects("a second with less than a tenth of a processor used, without a client and with one that is silent")
-        .why("Nothing happens. A program that polls, or is told again and again of what it does not care for, uses a processor for nothing.")
+        .why("Nothing happens. A program that polls, or is woken again and again by an event that it has no use for, uses a processor for nothing.")
         .source(WAITING)
         .needs(&[Need::Process]),
     Case::new("a_half_closed_session_sleeps", processor::half_closed)
         .expects("a second with less than a tenth of a processor used, whichever side has finished")
-        .why("One side has finished and the other is silent. Who goes on asking whether the finished side can be read is told at once, and for ever, that it can.")
+        .why("One side has finished and the other is silent. A proxy that keeps waiting until the finished side can be read is woken at once, and for ever.")
         .source(WAITING)
         .needs(&[Need::Process]),
     Case::new("a_stalled_transfer_sleeps", processor::stalled)
@@ -77,7 +77,7 @@ pub(super) const CASES: &[Case] = &[
         .needs(&[Need::Sessions]),
     Case::new("clients_that_stall_do_not_slow_the_others", sharing::stalled_beside_others)
         .expects("sessions take at most ten times and a second longer than before")
-        .why("Two sessions are stuck, one in each direction, because somebody does not read. A proxy that waits for room in a write serves nobody else meanwhile.")
+        .why("Two sessions are stuck, one in each direction, because a peer does not read. A proxy that waits for room in a write serves no other client meanwhile.")
         .source("write(2): EAGAIN; epoll(7)")
         .needs(&[Need::Crowd])
         .alone(),

@@ -12,7 +12,7 @@ use testkit::peer::{Gate, Link, Listener, Peer, Script, SocketOptions, Step, gat
 const REQUEST: u64 = 1000;
 const ANSWER: u64 = 20_000;
 
-/// Who is served beyond the limit is served soon; who waits is not, however long.
+/// A client that is served beyond the limit is served soon; one that is pending is not, however long.
 const TOO_EARLY: Duration = Duration::from_secs(1);
 
 pub(super) fn beyond_the_limit(trial: &Trial) -> Verdict {
