@@ -1,14 +1,21 @@
 //! The log on the standard error, written by a thread of its own: a slow reader never holds up the proxy.
 
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
 use std::io::{self, Write};
-use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
+use std::mem;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::mpsc::{Receiver, Sender, channel};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
-/// Hands lines to the thread, and never waits for it. It is dropped with the program: see [`Writer::finish`].
+/// Collects lines, and hands them to the thread without waiting for it.
 pub(crate) struct Log {
-    lines: SyncSender<Vec<u8>>,
+    /// The lines of this turn of the loop.
+    lines: RefCell<Vec<u8>>,
+    writer: Sender<Vec<u8>>,
+    /// Bytes that the thread was handed and has not written yet.
+    unwritten: Arc<AtomicUsize>,
     /// Lines that found no room since the last one that did.
     dropped: Cell<u64>,
     /// Whether requests are logged.
@@ -21,8 +28,8 @@ pub(crate) struct Writer {
     ended: Receiver<()>,
 }
 
-/// Lines that wait for the thread at the most.
-const MAX_WAITING: usize = 4096;
+/// The most bytes that wait for the thread.
+const MAX_UNWRITTEN: usize = 1 << 20;
 /// How long the last lines may take to be written.
 const FINISH: Duration = Duration::from_secs(1);
 
@@ -32,26 +39,48 @@ const FINISH: Duration = Duration::from_secs(1);
 ///
 /// If the thread cannot be started.
 pub(crate) fn start(requests: bool) -> io::Result<(Log, Writer)> {
-    let (lines, waiting) = sync_channel(MAX_WAITING);
-    let (end, ended) = sync_channel(1);
+    let ((writer, waiting), (end, ended)) = (channel(), channel());
+    let unwritten = Arc::new(AtomicUsize::new(0));
+    let count = unwritten.clone();
     let write = move || {
-        write_all(&waiting);
+        write_all(&waiting, &count);
         let _ = end.send(());
     };
     let thread = thread::Builder::new().name("log".into()).spawn(write)?;
-    Ok((Log { lines, dropped: Cell::new(0), requests }, Writer { thread, ended }))
+    let log = Log { lines: RefCell::default(), writer, unwritten, dropped: Cell::new(0), requests };
+    Ok((log, Writer { thread, ended }))
 }
 
 impl Log {
-    /// Writes a line, or counts it if too many wait already.
+    /// Adds a line, or counts it if too many wait already.
     pub(crate) fn line(&self, text: &str) {
-        let dropped = self.dropped.get();
-        let before =
-            if dropped == 0 { String::new() } else { format!("{dropped} lines of the log were dropped\n") };
-        match self.lines.try_send(format!("{before}{text}\n").into_bytes()) {
-            Ok(()) => self.dropped.set(0),
-            Err(_) => self.dropped.set(dropped + 1),
+        let mut lines = self.lines.borrow_mut();
+        let room = MAX_UNWRITTEN.saturating_sub(lines.len() + self.unwritten.load(Ordering::Relaxed));
+        if room <= text.len() {
+            self.dropped.set(self.dropped.get() + 1);
+            return;
         }
+        let dropped = self.dropped.take();
+        if dropped > 0 {
+            lines.extend(format!("{dropped} lines of the log were dropped\n").bytes());
+        }
+        lines.extend(text.bytes().chain([b'\n']));
+    }
+
+    /// Hands over the lines of this turn together: a busy proxy wakes the thread once a turn, not once a line.
+    pub(crate) fn flush(&self) {
+        let lines = mem::take(&mut *self.lines.borrow_mut());
+        if !lines.is_empty() {
+            self.unwritten.fetch_add(lines.len(), Ordering::Relaxed);
+            let _ = self.writer.send(lines); // the thread lives as long as this
+        }
+    }
+}
+
+/// What was logged after the last turn.
+impl Drop for Log {
+    fn drop(&mut self) {
+        self.flush();
     }
 }
 
@@ -64,10 +93,33 @@ impl Writer {
     }
 }
 
-/// Writes what waits, as many lines at once as there are.
-fn write_all(waiting: &Receiver<Vec<u8>>) {
-    while let Ok(mut lines) = waiting.recv() {
-        waiting.try_iter().for_each(|line| lines.extend(line));
+fn write_all(waiting: &Receiver<Vec<u8>>, unwritten: &AtomicUsize) {
+    for lines in waiting {
         let _ = io::stderr().write_all(&lines); // there is no place to report an error of the log
+        unwritten.fetch_sub(lines.len(), Ordering::Relaxed);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn lines_that_are_not_taken_are_counted_and_take_no_memory() {
+        let (writer, waiting) = channel();
+        let unwritten = Arc::new(AtomicUsize::new(0));
+        let log = Log { lines: RefCell::default(), writer, unwritten, dropped: Cell::new(0), requests: true };
+        let line = "x".repeat(999);
+        for _ in 0..3000 {
+            log.line(&line);
+            log.flush();
+        }
+        let taken: Vec<Vec<u8>> = waiting.try_iter().collect();
+        assert_eq!(taken.len(), MAX_UNWRITTEN / 1000);
+        log.unwritten.store(0, Ordering::Relaxed);
+        log.line("next");
+        log.flush();
+        let text = String::from_utf8(waiting.recv().unwrap()).unwrap();
+        assert_eq!(text, format!("{} lines of the log were dropped\nnext\n", 3000 - taken.len()));
     }
 }

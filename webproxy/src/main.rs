@@ -96,6 +96,7 @@ fn run(options: &Options) -> Result<(), Box<dyn Error>> {
     let _ = writeln!(std::io::stdout(), "listening on {address}"); // a reader that is gone does not need it
     while !stopped.get() {
         event_loop.turn(None)?;
+        shared.log.flush();
     }
     drop((event_loop, shared)); // which logs the requests that are being served
     writer.finish();
