@@ -6,14 +6,24 @@ use http::header::{
     AGE, CACHE_CONTROL, CONNECTION, CONTENT_LENGTH, DATE, EXPIRES, HOST, MAX_FORWARDS, PRAGMA,
 };
 use http::header::{HeaderMap, HeaderName, HeaderValue, SET_COOKIE, TRANSFER_ENCODING, VARY, VIA};
+use http::header::{PROXY_AUTHENTICATE, PROXY_AUTHORIZATION, TE, TRAILER, UPGRADE};
 use http::{Method, Request, Version};
 
 use crate::framing::Framing;
 use crate::head::members;
 
 /// Fields that concern one connection only (RFC 9110, section 7.6.1).
-const HOP_BY_HOP: &str = "connection keep-alive proxy-authenticate proxy-authorization proxy-connection te trailer \
-                          transfer-encoding upgrade";
+const HOP_BY_HOP: [HeaderName; 9] = [
+    CONNECTION,
+    HeaderName::from_static("keep-alive"),
+    PROXY_AUTHENTICATE,
+    PROXY_AUTHORIZATION,
+    HeaderName::from_static("proxy-connection"),
+    TE,
+    TRAILER,
+    TRANSFER_ENCODING,
+    UPGRADE,
+];
 
 /// Fields that are for all recipients, so that no connection option removes them (RFC 9110, section 7.6.1). Without
 /// them a private response would look as though a cache might share it.
@@ -35,7 +45,7 @@ pub fn forward(version: Version, fields: &mut HeaderMap, framing: Framing, recei
     for name in named {
         fields.remove(name);
     }
-    for name in HOP_BY_HOP.split_whitespace() {
+    for name in &HOP_BY_HOP {
         fields.remove(name);
     }
     match framing {

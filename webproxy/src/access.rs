@@ -3,7 +3,6 @@
 use std::fmt::{self, Write as _};
 use std::net::IpAddr;
 use std::rc::Rc;
-use std::time::SystemTime;
 
 use http::header::{HeaderName, HeaderValue, REFERER, USER_AGENT};
 use http::{Request, Version};
@@ -90,7 +89,7 @@ impl Drop for Access {
             log.line(&format!(
                 r#"{} - - [{}] "{}" {:03} {} "{}" "{}" {}"#,
                 self.client,
-                time(),
+                log.time(),
                 part(&self.request),
                 self.status,
                 self.bytes.saturating_sub(self.head),
@@ -113,14 +112,6 @@ impl fmt::Display for Verdict {
             Self::Refused(reason) => return write!(f, "\"{reason}\""),
         })
     }
-}
-
-/// The time as in `26/Nov/2026:07:01:03 +0000`, from `Thu, 26 Nov 2026 07:01:03 GMT`.
-fn time() -> String {
-    let now = httpdate::fmt_http_date(SystemTime::now());
-    let mut parts = now.split(' ').skip(1);
-    let mut part = || parts.next().unwrap_or_default();
-    format!("{}/{}/{}:{} +0000", part(), part(), part(), part())
 }
 
 /// Printable ASCII as it is, and each other byte as `\xNN`: a terminal or a log tool sees nothing that a client has

@@ -15,7 +15,7 @@ use http::{Method, Request, Response};
 use slotmap::{SlotMap, new_key_type};
 
 use budget::Budget;
-use entry::{Entry, Use, normalized_request};
+use entry::{Entry, Use, normalized_get};
 
 pub(crate) use directives::only_if_cached;
 pub(crate) use entry::{Cached, CachedBody, Candidate};
@@ -71,13 +71,12 @@ impl Cache {
             return Found::Nothing;
         }
         let Some(keys) = self.variants.get(&key(request)) else { return Found::Nothing };
-        let mut request = normalized_request(request.clone());
-        *request.method_mut() = Method::GET;
+        let request = normalized_get(request);
         // The origin answers a condition of the client's own.
         let conditional = request.headers().keys().any(|name| name.as_str().starts_with("if-"));
         let now = SystemTime::now();
         for entry in keys.iter().rev().filter_map(|&key| self.entries.get(key)) {
-            match entry.usable(&request, now) {
+            match entry.usable(request.as_ref(), now) {
                 Use::Fresh(cached) => {
                     entry.used.set(true);
                     return Found::Fresh(cached);

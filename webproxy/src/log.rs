@@ -3,11 +3,12 @@
 use std::cell::{Cell, RefCell};
 use std::io::{self, Write};
 use std::mem;
+use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::thread::{self, JoinHandle};
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 /// Collects lines, and hands them to the thread without waiting for it.
 pub(crate) struct Log {
@@ -18,6 +19,8 @@ pub(crate) struct Log {
     unwritten: Arc<AtomicUsize>,
     /// Lines that found no room since the last one that did.
     dropped: Cell<u64>,
+    /// The last time that was written, in seconds since the epoch and as text.
+    time: RefCell<(u64, Rc<str>)>,
     /// Whether requests are logged.
     pub(crate) requests: bool,
 }
@@ -47,11 +50,30 @@ pub(crate) fn start(requests: bool) -> io::Result<(Log, Writer)> {
         let _ = end.send(());
     };
     let thread = thread::Builder::new().name("log".into()).spawn(write)?;
-    let log = Log { lines: RefCell::default(), writer, unwritten, dropped: Cell::new(0), requests };
-    Ok((log, Writer { thread, ended }))
+    Ok((Log::new(writer, unwritten, requests), Writer { thread, ended }))
 }
 
 impl Log {
+    fn new(writer: Sender<Vec<u8>>, unwritten: Arc<AtomicUsize>, requests: bool) -> Self {
+        let (lines, time) = (RefCell::default(), RefCell::new((0, Rc::from(""))));
+        Self { lines, writer, unwritten, dropped: Cell::new(0), time, requests }
+    }
+
+    /// The time as in `26/Nov/2026:07:01:03 +0000`, formatted once a second.
+    pub(crate) fn time(&self) -> Rc<str> {
+        let now = SystemTime::now();
+        let second = now.duration_since(SystemTime::UNIX_EPOCH).map_or(0, |since| since.as_secs());
+        let mut last = self.time.borrow_mut();
+        if last.0 != second {
+            // `Thu, 26 Nov 2026 07:01:03 GMT`
+            let date = httpdate::fmt_http_date(now);
+            let mut parts = date.split(' ').skip(1);
+            let mut part = || parts.next().unwrap_or_default();
+            *last = (second, format!("{}/{}/{}:{} +0000", part(), part(), part(), part()).into());
+        }
+        last.1.clone()
+    }
+
     /// Adds a line, or counts it if too many wait already.
     pub(crate) fn line(&self, text: &str) {
         let mut lines = self.lines.borrow_mut();
@@ -108,7 +130,7 @@ mod tests {
     fn lines_that_are_not_taken_are_counted_and_take_no_memory() {
         let (writer, waiting) = channel();
         let unwritten = Arc::new(AtomicUsize::new(0));
-        let log = Log { lines: RefCell::default(), writer, unwritten, dropped: Cell::new(0), requests: true };
+        let log = Log::new(writer, unwritten, true);
         let line = "x".repeat(999);
         for _ in 0..3000 {
             log.line(&line);

@@ -1,11 +1,12 @@
 //! One response in the cache.
 
+use std::borrow::Cow;
 use std::cell::Cell;
 use std::rc::Rc;
 use std::time::SystemTime;
 
 use http::header::{AGE, CACHE_CONTROL, CONTENT_LENGTH, DATE, HeaderMap, HeaderName, HeaderValue};
-use http::{Request, Response};
+use http::{Method, Request, Response};
 use http_cache_semantics::{AfterResponse, BeforeRequest, CachePolicy};
 
 use super::budget::Share;
@@ -134,8 +135,18 @@ fn size(fields: &HeaderMap) -> usize {
     fields.iter().map(|(name, value): (&HeaderName, _)| name.as_str().len() + value.len() + 64).sum()
 }
 
+/// The request as a GET, as the policy crate takes it.
+pub(super) fn normalized_get(request: &Request<()>) -> Cow<'_, Request<()>> {
+    if request.method() == Method::GET && !request.headers().contains_key(CACHE_CONTROL) {
+        return Cow::Borrowed(request);
+    }
+    let mut request = normalized_request(request.clone());
+    *request.method_mut() = Method::GET;
+    Cow::Owned(request)
+}
+
 /// The policy crate takes directives in lower case only.
-pub(super) fn normalized_request(mut request: Request<()>) -> Request<()> {
+fn normalized_request(mut request: Request<()>) -> Request<()> {
     lower_directives(request.headers_mut());
     request
 }
