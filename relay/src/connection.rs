@@ -2,7 +2,7 @@
 
 use std::io;
 
-use eventloop::{Intents, Ready, Stream};
+use eventloop::{Intents, Permit, Ready, Stream};
 
 use crate::relay::{Sink, Source};
 
@@ -44,6 +44,11 @@ pub trait Connection: Sized {
     ///
     /// [`io::ErrorKind::Unsupported`] where the system cannot tell.
     fn unacknowledged(&self) -> io::Result<Option<u32>>;
+
+    /// Takes the client's permit out of the connection, for an owner that outlives it; `None` if it holds none.
+    fn take_permit(&self) -> Option<Permit> {
+        None
+    }
 
     /// Ends the connection in an orderly way: FIN after the bytes written so far.
     fn close(self);
@@ -110,6 +115,10 @@ impl Connection for Stream {
 
     fn unacknowledged(&self) -> io::Result<Option<u32>> {
         Ok(self.tcp_status()?.map(|status| status.unacknowledged))
+    }
+
+    fn take_permit(&self) -> Option<Permit> {
+        Stream::take_permit(self)
     }
 
     fn close(self) {

@@ -5,7 +5,7 @@ use std::mem;
 use std::ops::ControlFlow;
 use std::time::{Duration, Instant};
 
-use eventloop::{Intents, Ready, Stream};
+use eventloop::{Intents, Permit, Ready, Stream};
 use ringbuf::RingBuffer;
 
 use crate::connection::{Connection, Interest};
@@ -17,7 +17,7 @@ use crate::side_io::{SideSink, SideSource};
 /// Carries bytes both ways between a client and a server until both have finished or one has failed. In the
 /// second case the other one receives the bytes before the failure and then RST.
 ///
-/// It owns both connections and is a part of a session: the session passes on [`intents`](Self::intents) and
+/// It owns both connections and the client's permit, and is a part of a session: the session passes on [`intents`](Self::intents) and
 /// calls [`advance`](Self::advance) in its step until that returns the end.
 ///
 /// Invariants:
@@ -32,6 +32,8 @@ pub struct Tunnel<C = Stream> {
     down: Relay,
     client: Side<C>,
     server: Side<C>,
+    /// Held until both connections are closed: the server's may outlive the client's.
+    _permit: Option<Permit>,
     /// How long a peer has to acknowledge the last bytes before a reset.
     linger: Duration,
     /// What has decided how the tunnel ends, until it is returned.
@@ -100,6 +102,7 @@ impl<C: Connection> Tunnel<C> {
         Self {
             up: Relay::new(up),
             down: Relay::new(down),
+            _permit: client.take_permit(),
             client: Side::Open(client),
             server: Side::Absent,
             linger,
