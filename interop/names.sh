@@ -1,7 +1,8 @@
 #!/usr/bin/env bash
 # Names that change, with a real DNS server (dnsmasq) in a network namespace: a change between two clients is picked up,
-# at once after a failed connect; a dead first address costs 250 ms; a resolver that takes five seconds delays a client for
-# a second at most, and later clients not at all; a stop during the first lookup ends the proxy at once.
+# at once after a failed connect; --spread takes all addresses in turn, and --wait-for-name waits for the first one; a dead
+# first address costs 250 ms; a resolver that takes five seconds delays a client for a second at most, and later clients not
+# at all; a stop during the first lookup ends the proxy at once.
 # Debian packages: dnsmasq-base socat jq iproute2 util-linux
 source "$(dirname "$0")/lib.sh"
 need dnsmasq=dnsmasq-base socat jq unshare=util-linux ip=iproute2 ss=iproute2
@@ -76,6 +77,28 @@ stop "$b"
 names 127.0.0.11
 same "bytes for the client of a server that is gone" "" "$(received)"
 same "the server of the next client" a "$(received)"
+stop_proxy
+
+echo "all addresses of a name"
+serve c 127.0.0.13
+serve d 127.0.0.14
+names 127.0.0.11 127.0.0.13 127.0.0.14
+start_proxy server.test "$port" --spread
+same "the servers of six clients" "a a c c d d" "$(for _ in {1..6}; do received; done | sort | tr '\n' ' ' | sed 's/ $//')"
+stop_proxy
+
+echo "a name that cannot be resolved yet"
+start_proxy later.test "$port" --wait-for-name
+received >"$WORK/received.early" &
+early=$!
+sleep 0.5 # it waits
+[[ ! -s $WORK/received.early ]] || fail "a client was served without an address"
+echo '127.0.0.13 later.test' >>"$WORK/dns"
+kill -HUP "$dns"
+PID=$dns
+wait_until "the DNS server has read it" grep_reads $((++changes))
+wait "$early"
+same "the server of the client that waited" c "$(<"$WORK/received.early")"
 stop_proxy
 
 echo "a first address that is dead, of either family"
