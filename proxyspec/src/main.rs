@@ -28,11 +28,11 @@ enum Command {
     /// See the suite find the bugs that were planted in small proxies
     Selftest(selftest::Arguments),
     /// Run a small proxy, with a bug or without
-    Planted(planted::Options),
+    Planted(planted::PlantedOptions),
     /// Serve a web page with many pictures, and large files at /large?bytes=N
     Origin(origin::Arguments),
     /// Measure TCP proxies side by side
-    Bench(bench::Options),
+    Bench(bench::BenchOptions),
     /// The clients and the origin of a measurement
     #[command(name = bench::LOAD_COMMAND, hide = true)]
     Load {

@@ -39,7 +39,7 @@ fn a_correct_proxy_passes() {
         "a_client_of_a_server_that_refuses_is_not_left_waiting",
         "nothing_is_left_of_a_finished_session",
     ];
-    for service in [Service::Crowd, Service::OneAtATime] {
+    for service in [Service::ManyAtOnce, Service::OneAtATime] {
         let judged = judge(None, service, |name| quick.contains(&name));
         assert!(judged.is_right(), "{service:?}: {judged}");
     }
@@ -55,7 +55,7 @@ fn a_planted_bug_fails_the_cases_meant_for_it() {
         (Bug::SucceedsInVain, "a_port_in_use_is_reported"),
     ] {
         assert!(bug.must_fail().contains(&case), "{bug:?}, {case}");
-        assert_eq!(judge(Some(bug), Service::Crowd, |name| name == case).found, 1, "{bug:?}, {case}");
+        assert_eq!(judge(Some(bug), Service::ManyAtOnce, |name| name == case).found, 1, "{bug:?}, {case}");
     }
 }
 

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use proxyspec::planted::{self, Bug};
-use testkit::peer::{Ending, Listener, Pace, Peer, Refusing, Script, SocketOptions, Step};
+use testkit::peer::{Ending, Listener, Pace, Peer, Refuser, Script, SocketOptions, Step};
 use testkit::replay::{Replay, seeds};
 use testkit::scenario::{Kind, Scenario, play};
 use testkit::seed::Seed;
@@ -16,7 +16,7 @@ fn run(bug: Option<Bug>, scenarios: Vec<Scenario>) -> Result<(), String> {
     within(Duration::from_secs(480), move |status| {
         status.set(format!("{bug:?} in {scenarios:#?}"));
         let listener = Listener::bind(SocketOptions::default()).expect("the loopback address has free ports");
-        let relay = planted::start(planted::Options::new(listener.address(), bug))
+        let relay = planted::start(planted::PlantedOptions::new(listener.address(), bug))
             .expect("the loopback address has free ports");
         play(vec![relay], listener, &scenarios).map(|_| ())
     })
@@ -95,9 +95,9 @@ fn bytes_lost_before_a_reset_are_found() {
 
 #[test]
 fn a_refusal_turned_into_a_fin_is_found() {
-    let refusing = Refusing::new().unwrap();
+    let refusing = Refuser::new().unwrap();
     for (bug, ending) in [(None, Ending::Reset), (Some(Bug::RefusalBecomesFin), Ending::Eof)] {
-        let relay = planted::start(planted::Options::new(refusing.address(), bug)).unwrap();
+        let relay = planted::start(planted::PlantedOptions::new(refusing.address(), bug)).unwrap();
         let script = Script::new([Step::ReceiveAll(Pace::FAST)]);
         let report = Peer::client(relay, SocketOptions::default(), script).join().unwrap();
         assert_eq!(report.ending, ending, "{bug:?}");

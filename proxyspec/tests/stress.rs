@@ -21,7 +21,7 @@ const LIMIT: Duration = Duration::from_secs(480);
 
 fn stage(bug: Option<Bug>, crowd: bool) -> Arc<Stage> {
     let listener = Listener::bind(SocketOptions::default()).expect("the loopback address has free ports");
-    let relay = planted::start(planted::Options::new(listener.address(), bug))
+    let relay = planted::start(planted::PlantedOptions::new(listener.address(), bug))
         .expect("the loopback address has free ports");
     Arc::new(Stage::new(vec![relay], vec![listener], crowd).expect("there are descriptors"))
 }
@@ -94,7 +94,11 @@ fn running(bug: Option<Bug>) -> (SocketAddr, SocketAddr) {
     // Another socket may take the port in between; then the program says so, and the test fails.
     let listener = Listener::bind(SocketOptions::default()).expect("the loopback address has free ports");
     let origin = listener.address();
-    (planted::start(planted::Options::new(origin, bug)).expect("the loopback address has free ports"), origin)
+    (
+        planted::start(planted::PlantedOptions::new(origin, bug))
+            .expect("the loopback address has free ports"),
+        origin,
+    )
 }
 
 fn proxyspec(arguments: &[&str], (relay, origin): (SocketAddr, SocketAddr)) -> Output {

@@ -9,7 +9,7 @@ use std::io::{Read, Write};
 use std::time::Duration;
 
 use stage::{End, Stage, counting, fin, reset};
-use testkit::peer::{BlackHole, Refusing};
+use testkit::peer::{BlackHole, Refuser};
 
 #[test]
 fn bytes_go_both_ways_at_once() {
@@ -252,7 +252,7 @@ fn an_urgent_byte_travels_in_its_place_both_ways() {
 
 #[test]
 fn a_server_that_refuses_resets_the_client_and_the_next_one_is_served() {
-    let refusing = Refusing::new().unwrap();
+    let refusing = Refuser::new().unwrap();
     let mut stage =
         Stage::with(|config| tcpproxy::Config { remote_port: refusing.address().port(), ..config });
     let client = stage.client();

@@ -12,7 +12,7 @@ use std::time::Duration;
 use serde_json::Value;
 use stage::{End, Stage, counting, fin, reset};
 use tcpproxy::{Config, Proxy, Splice};
-use testkit::peer::{BlackHole, Refusing};
+use testkit::peer::{BlackHole, Refuser};
 
 fn observed(change: impl FnOnce(Config) -> Config) -> Stage {
     Stage::with(|config| change(Config { metrics: Some("127.0.0.1:0".parse().unwrap()), ..config }))
@@ -102,7 +102,7 @@ fn metrics_say_what_the_peers_saw() {
 
 #[test]
 fn sessions_that_reached_no_server_are_counted_by_their_reason() {
-    let refusing = Refusing::new().unwrap();
+    let refusing = Refuser::new().unwrap();
     let mut stage = observed(|config| Config {
         remote_port: refusing.address().port(),
         allow: vec!["127.0.0.1/32".parse().unwrap()],

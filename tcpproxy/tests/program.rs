@@ -9,7 +9,7 @@ use std::process::{Child, Command, Output, Stdio};
 use std::time::{Duration, Instant};
 
 use serde_json::Value;
-use testkit::peer::{Refusing, churn};
+use testkit::peer::{Refuser, churn};
 use testkit::procfs::TcpState;
 use testkit::proxy::Proxy;
 
@@ -459,7 +459,7 @@ fn running_out_of_descriptors_neither_spins_nor_ends_the_service() {
 
 #[test]
 fn a_server_that_refuses_is_tried_again_for_the_next_client() {
-    let refusing = Refusing::new().unwrap();
+    let refusing = Refuser::new().unwrap();
     let port = refusing.address().port();
     let proxy = proxy(&port.to_string(), &[]);
     let refused = connect(proxy.address()).read(&mut [0]).unwrap_err();

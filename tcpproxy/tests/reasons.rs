@@ -11,7 +11,7 @@ use std::thread;
 use std::time::Duration;
 
 use serde_json::Value;
-use testkit::peer::{BlackHole, Refusing};
+use testkit::peer::{BlackHole, Refuser};
 use testkit::proxy::Proxy;
 
 const PROGRAM: &str = env!("CARGO_BIN_EXE_tcpproxy");
@@ -165,7 +165,7 @@ fn header_stopped() -> Proxy {
 }
 
 fn refused() -> Proxy {
-    let refusing = Refusing::new().unwrap();
+    let refusing = Refuser::new().unwrap();
     let proxy = proxy("127.0.0.1", refusing.address().port(), &[]);
     assert_reset(&mut connect(proxy.address()));
     proxy

@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use rand::seq::IndexedRandom;
 use rand::{Rng, RngExt};
-use testkit::peer::{Ending, Listener, Pace, Peer, Refusing, Script, SocketOptions, Step};
+use testkit::peer::{Ending, Listener, Pace, Peer, Refuser, Script, SocketOptions, Step};
 use testkit::proxy::Proxy;
 use testkit::replay::{Replay, seeds};
 use testkit::scenario::{Scenario, play};
@@ -59,7 +59,7 @@ fn a_server_that_refuses() {
     for seed in seeds(ONCE_FAILED, 10) {
         let _replay = Replay::new(seed, &command("a_server_that_refuses"));
         let mut rng = seed.rng();
-        let refusing = Refusing::new().expect("the loopback address has free ports");
+        let refusing = Refuser::new().expect("the loopback address has free ports");
         let proxy = Proxy::command(env!("CARGO_BIN_EXE_tcpproxy"))
             .args(["127.0.0.1", &refusing.address().port().to_string(), "0", "--bind", "127.0.0.1"])
             .start()

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use stage::{End, PATIENCE, Stage, fin, reset};
 use tcpproxy::{Config, Proxy};
-use testkit::peer::Refusing;
+use testkit::peer::Refuser;
 
 fn sources(addresses: &[&str]) -> Vec<IpAddr> {
     addresses.iter().map(|address| address.parse().unwrap()).collect()
@@ -54,7 +54,7 @@ fn turn_for(stage: &mut Stage, time: Duration) {
 
 #[test]
 fn with_retry_no_session_is_lost_while_the_server_is_away() {
-    let away = Refusing::new().unwrap();
+    let away = Refuser::new().unwrap();
     let mut stage = Stage::with(|config| Config {
         remote_port: away.address().port(),
         retry: true,
@@ -93,7 +93,7 @@ fn with_retry_no_session_is_lost_while_the_server_is_away() {
 #[test]
 fn without_retry_a_refusal_is_an_answer_and_with_it_one_when_the_time_is_over() {
     for (retry, connect_timeout) in [(false, PATIENCE), (true, Duration::from_millis(400))] {
-        let away = Refusing::new().unwrap();
+        let away = Refuser::new().unwrap();
         let remote_port = away.address().port();
         let mut stage = Stage::with(|config| Config { remote_port, retry, connect_timeout, ..config });
         let client = stage.client();

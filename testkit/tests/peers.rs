@@ -51,7 +51,7 @@ fn both_directions_at_once_in_random_bits() {
 fn an_echo_comes_back_whole() {
     let listener = Listener::bind(SocketOptions::default()).unwrap();
     let script = Script::new([Step::Echo(Pace::FAST)]).expects(Payload::new(Seed::new(0)));
-    let server = Server::start(listener, move |link| link.run(&script)).unwrap();
+    let server = Server::start(listener, move |connection| connection.run(&script)).unwrap();
     churn(server.address(), 50, 1000).unwrap();
     let reports = server.finish();
     assert_eq!(reports.len(), 50);
@@ -193,10 +193,10 @@ fn what_arrived_can_be_looked_at_before_it_is_read() {
     let steps = [Step::Send(10, Pace::BYTE_AT_A_TIME), Step::Fin, Step::ReceiveAll(Pace::FAST)];
     let client = Peer::client(listener.address(), SocketOptions::default(), Script::new(steps).sends(UP));
     let patience = Duration::from_secs(20);
-    let link = listener.accept(patience).unwrap();
-    assert_eq!(link.peek(8, patience).unwrap(), UP.bytes(0, 8));
-    assert_eq!(link.peek(100, patience).unwrap(), UP.bytes(0, 10), "no more will come");
-    let report = link.run(&Script::new([Step::ReceiveAll(Pace::FAST)]).expects(UP));
+    let connection = listener.accept(patience).unwrap();
+    assert_eq!(connection.peek(8, patience).unwrap(), UP.bytes(0, 8));
+    assert_eq!(connection.peek(100, patience).unwrap(), UP.bytes(0, 10), "no more will come");
+    let report = connection.run(&Script::new([Step::ReceiveAll(Pace::FAST)]).expects(UP));
     assert_eq!(report.verify(10), Ok(()));
     assert_eq!(client.join().unwrap().ending, Ending::Eof);
 }

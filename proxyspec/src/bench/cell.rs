@@ -12,7 +12,7 @@ use serde::de::DeserializeOwned;
 use testkit::proxy::Proxy;
 
 use super::contender::Contender;
-use super::load::{Orders, Report, Target, Workload};
+use super::load::{LoadReport, Orders, Target, Workload};
 use super::measure::Measure;
 use super::netns::{self, Namespace, Namespaces};
 use crate::recipe::Recipe;
@@ -33,7 +33,7 @@ pub(super) fn run(
     contender: &Contender,
     seconds: f64,
     namespaces: Option<&Namespaces>,
-) -> Result<Report, String> {
+) -> Result<LoadReport, String> {
     let text = |error: io::Error| error.to_string();
     let _pinned = measure.pinned.then(Pinned::to_one_cpu).transpose().map_err(text)?;
     let origin_ip = namespaces.map_or(netns::LOOPBACK, |_| netns::ORIGIN.into());

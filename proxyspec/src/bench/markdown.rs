@@ -1,20 +1,20 @@
-//! Results as Markdown.
+//! BenchResults as Markdown.
 
 use std::fmt::Write as _;
 
 use super::contender::DIRECT;
 use super::quantity::{Better, Quantity};
 use super::ratios;
-use super::results::{Results, Row};
+use super::results::{BenchResults, Row};
+use super::sections::{Column, SECTIONS, Section};
 use super::statistics::Summary;
 use super::targets;
-use super::topics::{Column, TOPICS, Topic};
 
 /// The tables alone.
-pub(super) fn tables(results: &Results) -> String {
+pub(super) fn tables(results: &BenchResults) -> String {
     let mut text = String::new();
-    for topic in TOPICS {
-        table(&mut text, results, topic);
+    for section in SECTIONS {
+        table(&mut text, results, section);
     }
     text.push_str(&targets::table(results));
     notes(&mut text, results);
@@ -23,17 +23,17 @@ pub(super) fn tables(results: &Results) -> String {
 }
 
 /// The whole page. `plots` is where the plots are, seen from the page; none if there are none.
-pub(super) fn page(results: &Results, plots: Option<&str>) -> String {
+pub(super) fn page(results: &BenchResults, plots: Option<&str>) -> String {
     let mut text = String::new();
     head(&mut text, results);
     text.push_str(&targets::table(results));
     text.push_str(&ratios::table(results));
-    for topic in TOPICS {
-        if !table(&mut text, results, topic) {
+    for section in SECTIONS {
+        if !table(&mut text, results, section) {
             continue;
         }
-        if let (Some(folder), Some(name)) = (plots, topic.plot) {
-            line(&mut text, &format!("\n![{}]({folder}/{name}.svg)", topic.title));
+        if let (Some(folder), Some(name)) = (plots, section.plot) {
+            line(&mut text, &format!("\n![{}]({folder}/{name}.svg)", section.title));
         }
     }
     notes(&mut text, results);
@@ -41,7 +41,7 @@ pub(super) fn page(results: &Results, plots: Option<&str>) -> String {
     text
 }
 
-fn head(text: &mut String, results: &Results) {
+fn head(text: &mut String, results: &BenchResults) {
     let machine = &results.machine;
     line(text, "# Performance, side by side");
     line(text, "");
@@ -97,8 +97,8 @@ fn head(text: &mut String, results: &Results) {
 }
 
 /// How much faster it goes without a proxy than with the best one, where it is least.
-fn headroom(results: &Results) -> Option<f64> {
-    let rates = TOPICS.iter().flat_map(|topic| topic.columns).filter(|column| {
+fn headroom(results: &BenchResults) -> Option<f64> {
+    let rates = SECTIONS.iter().flat_map(|section| section.columns).filter(|column| {
         matches!(column.quantity, Quantity::Throughput | Quantity::Requests | Quantity::Connections)
     });
     rates
@@ -110,15 +110,15 @@ fn headroom(results: &Results) -> Option<f64> {
 }
 
 /// Whether there is something to show.
-fn table(text: &mut String, results: &Results, topic: &Topic) -> bool {
+fn table(text: &mut String, results: &BenchResults, section: &Section) -> bool {
     let columns: Vec<_> =
-        topic.columns.iter().filter(|column| results.rows(column).next().is_some()).collect();
+        section.columns.iter().filter(|column| results.rows(column).next().is_some()).collect();
     if columns.is_empty() {
         return false;
     }
-    line(text, &format!("\n## {}\n", topic.title));
-    if !topic.about.is_empty() {
-        line(text, &format!("{}\n", topic.about));
+    line(text, &format!("\n## {}\n", section.title));
+    if !section.about.is_empty() {
+        line(text, &format!("{}\n", section.about));
     }
     let heads: Vec<_> = columns.iter().map(|column| column.head).collect();
     line(text, &format!("| | {} |", heads.join(" | ")));
@@ -131,7 +131,9 @@ fn table(text: &mut String, results: &Results, topic: &Topic) -> bool {
         let cells: Vec<_> = columns
             .iter()
             .zip(rows)
-            .map(|(column, row)| row.map_or_else(String::new, |row| cell(results, column, row, topic.spread)))
+            .map(|(column, row)| {
+                row.map_or_else(String::new, |row| cell(results, column, row, section.spread))
+            })
             .collect();
         line(text, &format!("| {} | {} |", entrant.name, cells.join(" | ")));
     }
@@ -139,7 +141,7 @@ fn table(text: &mut String, results: &Results, topic: &Topic) -> bool {
 }
 
 /// The best median of a proxy.
-fn best(results: &Results, column: &Column) -> Option<f64> {
+fn best(results: &BenchResults, column: &Column) -> Option<f64> {
     let proxies = results.rows(column).filter(|row| row.contender != DIRECT);
     let medians = proxies.filter_map(|row| Some(row.summaries.get(&column.quantity)?.median));
     match column.quantity.better()? {
@@ -148,7 +150,7 @@ fn best(results: &Results, column: &Column) -> Option<f64> {
     }
 }
 
-fn cell(results: &Results, column: &Column, row: &Row, spread: bool) -> String {
+fn cell(results: &BenchResults, column: &Column, row: &Row, spread: bool) -> String {
     let Some(Summary { median, min, max }) = row.summaries.get(&column.quantity) else {
         return if row.failures.is_empty() { String::new() } else { "failed".to_owned() };
     };
@@ -162,7 +164,7 @@ fn cell(results: &Results, column: &Column, row: &Row, spread: bool) -> String {
 }
 
 /// What figures consist of.
-fn notes(text: &mut String, results: &Results) {
+fn notes(text: &mut String, results: &BenchResults) {
     for measure in &results.measures {
         let rows = measure.rows.iter().filter(|row| !row.note.is_empty());
         for (i, row) in rows.enumerate() {
@@ -174,7 +176,7 @@ fn notes(text: &mut String, results: &Results) {
     }
 }
 
-fn failures(text: &mut String, results: &Results) {
+fn failures(text: &mut String, results: &BenchResults) {
     let failures = results.measures.iter().flat_map(|measure| {
         measure
             .rows

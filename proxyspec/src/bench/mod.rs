@@ -15,12 +15,12 @@ mod plots;
 mod quantity;
 mod ratios;
 mod results;
+mod sections;
 mod statistics;
 mod targets;
-mod topics;
 
 pub use cell::LOAD_COMMAND;
-pub use options::Options;
+pub use options::BenchOptions;
 
 use std::fs;
 use std::io::{self, Write};
@@ -33,7 +33,7 @@ use crate::machine::Machine;
 use contender::Contender;
 use measure::Measure;
 use netns::Namespaces;
-use results::{MeasureResults, Results};
+use results::{BenchResults, MeasureResults};
 use testkit::descriptors;
 
 /// Measures what the options ask for, prints the tables, and writes the files.
@@ -42,9 +42,9 @@ use testkit::descriptors;
 ///
 /// When an option names nothing, the proxy of this project is missing, or a file cannot be written. A measurement that
 /// fails is part of the results.
-pub fn run(options: &Options) -> Result<(), String> {
+pub fn run(options: &BenchOptions) -> Result<(), String> {
     if let Some(file) = &options.figures {
-        return report(&Results::read(file)?, options);
+        return report(&BenchResults::read(file)?, options);
     }
     let begun = Instant::now();
     let limit = descriptors::raise_limit()
@@ -91,7 +91,7 @@ pub fn run(options: &Options) -> Result<(), String> {
         progress.inc(1);
     }
     progress.finish_and_clear();
-    let results = Results {
+    let results = BenchResults {
         machine: Machine::this(),
         command: command_line(),
         rounds: options.rounds as usize,
@@ -104,7 +104,7 @@ pub fn run(options: &Options) -> Result<(), String> {
     report(&results, options)
 }
 
-fn report(results: &Results, options: &Options) -> Result<(), String> {
+fn report(results: &BenchResults, options: &BenchOptions) -> Result<(), String> {
     say(&markdown::tables(results))?;
     if let Some(folder) = &options.plots {
         plots::draw(results, folder)?;
@@ -143,7 +143,7 @@ fn schedule(measures: &[Measure], contenders: &[Contender], rounds: u32) -> Vec<
     cells
 }
 
-fn chosen_measures(options: &Options, limit: usize) -> Result<Vec<Measure>, String> {
+fn chosen_measures(options: &BenchOptions, limit: usize) -> Result<Vec<Measure>, String> {
     let all = measure::all(limit);
     for pattern in &options.only {
         if !all.iter().any(|measure| measure.is_named(pattern)) {
@@ -158,7 +158,7 @@ fn chosen_measures(options: &Options, limit: usize) -> Result<Vec<Measure>, Stri
 }
 
 /// Those that are asked for and here, and the names of those that are not here.
-fn chosen_contenders(options: &Options) -> Result<(Vec<Contender>, Vec<String>), String> {
+fn chosen_contenders(options: &BenchOptions) -> Result<(Vec<Contender>, Vec<String>), String> {
     let wanted = |name: &str| options.contenders.is_empty() || options.contenders.iter().any(|n| n == name);
     let beside = || Some(std::env::current_exe().ok()?.with_file_name("tcpproxy"));
     let ours = options.tcpproxy.clone().or_else(beside).unwrap_or_else(|| PathBuf::from("tcpproxy"));

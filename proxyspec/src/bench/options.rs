@@ -8,7 +8,7 @@ use super::contender::Contender;
 
 /// Which measures of which contenders, how often, and where the results go.
 #[derive(Clone, Debug, Args)]
-pub struct Options {
+pub struct BenchOptions {
     /// Only these measures: names, or their first parts such as `bulk`
     #[arg(long, value_name = "MEASURE", value_delimiter = ',')]
     pub only: Vec<String>,

@@ -1,4 +1,4 @@
-//! Results as pictures: for each topic a panel of bars a column, the contenders from top to bottom.
+//! BenchResults as pictures: for each section a panel of bars a column, the contenders from top to bottom.
 
 use std::fs;
 use std::path::Path;
@@ -9,22 +9,22 @@ use plotters::style::text_anchor::{HPos, Pos, VPos};
 
 use super::contender::DIRECT;
 use super::markdown::number;
-use super::results::Results;
-use super::topics::{Column, TOPICS, Topic};
+use super::results::BenchResults;
+use super::sections::{Column, SECTIONS, Section};
 
-/// Draws every topic that has a plot and figures, into files of this folder.
+/// Draws every section that has a plot and figures, into files of this folder.
 ///
 /// # Errors
 ///
 /// When the folder or a file cannot be written.
-pub(super) fn draw(results: &Results, folder: &Path) -> Result<(), String> {
+pub(super) fn draw(results: &BenchResults, folder: &Path) -> Result<(), String> {
     fs::create_dir_all(folder).map_err(|error| format!("cannot make {}: {error}", folder.display()))?;
-    for topic in TOPICS {
+    for section in SECTIONS {
         let columns: Vec<_> =
-            topic.columns.iter().filter(|column| results.rows(column).next().is_some()).collect();
-        if let Some(name) = topic.plot.filter(|_| !columns.is_empty()) {
-            let svg =
-                picture(results, topic, &columns).map_err(|error| format!("cannot draw {name}: {error}"))?;
+            section.columns.iter().filter(|column| results.rows(column).next().is_some()).collect();
+        if let Some(name) = section.plot.filter(|_| !columns.is_empty()) {
+            let svg = picture(results, section, &columns)
+                .map_err(|error| format!("cannot draw {name}: {error}"))?;
             let file = folder.join(name).with_extension("svg");
             fs::write(&file, svg).map_err(|error| format!("cannot write {}: {error}", file.display()))?;
         }
@@ -53,8 +53,8 @@ type Area<'a> = DrawingArea<SVGBackend<'a>, Shift>;
 type Drawn = Result<(), Box<dyn std::error::Error>>;
 
 fn picture(
-    results: &Results,
-    topic: &Topic,
+    results: &BenchResults,
+    section: &Section,
     columns: &[&Column],
 ) -> Result<String, Box<dyn std::error::Error>> {
     let took_part = |name: &str| columns.iter().any(|column| results.row(column, name).is_some());
@@ -66,7 +66,7 @@ fn picture(
     {
         let area = SVGBackend::with_string(&mut svg, (width as u32, height as u32)).into_drawing_area();
         area.fill(&WHITE)?;
-        text(&area, topic.title, (MARGIN, 18), 15, &INK, HPos::Left)?;
+        text(&area, section.title, (MARGIN, 18), 15, &INK, HPos::Left)?;
         for (row, name) in names.iter().enumerate() {
             text(&area, name, (NAMES - 8, middle(row)), LETTERS, &INK, HPos::Right)?;
         }
@@ -79,7 +79,7 @@ fn picture(
 }
 
 /// One column: bars to the medians, a line from the least to the greatest, the median as a number.
-fn panel(area: &Area<'_>, results: &Results, column: &Column, names: &[&str], left: i32) -> Drawn {
+fn panel(area: &Area<'_>, results: &BenchResults, column: &Column, names: &[&str], left: i32) -> Drawn {
     text(area, column.head, (left, HEAD - 14), LETTERS, &PALE, HPos::Left)?;
     let summaries = results.rows(column).filter_map(|row| row.summaries.get(&column.quantity));
     let greatest = summaries.map(|summary| summary.max).fold(f64::MIN_POSITIVE, f64::max);

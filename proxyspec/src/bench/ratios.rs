@@ -5,16 +5,18 @@ use std::fmt::Write as _;
 use super::contender::{self, DIRECT};
 use super::markdown::number;
 use super::quantity::Better;
-use super::results::Results;
-use super::topics::{Column, TOPICS};
+use super::results::BenchResults;
+use super::sections::{Column, SECTIONS};
 
 /// A table with a line for each figure; nothing if ours or the others did not take part.
-pub(super) fn table(results: &Results) -> String {
+pub(super) fn table(results: &BenchResults) -> String {
     let mut lines = String::new();
-    for (i, topic) in TOPICS.iter().enumerate().filter(|(_, topic)| topic.spread) {
-        for column in topic.columns {
-            let shown =
-                TOPICS[..i].iter().flat_map(|topic| topic.columns).any(|other| other.shows_the_same(column));
+    for (i, section) in SECTIONS.iter().enumerate().filter(|(_, section)| section.spread) {
+        for column in section.columns {
+            let shown = SECTIONS[..i]
+                .iter()
+                .flat_map(|section| section.columns)
+                .any(|other| other.shows_the_same(column));
             let ratios = [COPYING, SPLICING].map(|modes| modes.ratio(results, column));
             let Some(better) =
                 column.quantity.better().filter(|_| !shown && ratios.iter().any(Option::is_some))
@@ -22,7 +24,7 @@ pub(super) fn table(results: &Results) -> String {
                 continue;
             };
             let cells = ratios.map(|ratio| ratio.map_or_else(|| "|".to_owned(), |ratio| ratio.cells(better)));
-            writeln!(lines, "| {}, {} | {} |", topic.title, column.head, cells.join(" | "))
+            writeln!(lines, "| {}, {} | {} |", section.title, column.head, cells.join(" | "))
                 .expect("writing to a string does not fail");
         }
     }
@@ -54,7 +56,7 @@ struct Ratio {
 }
 
 impl Modes {
-    fn ratio(&self, results: &Results, column: &Column) -> Option<Ratio> {
+    fn ratio(&self, results: &BenchResults, column: &Column) -> Option<Ratio> {
         let better = column.quantity.better()?;
         let ours = results.summary(column, self.ours)?.median;
         let splices = |name: &str| {
@@ -100,9 +102,9 @@ mod tests {
 
     #[test]
     fn the_best_of_the_others_is_what_ours_is_divided_by() {
-        let column = TOPICS
+        let column = SECTIONS
             .iter()
-            .flat_map(|topic| topic.columns)
+            .flat_map(|section| section.columns)
             .find(|column| column.quantity == Quantity::CpuPerGib);
         let column = column.unwrap();
         let figures = [
@@ -113,7 +115,7 @@ mod tests {
             ("b", 2.0),
             ("c-splice", 0.4),
         ];
-        let results = Results::of_medians(column, &figures);
+        let results = BenchResults::of_medians(column, &figures);
         let copying = COPYING.ratio(&results, column).unwrap();
         assert_eq!(
             (copying.other.as_str(), copying.cells(Better::Less).as_str()),
@@ -127,7 +129,7 @@ mod tests {
             table(&results)
         );
         assert!(
-            table(&Results::of_medians(column, &figures[..3])).is_empty(),
+            table(&BenchResults::of_medians(column, &figures[..3])).is_empty(),
             "there is no other proxy to compare with"
         );
     }

@@ -7,11 +7,11 @@ use std::path::Path;
 use serde::{Deserialize, Serialize};
 
 use super::contender::Contender;
-use super::load::Report;
+use super::load::LoadReport;
 use super::measure::Measure;
 use super::quantity::Quantity;
+use super::sections::Column;
 use super::statistics::Summary;
-use super::topics::Column;
 
 /// When everything else on the machine takes more processors' worth of time than this, what is measured is not what it
 /// would be on a quiet one.
@@ -19,7 +19,7 @@ pub(super) const BUSY: f64 = 0.15;
 
 /// Everything a run has found out.
 #[derive(Clone, Debug, Serialize, Deserialize)]
-pub(super) struct Results {
+pub(super) struct BenchResults {
     /// Where it was measured.
     pub(super) machine: crate::machine::Machine,
     /// The command line.
@@ -80,7 +80,7 @@ pub(super) struct Row {
     pub(super) failures: Vec<String>,
 }
 
-impl Results {
+impl BenchResults {
     /// What an earlier run has found out.
     ///
     /// # Errors
@@ -120,7 +120,7 @@ impl MeasureResults {
     }
 
     /// Adds what one cell gave.
-    pub(super) fn add(&mut self, contender: &str, outcome: Result<Report, String>) {
+    pub(super) fn add(&mut self, contender: &str, outcome: Result<LoadReport, String>) {
         let at = self.rows.iter().position(|row| row.contender == contender).unwrap_or_else(|| {
             self.rows.push(Row { contender: contender.to_owned(), ..Row::default() });
             self.rows.len() - 1
@@ -150,7 +150,7 @@ impl Row {
         self.summaries = summaries.collect();
     }
 
-    fn add(&mut self, outcome: Result<Report, String>) {
+    fn add(&mut self, outcome: Result<LoadReport, String>) {
         match outcome {
             Ok(report) => {
                 for (quantity, value) in report.values {
@@ -176,7 +176,7 @@ impl From<&Contender> for Entrant {
 }
 
 #[cfg(test)]
-impl Results {
+impl BenchResults {
     /// One figure of several contenders.
     pub(super) fn of_medians(column: &Column, medians: &[(&str, f64)]) -> Self {
         let row = |&(contender, median): &(&str, f64)| Row {
@@ -215,7 +215,7 @@ mod tests {
         let mut row = Row::default();
         for cpu in [3.0, 0.0, 4.0] {
             let values = vec![(Quantity::CpuPerRequest, cpu), (Quantity::IdleCpu, 0.0)];
-            row.add(Ok(Report { values, note: String::new() }));
+            row.add(Ok(LoadReport { values, note: String::new() }));
         }
         assert_eq!(row.summaries.keys().collect::<Vec<_>>(), [&Quantity::IdleCpu]);
         assert_eq!(row.values[&Quantity::CpuPerRequest], [3.0, 0.0, 4.0], "what was read is kept");
@@ -225,7 +225,7 @@ mod tests {
         let mut row = Row::default();
         for &(rate, others) in rounds {
             let values = vec![(Quantity::Requests, rate), (Quantity::OthersLoad, others)];
-            row.add(Ok(Report { values, note: String::new() }));
+            row.add(Ok(LoadReport { values, note: String::new() }));
         }
         row
     }

@@ -5,8 +5,8 @@ use std::fmt::Write as _;
 use super::contender::OURS;
 use super::markdown::number;
 use super::quantity::{Better, Quantity};
-use super::results::Results;
-use super::topics::Column;
+use super::results::BenchResults;
+use super::sections::Column;
 
 /// Whom ours is compared with here.
 const PEERS: &[&str] =
@@ -66,7 +66,7 @@ impl Target {
     }
 
     /// Ours divided by the best peer's, beside what it has to be; nothing if one of them did not take part.
-    fn cell(&self, results: &Results, (quantity, limit): (Quantity, f64)) -> Option<String> {
+    fn cell(&self, results: &BenchResults, (quantity, limit): (Quantity, f64)) -> Option<String> {
         let better = quantity.better()?;
         let column = Column { measure: self.measure, quantity, head: "" };
         let busy = results.row(&column, OURS)?.busy;
@@ -89,7 +89,7 @@ impl Target {
 }
 
 /// The table; nothing if no line of it can be told.
-pub(super) fn table(results: &Results) -> String {
+pub(super) fn table(results: &BenchResults) -> String {
     let mut lines = String::new();
     for target in TARGETS {
         let cells = [target.rate, target.cost].map(|goal| target.cell(results, goal));
@@ -119,10 +119,10 @@ mod tests {
         let column = Column { measure: "bulk-both", quantity: Q::CpuPerGib, head: "" };
         let others = [("haproxy", 0.5), ("nginx", 0.4), ("socat", 0.1)];
         let with = |ours: f64| [&[(OURS, ours)], &others[..]].concat();
-        let text = table(&Results::of_medians(&column, &with(0.3)));
+        let text = table(&BenchResults::of_medians(&column, &with(0.3)));
         assert!(text.contains("| bulk, both ways |  | | | **0.750** | ≤ 0.85 | nginx 0.400 |"), "{text}");
-        let text = table(&Results::of_medians(&column, &with(0.36)));
+        let text = table(&BenchResults::of_medians(&column, &with(0.36)));
         assert!(text.contains("| 0.900 | ≤ 0.85 | nginx 0.400 |"), "{text}");
-        assert_eq!(table(&Results::of_medians(&column, &others)), "");
+        assert_eq!(table(&BenchResults::of_medians(&column, &others)), "");
     }
 }

@@ -6,7 +6,9 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use clap::Args;
-use proxyspec::conform::{Changes, Comparison, Contender, Judgement, Outcome, Plan, Results, Subject, Tried};
+use proxyspec::conform::{
+    Changes, Comparison, JudgedProxy, Judgement, Outcome, Plan, Results, Subject, Tried,
+};
 use proxyspec::template::Template;
 use testkit::seed::Seed;
 
@@ -67,7 +69,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result<ExitCode, String> {
             all_judged = false;
             say(&mut io::stderr(), &format!("proxyspec: {} is NOT judged: {why}", template.name()));
         }
-        comparison.put(Contender {
+        comparison.put(JudgedProxy {
             name: template.name().to_owned(),
             description: template.description(),
             command: template.label("command").unwrap_or_default().to_owned(),

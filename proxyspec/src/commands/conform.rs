@@ -82,7 +82,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result<ExitCode, String> {
     let service = match arguments.clients {
         Some(Clients::Once) => Service::Once,
         Some(Clients::One) => Service::OneAtATime,
-        Some(Clients::Many) => Service::Crowd,
+        Some(Clients::Many) => Service::ManyAtOnce,
         None => subject.probe()?,
     };
     let processors = thread::available_parallelism().map_or(1, |count| count.get());

@@ -5,7 +5,7 @@ use std::io::{self, IsTerminal, Write};
 use std::time::Duration;
 
 use indicatif::{ProgressBar, ProgressStyle};
-use proxyspec::conform::{Case, Event, Outcome, Plan, Results, Topic};
+use proxyspec::conform::{Case, CaseEvent, Outcome, Plan, Results, Topic};
 
 /// Shows outcomes as they come, and on a terminal a bar below them with what runs at the moment.
 ///
@@ -52,10 +52,10 @@ impl Display {
     }
 
     /// Shows what has happened.
-    pub(crate) fn show(&mut self, event: &Event) {
+    pub(crate) fn show(&mut self, event: &CaseEvent) {
         match event {
-            Event::Begun(case) => self.running.push(case.name()),
-            Event::Ended(outcome) => {
+            CaseEvent::Begun(case) => self.running.push(case.name()),
+            CaseEvent::Ended(outcome) => {
                 self.running.retain(|name| *name != outcome.case.name());
                 self.early.insert(outcome.case.name(), outcome.clone());
                 self.bar.inc(1);

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use bytesize::ByteSize;
 use clap::{Args, Subcommand};
 use testkit::payload::Payload;
-use testkit::peer::{Ending, Event, Link, Listener, Report, Script, SocketOptions, Step};
+use testkit::peer::{Connection, Ending, Event, Listener, Report, Script, SocketOptions, Step};
 use testkit::seed::Seed;
 
 use crate::commands::verbs::{HELP, Part, Program};
@@ -175,7 +175,7 @@ impl<'a> Peer<'a> {
             match part {
                 Part::Pause(pause) => thread::sleep(*pause),
                 Part::Connection(steps, beside) => match self.open() {
-                    Ok(link) => done &= self.converse(link, steps, beside),
+                    Ok(connection) => done &= self.converse(connection, steps, beside),
                     Err(error) => {
                         self.voice.say(0, &error.to_string());
                         return false;
@@ -186,14 +186,14 @@ impl<'a> Peer<'a> {
         done
     }
 
-    fn open(&self) -> io::Result<Link> {
+    fn open(&self) -> io::Result<Connection> {
         let (options, patience) = (self.arguments.options(), self.arguments.patience);
         match &self.source {
             Source::Listener(listener) => listener.accept(patience),
             Source::Addresses(addresses) => {
                 let mut outcome = Err(io::ErrorKind::AddrNotAvailable.into());
                 for &address in addresses {
-                    outcome = Link::connect(address, options, patience)
+                    outcome = Connection::connect(address, options, patience)
                         .map_err(|error| io::Error::new(error.kind(), format!("{address}: {error}")));
                     if outcome.is_ok() {
                         break;
@@ -204,10 +204,10 @@ impl<'a> Peer<'a> {
         }
     }
 
-    fn converse(&self, link: Link, steps: &[Step], beside: &[Step]) -> bool {
+    fn converse(&self, connection: Connection, steps: &[Step], beside: &[Step]) -> bool {
         let number = self.voice.connections.fetch_add(1, Ordering::Relaxed) + 1;
         let verb = if matches!(self.source, Source::Listener(_)) { "accepted" } else { "connected to" };
-        self.voice.say(number, &format!("{verb} {}, here {}", link.remote(), link.local()));
+        self.voice.say(number, &format!("{verb} {}, here {}", connection.remote(), connection.local()));
         let stopped = Arc::new(AtomicBool::new(false));
         let script = Script::new(steps)
             .beside(beside)
@@ -225,7 +225,7 @@ impl<'a> Peer<'a> {
             Some(seed) => script.expects(Payload::new(seed)),
             None => script,
         };
-        let report = link.run(&script);
+        let report = connection.run(&script);
         let wrong = self.arguments.verify.and_then(|_| report.verify(report.received).err());
         if let Some(unmet) = &report.unmet {
             self.voice.say(number, &format!("{unmet:?}"));

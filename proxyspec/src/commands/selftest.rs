@@ -40,10 +40,10 @@ pub(crate) fn run(arguments: &Arguments) -> Result<ExitCode, String> {
     let cases: Vec<_> = topics().into_iter().map(|topic| (topic, topic.cases.iter().collect())).collect();
     let seed = arguments.seed.unwrap_or_else(Seed::random);
     let subjects: Vec<(Option<Bug>, Service)> = if arguments.bug.is_empty() {
-        let bugs = Bug::all().iter().map(|bug| (Some(*bug), Service::Crowd));
-        [(None, Service::Crowd), (None, Service::OneAtATime)].into_iter().chain(bugs).collect()
+        let bugs = Bug::all().iter().map(|bug| (Some(*bug), Service::ManyAtOnce));
+        [(None, Service::ManyAtOnce), (None, Service::OneAtATime)].into_iter().chain(bugs).collect()
     } else {
-        arguments.bug.iter().map(|bug| (Some(*bug), Service::Crowd)).collect()
+        arguments.bug.iter().map(|bug| (Some(*bug), Service::ManyAtOnce)).collect()
     };
     print(&format!("seed {seed}"));
     let next = Mutex::new(subjects.iter().enumerate());

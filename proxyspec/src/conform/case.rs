@@ -23,7 +23,7 @@ pub enum Need {
     /// The proxy serves one client after another, and does not end with the first.
     Sessions,
     /// The proxy serves several clients at once.
-    Crowd,
+    ManyAtOnce,
     /// The proxy serves one client at a time, and the others wait.
     OneAtATime,
 }
@@ -34,7 +34,7 @@ impl Need {
         match self {
             Self::Process => "the process of the proxy",
             Self::Sessions => "a proxy that serves one client after another",
-            Self::Crowd => "a proxy that serves several clients at once",
+            Self::ManyAtOnce => "a proxy that serves several clients at once",
             Self::OneAtATime => "a proxy that serves one client at a time",
         }
     }

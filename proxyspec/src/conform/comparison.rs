@@ -7,7 +7,7 @@ use std::time::{Duration, SystemTime};
 
 use serde::{Deserialize, Serialize};
 
-use crate::conform::{Case, Event, Outcome, Plan, Subject, Topic};
+use crate::conform::{Case, CaseEvent, Outcome, Plan, Subject, Topic};
 use crate::machine::Machine;
 use crate::template::Template;
 
@@ -15,12 +15,12 @@ use crate::template::Template;
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Comparison {
     /// In the order in which they are shown.
-    pub contenders: Vec<Contender>,
+    pub contenders: Vec<JudgedProxy>,
 }
 
 /// A proxy in one of its configurations.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct Contender {
+pub struct JudgedProxy {
     /// That of its [`Template`].
     pub name: String,
     /// What its template says about it.
@@ -85,7 +85,7 @@ pub struct Changes {
 
 impl Comparison {
     /// Puts this contender in the place of the one of its name, or at the end.
-    pub fn put(&mut self, contender: Contender) {
+    pub fn put(&mut self, contender: JudgedProxy) {
         match self.contenders.iter_mut().find(|known| known.name == contender.name) {
             Some(known) => *known = contender,
             None => self.contenders.push(contender),
@@ -135,7 +135,7 @@ impl Tried {
         plan: &Plan,
         cases: &Cases,
         outcomes: &[Outcome],
-        watcher: impl FnMut(&Event),
+        watcher: impl FnMut(&CaseEvent),
     ) -> Self {
         let changes = changes(template, option, plan, cases, outcomes, watcher);
         Self { option: option.to_owned(), changes }
@@ -148,7 +148,7 @@ fn changes(
     without: &Plan,
     cases: &Cases,
     outcomes: &[Outcome],
-    mut watcher: impl FnMut(&Event),
+    mut watcher: impl FnMut(&CaseEvent),
 ) -> Result<Changes, String> {
     let subject = Subject::Command(template.judged(Some(option))?);
     let service = subject.probe()?;

@@ -35,7 +35,7 @@ pub(super) fn judge_both(
 /// A server that sends everything back, on a socket that listens.
 pub(super) fn serve(trial: &Trial, listener: Listener) -> Result<Server<Report>, Stop> {
     let script = trial.of_server(Script::new([Step::Echo(Pace::FAST)]));
-    Ok(Server::start(listener, move |link| link.run(&script))?)
+    Ok(Server::start(listener, move |connection| connection.run(&script))?)
 }
 
 /// A client of that server, through the proxy at this address.

@@ -8,7 +8,7 @@ use crate::conform::names::PrivateHost;
 use crate::conform::{Case, Need, Stop, Trial, Verdict, broken, echo, judge, trial};
 use crate::recipe::Setting;
 use testkit::peer::{
-    BlackHole, Ending, Link, Listener, Pace, Peer, Refusing, Report, Script, SocketOptions, Step,
+    BlackHole, Connection, Ending, Listener, Pace, Peer, Refuser, Report, Script, SocketOptions, Step,
 };
 use testkit::procfs::TcpState;
 use testkit::proxy::Proxy;
@@ -60,7 +60,7 @@ pub(super) const CASES: &[Case] = &[
         .expects("a later client is served first")
         .why("The server did not answer the SYN for one client, then makes room for one connection. A proxy that waits in connect(2) serves no client meanwhile.")
         .source("connect(2): EINPROGRESS")
-        .needs(&[Need::Process, Need::Crowd]),
+        .needs(&[Need::Process, Need::ManyAtOnce]),
     Case::new("service_resumes_when_the_server_comes_up", resumes)
         .expects("a session, not later than 20 s after the server listens")
         .why("Three clients come while there is no listener where the proxy connects, and another one when there is.")
@@ -85,7 +85,7 @@ fn refused_is_no_fin(trial: &Trial) -> Verdict {
 }
 
 fn client_of_refusing_server(trial: &Trial) -> Result<Report, Stop> {
-    let server = Refusing::at(trial.origin())?;
+    let server = Refuser::at(trial.origin())?;
     let running = trial.start(server.address())?;
     // It sends nothing: an unread byte would make the kernel of the proxy reset whatever is closed.
     hopes_in_vain(&running)
@@ -113,7 +113,7 @@ const SECOND: IpAddr = IpAddr::V4(Ipv4Addr::new(127, 0, 0, 2));
 const IPV6: IpAddr = IpAddr::V6(Ipv6Addr::LOCALHOST);
 
 fn first_address_refuses(trial: &Trial) -> Verdict {
-    one_of_two(trial, [FIRST, SECOND], Refusing::at)
+    one_of_two(trial, [FIRST, SECOND], Refuser::at)
 }
 
 fn first_address_is_silent(trial: &Trial) -> Verdict {
@@ -123,7 +123,7 @@ fn first_address_is_silent(trial: &Trial) -> Verdict {
 
 fn either_family(trial: &Trial) -> Verdict {
     unless_there_is_no_ipv6()?;
-    one_of_two(trial, [IPV6, FIRST], Refusing::at)
+    one_of_two(trial, [IPV6, FIRST], Refuser::at)
 }
 
 /// A session with a server at one of two addresses of a name, and something else at the other; whichever the proxy
@@ -199,7 +199,7 @@ fn leaves_while_connecting(trial: &Trial, leaves: Step) -> Verdict {
     let hole = BlackHole::at(trial.origin())?;
     let running = trial.start(hole.address())?;
     let options = SocketOptions::default();
-    let first = Link::connect(running.address(), options, PATIENCE)?;
+    let first = Connection::connect(running.address(), options, PATIENCE)?;
     if let Ok(proxy) = running.proxy() {
         until_it_connects(proxy)?;
     }
@@ -247,16 +247,16 @@ fn others_meanwhile(trial: &Trial) -> Verdict {
     for attempt in 1..=attempts {
         let mut hole = BlackHole::at(trial.origin())?;
         let running = trial.start(hole.address())?;
-        let _first = Link::connect(running.address(), SocketOptions::default(), PATIENCE)?;
+        let _first = Connection::connect(running.address(), SocketOptions::default(), PATIENCE)?;
         until_it_connects(running.proxy()?)?;
         hole.make_room_for_one()?;
-        let second = Link::connect(running.address(), SocketOptions::default(), PATIENCE)?;
+        let second = Connection::connect(running.address(), SocketOptions::default(), PATIENCE)?;
         second.send_all(b"2", PATIENCE)?;
-        let link = hole.accept(PATIENCE);
-        let link =
-            link.or_else(|error| broken(format!("the proxy did not connect, now that it could: {error}")))?;
+        let connection = hole.accept(PATIENCE);
+        let connection = connection
+            .or_else(|error| broken(format!("the proxy did not connect, now that it could: {error}")))?;
         // The first one has sent nothing.
-        if link.peek(1, SILENCE)? == b"2" {
+        if connection.peek(1, SILENCE)? == b"2" {
             return Ok(format!(
                 "the second client was served while the first one waited, in attempt {attempt}"
             ));
@@ -266,7 +266,7 @@ fn others_meanwhile(trial: &Trial) -> Verdict {
 }
 
 fn resumes(trial: &Trial) -> Verdict {
-    let refusing = Refusing::at(trial.origin())?;
+    let refusing = Refuser::at(trial.origin())?;
     let running = trial.start(refusing.address())?;
     for _ in 0..3 {
         let _ = hopes_in_vain(&running)?;

@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use crate::conform::{Case, Stand, Stop, Trial, Verdict, broken, judge, trial::PATIENCE};
 use crate::recipe::Setting;
-use testkit::peer::{Gate, Link, Pace, Script, SocketOptions, Step};
+use testkit::peer::{Connection, Gate, Pace, Script, SocketOptions, Step};
 
 const STREAM: &str = "RFC 9293, section 3.8: a reliable, in-order byte stream";
 
@@ -220,7 +220,7 @@ fn dialogue(trial: &Trial) -> Verdict {
     let stand = trial.stand_with(options)?;
     let proxied = (stand.connect(options)?, stand.accept()?);
     let listener = testkit::peer::Listener::bind(options)?;
-    let direct = (Link::connect(listener.address(), options, PATIENCE)?, listener.accept(PATIENCE)?);
+    let direct = (Connection::connect(listener.address(), options, PATIENCE)?, listener.accept(PATIENCE)?);
     let mut observed = String::new();
     for _ in 0..ROUNDS {
         let (mut through, mut without) = (Vec::new(), Vec::new());
@@ -254,7 +254,7 @@ const WARM_UP: usize = 20;
 const EXCHANGES: usize = 40;
 
 /// Sends a byte, and another one when the first has arrived.
-fn two_bytes(from: &Link, to: &Link) -> Result<(), Stop> {
+fn two_bytes(from: &Connection, to: &Connection) -> Result<(), Stop> {
     for byte in [b"a", b"b"] {
         let arrived = from.send_all(byte, PATIENCE).and_then(|()| to.receive_exactly(1, PATIENCE));
         match arrived {

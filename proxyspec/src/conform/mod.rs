@@ -46,10 +46,10 @@ mod subject;
 mod trial;
 
 pub use case::{Case, Need, Topic};
-pub use comparison::{Changes, Comparison, Contender, Judgement, Tried};
+pub use comparison::{Changes, Comparison, JudgedProxy, Judgement, Tried};
 pub use outcome::{Outcome, Stop, Verdict, broken};
 pub use report::Results;
-pub use runner::{Event, Plan};
+pub use runner::{CaseEvent, Plan};
 pub use selftest::Selftest;
 pub use subject::{Service, Subject};
 pub use trial::{Running, Stand, Trial};

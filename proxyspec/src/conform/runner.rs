@@ -25,7 +25,7 @@ pub struct Plan {
 
 /// What happens while cases run.
 #[derive(Debug)]
-pub enum Event {
+pub enum CaseEvent {
     /// A case has begun.
     Begun(&'static Case),
     /// A case has ended.
@@ -40,7 +40,7 @@ impl Plan {
     pub fn run(
         &self,
         topics: &[(Topic, Vec<&'static Case>)],
-        mut watcher: impl FnMut(&Event),
+        mut watcher: impl FnMut(&CaseEvent),
     ) -> Vec<Outcome> {
         let mut outcomes = Vec::new();
         for (topic, cases) in topics {
@@ -64,7 +64,7 @@ impl Plan {
         topic: &'static str,
         cases: Vec<&'static Case>,
         jobs: usize,
-        watcher: &mut impl FnMut(&Event),
+        watcher: &mut impl FnMut(&CaseEvent),
     ) -> Vec<Outcome> {
         let jobs = jobs.min(cases.len());
         let cases = Mutex::new(VecDeque::from(cases));
@@ -78,7 +78,7 @@ impl Plan {
             let mut outcomes = Vec::new();
             for event in events {
                 watcher(&event);
-                if let Event::Ended(outcome) = event {
+                if let CaseEvent::Ended(outcome) = event {
                     outcomes.push(outcome);
                 }
             }
@@ -86,15 +86,15 @@ impl Plan {
         })
     }
 
-    fn work(&self, topic: &'static str, cases: &Mutex<VecDeque<&'static Case>>, events: &Sender<Event>) {
+    fn work(&self, topic: &'static str, cases: &Mutex<VecDeque<&'static Case>>, events: &Sender<CaseEvent>) {
         loop {
             let next = cases.lock().unwrap_or_else(PoisonError::into_inner).pop_front();
             let Some(case) = next else { return };
             let begin = Instant::now();
             // The other end goes on until every sender is gone.
-            let _ = events.send(Event::Begun(case));
+            let _ = events.send(CaseEvent::Begun(case));
             let verdict = self.fits(case).and_then(|()| self.judge(case));
-            let _ = events.send(Event::Ended(Outcome { case, topic, verdict, took: begin.elapsed() }));
+            let _ = events.send(CaseEvent::Ended(Outcome { case, topic, verdict, took: begin.elapsed() }));
         }
     }
 
@@ -102,7 +102,7 @@ impl Plan {
         let met = |need: &Need| match need {
             Need::Process => matches!(self.subject, Subject::Command(_)),
             Need::Sessions => self.service != Service::Once,
-            Need::Crowd => self.service == Service::Crowd,
+            Need::ManyAtOnce => self.service == Service::ManyAtOnce,
             Need::OneAtATime => self.service == Service::OneAtATime,
         };
         match case.needs.iter().find(|need| !met(need)) {
@@ -171,15 +171,15 @@ mod tests {
         let topic = Topic { name: "topic", about: "about", cases: &CASES };
         let nowhere = SocketAddr::from(([127, 0, 0, 1], 9));
         let subject = Subject::Running { proxy: nowhere, origin: nowhere };
-        let plan = Plan { subject, service: Service::Crowd, seed: Seed::new(1), scale: 1, jobs: 3 };
+        let plan = Plan { subject, service: Service::ManyAtOnce, seed: Seed::new(1), scale: 1, jobs: 3 };
         let mut begun = 0;
         let outcomes = plan.run(&[(topic, CASES.iter().collect())], |event| {
-            begun += usize::from(matches!(event, Event::Begun(_)));
+            begun += usize::from(matches!(event, CaseEvent::Begun(_)));
         });
         assert_eq!(begun, CASES.len());
         let told: Vec<_> = outcomes.iter().map(|outcome| (outcome.word(), outcome.observed())).collect();
         assert_eq!(told[0], ("fail", "no end within 1s; it was doing this: waiting for no client"));
-        assert_eq!(told[1], ("fail", "the case itself failed: as it is, with Crowd"));
+        assert_eq!(told[1], ("fail", "the case itself failed: as it is, with ManyAtOnce"));
         assert_eq!(told[2], ("fail", "the case itself failed: as it is"));
         assert_eq!(told[3], ("pass", Seed::new(1).derive("passes").to_string().as_str()));
         assert_eq!(told[4], ("n/a", "it needs the process of the proxy"));

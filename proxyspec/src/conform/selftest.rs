@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::fmt;
 use std::path::Path;
 
-use crate::conform::{Case, Event, Outcome, Plan, Service, Subject, Topic};
+use crate::conform::{Case, CaseEvent, Outcome, Plan, Service, Subject, Topic};
 use crate::planted::Bug;
 use crate::recipe::Recipe;
 use testkit::seed::Seed;
@@ -36,7 +36,7 @@ impl Selftest {
         cases: &[(Topic, Vec<&'static Case>)],
         seed: Seed,
         jobs: usize,
-        mut watcher: impl FnMut(&Event),
+        mut watcher: impl FnMut(&CaseEvent),
     ) -> Result<Self, String> {
         let subject = Subject::Command(recipe(program, bug, service)?);
         let mut plan = Plan { subject, service, seed, scale: 1, jobs };

@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use crate::recipe::Recipe;
 use testkit::payload::Payload;
-use testkit::peer::{Link, Listener, SocketOptions};
+use testkit::peer::{Connection, Listener, SocketOptions};
 use testkit::proxy::Proxy;
 use testkit::seed::Seed;
 
@@ -30,7 +30,7 @@ pub enum Service {
     /// One after another.
     OneAtATime,
     /// Several at once.
-    Crowd,
+    ManyAtOnce,
 }
 
 impl Service {
@@ -39,7 +39,7 @@ impl Service {
         match self {
             Self::Once => "one client, then it ends",
             Self::OneAtATime => "one client at a time",
-            Self::Crowd => "several clients at once",
+            Self::ManyAtOnce => "several clients at once",
         }
     }
 }
@@ -85,18 +85,18 @@ impl Subject {
 fn probe(address: SocketAddr, listener: &Listener, proxy: Option<Proxy>) -> io::Result<Service> {
     let options = SocketOptions::default();
     let byte = Payload::new(Seed::new(0)).bytes(0, 1);
-    let first = Link::connect(address, options, PATIENCE)?;
+    let first = Connection::connect(address, options, PATIENCE)?;
     first.send_all(&byte, PATIENCE)?;
     let served = listener.accept(PATIENCE)?;
     if served.peek(1, PATIENCE)? != byte {
         return Err(io::Error::other("the server got another byte, or none"));
     }
-    let beside = Link::connect(address, options, PATIENCE).and_then(|second| {
+    let beside = Connection::connect(address, options, PATIENCE).and_then(|second| {
         second.send_all(&byte, PATIENCE)?;
         Ok(second)
     });
     if beside.is_ok() && listener.accept(SECOND_CLIENT).is_ok() {
-        return Ok(Service::Crowd);
+        return Ok(Service::ManyAtOnce);
     }
     // A pending client is served next, so that none is left when the first case begins.
     drop((first, served));

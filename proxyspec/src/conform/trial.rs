@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use crate::conform::{Service, Stop, Subject, broken};
 use crate::recipe::{Recipe, Setting};
 use testkit::payload::Payload;
-use testkit::peer::{Link, Listener, Peer, Report, Script, SocketOptions};
+use testkit::peer::{Connection, Listener, Peer, Report, Script, SocketOptions};
 use testkit::proxy::Proxy;
 use testkit::seed::Seed;
 use testkit::watchdog::Status;
@@ -349,9 +349,9 @@ impl<'a> Stand<'a> {
     /// # Errors
     ///
     /// [`Stop::Broken`] when there is none.
-    pub fn connect(&self, options: SocketOptions) -> Result<Link, Stop> {
-        let link = Link::connect(self.address(), options, PATIENCE);
-        link.or_else(|error| broken(format!("no connection to the proxy: {error}")))
+    pub fn connect(&self, options: SocketOptions) -> Result<Connection, Stop> {
+        let connection = Connection::connect(self.address(), options, PATIENCE);
+        connection.or_else(|error| broken(format!("no connection to the proxy: {error}")))
     }
 
     /// The connection that the proxy has made to the server.
@@ -359,9 +359,9 @@ impl<'a> Stand<'a> {
     /// # Errors
     ///
     /// [`Stop::Broken`] when there is none.
-    pub fn accept(&self) -> Result<Link, Stop> {
-        let link = self.listener.accept(PATIENCE);
-        link.or_else(|error| broken(format!("the proxy did not connect to the server: {error}")))
+    pub fn accept(&self) -> Result<Connection, Stop> {
+        let connection = self.listener.accept(PATIENCE);
+        connection.or_else(|error| broken(format!("the proxy did not connect to the server: {error}")))
     }
 
     /// One session: a client and a server that run these scripts, and what they saw, in this order.
@@ -380,8 +380,8 @@ impl<'a> Stand<'a> {
     /// [`Stop::Broken`] when there is no connection.
     pub fn begin(&self, options: SocketOptions, client: Script, server: Script) -> Result<Session, Stop> {
         let client = Peer::client(self.address(), options, self.trial.of_client(client));
-        let (server, link) = (self.trial.of_server(server), self.accept()?);
-        Ok(Session { client, server: thread::spawn(move || link.run(&server)) })
+        let (server, connection) = (self.trial.of_server(server), self.accept()?);
+        Ok(Session { client, server: thread::spawn(move || connection.run(&server)) })
     }
 
     /// The same with options for the client's socket; those of the server are the listener's.
@@ -398,8 +398,8 @@ impl<'a> Stand<'a> {
         let (client, server) = (self.trial.of_client(client), self.trial.of_server(server));
         self.trial.doing(format!("a session of this client: {client:?}\nand this server: {server:?}"));
         thread::scope(|scope| {
-            let server = scope.spawn(|| self.accept().map(|link| link.run(&server)));
-            let client = self.connect(options).map(|link| link.run(&client));
+            let server = scope.spawn(|| self.accept().map(|connection| connection.run(&server)));
+            let client = self.connect(options).map(|connection| connection.run(&client));
             let server = server.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic));
             self.trial.doing("");
             Ok((client?, server?))
@@ -471,7 +471,7 @@ mod tests {
     fn a_proxy_that_has_ended_by_itself_is_remembered() {
         let nowhere = SocketAddr::from(([127, 0, 0, 1], 9));
         let subject = Subject::Running { proxy: nowhere, origin: nowhere };
-        let trial = Trial::new(subject, Service::Crowd, Seed::new(1), 1);
+        let trial = Trial::new(subject, Service::ManyAtOnce, Seed::new(1), 1);
         let script = "echo listening on 127.0.0.1:9, forwarding to x:1; echo cannot go on; exit 3";
         let mut proxy = Proxy::command("sh").args(["-c", script]).start().unwrap();
         proxy.wait(PATIENCE).unwrap();

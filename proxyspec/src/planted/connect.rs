@@ -10,8 +10,8 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
 use socket2::{Domain, SockRef, Socket, Type};
 
-use super::server::Server;
-use super::{Bug, Options};
+use super::server::PlantedProxy;
+use super::{Bug, PlantedOptions};
 
 /// How long to wait for a descriptor to be free.
 const RETRY: Duration = Duration::from_millis(100);
@@ -26,7 +26,7 @@ pub(super) struct Connected {
 }
 
 /// Tries one address after the other, unless the client goes away.
-pub(super) fn connect(client: &TcpStream, server: &Server) -> io::Result<Connected> {
+pub(super) fn connect(client: &TcpStream, server: &PlantedProxy) -> io::Result<Connected> {
     let begin = Instant::now();
     let options = &server.options;
     let in_turn = server.has(Bug::ConnectsInTurn);
@@ -41,7 +41,7 @@ pub(super) fn connect(client: &TcpStream, server: &Server) -> io::Result<Connect
     Err(last)
 }
 
-fn addresses(options: &Options) -> io::Result<Vec<SocketAddr>> {
+fn addresses(options: &PlantedOptions) -> io::Result<Vec<SocketAddr>> {
     let mut addresses: Vec<_> = (options.host.as_str(), options.port).to_socket_addrs()?.collect();
     match options.bug {
         Some(Bug::TriesOneAddress) => addresses.truncate(1),
@@ -51,7 +51,11 @@ fn addresses(options: &Options) -> io::Result<Vec<SocketAddr>> {
     Ok(addresses)
 }
 
-fn attempt(client: &TcpStream, address: SocketAddr, options: &Options) -> io::Result<(TcpStream, bool)> {
+fn attempt(
+    client: &TcpStream,
+    address: SocketAddr,
+    options: &PlantedOptions,
+) -> io::Result<(TcpStream, bool)> {
     let has = |bug| options.bug == Some(bug);
     let limit = if has(Bug::NeverGivesUp) { 3600 } else { options.connect };
     let until = Instant::now() + Duration::from_secs(limit);

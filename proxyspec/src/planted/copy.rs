@@ -15,7 +15,7 @@ use rustix::net::{SendFlags, send};
 
 use super::Bug;
 use super::backlog::Backlog;
-use super::session::{Half, Session};
+use super::session::{Half, PlantedSession};
 use testkit::procfs;
 
 /// Where in a stream the bugs that garble it do so.
@@ -37,7 +37,7 @@ const LOOK_AGAIN: Duration = Duration::from_millis(10);
 const LINGER: Duration = Duration::from_secs(30);
 
 /// Copies until an end, and hands the end on.
-pub(super) fn copy(session: &Session<'_>, from: &Half<'_>, to: &Half<'_>, reset_already: bool) {
+pub(super) fn copy(session: &PlantedSession<'_>, from: &Half<'_>, to: &Half<'_>, reset_already: bool) {
     let mut reset_seen = reset_already;
     let mut buffer = vec![0; session.options.buffer as usize];
     let mut carried = 0;
@@ -137,7 +137,7 @@ pub(super) fn copy(session: &Session<'_>, from: &Half<'_>, to: &Half<'_>, reset_
 }
 
 /// Passes a FIN on.
-fn finish(session: &Session<'_>, from: &Half<'_>, to: &Half<'_>, upwards: bool) {
+fn finish(session: &PlantedSession<'_>, from: &Half<'_>, to: &Half<'_>, upwards: bool) {
     while !upwards
         && session.has(Bug::KeepsServersFin)
         && !session.client.ended.load(Ordering::SeqCst)
@@ -167,7 +167,7 @@ fn finish(session: &Session<'_>, from: &Half<'_>, to: &Half<'_>, upwards: bool) 
 }
 
 /// Writes all of it, and returns whether the direction goes on.
-fn write(session: &Session<'_>, from: &Half<'_>, to: &Half<'_>, block: &[u8]) -> bool {
+fn write(session: &PlantedSession<'_>, from: &Half<'_>, to: &Half<'_>, block: &[u8]) -> bool {
     let takes_turns = session.has(Bug::TakesTurns) || session.has(Bug::StopsAtFailedWrite);
     let turn = takes_turns.then(|| session.turn.lock().unwrap_or_else(PoisonError::into_inner));
     if session.stopped.load(Ordering::SeqCst) {
@@ -199,7 +199,7 @@ fn write(session: &Session<'_>, from: &Half<'_>, to: &Half<'_>, block: &[u8]) ->
 }
 
 /// Writes all of it without waiting in the write.
-fn write_spinning(session: &Session<'_>, from: &Half<'_>, to: &Half<'_>, mut block: &[u8]) -> bool {
+fn write_spinning(session: &PlantedSession<'_>, from: &Half<'_>, to: &Half<'_>, mut block: &[u8]) -> bool {
     while !block.is_empty() {
         match send(to.stream, block, SendFlags::DONTWAIT | SendFlags::NOSIGNAL) {
             Ok(count) => block = &block[count..],
@@ -222,7 +222,12 @@ const IDLE: Duration = Duration::from_secs(2);
 
 /// Does it, and lets other sessions do the like only when this one is idle, in a proxy that goes on with a session as long
 /// as it can.
-fn take_turn(session: &Session<'_>, from: &Half<'_>, count: usize, act: impl FnOnce() -> bool) -> bool {
+fn take_turn(
+    session: &PlantedSession<'_>,
+    from: &Half<'_>,
+    count: usize,
+    act: impl FnOnce() -> bool,
+) -> bool {
     if !session.has(Bug::ServesBulkFirst) {
         return act();
     }
@@ -239,7 +244,7 @@ fn take_turn(session: &Session<'_>, from: &Half<'_>, count: usize, act: impl FnO
 }
 
 /// Lets other sessions go on at the end of a direction.
-struct ServedFirst<'a>(&'a Session<'a>);
+struct ServedFirst<'a>(&'a PlantedSession<'a>);
 
 impl Drop for ServedFirst<'_> {
     fn drop(&mut self) {
@@ -247,7 +252,7 @@ impl Drop for ServedFirst<'_> {
     }
 }
 
-fn release(session: &Session<'_>) {
+fn release(session: &PlantedSession<'_>) {
     let mut busy = session.proxy.busy.lock().unwrap_or_else(PoisonError::into_inner);
     if *busy == Some(number(session)) {
         *busy = None;
@@ -256,7 +261,7 @@ fn release(session: &Session<'_>) {
 }
 
 /// No other session has the same as long as this one lives.
-fn number(session: &Session<'_>) -> usize {
+fn number(session: &PlantedSession<'_>) -> usize {
     std::ptr::from_ref(session) as usize
 }
 
@@ -264,7 +269,7 @@ fn number(session: &Session<'_>) -> usize {
 const CLOCK: Duration = Duration::from_millis(100);
 
 /// Waits until there is something to read, or ends the session when its time is up.
-fn wait(session: &Session<'_>, from: &Half<'_>) -> PollFlags {
+fn wait(session: &PlantedSession<'_>, from: &Half<'_>) -> PollFlags {
     let limit = session.options.half_close.filter(|_| !session.has(Bug::NeverTimesOut));
     loop {
         let spins = session.has(Bug::SpinsWhenHalfClosed) && session.quiet_since().is_some();

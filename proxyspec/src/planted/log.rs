@@ -9,10 +9,10 @@ use std::process;
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
-use super::{Bug, Options};
+use super::{Bug, PlantedOptions};
 
 /// Writes a line if there is room for it and a reader.
-pub(super) fn note(options: &Options, line: &str) {
+pub(super) fn note(options: &PlantedOptions, line: &str) {
     let stderr = io::stderr();
     let mut fds = [PollFd::from_borrowed_fd(stderr.as_fd(), PollFlags::OUT)];
     let at_once = Timespec { tv_sec: 0, tv_nsec: 0 };
@@ -31,7 +31,7 @@ pub(super) fn note(options: &Options, line: &str) {
 }
 
 /// In a proxy that logs to descriptor 2, whatever that is: if it was closed at the start, it is the first connection.
-pub(super) fn misdirect(options: &Options, client: &TcpStream) {
+pub(super) fn misdirect(options: &PlantedOptions, client: &TcpStream) {
     if options.bug != Some(Bug::LogsToClient) {
         return;
     }

@@ -7,18 +7,18 @@
 //! # How to plant another bug
 //!
 //! Add it to [`Bug`], with what a careless author gets wrong as its description, put it into the proxy in the one place
-//! where that author would have, and say in `meant.rs` which cases are meant for it.
+//! where that author would have, and say in `expectations.rs` which cases are meant for it.
 
 mod backlog;
 mod connect;
 mod copy;
+mod expectations;
 mod log;
-mod meant;
 mod server;
 mod session;
 mod signals;
 
-pub use server::{Options, serve, start};
+pub use server::{PlantedOptions, serve, start};
 
 use clap::ValueEnum;
 

@@ -17,7 +17,7 @@ use super::{Bug, log, session, signals};
 
 /// A proxy to be started.
 #[derive(Clone, Debug, Args)]
-pub struct Options {
+pub struct PlantedOptions {
     /// The bug; without it the proxy is correct
     #[arg(long, value_enum)]
     pub bug: Option<Bug>,
@@ -46,8 +46,8 @@ pub struct Options {
 
 /// What the threads of a proxy share.
 #[derive(Debug)]
-pub(super) struct Server {
-    pub(super) options: Options,
+pub(super) struct PlantedProxy {
+    pub(super) options: PlantedOptions,
     /// Whether each session gets a line on the standard error.
     logs: bool,
     /// How many clients are served.
@@ -75,8 +75,8 @@ const RETRY: Duration = Duration::from_millis(100);
 /// # Errors
 ///
 /// When it cannot listen.
-pub fn serve(options: Options) -> io::Result<()> {
-    let server = Arc::new(Server::new(options, true));
+pub fn serve(options: PlantedOptions) -> io::Result<()> {
+    let server = Arc::new(PlantedProxy::new(options, true));
     let listener = match server.listen() {
         Err(_) if server.has(Bug::RunsWithoutPort) => loop {
             thread::park();
@@ -102,8 +102,8 @@ pub fn serve(options: Options) -> io::Result<()> {
 /// # Errors
 ///
 /// When it cannot listen.
-pub fn start(options: Options) -> io::Result<SocketAddr> {
-    let server = Arc::new(Server::new(options, false));
+pub fn start(options: PlantedOptions) -> io::Result<SocketAddr> {
+    let server = Arc::new(PlantedProxy::new(options, false));
     let listener = server.listen()?;
     SockRef::from(&listener).set_out_of_band_inline(!server.has(Bug::LosesUrgentByte))?;
     listener.set_nonblocking(server.has(Bug::SpinsWhenIdle))?;
@@ -113,7 +113,7 @@ pub fn start(options: Options) -> io::Result<SocketAddr> {
 }
 
 /// Never returns.
-fn accept_all(server: &Arc<Server>, listener: &TcpListener) {
+fn accept_all(server: &Arc<PlantedProxy>, listener: &TcpListener) {
     loop {
         let waits = server.wait_for_place();
         match listener.accept() {
@@ -130,7 +130,7 @@ fn accept_all(server: &Arc<Server>, listener: &TcpListener) {
 }
 
 /// Serves a client on a thread of its own.
-fn admit(server: &Arc<Server>, client: TcpStream, address: SocketAddr, waits: bool) {
+fn admit(server: &Arc<PlantedProxy>, client: TcpStream, address: SocketAddr, waits: bool) {
     if server.gave_up.load(Ordering::SeqCst) {
         mem::forget(client);
         return;
@@ -156,7 +156,7 @@ fn admit(server: &Arc<Server>, client: TcpStream, address: SocketAddr, waits: bo
     }
 }
 
-fn serve_client(client: &TcpStream, server: &Server) {
+fn serve_client(client: &TcpStream, server: &PlantedProxy) {
     if server.has(Bug::LeaksDescriptor) {
         leak();
     }
@@ -174,7 +174,7 @@ fn leak() {
     let _ = File::open("/dev/null").map(mem::forget);
 }
 
-impl Options {
+impl PlantedOptions {
     /// A proxy of any number of clients, on any free port, in front of this server.
     pub fn new(server: SocketAddr, bug: Option<Bug>) -> Self {
         Self {
@@ -191,8 +191,8 @@ impl Options {
     }
 }
 
-impl Server {
-    fn new(options: Options, logs: bool) -> Self {
+impl PlantedProxy {
+    fn new(options: PlantedOptions, logs: bool) -> Self {
         Self {
             options,
             logs,

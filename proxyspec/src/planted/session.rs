@@ -7,13 +7,13 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use super::connect::{Connected, connect, reset_at_close};
-use super::server::Server;
-use super::{Bug, Options, copy, log};
+use super::server::PlantedProxy;
+use super::{Bug, PlantedOptions, copy, log};
 
 /// A session whose server was reached.
-pub(super) struct Session<'a> {
-    pub(super) proxy: &'a Server,
-    pub(super) options: &'a Options,
+pub(super) struct PlantedSession<'a> {
+    pub(super) proxy: &'a PlantedProxy,
+    pub(super) options: &'a PlantedOptions,
     pub(super) client: Half<'a>,
     pub(super) server: Half<'a>,
     /// Set when one side has reset, or the session is cut: both sides are reset at the end.
@@ -39,7 +39,7 @@ pub(super) struct Half<'a> {
     pub(super) ended: AtomicBool,
 }
 
-impl Session<'_> {
+impl PlantedSession<'_> {
     pub(super) fn has(&self, bug: Bug) -> bool {
         self.options.bug == Some(bug)
     }
@@ -60,7 +60,7 @@ impl Session<'_> {
 }
 
 /// Connects to the server and carries bytes until both directions have ended.
-pub(super) fn run(client: &TcpStream, proxy: &Server) -> io::Result<()> {
+pub(super) fn run(client: &TcpStream, proxy: &PlantedProxy) -> io::Result<()> {
     let options = &proxy.options;
     let Connected { server, reset, took } = match connect(client, proxy) {
         Ok(connected) => connected,
@@ -81,7 +81,7 @@ pub(super) fn run(client: &TcpStream, proxy: &Server) -> io::Result<()> {
     }
     let half = |stream| Half { stream, finished: AtomicBool::new(false), ended: AtomicBool::new(false) };
     log::misdirect(options, client);
-    let session = Session {
+    let session = PlantedSession {
         proxy,
         options,
         client: half(client),

@@ -11,13 +11,13 @@ use signal_hook::consts::{SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
 
 use super::Bug;
-use super::server::Server;
+use super::server::PlantedProxy;
 
 /// How long sessions may take to end when their time is up.
 const LAST_BREATH: Duration = Duration::from_secs(2);
 
 /// From now on the first SIGTERM or SIGINT lets sessions end, and a second one ends the proxy.
-pub(super) fn heed(server: &Arc<Server>) -> io::Result<()> {
+pub(super) fn heed(server: &Arc<PlantedProxy>) -> io::Result<()> {
     if server.has(Bug::DiesOfSigterm) {
         return Ok(());
     }
@@ -43,7 +43,7 @@ pub(super) fn heed(server: &Arc<Server>) -> io::Result<()> {
 }
 
 /// Ends the proxy when the last session has ended, or their time is up.
-fn drain(server: &Server) {
+fn drain(server: &PlantedProxy) {
     let limit = if server.has(Bug::NeverStopsDraining) { 3600 } else { server.options.drain };
     if !server.wait_for_the_last(Instant::now() + Duration::from_secs(limit)) {
         server.time_is_up.store(true, Ordering::SeqCst);

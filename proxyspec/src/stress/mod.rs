@@ -6,9 +6,9 @@
 //! Of a proxy that is a process of this machine, what it takes is watched: a first round of sessions brings its
 //! descriptors and its memory to where a proxy that has worked has them, and there they have to be again at the end.
 
-mod crew;
 mod figures;
-mod gauge;
+mod resource_monitor;
+mod workers;
 
 pub use figures::{Figures, ProcessFigures};
 
@@ -17,11 +17,11 @@ use std::sync::Arc;
 use std::sync::mpsc::RecvTimeoutError;
 use std::time::{Duration, Instant};
 
-use crew::{Crew, Until};
-use gauge::Gauge;
+use resource_monitor::ResourceMonitor;
 use testkit::proxy::{Proxy, stuttering};
 use testkit::scenario::{Kind, Played, Scenario, Stage};
 use testkit::seed::Seed;
+use workers::{Until, Workers};
 
 /// What to do to a proxy.
 #[derive(Clone, Debug)]
@@ -99,19 +99,19 @@ impl Stress {
             self.clients,
             self.kinds
         );
-        let mut gauge = Gauge::new(proxy, self.clients);
-        let crew = Arc::new(Crew::new(self.clone(), stage.clone()));
+        let mut monitor = ResourceMonitor::new(proxy, self.clients);
+        let workers = Arc::new(Workers::new(self.clone(), stage.clone()));
         if proxy.is_some() {
             let enough = Until::Sessions((2 * self.clients as u64).max(FIRST_ROUND));
-            self.play(&crew, enough, &mut gauge, &mut progress)?;
-            gauge.settle()?;
+            self.play(&workers, enough, &mut monitor, &mut progress)?;
+            monitor.settle()?;
         }
         let end = Until::Time(Instant::now() + self.length);
         let stutters = proxy.filter(|_| self.stutter);
-        stuttering(stutters, self.seed, || self.play(&crew, end, &mut gauge, &mut progress))?;
+        stuttering(stutters, self.seed, || self.play(&workers, end, &mut monitor, &mut progress))?;
         stage.check().map_err(Failure::of_the_run)?;
-        gauge.expect_return(self.memory_growth)?;
-        let figures = crew.figures(&gauge);
+        monitor.expect_return(self.memory_growth)?;
+        let figures = workers.figures(&monitor);
         progress(&figures);
         Ok(figures)
     }
@@ -123,24 +123,24 @@ impl Stress {
         scenarios.find(|scenario| self.kinds.contains(&scenario.kind())).expect("draws never end")
     }
 
-    /// Lets the crew work, and looks on.
+    /// Lets the workers work, and looks on.
     fn play(
         &self,
-        crew: &Arc<Crew>,
+        workers: &Arc<Workers>,
         until: Until,
-        gauge: &mut Gauge<'_>,
+        monitor: &mut ResourceMonitor<'_>,
         progress: &mut impl FnMut(&Figures),
     ) -> Result<(), Failure> {
-        let failures = crew.begin(until);
+        let failures = workers.begin(until);
         loop {
             match failures.recv_timeout(LOOK) {
                 Ok(failure) => return Err(failure),
                 Err(RecvTimeoutError::Disconnected) => return Ok(()),
                 Err(RecvTimeoutError::Timeout) => {}
             }
-            gauge.look()?;
-            crew.expect_ends()?;
-            progress(&crew.figures(gauge));
+            monitor.look()?;
+            workers.expect_ends()?;
+            progress(&workers.figures(monitor));
         }
     }
 }

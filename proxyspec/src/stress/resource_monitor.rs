@@ -6,7 +6,7 @@ use crate::stress::{Failure, ProcessFigures};
 use testkit::proxy::Proxy;
 
 /// What the process of a proxy takes, if there is one.
-pub(super) struct Gauge<'a> {
+pub(super) struct ResourceMonitor<'a> {
     proxy: Option<&'a Proxy>,
     figures: ProcessFigures,
     /// How many descriptors more than at first are no leak.
@@ -29,8 +29,8 @@ const SETTLED: Duration = Duration::from_secs(1);
 /// How often a condition without an event is looked at.
 const LOOK_AGAIN: Duration = Duration::from_millis(50);
 
-impl<'a> Gauge<'a> {
-    /// A gauge for the proxy of this number of clients at once.
+impl<'a> ResourceMonitor<'a> {
+    /// A monitor for the proxy of this number of clients at once.
     pub(super) fn new(proxy: Option<&'a Proxy>, clients: usize) -> Self {
         Self { proxy, figures: ProcessFigures::default(), kept: KEPT * clients, patience: LET_GO }
     }
@@ -132,11 +132,11 @@ mod tests {
         Proxy::command("bash").args(["-c", &script]).leading_a_group().start().unwrap()
     }
 
-    fn settled(proxy: &Proxy) -> Gauge<'_> {
-        let mut gauge = Gauge::new(Some(proxy), 1);
-        gauge.settle().unwrap();
-        gauge.patience = Duration::from_millis(200);
-        gauge
+    fn settled(proxy: &Proxy) -> ResourceMonitor<'_> {
+        let mut monitor = ResourceMonitor::new(Some(proxy), 1);
+        monitor.settle().unwrap();
+        monitor.patience = Duration::from_millis(200);
+        monitor
     }
 
     /// Tells the process to act, for the `time`th time.
@@ -149,24 +149,24 @@ mod tests {
     #[test]
     fn descriptors_that_stay_open_are_a_leak_beyond_what_may_be_kept() {
         let proxy = process("exec {new}< /dev/null");
-        let mut gauge = settled(&proxy);
+        let mut monitor = settled(&proxy);
         for time in 1..=KEPT {
             act(&proxy, time);
-            gauge.expect_return(None).unwrap();
+            monitor.expect_return(None).unwrap();
         }
         act(&proxy, KEPT + 1);
-        let failure = gauge.expect_return(None).unwrap_err();
+        let failure = monitor.expect_return(None).unwrap_err();
         assert!(failure.why.contains(" descriptors are open"), "{failure}");
     }
 
     #[test]
     fn memory_that_is_kept_counts_only_if_a_limit_is_given() {
         let proxy = process("text=$(seq 3000000)");
-        let mut gauge = settled(&proxy);
+        let mut monitor = settled(&proxy);
         act(&proxy, 1);
-        gauge.expect_return(None).unwrap();
-        gauge.expect_return(Some(1 << 40)).unwrap();
-        let failure = gauge.expect_return(Some(1_000_000)).unwrap_err();
+        monitor.expect_return(None).unwrap();
+        monitor.expect_return(Some(1 << 40)).unwrap();
+        let failure = monitor.expect_return(Some(1_000_000)).unwrap_err();
         assert!(failure.why.contains("bytes of memory more"), "{failure}");
     }
 
@@ -176,8 +176,8 @@ mod tests {
         settled(&proxy).look().unwrap();
         proxy.terminate().unwrap();
         proxy.wait(Duration::from_secs(30)).unwrap();
-        let mut gauge = Gauge::new(Some(&proxy), 1);
-        let failure = gauge.look().unwrap_err();
+        let mut monitor = ResourceMonitor::new(Some(&proxy), 1);
+        let failure = monitor.look().unwrap_err();
         assert!(failure.why.contains("exit status: 3") && failure.details.contains("why"), "{failure:?}");
     }
 }

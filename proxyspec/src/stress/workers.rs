@@ -8,14 +8,14 @@ use std::time::{Duration, Instant};
 
 use rand::RngExt;
 
-use crate::stress::gauge::Gauge;
+use crate::stress::resource_monitor::ResourceMonitor;
 use crate::stress::{Failure, Figures, Stress};
 use testkit::peer::{Ending, Pace, Peer, Script, SocketOptions, Step};
 use testkit::scenario::{Kind, Scenario, Stage};
 use testkit::seed::Seed;
 
 /// Threads that play one session after the other, and what they have seen so far.
-pub(super) struct Crew {
+pub(super) struct Workers {
     stress: Stress,
     stage: Arc<Stage>,
     begun: Instant,
@@ -52,7 +52,7 @@ const REFUSES_AFTER: u64 = 25;
 /// How many clients are refused at once, at the most.
 const MOST_REFUSED: usize = 32;
 
-impl Crew {
+impl Workers {
     pub(super) fn new(stress: Stress, stage: Arc<Stage>) -> Self {
         Self {
             stress,
@@ -68,14 +68,14 @@ impl Crew {
     pub(super) fn begin(self: &Arc<Self>, until: Until) -> Receiver<Failure> {
         let (sender, failures) = channel();
         for _ in 0..self.stress.clients {
-            let (crew, sender) = (self.clone(), sender.clone());
+            let (workers, sender) = (self.clone(), sender.clone());
             // Not scoped: a session that hangs is left behind.
-            thread::spawn(move || crew.work(until, &sender));
+            thread::spawn(move || workers.work(until, &sender));
         }
         failures
     }
 
-    pub(super) fn figures(&self, gauge: &Gauge<'_>) -> Figures {
+    pub(super) fn figures(&self, monitor: &ResourceMonitor<'_>) -> Figures {
         let tally = self.tally();
         Figures {
             elapsed: self.begun.elapsed(),
@@ -85,7 +85,7 @@ impl Crew {
             refused: tally.refused,
             bytes: tally.bytes,
             slowest: tally.slowest,
-            process: gauge.figures(),
+            process: monitor.figures(),
         }
     }
 

@@ -30,7 +30,7 @@ const TEMPLATE: &str = r##"<!DOCTYPE html>
 <head>
 <meta charset="utf-8">
 <title>loading</title>
-<link rel="icon" href="data:,">
+<connection rel="icon" href="data:,">
 <style>
 body { font: 16px/1.4 sans-serif; margin: 0; background: #f4f4f4; color: #222 }
 #result { margin: 0; padding: .7em 1em; color: white; background: #a60; font-weight: bold }

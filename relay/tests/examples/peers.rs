@@ -25,10 +25,10 @@ impl Example {
 
     /// Checks that no thread of the program runs all the time.
     fn assert_asleep(&self) {
-        let before = self.proxy.effort().unwrap();
+        let before = self.proxy.cpu_sample().unwrap();
         std::thread::sleep(Duration::from_millis(300)); // long enough to see a spin
-        let exertion = self.proxy.effort().unwrap().since(&before);
-        assert!(exertion.busiest < exertion.interval / 2, "{} spins: {exertion}", self.name);
+        let used = self.proxy.cpu_sample().unwrap().since(&before);
+        assert!(used.busiest < used.interval / 2, "{} spins: {used}", self.name);
     }
 }
 

@@ -3,7 +3,7 @@
 use std::io::Write;
 use std::net::{TcpListener, TcpStream};
 
-use testkit::peer::Refusing;
+use testkit::peer::Refuser;
 use testkit::proxy::Proxy;
 
 use crate::{accept, connect, listen, read, read_all, run, serve_once};
@@ -61,7 +61,7 @@ fn curl_reaches_servers_by_ipv4_ipv6_and_name() {
 #[test]
 fn every_refusal_has_its_code() {
     let proxy = start("");
-    let refusing = Refusing::new().unwrap();
+    let refusing = Refuser::new().unwrap();
     let closed = refusing.address().port();
     let too_long = named(&format!("{}.example", "x".repeat(64))); // a label has at most 63 bytes (RFC 1035)
     for (request, code) in [

@@ -4,16 +4,16 @@ use std::time::Duration;
 
 use socket2::{Domain, SockRef, Socket, Type};
 
-use crate::peer::{Link, Listener};
+use crate::peer::{Connection, Listener};
 
 /// An address that refuses every connection, for as long as this value lives: no other socket gets its port meanwhile.
 #[derive(Debug)]
-pub struct Refusing {
+pub struct Refuser {
     address: SocketAddr,
     bound: Socket,
 }
 
-impl Refusing {
+impl Refuser {
     /// Takes a free port of the IPv4 loopback address and does not listen there.
     ///
     /// # Errors
@@ -103,7 +103,7 @@ impl BlackHole {
     /// # Errors
     ///
     /// `TimedOut` when no client came, else those of accept(2).
-    pub fn accept(&self, patience: Duration) -> io::Result<Link> {
+    pub fn accept(&self, patience: Duration) -> io::Result<Connection> {
         Listener::of(self.listener.try_clone()?)?.accept(patience)
     }
 
@@ -137,7 +137,7 @@ mod tests {
 
     #[test]
     fn a_refusing_address_refuses() {
-        let refusing = Refusing::new().unwrap();
+        let refusing = Refuser::new().unwrap();
         let error = TcpStream::connect(refusing.address()).unwrap_err();
         assert_eq!(error.kind(), ErrorKind::ConnectionRefused);
         let address = refusing.address();

@@ -51,7 +51,7 @@ impl SocketOptions {
 ///
 /// Its socket is non-blocking underneath, so that every wait has a deadline and can be called off.
 #[derive(Debug)]
-pub struct Link {
+pub struct Connection {
     stream: TcpStream,
     local: SocketAddr,
     remote: SocketAddr,
@@ -60,7 +60,7 @@ pub struct Link {
     over: Waker,
 }
 
-impl Link {
+impl Connection {
     /// Connects to `address`, waiting at most `patience`.
     ///
     /// A connection that was made and reset before it was noticed is a connection all the same: what was sent on it
@@ -78,24 +78,24 @@ impl Link {
             }
             Ok(()) | Err(_) => {}
         }
-        let mut link = Self::new(socket.into(), address)?;
-        match link.wait_for(PollFlags::OUT, Instant::now() + patience) {
+        let mut connection = Self::new(socket.into(), address)?;
+        match connection.wait_for(PollFlags::OUT, Instant::now() + patience) {
             Wait::Ready(_) => {}
             Wait::Late | Wait::Over => {
                 let message = format!("{address} did not answer within {patience:?}");
                 return Err(io::Error::new(ErrorKind::TimedOut, message));
             }
         }
-        match link.stream.take_error()? {
+        match connection.stream.take_error()? {
             // An attempt ends in ECONNREFUSED; these two come after it has succeeded.
             Some(error) if matches!(error.kind(), ErrorKind::ConnectionReset | ErrorKind::BrokenPipe) => {
-                link.taken_early = Some(error.kind());
+                connection.taken_early = Some(error.kind());
             }
             Some(error) => return Err(error),
             None => {}
         }
-        link.local = link.stream.local_addr()?;
-        Ok(link)
+        connection.local = connection.stream.local_addr()?;
+        Ok(connection)
     }
 
     pub(super) fn new(stream: TcpStream, remote: SocketAddr) -> io::Result<Self> {
@@ -152,8 +152,10 @@ impl Link {
         while !bytes.is_empty() {
             match self.send(bytes, patience) {
                 Ok(count) => bytes = &bytes[count..],
-                Err(Stop::Failed(error)) => return Err(error.into()),
-                Err(Stop::Late | Stop::Over | Stop::Unmet) => return Err(ErrorKind::TimedOut.into()),
+                Err(StepError::Failed(error)) => return Err(error.into()),
+                Err(StepError::Late | StepError::Over | StepError::Unmet) => {
+                    return Err(ErrorKind::TimedOut.into());
+                }
             }
         }
         Ok(())
@@ -171,8 +173,10 @@ impl Link {
             match self.receive(&mut bytes[filled..], patience) {
                 Ok(0) => return Err(ErrorKind::UnexpectedEof.into()),
                 Ok(count) => filled += count,
-                Err(Stop::Failed(error)) => return Err(error.into()),
-                Err(Stop::Late | Stop::Over | Stop::Unmet) => return Err(ErrorKind::TimedOut.into()),
+                Err(StepError::Failed(error)) => return Err(error.into()),
+                Err(StepError::Late | StepError::Over | StepError::Unmet) => {
+                    return Err(ErrorKind::TimedOut.into());
+                }
             }
         }
         Ok(bytes)
@@ -184,17 +188,17 @@ impl Link {
     }
 
     /// Writes some of `bytes`, waiting for room at most `patience`.
-    pub(super) fn send(&self, bytes: &[u8], patience: Duration) -> Result<usize, Stop> {
+    pub(super) fn send(&self, bytes: &[u8], patience: Duration) -> Result<usize, StepError> {
         self.attempt(PollFlags::OUT, patience, || (&self.stream).write(bytes))
     }
 
     /// Reads into `buffer`, waiting for bytes at most `patience`; 0 is the end of the stream.
-    pub(super) fn receive(&self, buffer: &mut [u8], patience: Duration) -> Result<usize, Stop> {
+    pub(super) fn receive(&self, buffer: &mut [u8], patience: Duration) -> Result<usize, StepError> {
         self.attempt(PollFlags::IN, patience, || (&self.stream).read(buffer))
     }
 
     /// Sends the last of `bytes` as urgent, those before it as usual.
-    pub(super) fn send_urgent(&self, bytes: &[u8], patience: Duration) -> Result<usize, Stop> {
+    pub(super) fn send_urgent(&self, bytes: &[u8], patience: Duration) -> Result<usize, StepError> {
         self.attempt(PollFlags::OUT, patience, || SockRef::from(&self.stream).send_out_of_band(bytes))
     }
 
@@ -204,27 +208,27 @@ impl Link {
     }
 
     /// Waits until something can be read, be it the end.
-    pub(super) fn readable(&self, patience: Duration) -> Result<(), Stop> {
+    pub(super) fn readable(&self, patience: Duration) -> Result<(), StepError> {
         match self.wait_for(PollFlags::IN, Instant::now() + patience) {
             Wait::Ready(_) => Ok(()),
-            Wait::Late => Err(Stop::Late),
-            Wait::Over => Err(Stop::Over),
+            Wait::Late => Err(StepError::Late),
+            Wait::Over => Err(StepError::Over),
         }
     }
 
     /// Waits until the other kernel has acknowledged everything sent, or the connection is gone.
-    pub(super) fn acknowledged(&self, patience: Duration) -> Result<(), Stop> {
+    pub(super) fn acknowledged(&self, patience: Duration) -> Result<(), StepError> {
         let until = Instant::now() + patience;
         // Each look costs the kernel a walk through all of its sockets.
         let mut look_again = LOOK_AGAIN;
         loop {
             let left = procfs::unacknowledged(self.local, self.remote)
-                .map_err(|error| Stop::Failed(error.kind()))?;
+                .map_err(|error| StepError::Failed(error.kind()))?;
             if left.is_none_or(|bytes| bytes == 0) {
                 return Ok(());
             }
             if Instant::now() >= until {
-                return Err(Stop::Late);
+                return Err(StepError::Late);
             }
             self.pause(look_again)?;
             look_again = (2 * look_again).min(MOST_SELDOM);
@@ -232,19 +236,19 @@ impl Link {
     }
 
     /// Does nothing for a while, unless the connection is called off.
-    pub(super) fn pause(&self, pause: Duration) -> Result<(), Stop> {
+    pub(super) fn pause(&self, pause: Duration) -> Result<(), StepError> {
         match wait(&mut [self.over.poll_fd()], Instant::now() + pause) {
             None => Ok(()),
-            Some(_) => Err(Stop::Over),
+            Some(_) => Err(StepError::Over),
         }
     }
 
     /// Waits until the gate is open.
-    pub(super) fn pass(&self, gate: &Gate, patience: Duration) -> Result<(), Stop> {
+    pub(super) fn pass(&self, gate: &Gate, patience: Duration) -> Result<(), StepError> {
         match wait(&mut [self.over.poll_fd(), gate.poll_fd()], Instant::now() + patience) {
             Some((1, _)) => Ok(()),
-            Some(_) => Err(Stop::Over),
-            None => Err(Stop::Late),
+            Some(_) => Err(StepError::Over),
+            None => Err(StepError::Late),
         }
     }
 
@@ -279,21 +283,21 @@ impl Link {
         readiness: PollFlags,
         patience: Duration,
         mut call: impl FnMut() -> io::Result<usize>,
-    ) -> Result<usize, Stop> {
+    ) -> Result<usize, StepError> {
         let until = Instant::now() + patience;
         loop {
             match call() {
                 Ok(count) => return Ok(count),
                 Err(error) if error.kind() == ErrorKind::Interrupted => continue,
                 Err(error) if error.kind() != ErrorKind::WouldBlock => {
-                    return Err(Stop::Failed(error.kind()));
+                    return Err(StepError::Failed(error.kind()));
                 }
                 Err(_) => {}
             }
             match self.wait_for(readiness, until) {
                 Wait::Ready(_) => {}
-                Wait::Late => return Err(Stop::Late),
-                Wait::Over => return Err(Stop::Over),
+                Wait::Late => return Err(StepError::Late),
+                Wait::Over => return Err(StepError::Over),
             }
         }
     }
@@ -310,7 +314,7 @@ impl Link {
 
 /// Why a step of a script could not go on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Stop {
+pub(super) enum StepError {
     /// The patience of the peer ran out.
     Late,
     /// Other bytes came than were expected.

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use rustix::event::{PollFd, PollFlags};
 
-use crate::peer::link::wait;
+use crate::peer::connection::wait;
 
 /// Something a peer waits at, [`Step::Await`](super::Step::Await), until a test or another peer opens it.
 ///

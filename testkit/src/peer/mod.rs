@@ -23,20 +23,20 @@
 //! # Ok::<(), std::io::Error>(())
 //! ```
 
-mod absent;
+mod black_hole;
 mod churn;
+mod connection;
 mod gate;
-mod link;
 mod observer;
 mod pace;
 mod report;
 mod script;
 mod server;
 
-pub use absent::{BlackHole, Refusing};
+pub use black_hole::{BlackHole, Refuser};
 pub use churn::churn;
+pub use connection::{Connection, SocketOptions};
 pub use gate::{Gate, Opener, gate};
-pub use link::{Link, SocketOptions};
 pub use observer::Event;
 pub use pace::Pace;
 pub use report::{Ending, Report, Sending, Unmet};
@@ -59,8 +59,8 @@ impl Peer {
     /// Connects to `address` and runs the script.
     pub fn client(address: SocketAddr, options: SocketOptions, script: Script) -> Self {
         let thread = thread::spawn(move || {
-            let link = Link::connect(address, options, script.longest_wait())?;
-            Ok(link.run(&script))
+            let connection = Connection::connect(address, options, script.longest_wait())?;
+            Ok(connection.run(&script))
         });
         Self { address, thread }
     }
@@ -75,9 +75,9 @@ impl Peer {
         let listener = Listener::bind(options)?;
         let address = listener.address();
         let thread = thread::spawn(move || {
-            let link = listener.accept(script.longest_wait())?;
+            let connection = listener.accept(script.longest_wait())?;
             drop(listener);
-            Ok(link.run(&script))
+            Ok(connection.run(&script))
         });
         Ok(Self { address, thread })
     }

@@ -6,9 +6,9 @@ use std::time::{Duration, Instant};
 use rand_chacha::ChaCha8Rng;
 
 use crate::payload::{Payload, Verifier};
-use crate::peer::link::Stop;
+use crate::peer::connection::StepError;
 use crate::peer::observer::Observer;
-use crate::peer::{Ending, Event, Gate, Link, Pace, Report, Sending, Unmet};
+use crate::peer::{Connection, Ending, Event, Gate, Pace, Report, Sending, Unmet};
 use crate::proxy::tree;
 use crate::seed::Seed;
 
@@ -152,11 +152,11 @@ impl Script {
         self.patience
     }
 
-    /// Runs both lists on `link`, then closes it.
-    pub(super) fn run(&self, link: Link) -> Report {
+    /// Runs both lists on `connection`, then closes it.
+    pub(super) fn run(&self, connection: Connection) -> Report {
         let run = Run {
             script: self,
-            link: &link,
+            connection: &connection,
             sent: Mutex::new((0, Sending::Open)),
             received: Mutex::new((Received::new(self.expects), Ending::Open)),
             late: Mutex::new(None),
@@ -172,17 +172,17 @@ impl Script {
         let (sent, sending) = *lock(&run.sent);
         let (received, seen) = lock(&run.received).clone();
         let (late, unmet) = (lock(&run.late).take(), lock(&run.unmet).take());
-        let taken = link.taken_early().or(match sending {
+        let taken = connection.taken_early().or(match sending {
             Sending::Broken(error) => Some(error),
             Sending::Open | Sending::Finished => None,
         });
         Report {
-            local: link.local(),
-            remote: link.remote(),
+            local: connection.local(),
+            remote: connection.remote(),
             sent,
             sending,
             received: received.count,
-            ending: Ending::combine(seen, taken, link.untaken_error()),
+            ending: Ending::combine(seen, taken, connection.untaken_error()),
             mismatch: received.verifier.as_ref().and_then(Verifier::mismatch),
             late,
             unmet,
@@ -217,7 +217,7 @@ impl Received {
 /// A script under way: what its two lists share.
 struct Run<'a> {
     script: &'a Script,
-    link: &'a Link,
+    connection: &'a Connection,
     sent: Mutex<(u64, Sending)>,
     received: Mutex<(Received, Ending)>,
     late: Mutex<Option<Step>>,
@@ -238,7 +238,7 @@ impl Run<'_> {
                 continue;
             };
             self.unsent.fetch_sub(count_sending(&steps[index..]), Ordering::SeqCst);
-            if stop == Stop::Late {
+            if stop == StepError::Late {
                 lock(&self.late).get_or_insert_with(|| step.clone());
             }
             self.tell(Event::Stopped(step, &self.explain(stop), moved));
@@ -262,16 +262,16 @@ impl Run<'_> {
         }
     }
 
-    fn explain(&self, stop: Stop) -> String {
+    fn explain(&self, stop: StepError) -> String {
         match stop {
-            Stop::Late => format!("nothing happened for {:?}", self.script.patience),
-            Stop::Over => "the stream had ended".to_owned(),
-            Stop::Unmet => "other bytes came".to_owned(),
-            Stop::Failed(error) => error.to_string(),
+            StepError::Late => format!("nothing happened for {:?}", self.script.patience),
+            StepError::Over => "the stream had ended".to_owned(),
+            StepError::Unmet => "other bytes came".to_owned(),
+            StepError::Failed(error) => error.to_string(),
         }
     }
 
-    fn step(&self, step: &Step, rng: &mut ChaCha8Rng) -> Result<(), Stop> {
+    fn step(&self, step: &Step, rng: &mut ChaCha8Rng) -> Result<(), StepError> {
         match step {
             Step::Send(bytes, pace) => self.send(*bytes, pace, rng),
             Step::Say(bytes) => self.send_bytes(bytes),
@@ -282,33 +282,33 @@ impl Run<'_> {
             Step::Expect(bytes) => self.expect(bytes),
             Step::ReceiveAll(pace) => self.receive(None, pace, rng, |_| Ok(())),
             Step::Echo(pace) => self.receive(None, pace, rng, |bytes| self.send_bytes(bytes)),
-            Step::Readable => self.patiently(|patience| self.link.readable(patience)),
-            Step::Acknowledged => self.patiently(|patience| self.link.acknowledged(patience)),
-            Step::Await(gate) => self.patiently(|patience| self.link.pass(gate, patience)),
+            Step::Readable => self.patiently(|patience| self.connection.readable(patience)),
+            Step::Acknowledged => self.patiently(|patience| self.connection.acknowledged(patience)),
+            Step::Await(gate) => self.patiently(|patience| self.connection.pass(gate, patience)),
             Step::Open(gate) => {
                 gate.open();
                 Ok(())
             }
-            Step::Pause(pause) => self.link.pause(*pause),
+            Step::Pause(pause) => self.connection.pause(*pause),
             Step::Fin => self.finish(),
             Step::Reset => {
-                self.link.reset_at_close().map_err(|error| Stop::Failed(error.kind()))?;
-                self.link.call_off();
+                self.connection.reset_at_close().map_err(|error| StepError::Failed(error.kind()))?;
+                self.connection.call_off();
                 Ok(())
             }
             Step::Close => {
-                self.link.call_off();
+                self.connection.call_off();
                 Ok(())
             }
         }
     }
 
     /// Waits once more whenever the other list has moved bytes meanwhile: then the connection is busy, not stuck.
-    fn patiently<T>(&self, mut wait: impl FnMut(Duration) -> Result<T, Stop>) -> Result<T, Stop> {
+    fn patiently<T>(&self, mut wait: impl FnMut(Duration) -> Result<T, StepError>) -> Result<T, StepError> {
         loop {
             let moved = self.moved_both_ways();
             match wait(self.script.patience) {
-                Err(Stop::Late) if self.moved_both_ways() != moved => {}
+                Err(StepError::Late) if self.moved_both_ways() != moved => {}
                 outcome => return outcome,
             }
         }
@@ -319,7 +319,7 @@ impl Run<'_> {
         (lock(&self.sent).0, lock(&self.received).0.count)
     }
 
-    fn send(&self, bytes: u64, pace: &Pace, rng: &mut ChaCha8Rng) -> Result<(), Stop> {
+    fn send(&self, bytes: u64, pace: &Pace, rng: &mut ChaCha8Rng) -> Result<(), StepError> {
         let mut buffer = vec![0; pace.largest_chunk()];
         let mut left = bytes;
         while left > 0 {
@@ -333,31 +333,31 @@ impl Run<'_> {
         Ok(())
     }
 
-    fn fill(&self, quiet: Duration) -> Result<(), Stop> {
+    fn fill(&self, quiet: Duration) -> Result<(), StepError> {
         let mut buffer = vec![0; Pace::FAST.largest_chunk()];
         let mut left = MOST_TO_FILL;
         let mut spins_since = None;
         while left > 0 {
             self.script.sends.fill(lock(&self.sent).0, &mut buffer);
-            match self.note_sent(self.link.send(&buffer, quiet)) {
+            match self.note_sent(self.connection.send(&buffer, quiet)) {
                 Ok(count) => {
                     left = left.saturating_sub(count as u64);
                     spins_since = None;
                 }
-                Err(Stop::Late) if self.is_at_rest(&mut spins_since) => return Ok(()),
-                Err(Stop::Late) => {}
+                Err(StepError::Late) if self.is_at_rest(&mut spins_since) => return Ok(()),
+                Err(StepError::Late) => {}
                 Err(stop) => return Err(stop),
             }
         }
         Ok(())
     }
 
-    fn stalled(&self, quiet: Duration) -> Result<(), Stop> {
+    fn stalled(&self, quiet: Duration) -> Result<(), StepError> {
         let (mut sent, mut was_full) = (lock(&self.sent).0, false);
         let mut spins_since = None;
         loop {
-            self.link.pause(quiet)?;
-            let (now, is_full) = (lock(&self.sent).0, self.link.is_full());
+            self.connection.pause(quiet)?;
+            let (now, is_full) = (lock(&self.sent).0, self.connection.is_full());
             let all_sent = self.unsent.load(Ordering::SeqCst) == 0;
             if now != sent {
                 spins_since = None;
@@ -374,25 +374,25 @@ impl Run<'_> {
         rests || spins_since.get_or_insert_with(Instant::now).elapsed() > SPINS
     }
 
-    fn send_bytes(&self, mut bytes: &[u8]) -> Result<(), Stop> {
+    fn send_bytes(&self, mut bytes: &[u8]) -> Result<(), StepError> {
         while !bytes.is_empty() {
-            let count = self.note_sent(self.patiently(|patience| self.link.send(bytes, patience)))?;
+            let count = self.note_sent(self.patiently(|patience| self.connection.send(bytes, patience)))?;
             bytes = &bytes[count..];
         }
         Ok(())
     }
 
-    fn urgent(&self) -> Result<(), Stop> {
+    fn urgent(&self) -> Result<(), StepError> {
         let byte = self.script.sends.bytes(lock(&self.sent).0, 1);
-        self.note_sent(self.patiently(|patience| self.link.send_urgent(&byte, patience))).map(|_| ())
+        self.note_sent(self.patiently(|patience| self.connection.send_urgent(&byte, patience))).map(|_| ())
     }
 
-    fn note_sent(&self, outcome: Result<usize, Stop>) -> Result<usize, Stop> {
+    fn note_sent(&self, outcome: Result<usize, StepError>) -> Result<usize, StepError> {
         let mut sent = lock(&self.sent);
         match outcome {
             Ok(count) => sent.0 += count as u64,
-            Err(Stop::Failed(error)) => sent.1 = Sending::Broken(error),
-            Err(Stop::Late | Stop::Over | Stop::Unmet) => {}
+            Err(StepError::Failed(error)) => sent.1 = Sending::Broken(error),
+            Err(StepError::Late | StepError::Over | StepError::Unmet) => {}
         }
         outcome
     }
@@ -403,15 +403,15 @@ impl Run<'_> {
         bytes: Option<u64>,
         pace: &Pace,
         rng: &mut ChaCha8Rng,
-        hand_on: impl Fn(&[u8]) -> Result<(), Stop>,
-    ) -> Result<(), Stop> {
+        hand_on: impl Fn(&[u8]) -> Result<(), StepError>,
+    ) -> Result<(), StepError> {
         let mut buffer = vec![0; pace.largest_chunk()];
         let mut left = bytes.unwrap_or(u64::MAX);
         while left > 0 {
             let chunk = (pace.next_chunk(rng) as u64).min(left);
             let count = match self.receive_some(&mut buffer[..chunk as usize], true) {
                 // A step for a number of bytes has not got them.
-                Err(Stop::Over) if bytes.is_none() && self.has_ended() => return Ok(()),
+                Err(StepError::Over) if bytes.is_none() && self.has_ended() => return Ok(()),
                 outcome => outcome?,
             };
             hand_on(&buffer[..count])?;
@@ -422,17 +422,17 @@ impl Run<'_> {
     }
 
     /// Receives what comes next, and notes the end instead if that comes.
-    fn receive_some(&self, buffer: &mut [u8], of_the_payload: bool) -> Result<usize, Stop> {
-        let outcome = self.patiently(|patience| self.link.receive(buffer, patience));
+    fn receive_some(&self, buffer: &mut [u8], of_the_payload: bool) -> Result<usize, StepError> {
+        let outcome = self.patiently(|patience| self.connection.receive(buffer, patience));
         let mut received = lock(&self.received);
         match outcome {
             Ok(0) => {
                 received.1 = Ending::Eof;
-                return Err(Stop::Over);
+                return Err(StepError::Over);
             }
             Ok(count) => received.0.take(&buffer[..count], of_the_payload),
-            Err(Stop::Failed(std::io::ErrorKind::ConnectionReset)) => received.1 = Ending::Reset,
-            Err(Stop::Failed(error)) => received.1 = Ending::Failed(error),
+            Err(StepError::Failed(std::io::ErrorKind::ConnectionReset)) => received.1 = Ending::Reset,
+            Err(StepError::Failed(error)) => received.1 = Ending::Failed(error),
             Err(_) => {}
         }
         drop(received);
@@ -445,14 +445,14 @@ impl Run<'_> {
         lock(&self.received).1 == Ending::Eof
     }
 
-    fn expect(&self, expected: &[u8]) -> Result<(), Stop> {
+    fn expect(&self, expected: &[u8]) -> Result<(), StepError> {
         let mut came = Vec::new();
         while came.len() < expected.len() {
             let mut buffer = vec![0; expected.len() - came.len()];
             let outcome = self.receive_some(&mut buffer, false);
             came.extend(&buffer[..outcome.unwrap_or_default()]);
             if let Some(stop) =
-                outcome.err().or_else(|| (!expected.starts_with(&came)).then_some(Stop::Unmet))
+                outcome.err().or_else(|| (!expected.starts_with(&came)).then_some(StepError::Unmet))
             {
                 lock(&self.unmet).get_or_insert_with(|| Unmet { expected: expected.to_vec(), came });
                 return Err(stop);
@@ -461,15 +461,15 @@ impl Run<'_> {
         Ok(())
     }
 
-    fn finish(&self) -> Result<(), Stop> {
-        let outcome = self.link.finish().map_err(|error| error.kind());
+    fn finish(&self) -> Result<(), StepError> {
+        let outcome = self.connection.finish().map_err(|error| error.kind());
         lock(&self.sent).1 = outcome.map_or_else(Sending::Broken, |()| Sending::Finished);
-        outcome.map_err(Stop::Failed)
+        outcome.map_err(StepError::Failed)
     }
 
-    fn pause_after(&self, bytes: usize, pace: &Pace, rng: &mut ChaCha8Rng) -> Result<(), Stop> {
+    fn pause_after(&self, bytes: usize, pace: &Pace, rng: &mut ChaCha8Rng) -> Result<(), StepError> {
         let pause = pace.pause_after(bytes, rng);
-        if pause.is_zero() { Ok(()) } else { self.link.pause(pause) }
+        if pause.is_zero() { Ok(()) } else { self.connection.pause(pause) }
     }
 }
 

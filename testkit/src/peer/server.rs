@@ -8,8 +8,8 @@ use std::time::{Duration, Instant};
 
 use rustix::event::{PollFd, PollFlags};
 
-use crate::peer::link::{Waker, wait};
-use crate::peer::{Link, SocketOptions};
+use crate::peer::connection::{Waker, wait};
+use crate::peer::{Connection, SocketOptions};
 
 /// How many connections wait to be accepted, unless the system allows fewer.
 const BACKLOG: i32 = 1024;
@@ -67,11 +67,11 @@ impl Listener {
     /// # Errors
     ///
     /// `TimedOut` when no client came, else those of accept(2).
-    pub fn accept(&self, patience: Duration) -> io::Result<Link> {
+    pub fn accept(&self, patience: Duration) -> io::Result<Connection> {
         let until = Instant::now() + patience;
         loop {
             match self.listener.accept() {
-                Ok((stream, remote)) => return Link::new(stream, remote),
+                Ok((stream, remote)) => return Connection::new(stream, remote),
                 Err(error) if error.kind() != io::ErrorKind::WouldBlock => return Err(error),
                 Err(_) => {}
             }
@@ -105,7 +105,7 @@ impl<T: Send + 'static> Server<T> {
     /// When there is no descriptor left.
     pub fn start<S>(listener: Listener, serve: S) -> io::Result<Self>
     where
-        S: Fn(Link) -> T + Send + Sync + 'static,
+        S: Fn(Connection) -> T + Send + Sync + 'static,
     {
         let address = listener.address();
         let stop = Arc::new(Waker::new()?);
@@ -152,17 +152,17 @@ impl<T> Drop for Server<T> {
 fn accept_until<T, S>(stop: &Waker, listener: &Listener, serve: &Arc<S>, results: &Sender<T>)
 where
     T: Send + 'static,
-    S: Fn(Link) -> T + Send + Sync + 'static,
+    S: Fn(Connection) -> T + Send + Sync + 'static,
 {
     let forever = Duration::from_secs(24 * 3600);
     while let Some((ready, _)) = wait(&mut [stop.poll_fd(), listener.poll_fd()], Instant::now() + forever) {
         let stops = ready == 0;
         match listener.accept(Duration::ZERO) {
-            Ok(link) => {
+            Ok(connection) => {
                 let (serve, results) = (serve.clone(), results.clone());
                 thread::spawn(move || {
                     // A server that was dropped has no use for its results.
-                    let _ = results.send(serve(link));
+                    let _ = results.send(serve(connection));
                 });
             }
             // Connections that were made before the stop are served.
@@ -185,7 +185,7 @@ mod tests {
     fn a_server_that_stops_serves_the_connections_that_were_made_before() {
         for _ in 0..50 {
             let listener = Listener::bind(SocketOptions::default()).unwrap();
-            let server = Server::start(listener, |link| link.remote()).unwrap();
+            let server = Server::start(listener, |connection| connection.remote()).unwrap();
             let clients: Vec<_> = (0..8).map(|_| TcpStream::connect(server.address()).unwrap()).collect();
             assert_eq!(server.finish().len(), clients.len());
         }

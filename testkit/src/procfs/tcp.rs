@@ -156,7 +156,7 @@ mod tests {
     use std::net::{TcpListener, TcpStream};
 
     use super::*;
-    use crate::peer::Refusing;
+    use crate::peer::Refuser;
 
     #[test]
     fn a_listener_is_seen_and_a_bound_socket_is_not() {
@@ -177,7 +177,7 @@ mod tests {
             let _client = TcpStream::connect(address).unwrap();
             assert_eq!(listener(address).unwrap().unwrap().unread, 1, "one waits to be accepted");
         }
-        let bound = Refusing::new().unwrap();
+        let bound = Refuser::new().unwrap();
         assert_eq!(listener(bound.address()).unwrap(), None);
         let v4_only = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
         assert_eq!(listener(SocketAddr::from(([0, 0, 0, 0, 0, 0, 0, 1], v4_only.port()))).unwrap(), None);

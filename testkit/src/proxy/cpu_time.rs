@@ -6,21 +6,21 @@ use std::time::{Duration, Instant};
 use crate::procfs::Process;
 use crate::proxy::tree;
 
-/// How hard a proxy had worked until a moment.
+/// The processor time that a proxy had used until a moment.
 #[derive(Clone, Debug)]
-pub struct Effort {
+pub struct CpuSample {
     at: Instant,
     used: Duration,
     /// By process and thread: how long it has run or waited for a processor to run on.
     runnable: HashMap<(u32, u32), Duration>,
 }
 
-/// How hard a proxy has worked between two moments.
+/// The processor time that a proxy has used between two moments.
 ///
 /// A program that spins has a thread that runs, or would, all the time; how much it gets of a processor is up to
 /// whatever else there is to do on the machine.
 #[derive(Clone, Copy, Debug)]
-pub struct Exertion {
+pub struct CpuTime {
     /// How far the moments are apart.
     pub interval: Duration,
     /// The processor time that was used, in steps of 10 ms for each process.
@@ -29,7 +29,7 @@ pub struct Exertion {
     pub busiest: Duration,
 }
 
-impl Effort {
+impl CpuSample {
     pub(super) fn of(tree: &[Process]) -> io::Result<Self> {
         let threads = tree.iter().map(|process| {
             let threads = tree::unless_gone(process.runnable())?.unwrap_or_default();
@@ -44,12 +44,12 @@ impl Effort {
     }
 
     /// What happened since `earlier`.
-    pub fn since(&self, earlier: &Self) -> Exertion {
+    pub fn since(&self, earlier: &Self) -> CpuTime {
         let busiest = self.runnable.iter().map(|(thread, time)| {
             let before = earlier.runnable.get(thread).copied().unwrap_or_default();
             time.saturating_sub(before)
         });
-        Exertion {
+        CpuTime {
             interval: self.at - earlier.at,
             used: self.used.saturating_sub(earlier.used),
             busiest: busiest.max().unwrap_or_default(),
@@ -57,7 +57,7 @@ impl Effort {
     }
 }
 
-impl fmt::Display for Exertion {
+impl fmt::Display for CpuTime {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{} ms of processor time in {:.1?}", self.used.as_millis(), self.interval)
     }

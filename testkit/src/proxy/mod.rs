@@ -4,7 +4,7 @@
 //!
 //! What a proxy is measured by (processor time, memory, descriptors, sockets) is summed over all of its processes.
 
-mod effort;
+mod cpu_time;
 mod example;
 mod exhausted;
 mod group;
@@ -16,7 +16,7 @@ mod start;
 mod stutter;
 pub mod tree;
 
-pub use effort::{Effort, Exertion};
+pub use cpu_time::{CpuSample, CpuTime};
 pub use exhausted::Exhausted;
 pub use group::{kill_all_and_exit, kill_from_outside};
 pub use port::free_port;
@@ -222,8 +222,8 @@ impl Proxy {
     /// # Errors
     ///
     /// When the proxy has ended.
-    pub fn effort(&self) -> io::Result<Effort> {
-        Effort::of(&self.processes()?)
+    pub fn cpu_sample(&self) -> io::Result<CpuSample> {
+        CpuSample::of(&self.processes()?)
     }
 
     /// Sends SIGTERM to the process that was started, which asks a proxy to stop.

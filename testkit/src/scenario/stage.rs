@@ -6,7 +6,7 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use crate::peer::{Link, Listener, Report, Server, SocketOptions};
+use crate::peer::{Connection, Listener, Report, Server, SocketOptions};
 use crate::scenario::{Kind, NAME, PATIENCE, Played, Scenario};
 
 /// A proxy with a server behind it that plays its side of each session as its client comes.
@@ -26,12 +26,12 @@ pub struct Stage {
 #[derive(Debug)]
 struct House {
     crowd: bool,
-    state: Mutex<State>,
+    state: Mutex<Sessions>,
     served: Condvar,
 }
 
 #[derive(Debug, Default)]
-struct State {
+struct Sessions {
     /// The sessions whose client is not done, or whose server is not.
     under_way: HashMap<Name, Entry>,
     /// The last of those whose client vanished before the server was reached. It may still be.
@@ -95,8 +95,8 @@ impl Stage {
     pub fn play(&self, scenario: &Scenario) -> Played {
         let name = self.house.enter(scenario);
         let address = scenario.address(&self.proxy);
-        let client = Link::connect(address, scenario.client_options(), PATIENCE)
-            .map(|link| link.run(&scenario.client_script()));
+        let client = Connection::connect(address, scenario.client_options(), PATIENCE)
+            .map(|connection| connection.run(&scenario.client_script()));
         let servers = self.house.leave(&name);
         Played { scenario: scenario.clone(), client, servers }
     }
@@ -150,7 +150,7 @@ impl Stage {
     fn serve_at(&self, listeners: Vec<Listener>) -> io::Result<()> {
         for listener in listeners {
             let house = self.house.clone();
-            self.servers().push(Server::start(listener, move |link| house.serve(link))?);
+            self.servers().push(Server::start(listener, move |connection| house.serve(connection))?);
         }
         Ok(())
     }
@@ -175,7 +175,7 @@ fn listen_again(address: SocketAddr) -> io::Result<Listener> {
 }
 
 impl House {
-    fn lock(&self) -> MutexGuard<'_, State> {
+    fn lock(&self) -> MutexGuard<'_, Sessions> {
         // Each change of the state is whole: a panic elsewhere spoils nothing.
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -194,7 +194,7 @@ impl House {
     fn leave(&self, name: &Name) -> Vec<Report> {
         let state = self.lock();
         // Each connection of the server has its own deadlines.
-        let unfinished = |state: &mut State| state.under_way[name].served.iter().any(Option::is_none);
+        let unfinished = |state: &mut Sessions| state.under_way[name].served.iter().any(Option::is_none);
         let mut state = self.served.wait_while(state, unfinished).unwrap_or_else(PoisonError::into_inner);
         let Entry { scenario, served } = state.under_way.remove(name).expect("it was there a moment ago");
         if scenario.kind == Kind::Vanish && served.is_empty() {
@@ -207,14 +207,14 @@ impl House {
     }
 
     /// Finds out which session this connection is, and plays the server's side of it.
-    fn serve(&self, link: Link) {
-        let Some(name) = self.read_name(&link) else { return };
+    fn serve(&self, connection: Connection) {
+        let Some(name) = self.read_name(&connection) else { return };
         let mut state = self.lock();
         if let Some(entry) = state.under_way.get_mut(&name) {
             let (scenario, number) = (entry.scenario.clone(), entry.served.len());
             entry.served.push(None);
             drop(state);
-            let report = link.run(&scenario.server_script());
+            let report = connection.run(&scenario.server_script());
             let mut state = self.lock();
             let entry = state.under_way.get_mut(&name).expect("its client waits for this connection");
             entry.served[number] = Some(report);
@@ -222,12 +222,12 @@ impl House {
         } else if let Some(at) = state.vanished.iter().position(|(vanished, _)| *vanished == name) {
             let (_, scenario) = state.vanished.remove(at).expect("it was found there");
             drop(state);
-            let report = link.run(&scenario.server_script());
+            let report = connection.run(&scenario.server_script());
             if let Err(why) = scenario.judge_server(&report) {
                 self.lock().faults.push(format!("{why}\n{scenario:?}\nserver: {report:?}"));
             }
         } else {
-            let from = link.remote();
+            let from = connection.remote();
             state.faults.push(if self.crowd {
                 format!("no session begins with {name:02x?}, as the connection from {from} did")
             } else {
@@ -236,11 +236,11 @@ impl House {
         }
     }
 
-    fn read_name(&self, link: &Link) -> Option<Name> {
+    fn read_name(&self, connection: &Connection) -> Option<Name> {
         if !self.crowd {
             return Some(Name::default());
         }
-        let read = link.peek(NAME as usize, PATIENCE).ok().and_then(|bytes| bytes.try_into().ok());
+        let read = connection.peek(NAME as usize, PATIENCE).ok().and_then(|bytes| bytes.try_into().ok());
         if read.is_none() {
             self.lock().nameless += 1;
         }

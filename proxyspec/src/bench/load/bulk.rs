@@ -8,9 +8,9 @@ use std::time::Duration;
 
 use rustix::net::{RecvFlags, recv};
 
-use super::crew::Crew;
 use super::poller::{Interest, Poller};
-use super::{Report, Target, connect, ended_early};
+use super::workers::LoadWorkers;
+use super::{LoadReport, Target, connect, ended_early};
 use crate::bench::quantity::Quantity;
 
 /// What is sent and received at a time.
@@ -25,8 +25,8 @@ pub(super) fn measure(
     streams: usize,
     (up, down): (bool, bool),
     seconds: Duration,
-) -> io::Result<Report> {
-    let crew = Crew::new();
+) -> io::Result<LoadReport> {
+    let workers = LoadWorkers::new();
     let mut clients = Vec::new();
     let mut servers = Vec::new();
     for _ in 0..streams {
@@ -37,32 +37,32 @@ pub(super) fn measure(
         // Blocking threads need fewer system calls than a loop does.
         let (client, server) = (clients.remove(0), servers.remove(0));
         if up {
-            one_way(&crew, &client, &server)?;
+            one_way(&workers, &client, &server)?;
         }
         if down {
-            one_way(&crew, &server, &client)?;
+            one_way(&workers, &server, &client)?;
         }
     } else {
-        let done = crew.done.clone();
-        crew.spawn(move || pump(clients, Interest { read: down, write: up }, &done));
-        let done = crew.done.clone();
-        crew.spawn(move || pump(servers, Interest { read: up, write: down }, &done));
+        let done = workers.done.clone();
+        workers.spawn(move || pump(clients, Interest { read: down, write: up }, &done));
+        let done = workers.done.clone();
+        workers.spawn(move || pump(servers, Interest { read: up, write: down }, &done));
     }
-    crew.work(seconds / 4)?;
-    let span = crew.span(target, seconds)?;
+    workers.work(seconds / 4)?;
+    let span = workers.span(target, seconds)?;
     Ok(span.report((Quantity::Throughput, MIB), (Quantity::CpuPerGib, GIB)))
 }
 
-fn one_way(crew: &Crew, from: &TcpStream, to: &TcpStream) -> io::Result<()> {
+fn one_way(workers: &LoadWorkers, from: &TcpStream, to: &TcpStream) -> io::Result<()> {
     let (mut from, to) = (from.try_clone()?, to.try_clone()?);
-    let done = crew.done.clone();
-    crew.spawn(move || {
+    let done = workers.done.clone();
+    workers.spawn(move || {
         let block = vec![0x5a; BLOCK];
         loop {
             from.write_all(&block)?;
         }
     });
-    crew.spawn(move || {
+    workers.spawn(move || {
         let mut block = vec![0; BLOCK];
         loop {
             receive(&to, &mut block, &done)?;

@@ -9,9 +9,9 @@ use std::time::Duration;
 
 use rustix::process::{Pid, Signal, kill_process};
 
-use super::crew::Crew;
 use super::origin::{self, Manner};
-use super::{REQUEST, Report, Target, connect, connections};
+use super::workers::LoadWorkers;
+use super::{LoadReport, REQUEST, Target, connect, connections};
 use crate::bench::quantity::Quantity;
 
 /// What happens before any counting.
@@ -26,12 +26,12 @@ const MANY: usize = 600;
 const SETTLE: Duration = Duration::from_millis(100);
 
 /// Requests of 64 B on one connection.
-pub(super) fn per_request(listener: TcpListener, target: &Target) -> io::Result<Report> {
-    let crew = Crew::new();
+pub(super) fn per_request(listener: TcpListener, target: &Target) -> io::Result<LoadReport> {
+    let workers = LoadWorkers::new();
     let mut client = connect(target.address)?;
     let (server, _) = listener.accept()?;
     let manner = Manner { request: REQUEST, answer: REQUEST, close: false };
-    crew.spawn(move || origin::serve_one(server, manner));
+    workers.spawn(move || origin::serve_one(server, manner));
     per_unit(target, Quantity::CallsPerRequest, || {
         client.write_all(&[0x5a; REQUEST])?;
         client.read_exact(&mut [0; REQUEST])
@@ -39,9 +39,9 @@ pub(super) fn per_request(listener: TcpListener, target: &Target) -> io::Result<
 }
 
 /// Short connections one after another.
-pub(super) fn per_connection(listener: TcpListener, target: &Target) -> io::Result<Report> {
-    let crew = Crew::new();
-    crew.spawn(move || origin::serve_all(&listener, connections::ONE_ANSWER, &Default::default()));
+pub(super) fn per_connection(listener: TcpListener, target: &Target) -> io::Result<LoadReport> {
+    let workers = LoadWorkers::new();
+    workers.spawn(move || origin::serve_all(&listener, connections::ONE_ANSWER, &Default::default()));
     per_unit(target, Quantity::CallsPerConnection, || connections::visit_once(target.address))
 }
 
@@ -49,9 +49,9 @@ fn per_unit(
     target: &Target,
     quantity: Quantity,
     mut work: impl FnMut() -> io::Result<()>,
-) -> io::Result<Report> {
+) -> io::Result<LoadReport> {
     if target.process.is_none() {
-        return Ok(Report::default());
+        return Ok(LoadReport::default());
     }
     let mut repeat = |times| (0..times).try_for_each(|_| work());
     repeat(WARM_UP)?;
@@ -67,7 +67,7 @@ fn per_unit(
     let mut largest: Vec<_> = each.iter().filter(|(_, calls)| calls.abs() >= 0.005).collect();
     largest.sort_by(|(_, a), (_, b)| b.total_cmp(a));
     let note: Vec<_> = largest.iter().map(|(name, calls)| format!("{name} {calls:.2}")).collect();
-    Ok(Report { values: vec![(quantity, each.values().sum())], note: note.join(", ") })
+    Ok(LoadReport { values: vec![(quantity, each.values().sum())], note: note.join(", ") })
 }
 
 /// The system calls the contender makes during `work`, by name.

@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use super::connect;
-use super::crew::Crew;
+use super::workers::LoadWorkers;
 
 /// How many connections may have been made that the origin has not seen yet: the backlog of some proxies is 5, and a
 /// connection that does not find room there is tried again after a second.
@@ -18,7 +18,7 @@ const PATIENCE: Duration = Duration::from_secs(20);
 
 /// Opens connections, and waits until all of them have reached the origin, which counts them in `accepted`.
 pub(super) fn open(
-    crew: &Crew,
+    workers: &LoadWorkers,
     target: SocketAddr,
     count: usize,
     accepted: &Arc<AtomicUsize>,
@@ -27,7 +27,7 @@ pub(super) fn open(
     while clients.len() < count {
         clients.push(connect(target)?);
         let least = if clients.len() == count { count } else { clients.len().saturating_sub(AHEAD) };
-        crew.work_until(PATIENCE, || accepted.load(Ordering::Relaxed) >= least)?;
+        workers.work_until(PATIENCE, || accepted.load(Ordering::Relaxed) >= least)?;
     }
     Ok(clients)
 }

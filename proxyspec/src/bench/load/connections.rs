@@ -6,10 +6,10 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use super::crew::Crew;
 use super::origin::{self, Manner};
 use super::poller::{Interest, Poller};
-use super::{REQUEST, Report, Target, connect, ended_early};
+use super::workers::LoadWorkers;
+use super::{LoadReport, REQUEST, Target, connect, ended_early};
 use crate::bench::quantity::Quantity;
 
 /// The origin closes first: so it is its port that keeps the TIME_WAITs, and no client port runs out.
@@ -20,13 +20,13 @@ pub(super) fn measure(
     target: &Target,
     concurrent: usize,
     seconds: Duration,
-) -> io::Result<Report> {
-    let crew = Crew::new();
-    crew.spawn(move || origin::serve_all(&listener, ONE_ANSWER, &Arc::default()));
-    let (address, done) = (target.address, crew.done.clone());
-    crew.spawn(move || visit(address, concurrent, &done));
-    crew.work(seconds / 4)?;
-    let span = crew.span(target, seconds)?;
+) -> io::Result<LoadReport> {
+    let workers = LoadWorkers::new();
+    workers.spawn(move || origin::serve_all(&listener, ONE_ANSWER, &Arc::default()));
+    let (address, done) = (target.address, workers.done.clone());
+    workers.spawn(move || visit(address, concurrent, &done));
+    workers.work(seconds / 4)?;
+    let span = workers.span(target, seconds)?;
     Ok(span.report((Quantity::Connections, 1.0), (Quantity::CpuPerConnection, 1e6)))
 }
 

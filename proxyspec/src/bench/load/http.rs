@@ -4,8 +4,8 @@ use std::io;
 use std::process::Command;
 use std::time::Duration;
 
-use super::crew::Sample;
-use super::{Report, Target};
+use super::workers::Sample;
+use super::{LoadReport, Target};
 use crate::bench::quantity::Quantity;
 
 /// Lets wrk ask for whole seconds, one at least, which is what it can be told.
@@ -14,7 +14,7 @@ pub(super) fn measure(
     connections: usize,
     close: bool,
     seconds: Duration,
-) -> io::Result<Report> {
+) -> io::Result<LoadReport> {
     let mut wrk = Command::new("wrk");
     wrk.args(["--threads", "1", "--latency", "--connections", &connections.to_string()]);
     wrk.args(["--duration", &format!("{}s", seconds.as_secs_f64().ceil().max(1.0))]);

@@ -6,9 +6,9 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicUsize;
 use std::time::{Duration, Instant};
 
-use super::crew::Crew;
 use super::origin::{self, Manner};
-use super::{Report, Target, clients, connect, ended_early};
+use super::workers::LoadWorkers;
+use super::{LoadReport, Target, clients, connect, ended_early};
 use crate::bench::quantity::Quantity;
 
 /// How much the connections that are used have carried, each way.
@@ -26,14 +26,14 @@ pub(super) fn idle(
     target: &Target,
     connections: usize,
     seconds: Duration,
-) -> io::Result<Report> {
-    let crew = Crew::new();
+) -> io::Result<LoadReport> {
+    let workers = LoadWorkers::new();
     let accepted: Arc<AtomicUsize> = Arc::default();
     let counter = accepted.clone();
     let manner = Manner { request: TRAFFIC, answer: TRAFFIC, close: false };
-    crew.spawn(move || origin::serve_all(&listener, manner, &counter));
+    workers.spawn(move || origin::serve_all(&listener, manner, &counter));
     let before = target.resident()?;
-    let mut clients = clients::open(&crew, target.address, connections, &accepted)?;
+    let mut clients = clients::open(&workers, target.address, connections, &accepted)?;
     let used: Vec<_> = clients.iter_mut().step_by(2).collect();
     for burst in used.chunks(BURST) {
         for mut client in burst.iter().map(|client| &**client) {
@@ -44,9 +44,9 @@ pub(super) fn idle(
         }
     }
     // What the last answer has set off comes to its end.
-    crew.work(seconds / 4)?;
+    workers.work(seconds / 4)?;
     let (begun, cpu_before) = (Instant::now(), target.cpu_time()?);
-    crew.work(seconds)?;
+    workers.work(seconds)?;
     let (time, cpu) = (begun.elapsed(), target.cpu_time()?.saturating_sub(cpu_before));
     let mut report = memory(target, before, connections)?;
     report.values.push((Quantity::IdleCpu, cpu.as_secs_f64() / time.as_secs_f64() * 1e3));
@@ -54,7 +54,7 @@ pub(super) fn idle(
 }
 
 /// Both sides send until neither can send more.
-pub(super) fn stalled(listener: TcpListener, target: &Target, connections: usize) -> io::Result<Report> {
+pub(super) fn stalled(listener: TcpListener, target: &Target, connections: usize) -> io::Result<LoadReport> {
     let before = target.resident()?;
     let mut sockets = Vec::new();
     for _ in 0..connections {
@@ -64,9 +64,9 @@ pub(super) fn stalled(listener: TcpListener, target: &Target, connections: usize
     for socket in &sockets {
         socket.set_nonblocking(true)?;
     }
-    let crew = Crew::new();
+    let workers = LoadWorkers::new();
     while fill(&sockets)? {
-        crew.work(FULL)?;
+        workers.work(FULL)?;
     }
     memory(target, before, connections)
 }
@@ -88,14 +88,14 @@ fn fill(sockets: &[TcpStream]) -> io::Result<bool> {
     Ok(taken)
 }
 
-fn memory(target: &Target, before: u64, connections: usize) -> io::Result<Report> {
+fn memory(target: &Target, before: u64, connections: usize) -> io::Result<LoadReport> {
     if target.process.is_none() {
-        return Ok(Report::default());
+        return Ok(LoadReport::default());
     }
     let now = target.resident()?;
     let values = vec![
         (Quantity::MemoryPerConnection, (now as f64 - before as f64) / connections as f64),
         (Quantity::Memory, now as f64 / f64::from(1 << 20)),
     ];
-    Ok(Report { values, note: String::new() })
+    Ok(LoadReport { values, note: String::new() })
 }

@@ -1,18 +1,18 @@
 //! The load of one cell: its clients and its origin server, in a process of their own.
 //!
 //! It prints the address of its origin as its first line, reads on its standard input where the contender listens,
-//! and prints its [`Report`] when it has measured. Both are JSON, a line each.
+//! and prints its [`LoadReport`] when it has measured. Both are JSON, a line each.
 
 mod bulk;
 mod calls;
 mod clients;
 mod connections;
-mod crew;
 mod http;
 mod memory;
 mod origin;
 mod poller;
 mod requests;
+mod workers;
 
 use std::fs::File;
 use std::io::{self, BufRead, Write};
@@ -107,14 +107,14 @@ pub struct Target {
 
 /// What was measured.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
-pub struct Report {
+pub struct LoadReport {
     /// The figures.
     pub values: Vec<(Quantity, f64)>,
     /// What they consist of, if there is more to say.
     pub note: String,
 }
 
-impl Report {
+impl LoadReport {
     /// How many processors' worth of time everything else on the machine took, if it was measured.
     pub(super) fn others_load(&self) -> Option<f64> {
         let found = self.values.iter().find(|(quantity, _)| *quantity == Quantity::OthersLoad);
@@ -123,14 +123,14 @@ impl Report {
 }
 
 impl Workload {
-    fn measure(self, listener: TcpListener, target: &Target, seconds: Duration) -> io::Result<Report> {
+    fn measure(self, listener: TcpListener, target: &Target, seconds: Duration) -> io::Result<LoadReport> {
         match self {
             Workload::Bulk { streams, up, down } => {
                 bulk::measure(listener, target, streams, (up, down), seconds)
             }
             Workload::Requests { connections, busy, turns, answer } => {
-                let crowd = requests::Crowd { connections, busy, turns };
-                requests::measure(listener, target, crowd, answer, seconds)
+                let asking = requests::AskingClients { connections, busy, turns };
+                requests::measure(listener, target, asking, answer, seconds)
             }
             Workload::Connections { concurrent } => {
                 connections::measure(listener, target, concurrent, seconds)

@@ -60,9 +60,11 @@ pub(super) fn serve_all(
                 }
             } else if let Some(conversation) = conversations.get(event.token) {
                 match conversation.step(manner, &mut request, &answer)? {
-                    Step::Goes => {}
-                    Step::Waits(interest) => poller.modify(&conversation.stream, event.token, interest)?,
-                    Step::Ends => conversations.remove(event.token),
+                    Progress::Goes => {}
+                    Progress::Waits(interest) => {
+                        poller.modify(&conversation.stream, event.token, interest)?
+                    }
+                    Progress::Ends => conversations.remove(event.token),
                 }
             }
         }
@@ -89,7 +91,7 @@ struct Conversation {
     waits_for_room: bool,
 }
 
-enum Step {
+enum Progress {
     Goes,
     Waits(Interest),
     Ends,
@@ -97,11 +99,11 @@ enum Step {
 
 impl Conversation {
     /// Reads what has come, if no answer is under way, and answers what is complete.
-    fn step(&mut self, manner: Manner, request: &mut [u8], answer: &[u8]) -> io::Result<Step> {
+    fn step(&mut self, manner: Manner, request: &mut [u8], answer: &[u8]) -> io::Result<Progress> {
         if self.unsent == 0 {
             match self.stream.read(request) {
                 Ok(0) if self.received > 0 => return Err(ended_early()),
-                Ok(0) => return Ok(Step::Ends),
+                Ok(0) => return Ok(Progress::Ends),
                 Ok(count) => self.received += count,
                 Err(error) if error.kind() == ErrorKind::WouldBlock => {}
                 Err(error) => return Err(error),
@@ -110,7 +112,7 @@ impl Conversation {
                 return Err(io::Error::new(ErrorKind::InvalidData, "a request is longer than was sent"));
             }
             if self.received < manner.request {
-                return Ok(Step::Goes);
+                return Ok(Progress::Goes);
             }
             self.received = 0;
             self.unsent = manner.answer;
@@ -125,16 +127,16 @@ impl Conversation {
             }
         }
         if manner.close {
-            return Ok(Step::Ends);
+            return Ok(Progress::Ends);
         }
         Ok(self.wait_for_room(false))
     }
 
-    fn wait_for_room(&mut self, wait: bool) -> Step {
+    fn wait_for_room(&mut self, wait: bool) -> Progress {
         if std::mem::replace(&mut self.waits_for_room, wait) == wait {
-            return Step::Goes;
+            return Progress::Goes;
         }
-        Step::Waits(if wait { Interest { read: false, write: true } } else { Interest::READ })
+        Progress::Waits(if wait { Interest { read: false, write: true } } else { Interest::READ })
     }
 }
 

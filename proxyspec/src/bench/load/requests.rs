@@ -9,10 +9,10 @@ use std::time::{Duration, Instant};
 
 use hdrhistogram::Histogram;
 
-use super::crew::Crew;
 use super::origin::{self, Manner};
 use super::poller::{Interest, Poller};
-use super::{REQUEST, Report, Target, clients, connect, ended_early};
+use super::workers::LoadWorkers;
+use super::{LoadReport, REQUEST, Target, clients, connect, ended_early};
 use crate::bench::quantity::Quantity;
 
 /// The longest time of an answer that is distinguished from longer ones.
@@ -20,7 +20,7 @@ const LONGEST: Duration = Duration::from_secs(60);
 
 /// Who asks.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Crowd {
+pub(super) struct AskingClients {
     pub(super) connections: usize,
     /// How many requests are under way at once.
     pub(super) busy: usize,
@@ -32,30 +32,30 @@ pub(super) struct Crowd {
 pub(super) fn measure(
     listener: TcpListener,
     target: &Target,
-    crowd: Crowd,
+    asking: AskingClients,
     answer: usize,
     seconds: Duration,
-) -> io::Result<Report> {
-    let crew = Crew::new();
+) -> io::Result<LoadReport> {
+    let workers = LoadWorkers::new();
     let manner = Manner { request: REQUEST, answer, close: false };
-    let meter = Meter { answers: crew.done.clone(), latencies: Arc::new(Mutex::new(histogram())) };
-    if crowd.connections == 1 {
+    let meter = Meter { answers: workers.done.clone(), latencies: Arc::new(Mutex::new(histogram())) };
+    if asking.connections == 1 {
         let client = connect(target.address)?;
         let (server, _) = listener.accept()?;
-        crew.spawn(move || origin::serve_one(server, manner));
+        workers.spawn(move || origin::serve_one(server, manner));
         let meter = meter.clone();
-        crew.spawn(move || ask_one(client, answer, &meter));
+        workers.spawn(move || ask_one(client, answer, &meter));
     } else {
         let accepted = Arc::default();
         let counter = Arc::clone(&accepted);
-        crew.spawn(move || origin::serve_all(&listener, manner, &counter));
-        let clients = clients::open(&crew, target.address, crowd.connections, &accepted)?;
+        workers.spawn(move || origin::serve_all(&listener, manner, &counter));
+        let clients = clients::open(&workers, target.address, asking.connections, &accepted)?;
         let meter = meter.clone();
-        crew.spawn(move || ask_all(&clients, crowd, answer, &meter));
+        workers.spawn(move || ask_all(&clients, asking, answer, &meter));
     }
-    crew.work(seconds / 4)?;
+    workers.work(seconds / 4)?;
     meter.latencies().reset();
-    let span = crew.span(target, seconds)?;
+    let span = workers.span(target, seconds)?;
     let mut report = span.report((Quantity::Requests, 1.0), (Quantity::CpuPerRequest, 1e6));
     let latencies = meter.latencies();
     for (quantity, quantile) in
@@ -102,7 +102,7 @@ fn ask_one(mut client: TcpStream, answer: usize, meter: &Meter) -> io::Result<()
     }
 }
 
-fn ask_all(clients: &[TcpStream], crowd: Crowd, answer: usize, meter: &Meter) -> io::Result<()> {
+fn ask_all(clients: &[TcpStream], asking: AskingClients, answer: usize, meter: &Meter) -> io::Result<()> {
     let mut poller = Poller::new()?;
     for (token, client) in clients.iter().enumerate() {
         client.set_nonblocking(true)?;
@@ -114,9 +114,9 @@ fn ask_all(clients: &[TcpStream], crowd: Crowd, answer: usize, meter: &Meter) ->
         pending: vec![(Instant::now(), 0); clients.len()],
         waiting: VecDeque::new(),
     };
-    let step = if crowd.turns { 1 } else { clients.len() / crowd.busy };
+    let step = if asking.turns { 1 } else { clients.len() / asking.busy };
     questions.waiting.extend((0..clients.len()).step_by(step));
-    for _ in 0..crowd.busy {
+    for _ in 0..asking.busy {
         questions.ask_next(Instant::now())?;
     }
     let mut buffer = vec![0; answer + 1];
@@ -129,7 +129,7 @@ fn ask_all(clients: &[TcpStream], crowd: Crowd, answer: usize, meter: &Meter) ->
             if *missing == 0 {
                 let now = Instant::now();
                 meter.answered(*asked, now);
-                if crowd.turns {
+                if asking.turns {
                     questions.waiting.push_back(event.token);
                     questions.ask_next(now)?;
                 } else {

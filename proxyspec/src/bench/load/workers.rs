@@ -10,14 +10,14 @@ use std::time::{Duration, Instant};
 use testkit::procfs::{self, Process};
 use testkit::proxy::tree;
 
-use super::{Report, Target};
+use super::{LoadReport, Target};
 use crate::bench::quantity::Quantity;
 
 /// How long it may take until anything is done, on a busy machine.
 const PATIENCE: Duration = Duration::from_secs(30);
 
 /// The workers, and what they have done. They run until the process ends.
-pub(super) struct Crew {
+pub(super) struct LoadWorkers {
     /// Bytes, requests or connections.
     pub(super) done: Arc<AtomicU64>,
     failed: Sender<io::Error>,
@@ -36,7 +36,7 @@ pub(super) struct Span {
     others_cpu: f64,
 }
 
-impl Crew {
+impl LoadWorkers {
     pub(super) fn new() -> Self {
         let (failed, failures) = channel();
         Self { done: Arc::default(), failed, failures }
@@ -53,7 +53,7 @@ impl Crew {
         });
     }
 
-    /// Lets the crew work for so long.
+    /// Lets the workers work for so long.
     ///
     /// # Errors
     ///
@@ -62,11 +62,11 @@ impl Crew {
         match self.failures.recv_timeout(time) {
             Ok(error) => Err(error),
             Err(RecvTimeoutError::Timeout) => Ok(()),
-            Err(RecvTimeoutError::Disconnected) => unreachable!("this crew holds a sender itself"),
+            Err(RecvTimeoutError::Disconnected) => unreachable!("this workers holds a sender itself"),
         }
     }
 
-    /// Lets the crew work until `ready`, and looks every now and then.
+    /// Lets the workers work until `ready`, and looks every now and then.
     ///
     /// # Errors
     ///
@@ -85,7 +85,7 @@ impl Crew {
         Ok(())
     }
 
-    /// Lets the crew work for so long, or until it has done anything at all, and tells what it and the contender did
+    /// Lets the workers work for so long, or until it has done anything at all, and tells what it and the contender did
     /// meanwhile.
     ///
     /// # Errors
@@ -150,7 +150,7 @@ impl Span {
     }
 
     /// A rate, the contender's processor time for each unit of work, and how busy both sides were.
-    pub(super) fn report(&self, rate: (Quantity, f64), cost: (Quantity, f64)) -> Report {
+    pub(super) fn report(&self, rate: (Quantity, f64), cost: (Quantity, f64)) -> LoadReport {
         let mut values = vec![(rate.0, self.done / self.seconds / rate.1)];
         if let Some(cpu) = self.cpu {
             values.push((cost.0, cpu / self.done * cost.1));
@@ -164,6 +164,6 @@ impl Span {
         }
         values.push((Quantity::PeerLoad, self.peers_cpu / self.seconds));
         values.push((Quantity::OthersLoad, self.others_cpu / self.seconds));
-        Report { values, note: String::new() }
+        LoadReport { values, note: String::new() }
     }
 }

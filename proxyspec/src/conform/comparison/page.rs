@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
-use crate::conform::comparison::{Changes, Comparison, Contender, Found, Judgement, Tried};
+use crate::conform::comparison::{Changes, Comparison, Found, JudgedProxy, Judgement, Tried};
 use crate::conform::{Case, Topic, topics};
 
 pub(super) fn markdown(comparison: &Comparison, command: &str) -> String {
@@ -25,12 +25,12 @@ pub(super) fn markdown(comparison: &Comparison, command: &str) -> String {
 
 /// A contender that was judged.
 struct Judged<'a> {
-    contender: &'a Contender,
+    contender: &'a JudgedProxy,
     judgement: &'a Judgement,
 }
 
 impl<'a> Judged<'a> {
-    fn of(contender: &'a Contender) -> Option<Self> {
+    fn of(contender: &'a JudgedProxy) -> Option<Self> {
         contender.judgement.as_ref().ok().map(|judgement| Self { contender, judgement })
     }
 
@@ -81,7 +81,7 @@ fn head(text: &mut String, judged: &[Judged<'_>], command: &str) {
     );
 }
 
-fn missing(text: &mut String, contenders: &[Contender]) {
+fn missing(text: &mut String, contenders: &[JudgedProxy]) {
     for contender in contenders {
         if let Err(why) = &contender.judgement {
             line(text, &format!("\n**Not judged: {}: {}**", contender.name, plain(why)));
@@ -110,7 +110,7 @@ fn summary(text: &mut String, judged: &[Judged<'_>]) {
             text,
             &format!(
                 "| {} | {} | {} | {} |",
-                link(&contender.name),
+                connection(&contender.name),
                 cell(&judgement.version),
                 judgement.serves,
                 cells.join(" | ")
@@ -123,7 +123,7 @@ fn summary(text: &mut String, judged: &[Judged<'_>]) {
 fn table(text: &mut String, topic: &Topic, judged: &[Judged<'_>]) {
     line(text, &format!("\n## {}: {}\n", topic.name, topic.about));
     line(text, "✓ passed, ✗ failed, – not applicable\n");
-    let names: Vec<_> = judged.iter().map(|judged| link(&judged.contender.name)).collect();
+    let names: Vec<_> = judged.iter().map(|judged| connection(&judged.contender.name)).collect();
     line(text, &format!("| | {} |", names.join(" | ")));
     line(text, &format!("|---|{}", ":-:|".repeat(names.len())));
     for case in topic.cases {
@@ -220,8 +220,8 @@ fn changed(changes: &Result<Changes, String>) -> String {
     }
 }
 
-/// A link to the section of a contender.
-fn link(name: &str) -> String {
+/// A connection to the section of a contender.
+fn connection(name: &str) -> String {
     format!("[{name}](#{name})")
 }
 

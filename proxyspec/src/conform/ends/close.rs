@@ -45,8 +45,8 @@ pub(super) fn ends_before_the_other_reads(
     let server = script(!client_ends).sends(trial.downwards()).expects(trial.upwards());
     let address = stand.address();
     let client = Peer::client(address, options, client);
-    let link = stand.accept()?;
-    let server = thread::spawn(move || link.run(&server));
+    let connection = stand.accept()?;
+    let server = thread::spawn(move || connection.run(&server));
     let join_server =
         |server: JoinHandle<Report>| server.join().unwrap_or_else(|payload| panic::resume_unwind(payload));
     if client_ends {

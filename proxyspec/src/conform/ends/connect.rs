@@ -40,13 +40,13 @@ fn sent_before(trial: &Trial, fin: bool) -> Verdict {
         until_connecting(process)?;
     }
     let listener = Listener::of(hole.open()?)?;
-    let link = listener.accept(NEXT_SYN);
-    let link =
-        link.or_else(|error| broken(format!("the proxy did not connect, now that it could: {error}")))?;
+    let connection = listener.accept(NEXT_SYN);
+    let connection = connection
+        .or_else(|error| broken(format!("the proxy did not connect, now that it could: {error}")))?;
     let mut server = vec![Step::Receive(REQUEST, Pace::FAST)];
     server.extend(fin.then_some(Step::ReceiveAll(Pace::FAST)));
     server.extend([Step::Send(ANSWER, Pace::FAST), Step::ReceiveAll(Pace::FAST)]);
-    let server = link.run(&Script::new(server).sends(trial.downwards()).expects(trial.upwards()));
+    let server = connection.run(&Script::new(server).sends(trial.downwards()).expects(trial.upwards()));
     judge::both_whole(&client.join()?, &server, (REQUEST, ANSWER))
 }
 

@@ -6,7 +6,7 @@ use crate::conform::ends::REQUEST;
 use crate::conform::trial::PATIENCE;
 use crate::conform::{Stop, Trial, Verdict, broken, judge};
 use crate::recipe::Setting;
-use testkit::peer::{Ending, Link, Pace, Script, SocketOptions, Step};
+use testkit::peer::{Connection, Ending, Pace, Script, SocketOptions, Step};
 
 pub(super) fn silence(trial: &Trial) -> Verdict {
     let mut observed = Vec::new();
@@ -50,7 +50,7 @@ pub(super) fn traffic(trial: &Trial) -> Verdict {
 fn silent_half_close(trial: &Trial, client_finishes: bool) -> Result<(Ending, Duration), Stop> {
     let recipe = trial.recipe_with(Setting::HalfClose, "2")?;
     let stand = trial.stand_of(&recipe, SocketOptions::default())?;
-    let (client, server): (Link, Link) = (stand.connect(judge::SMALL)?, stand.accept()?);
+    let (client, server): (Connection, Connection) = (stand.connect(judge::SMALL)?, stand.accept()?);
     // Before a byte has gone each way the proxy may not know that it is connected, and then a FIN means something else.
     for (from, to) in [(&client, &server), (&server, &client)] {
         let arrived = from.send_all(b"x", PATIENCE).and_then(|()| to.receive_exactly(1, PATIENCE));

@@ -10,7 +10,7 @@ use std::time::Duration;
 use crate::conform::resources::processor;
 use crate::conform::trial::{PATIENCE, Running, Stand, alive, until};
 use crate::conform::{Service, Stop, Trial, Verdict, broken, echo, judge};
-use testkit::peer::{Link, Listener, Pace, Peer, Refusing, Script, Server, SocketOptions, Step};
+use testkit::peer::{Connection, Listener, Pace, Peer, Refuser, Script, Server, SocketOptions, Step};
 use testkit::procfs::TcpState;
 use testkit::proxy::{Exhausted, Proxy};
 
@@ -61,7 +61,7 @@ const LINGER: Duration = Duration::from_secs(40);
 
 pub(super) fn given_back(trial: &Trial) -> Verdict {
     let each = trial.scaled(250) as usize;
-    let refusing = Refusing::at(trial.origin())?;
+    let refusing = Refuser::at(trial.origin())?;
     let running = trial.start(refusing.address())?;
     let proxy = running.proxy()?;
     trial.doing("sessions with a server that refuses");
@@ -124,7 +124,7 @@ fn tally(states: &[TcpState]) -> String {
 fn turned_down(running: &Running<'_>, count: usize) -> Result<(), Stop> {
     let script = Script::new([Step::Fin, Step::ReceiveAll(Pace::FAST)]);
     for _ in 0..count {
-        let report = link(running.address())?.run(&script);
+        let report = connection(running.address())?.run(&script);
         if report.late.is_some() {
             return broken("a client of a server that refuses has seen no end within 20 s");
         }
@@ -134,11 +134,11 @@ fn turned_down(running: &Running<'_>, count: usize) -> Result<(), Stop> {
 
 fn serve_kinds(listener: Listener) -> Result<Server<()>, Stop> {
     let scripts: Vec<_> = kinds().into_iter().map(|kind| Script::new(kind.server)).collect();
-    let serve = move |link: Link| {
+    let serve = move |connection: Connection| {
         // Of a client that has gone without a word comes nothing, or an error.
-        let first = link.peek(1, PATIENCE).unwrap_or_default();
+        let first = connection.peek(1, PATIENCE).unwrap_or_default();
         if let Some(script) = first.first().and_then(|kind| scripts.get(usize::from(*kind))) {
-            let _ = link.run(script);
+            let _ = connection.run(script);
         }
     };
     Ok(Server::start(listener, serve)?)
@@ -160,7 +160,7 @@ fn sessions(trial: &Trial, proxy: SocketAddr, each: usize) -> Result<(), Stop> {
             outcome.inspect_err(|_| next.store(count, Ordering::Relaxed))?;
         }
     };
-    let workers = if trial.service() == Service::Crowd { 4 } else { 1 };
+    let workers = if trial.service() == Service::ManyAtOnce { 4 } else { 1 };
     thread::scope(|scope| {
         let workers: Vec<_> = (0..workers).map(|_| scope.spawn(work)).collect();
         let mut outcomes = workers.into_iter().map(|worker| worker.join());
@@ -169,12 +169,12 @@ fn sessions(trial: &Trial, proxy: SocketAddr, each: usize) -> Result<(), Stop> {
 }
 
 fn session(proxy: SocketAddr, number: usize, kind: &Kind) -> Result<(), Stop> {
-    let link = link(proxy)?;
+    let connection = connection(proxy)?;
     if !kind.server.is_empty() {
-        let sent = link.send_all(&[number as u8], PATIENCE);
+        let sent = connection.send_all(&[number as u8], PATIENCE);
         sent.or_else(|error| broken(format!("in a session in which {}: {error}", kind.name)))?;
     }
-    let report = link.run(&Script::new(kind.client.clone()));
+    let report = connection.run(&Script::new(kind.client.clone()));
     match report.late {
         None => Ok(()),
         Some(step) => {
@@ -183,13 +183,13 @@ fn session(proxy: SocketAddr, number: usize, kind: &Kind) -> Result<(), Stop> {
     }
 }
 
-fn link(proxy: SocketAddr) -> Result<Link, Stop> {
-    let link = Link::connect(proxy, SocketOptions::default(), PATIENCE);
-    link.or_else(|error| broken(format!("no connection to the proxy: {error}")))
+fn connection(proxy: SocketAddr) -> Result<Connection, Stop> {
+    let connection = Connection::connect(proxy, SocketOptions::default(), PATIENCE);
+    connection.or_else(|error| broken(format!("no connection to the proxy: {error}")))
 }
 
 pub(super) fn close_wait(trial: &Trial) -> Verdict {
-    let refusing = Refusing::at(trial.origin())?;
+    let refusing = Refuser::at(trial.origin())?;
     let running = trial.start(refusing.address())?;
     let proxy = running.proxy()?;
     turned_down(&running, 5)?;
@@ -212,8 +212,9 @@ pub(super) fn exhausted_sleeps(trial: &Trial) -> Verdict {
 pub(super) fn exhausted_recovers(trial: &Trial) -> Verdict {
     short_of_descriptors(trial, |Shortage { proxy_address, exhausted, waiting, served, .. }| {
         let mut observed = String::new();
-        if let Some(link) = &served {
-            let echo = link.send_all(b"?", PATIENCE).and_then(|()| link.receive_exactly(1, PATIENCE));
+        if let Some(connection) = &served {
+            let echo =
+                connection.send_all(b"?", PATIENCE).and_then(|()| connection.receive_exactly(1, PATIENCE));
             if let Err(error) = echo {
                 return broken(format!("the session that was there did not go on: {error}"));
             }
@@ -237,24 +238,24 @@ struct Shortage<'a> {
     proxy_address: SocketAddr,
     exhausted: Exhausted<'a>,
     /// The client of a session that was there before; of a proxy that serves several.
-    served: Option<Link>,
-    waiting: Vec<Link>,
+    served: Option<Connection>,
+    waiting: Vec<Connection>,
 }
 
 fn short_of_descriptors(trial: &Trial, act: impl FnOnce(Shortage<'_>) -> Verdict) -> Verdict {
     let (listener, running) = trial.stand().map(Stand::apart)?;
     let _server = echo::serve(trial, listener)?;
     let (proxy, proxy_address) = (running.proxy()?, running.address());
-    let served = if trial.service() == Service::Crowd { Some(link(proxy_address)?) } else { None };
-    if let Some(link) = &served {
-        let echo = link.send_all(b"!", PATIENCE).and_then(|()| link.receive_exactly(1, PATIENCE));
+    let served = if trial.service() == Service::ManyAtOnce { Some(connection(proxy_address)?) } else { None };
+    if let Some(connection) = &served {
+        let echo = connection.send_all(b"!", PATIENCE).and_then(|()| connection.receive_exactly(1, PATIENCE));
         echo.or_else(|error| broken(format!("no session before the shortage: {error}")))?;
     }
     let exhausted = allowed(proxy.exhaust_descriptors())?;
     let waiting = (0..3).map(|_| {
-        let link = link(proxy_address)?;
-        let _ = link.send_all(b"?", PATIENCE); // it may have been turned away already
-        Ok(link)
+        let connection = connection(proxy_address)?;
+        let _ = connection.send_all(b"?", PATIENCE); // it may have been turned away already
+        Ok(connection)
     });
     let waiting = waiting.collect::<Result<Vec<_>, Stop>>()?;
     act(Shortage { proxy, proxy_address, exhausted, served, waiting })

@@ -79,12 +79,12 @@ pub(super) const CASES: &[Case] = &[
         .expects("sessions take at most ten times and a second longer than before")
         .why("Two sessions are stuck, one in each direction, because a peer does not read. A proxy that waits for room in a write serves no other client meanwhile.")
         .source("write(2): EAGAIN; epoll(7)")
-        .needs(&[Need::Crowd])
+        .needs(&[Need::ManyAtOnce])
         .alone(),
     Case::new("a_bulk_transfer_leaves_room_for_small_exchanges", sharing::fairness)
         .expects("half of the exchanges take at most twenty times and 100 ms longer than beside a direct transfer")
         .why("One session carries as many bytes as it can, while ten others exchange single bytes. A proxy that serves a session as long as there is something to do starves the others.")
         .source("epoll(7): on starvation")
-        .needs(&[Need::Crowd])
+        .needs(&[Need::ManyAtOnce])
         .alone(),
 ];

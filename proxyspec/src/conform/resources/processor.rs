@@ -6,7 +6,7 @@ use std::time::Duration;
 use crate::conform::trial::{PATIENCE, alive};
 use crate::conform::{Service, Stop, Trial, Verdict, broken, judge};
 use testkit::peer::{Gate, Pace, Script, SocketOptions, Step, gate};
-use testkit::proxy::{Exertion, Proxy};
+use testkit::proxy::{CpuTime, Proxy};
 
 /// For how long a proxy is watched.
 const WINDOW: Duration = Duration::from_secs(1);
@@ -19,21 +19,21 @@ const LOOKS: u32 = 4;
 pub(super) fn sleeps(proxy: &Proxy, state: &str) -> Result<String, Stop> {
     let mut seen = Vec::new();
     for _ in 0..LOOKS {
-        let before = alive(proxy.effort())?;
+        let before = alive(proxy.cpu_sample())?;
         thread::sleep(WINDOW);
-        let exertion = alive(proxy.effort())?.since(&before);
-        if !at_work(exertion) {
-            return Ok(format!("{exertion} {state}"));
+        let used = alive(proxy.cpu_sample())?.since(&before);
+        if !at_work(used) {
+            return Ok(format!("{used} {state}"));
         }
-        seen.push(exertion.to_string());
+        seen.push(used.to_string());
     }
     broken(format!("never asleep {state}: {}", seen.join(", then ")))
 }
 
 /// A tenth of a processor is much for nothing. On a machine that is busy with something else a program that spins gets
 /// less than it would take: it is the one that always wants a processor, and uses what it gets.
-fn at_work(exertion: Exertion) -> bool {
-    let Exertion { interval, used, busiest } = exertion;
+fn at_work(used: CpuTime) -> bool {
+    let CpuTime { interval, used, busiest } = used;
     used * 10 >= interval || (busiest * 5 >= interval * 4 && used * 50 >= interval)
 }
 
@@ -120,7 +120,8 @@ fn both_ways(trial: &Trial, after: After) -> Verdict {
         let proxy = stand.proxy()?;
         let slept = sleeps(proxy, &format!("in a stalled {direction}"));
         observed.push(
-            slept.or_else(|stop| unless_its_end_is_due(stop, trial.service(), proxy.effort().is_err()))?,
+            slept
+                .or_else(|stop| unless_its_end_is_due(stop, trial.service(), proxy.cpu_sample().is_err()))?,
         );
     }
     Ok(observed.join(", "))
@@ -135,6 +136,6 @@ mod tests {
         let ended = Stop::Broken("it cannot be looked at".to_owned());
         assert!(unless_its_end_is_due(ended.clone(), Service::Once, true).is_ok());
         assert_eq!(unless_its_end_is_due(ended.clone(), Service::Once, false), Err(ended.clone()));
-        assert_eq!(unless_its_end_is_due(ended.clone(), Service::Crowd, true), Err(ended));
+        assert_eq!(unless_its_end_is_due(ended.clone(), Service::ManyAtOnce, true), Err(ended));
     }
 }

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use crate::conform::trial::{PATIENCE, Stand};
 use crate::conform::{Service, Stop, Trial, Verdict, broken, echo, judge};
 use crate::recipe::Setting;
-use testkit::peer::{Gate, Link, Listener, Peer, Script, SocketOptions, Step, gate};
+use testkit::peer::{Connection, Gate, Listener, Peer, Script, SocketOptions, Step, gate};
 
 const REQUEST: u64 = 1000;
 const ANSWER: u64 = 20_000;
@@ -17,7 +17,7 @@ const TOO_EARLY: Duration = Duration::from_secs(1);
 
 pub(super) fn beyond_the_limit(trial: &Trial) -> Verdict {
     let (recipe, limit) = match trial.service() {
-        Service::Crowd => (Some(trial.recipe_with(Setting::Clients, "2")?), 2),
+        Service::ManyAtOnce => (Some(trial.recipe_with(Setting::Clients, "2")?), 2),
         Service::Once | Service::OneAtATime => (None, 1),
     };
     let options = SocketOptions::default();
@@ -32,8 +32,9 @@ pub(super) fn beyond_the_limit(trial: &Trial) -> Verdict {
         return broken(format!("it serves {} clients at once, and was told to serve {limit}", limit + 1));
     }
     drop(places.pop());
-    let link = stand.listener().accept(PATIENCE);
-    let server = link.map(|link| link.run(&trial.of_server(echo::answers(REQUEST, ANSWER))));
+    let connection = stand.listener().accept(PATIENCE);
+    let server =
+        connection.map(|connection| connection.run(&trial.of_server(echo::answers(REQUEST, ANSWER))));
     let client = one_more.join();
     match (client, server) {
         (Ok(client), Ok(server)) => echo::judge_both(&client, &server, REQUEST, ANSWER),
@@ -52,7 +53,7 @@ pub(super) fn beyond_the_limit(trial: &Trial) -> Verdict {
 }
 
 /// A client and its server, who have exchanged a byte.
-fn pair(stand: &Stand<'_>) -> Result<(Link, Link), Stop> {
+fn pair(stand: &Stand<'_>) -> Result<(Connection, Connection), Stop> {
     let options = SocketOptions { no_delay: true, ..SocketOptions::default() };
     let pair = (stand.connect(options)?, stand.accept()?);
     exchange(&pair)?;
@@ -60,7 +61,7 @@ fn pair(stand: &Stand<'_>) -> Result<(Link, Link), Stop> {
 }
 
 /// A byte there and one back, and how long it took.
-fn exchange((client, server): &(Link, Link)) -> Result<Duration, Stop> {
+fn exchange((client, server): &(Connection, Connection)) -> Result<Duration, Stop> {
     let begin = Instant::now();
     for (from, to) in [(client, server), (server, client)] {
         let arrived = from.send_all(b"x", PATIENCE).and_then(|()| to.receive_exactly(1, PATIENCE));
@@ -125,7 +126,7 @@ pub(super) fn fairness(trial: &Trial) -> Verdict {
     let listener = Listener::bind(SocketOptions::default())?;
     let direct = || -> Result<_, Stop> {
         let options = SocketOptions { no_delay: true, ..SocketOptions::default() };
-        Ok((Link::connect(listener.address(), options, PATIENCE)?, listener.accept(PATIENCE)?))
+        Ok((Connection::connect(listener.address(), options, PATIENCE)?, listener.accept(PATIENCE)?))
     };
     let without = pairs.map(|_| direct()).collect::<Result<Vec<_>, _>>()?;
     let direct_bulk = direct()?;
@@ -144,7 +145,10 @@ pub(super) fn fairness(trial: &Trial) -> Verdict {
 }
 
 /// How long half of the exchanges on these connections took at most, while another one was full of bytes from the server.
-fn beside_bulk((client, server): &(Link, Link), others: &[(Link, Link)]) -> Result<Duration, Stop> {
+fn beside_bulk(
+    (client, server): &(Connection, Connection),
+    others: &[(Connection, Connection)],
+) -> Result<Duration, Stop> {
     let chunk = vec![0; 64 << 10];
     let (stop, opener) = gate()?;
     thread::scope(|scope| {

@@ -3,7 +3,7 @@
 use super::quantity::Quantity;
 
 /// Figures that belong together.
-pub(super) struct Topic {
+pub(super) struct Section {
     /// What stands above them.
     pub(super) title: &'static str,
     /// What they are, in a sentence or two.
@@ -41,8 +41,8 @@ const fn column(measure: &'static str, quantity: Quantity, head: &'static str) -
 use Quantity as Q;
 
 /// Everything there is to show, in order.
-pub(super) const TOPICS: &[Topic] = &[
-    Topic {
+pub(super) const SECTIONS: &[Section] = &[
+    Section {
         title: "Bulk: MiB/s",
         about: "One stream from client to server, one from server to client, one both ways at once, and 64 streams from \
                 the server. Counted where the bytes arrive, both ways together.",
@@ -55,7 +55,7 @@ pub(super) const TOPICS: &[Topic] = &[
         plot: Some("bulk"),
         spread: true,
     },
-    Topic {
+    Section {
         title: "Bulk: processor seconds per GiB",
         about: "What the proxy used meanwhile: user and system time, its children included.",
         columns: &[
@@ -67,7 +67,7 @@ pub(super) const TOPICS: &[Topic] = &[
         plot: Some("bulk-cpu"),
         spread: true,
     },
-    Topic {
+    Section {
         title: "Ping-pong on one CPU",
         about: "64 B there and back on one connection; client, proxy and origin share one CPU, so that nothing is spent on \
                 waking up another one.",
@@ -81,7 +81,7 @@ pub(super) const TOPICS: &[Topic] = &[
         plot: None,
         spread: true,
     },
-    Topic {
+    Section {
         title: "HTTP requests: wrk and nginx",
         about: "wrk asks on 32 connections that stay open; nginx answers with 64 B. Wake-ups are voluntary context switches.",
         columns: &[
@@ -94,7 +94,7 @@ pub(super) const TOPICS: &[Topic] = &[
         plot: Some("wrk-requests"),
         spread: true,
     },
-    Topic {
+    Section {
         title: "HTTP connections: wrk and nginx",
         about: "The same with a connection for each request, 32 at once: `Connection: close`.",
         columns: &[
@@ -107,7 +107,7 @@ pub(super) const TOPICS: &[Topic] = &[
         plot: Some("wrk-connections"),
         spread: true,
     },
-    Topic {
+    Section {
         title: "Answers of 64 B: requests a second",
         about: "Each of 1, 64 and 1,000 connections sends a request of 64 B as soon as the last one is answered.",
         columns: &[
@@ -118,7 +118,7 @@ pub(super) const TOPICS: &[Topic] = &[
         plot: Some("small"),
         spread: true,
     },
-    Topic {
+    Section {
         title: "Answers of 64 B: processor time per request, µs",
         about: "",
         columns: &[
@@ -130,7 +130,7 @@ pub(super) const TOPICS: &[Topic] = &[
         plot: Some("small-cpu"),
         spread: true,
     },
-    Topic {
+    Section {
         title: "Answers of 64 B: latency, µs",
         about: "From a request to the end of its answer.",
         columns: &[
@@ -147,7 +147,7 @@ pub(super) const TOPICS: &[Topic] = &[
         plot: None,
         spread: false,
     },
-    Topic {
+    Section {
         title: "Answers of 16 KiB: requests a second",
         about: "The same with longer answers.",
         columns: &[
@@ -158,7 +158,7 @@ pub(super) const TOPICS: &[Topic] = &[
         plot: Some("large"),
         spread: true,
     },
-    Topic {
+    Section {
         title: "Answers of 16 KiB: processor time per request, µs",
         about: "",
         columns: &[
@@ -169,7 +169,7 @@ pub(super) const TOPICS: &[Topic] = &[
         plot: Some("large-cpu"),
         spread: true,
     },
-    Topic {
+    Section {
         title: "Answers of 16 KiB: latency, µs",
         about: "",
         columns: &[
@@ -186,7 +186,7 @@ pub(super) const TOPICS: &[Topic] = &[
         plot: None,
         spread: false,
     },
-    Topic {
+    Section {
         title: "Short connections",
         about: "Connect, 64 B there and back, close; one after the other, and 16 at a time. The origin closes first, so that its port keeps the \
                 TIME_WAITs and no client port runs out.",
@@ -199,7 +199,7 @@ pub(super) const TOPICS: &[Topic] = &[
         plot: Some("connections"),
         spread: true,
     },
-    Topic {
+    Section {
         title: "Memory: bytes of RSS per connection",
         about: "What the resident memory has grown by, divided by the connections: idle ones, half of which have carried \
                 64 KiB each way before, and ones on which both sides have sent until neither could send more. What processes share \
@@ -212,7 +212,7 @@ pub(super) const TOPICS: &[Topic] = &[
         plot: Some("memory"),
         spread: true,
     },
-    Topic {
+    Section {
         title: "Idle connections: all of the memory, and processor time",
         about: "Some of it is there before the first connection.",
         columns: &[
@@ -224,7 +224,7 @@ pub(super) const TOPICS: &[Topic] = &[
         plot: None,
         spread: true,
     },
-    Topic {
+    Section {
         title: "System calls",
         about: "Counted by strace in a run of its own, as the difference between 100 and 600 round trips or connections.",
         columns: &[
@@ -234,7 +234,7 @@ pub(super) const TOPICS: &[Topic] = &[
         plot: Some("calls"),
         spread: true,
     },
-    Topic {
+    Section {
         title: "Wake-ups",
         about: "How often the proxy went to sleep and was woken, for each request or connection: voluntary context switches.",
         columns: &[
@@ -247,7 +247,7 @@ pub(super) const TOPICS: &[Topic] = &[
         plot: None,
         spread: false,
     },
-    Topic {
+    Section {
         title: "Growth: processor time per request by open connections, µs",
         about: "10 requests of 64 B are under way, on the same 10 of the open connections all the time; the others are \
                 idle. In the last column the 10,000 take turns, so each finds its memory, the kernel's included, out of \
@@ -262,7 +262,7 @@ pub(super) const TOPICS: &[Topic] = &[
         plot: Some("growth"),
         spread: true,
     },
-    Topic {
+    Section {
         title: "How busy they were",
         about: "Processors' worth of time that the proxy (left) and its clients with their origin (right) took. A proxy that \
                 does not fill its processor waits for its peers.",
@@ -287,7 +287,7 @@ mod tests {
     #[test]
     fn every_column_is_of_a_measure_and_every_measure_has_a_column() {
         let measures = measure::all(usize::MAX);
-        let columns = || TOPICS.iter().flat_map(|topic| topic.columns);
+        let columns = || SECTIONS.iter().flat_map(|section| section.columns);
         for column in columns() {
             assert!(measures.iter().any(|measure| measure.name == column.measure), "{}", column.measure);
         }
