@@ -33,7 +33,7 @@ CONTENDERS = tcpproxy tcpproxy-many tcpproxy-copying tcpproxy-splicing haproxy h
 # Workspaces of their own: what they need is not for every build.
 APART = fuzz ringbuf/benches
 
-.PHONY: tcpproxy demo test check conform selftest interop deployment sessions stress soak fuzz bench ring-bench webproxy-bench \
+.PHONY: tcpproxy demo test check conform selftest interop deployment sessions stress soak fuzz bench ring-bench \
         docs-conformance docs-performance doc share install uninstall deb image clean help toolchain proxyspec
 
 tcpproxy: toolchain ## build the proxy and print its path
@@ -93,10 +93,6 @@ fuzz: toolchain ## run each fuzz target for MINUTES=: see fuzz/README.md
 
 bench: tcpproxy proxyspec ## measure the proxy beside installed ones: ROUNDS= TIME= ARGS='--only bulk'
 	target/release/proxyspec bench --rounds $(ROUNDS) --seconds $(TIME) $(ARGS)
-
-webproxy-bench: toolchain ## measure the web proxy beside Squid and nginx: ROUNDS= TIME= in whole seconds
-	$(CARGO) build --release --locked -p webproxy
-	ROUNDS=$(ROUNDS) TIME=$(TIME) interop/webproxy-bench.sh
 
 ring-bench: toolchain ## measure the ring beside other rings
 	$(CARGO) run --release --locked --manifest-path ringbuf/benches/Cargo.toml -- --bench $(ARGS)

@@ -4,7 +4,7 @@
 # loopback over kept connections; the origin is nginx with a response of 1 KiB. All proxies have one process,
 # a cache of 64 MiB and an access log. It prints a table in Markdown with the medians of all rounds.
 # ROUNDS (default 3) and TIME (default 3, whole seconds) are how often and how long each proxy is measured; CONNECTIONS
-# (default 32) how many requests are sent at once. To be run on a quiet machine: make webproxy-bench ROUNDS=5 TIME=5
+# (default 32) how many requests are sent at once. To be run on a quiet machine: ROUNDS=5 TIME=5 interop/webproxy-bench.sh
 # Debian packages: wrk squid nginx-light iproute2
 source "$(dirname "$0")/lib.sh"
 ROUNDS=${ROUNDS:-3} TIME=${TIME:-3} CONNECTIONS=${CONNECTIONS:-32}
