@@ -17,7 +17,7 @@ use crate::{ConnectOptions, Intents, Lookup, Ready, Source, Stream};
 /// An attempt to reach one of several addresses of the same host, after RFC 8305 ("happy eyeballs").
 ///
 /// The first address is tried at once, the next one when the attempt before has failed or has been
-/// silent for [`ConnectOptions::attempt_delay`], with the address families taking turns; the first connection that is made wins
+/// silent for [`ConnectOptions::attempt_delay`], or less if not all would get their turn, with the address families taking turns; the first connection that is made wins
 /// and the others are given up. An attempt for which the system has no descriptor or memory is
 /// made again after [`ConnectOptions::retry_after`]. It is a part of a session: the session passes on
 /// [`intents`](Connector::intents) and calls [`advance`](Connector::advance). Dropping it gives up.
@@ -127,6 +127,13 @@ impl Connector {
         outcome
     }
 
+    /// The addresses that have failed, or were still silent when a later one answered. With the next
+    /// connections to this host they are best tried last.
+    pub fn passed_over(&self) -> impl Iterator<Item = SocketAddr> {
+        let failed = self.failures.iter().map(|&(address, _)| address);
+        failed.chain(self.attempts.iter().map(|attempt| attempt.address))
+    }
+
     fn attempt(&mut self, ready: &Ready<'_>) -> Connect {
         if let Some(lookup) = &mut self.lookup {
             let late = || {
@@ -147,10 +154,15 @@ impl Connector {
                 Some(Ok(addresses)) => {
                     self.untried = interleave(&addresses);
                     self.lookup = None;
+                    // Each address gets its turn, also if all are silent.
+                    let share = self.deadline.saturating_duration_since(ready.now())
+                        / u32::try_from(addresses.len().max(1)).unwrap_or(u32::MAX);
+                    self.options.attempt_delay = self.options.attempt_delay.min(share);
                 }
             }
         }
         let under_way = self.attempts.len();
+        // In the order in which they were started: those after one that answers are dropped with their list.
         for attempt in std::mem::take(&mut self.attempts) {
             if !ready.is_writable(&attempt.stream) {
                 self.attempts.push(attempt);

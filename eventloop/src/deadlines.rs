@@ -54,8 +54,8 @@ impl Deadlines {
         self.timers.remove(id);
     }
 
-    /// When to look next, if ever. Entries that nobody waits for any more are swept from the top, so that
-    /// they wake nobody.
+    /// When to look next, if ever. Entries that no session waits for any more are swept from the top, so that
+    /// they cause no turn.
     pub(crate) fn next(&mut self) -> Option<Instant> {
         while let Some(&Reverse((at, id))) = self.heap.peek() {
             match self.timers.get(id).filter(|timer| timer.armed == at) {

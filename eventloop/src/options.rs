@@ -84,7 +84,7 @@ impl SocketOptions {
             socket.set_linger(self.linger)?;
         }
         if let Some(size) = self.buffer_size {
-            // The kernel doubles what it is told, for its bookkeeping (socket(7)).
+            // The kernel doubles the number, for its bookkeeping (socket(7)).
             socket.set_send_buffer_size(size / 2)?;
             socket.set_recv_buffer_size(size / 2)?;
         }

@@ -40,7 +40,7 @@ fn join(server: &Proxy) -> BufReader<TcpStream> {
     let guest = connect(server);
     while server.descriptors().unwrap() == before {
         assert!(begin.elapsed() < PATIENCE, "the guest is not let in");
-        std::thread::sleep(Duration::from_millis(1)); // nobody tells, so look again
+        std::thread::sleep(Duration::from_millis(1)); // there is no event for it, so look again
     }
     BufReader::new(guest)
 }
@@ -52,7 +52,7 @@ fn hear(guest: &mut BufReader<TcpStream>) -> String {
 }
 
 #[test]
-fn chat_passes_on_whole_lines_to_everybody_else() {
+fn chat_passes_on_whole_lines_to_all_other_guests() {
     let server = Proxy::example("chat").arg("0").start().unwrap();
     let mut guests: Vec<_> = (0..4).map(|_| join(&server)).collect();
     guests[0].get_ref().write_all(b"first line\nsecond li").unwrap();
@@ -78,6 +78,6 @@ fn chat_does_not_wait_for_a_guest_who_does_not_read() {
         assert_eq!(hear(&mut listener), line);
     }
     let grown = server.resident().unwrap().saturating_sub(before);
-    assert!(grown < 2_000_000, "{grown} bytes more after 20 MB that somebody did not read");
+    assert!(grown < 2_000_000, "{grown} bytes more after 20 MB that one guest did not read");
     drop(deaf);
 }

@@ -107,7 +107,8 @@ impl Upstream {
 
     /// Tries the addresses that do not lead back to the proxy.
     fn try_addresses(&self, addresses: &[SocketAddr], timeout: Duration, now: Instant) -> State {
-        let addresses = self.order(addresses);
+        let mut addresses = self.order(addresses);
+        addresses.sort_by_key(|address| self.addresses.borrow().is_avoided(address, now));
         let leads_back = |&address: &SocketAddr| self.listening.iter().any(|own| own.is_reached_by(address));
         let (own, others): (Vec<SocketAddr>, Vec<SocketAddr>) = addresses.into_iter().partition(leads_back);
         if let Some(own) = own.first() {
@@ -196,10 +197,17 @@ impl Dial for Connecting {
         match Dial::advance(connector, ready) {
             Dialed::Pending => Dialed::Pending,
             Dialed::Connected { connection, address, reset } => {
+                let passed_over: Vec<SocketAddr> = connector.passed_over().collect();
+                let mut addresses = self.upstream.addresses.borrow_mut();
+                addresses.avoid(passed_over.into_iter(), ready.now());
+                drop(addresses);
                 Dialed::Connected { connection, address, reset }
             }
             Dialed::Failed(error) => {
-                self.upstream.addresses.borrow_mut().doubt(ready.now());
+                let mut addresses = self.upstream.addresses.borrow_mut();
+                addresses.doubt(ready.now());
+                addresses.avoid(error.attempts.iter().map(|&(address, _)| address), ready.now());
+                drop(addresses);
                 match self.retry.after(error.attempts.last().map(|(_, error)| error), ready.now()) {
                     Some(at) => {
                         self.state = State::Pausing(at);

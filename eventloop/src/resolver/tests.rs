@@ -10,7 +10,7 @@ use std::time::Instant;
 use crate::testing::PATIENCE;
 use crate::{EventLoop, Progress, Session};
 
-/// A system's resolver that knows every name, as this address, but answers only when it is told to.
+/// A system's resolver that knows every name, as this address, but answers only when the test lets it.
 #[derive(Clone, Default)]
 struct System(Arc<(Mutex<Names>, Condvar)>);
 
@@ -54,7 +54,7 @@ impl System {
         self.0.1.notify_all();
     }
 
-    /// The names that were asked for, once there are so many.
+    /// The names that were looked up, once there are `count`.
     fn asked(&self, count: usize) -> Vec<String> {
         let (names, changed) = &*self.0;
         let fewer = |names: &mut Names| names.asked.len() < count;
@@ -86,7 +86,7 @@ impl Answers {
         event_loop.spawn(Asking(name, resolver.lookup(name, 80), self.0.clone()));
     }
 
-    /// Who was answered, in which order, once there are so many.
+    /// The lookups that were answered, in order, once there are `count`.
     fn await_some(&self, event_loop: &mut EventLoop, count: usize) -> Vec<&'static str> {
         let begin = Instant::now();
         while self.0.borrow().len() < count {

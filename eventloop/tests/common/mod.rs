@@ -19,7 +19,7 @@ pub struct Probe {
     pub read: bool,
     pub write: bool,
     pub deadline: Option<Instant>,
-    /// Read up to so many bytes when readable.
+    /// The most bytes to read when readable.
     pub take: usize,
     pub got: Vec<u8>,
     pub ended: bool,

@@ -1,4 +1,4 @@
-//! The listener's places: nobody beyond them is accepted, and nobody is forgotten.
+//! The limit on clients: none beyond it is accepted, and none is forgotten.
 
 use std::net::TcpStream;
 
@@ -7,7 +7,7 @@ use eventloop::testing::{PAUSE, assert_quiet, until};
 use eventloop::{Intents, Listener, Progress, Ready, Result, Session, SocketOptions, Stream};
 
 #[test]
-fn a_place_that_becomes_free_goes_to_the_next_client() {
+fn a_permit_that_becomes_free_goes_to_the_next_client() {
     let (mut event_loop, seen, client) = serve(2);
     let _clients: Vec<TcpStream> = (0..5).map(|_| client()).collect();
     until(&mut event_loop, || seen.borrow().served.len() == 2);
@@ -21,11 +21,11 @@ fn a_place_that_becomes_free_goes_to_the_next_client() {
         until(&mut event_loop, || seen.borrow().served.len() == 2);
     }
     assert_quiet(&mut event_loop);
-    assert_eq!(seen.borrow().full, 0, "nobody waits any more");
+    assert_eq!(seen.borrow().full, 0, "no client is pending any more");
 }
 
 #[test]
-fn nobody_waits_when_the_last_place_is_taken() {
+fn no_client_is_pending_when_the_last_permit_is_taken() {
     let (mut event_loop, seen, client) = serve(1);
     let _client = client();
     until(&mut event_loop, || seen.borrow().served.len() == 1);
@@ -34,7 +34,7 @@ fn nobody_waits_when_the_last_place_is_taken() {
 }
 
 #[test]
-fn each_client_that_comes_too_late_is_told_of_once() {
+fn each_client_that_comes_too_late_is_reported_once() {
     let (mut event_loop, seen, client) = serve(1);
     let _client = client();
     until(&mut event_loop, || seen.borrow().served.len() == 1);
@@ -47,7 +47,7 @@ fn each_client_that_comes_too_late_is_told_of_once() {
 }
 
 #[test]
-fn clients_that_came_before_the_last_place_was_taken_are_told_of_all_the_same() {
+fn clients_that_came_before_the_last_permit_was_taken_are_reported_all_the_same() {
     let (mut event_loop, seen, client) = serve(1);
     let _clients = [client(), client()];
     until(&mut event_loop, || seen.borrow().full == 1);

@@ -28,7 +28,7 @@ impl Session for Connecting {
             Connect::Connected(connected) => Ok(connected),
             Connect::Failed(error) => Err(error),
         };
-        assert!(self.1.borrow_mut().replace(outcome).is_none(), "an outcome is told once");
+        assert!(self.1.borrow_mut().replace(outcome).is_none(), "an outcome is returned once");
         Ok(Progress::Done)
     }
 }
@@ -56,7 +56,7 @@ fn connect(addresses: &[SocketAddr], timeout: Duration) -> Result<Connected, Con
     outcome.take().unwrap()
 }
 
-/// An address where nobody listens, as long as the socket that is returned lives.
+/// An address where no socket listens, as long as the socket that is returned lives.
 fn refusing() -> (socket2::Socket, SocketAddr) {
     let socket = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None).unwrap();
     socket.bind(&SocketAddr::from(([127, 0, 0, 1], 0)).into()).unwrap();
@@ -110,6 +110,37 @@ fn a_dead_first_address_costs_no_more_than_the_stagger() {
     assert_eq!(outcome.take().unwrap().unwrap().address, good);
     assert!(begin.elapsed() >= Duration::from_millis(200), "the first address was given a chance");
     assert!(event_loop.turns() < 10, "{} turns: waiting is not polling", event_loop.turns());
+}
+
+#[test]
+fn every_address_gets_its_turn_within_a_short_time_and_the_silent_one_is_known_afterwards() {
+    let (_socket, _filling, dead) = black_hole();
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let good = listener.local_addr().unwrap();
+    let addresses = [dead, good];
+    let options = ConnectOptions { attempt_delay: PATIENCE, ..options(Duration::from_secs(2)) };
+    type Answer = (SocketAddr, Vec<SocketAddr>);
+    struct Trying(Connector, Rc<RefCell<Option<Answer>>>);
+    impl Session for Trying {
+        fn intents(&self, intents: &mut Intents<'_>) {
+            self.0.intents(intents);
+        }
+        fn advance(&mut self, ready: &Ready<'_>) -> eventloop::Result<Progress> {
+            match self.0.advance(ready) {
+                Connect::Pending => return Ok(Progress::Continue),
+                Connect::Connected(connected) => {
+                    *self.1.borrow_mut() = Some((connected.address, self.0.passed_over().collect()));
+                }
+                Connect::Failed(error) => return Err(error.into()),
+            }
+            Ok(Progress::Done)
+        }
+    }
+    let outcome = Rc::new(RefCell::new(None));
+    let mut event_loop = event_loop();
+    event_loop.spawn(Trying(Connector::new(&addresses[..], options, Instant::now()), outcome.clone()));
+    until(&mut event_loop, || outcome.borrow().is_some());
+    assert_eq!(outcome.take(), Some((good, vec![dead])));
 }
 
 #[test]
@@ -187,7 +218,7 @@ fn a_name_is_looked_up_first_within_the_same_deadline() {
     let address = listener.local_addr().unwrap();
     assert_eq!(by_name("127.0.0.1", address.port()).unwrap().address, address);
     assert_eq!(by_name("localhost", address.port()).unwrap().address, address);
-    let error = by_name(&"x".repeat(300), 80).unwrap_err(); // longer than a name can be, so nobody is asked
+    let error = by_name(&"x".repeat(300), 80).unwrap_err(); // longer than a name can be, so no resolver is asked
     assert!(error.unresolved.is_some() && error.attempts.is_empty() && !error.is_timeout(), "{error}");
 }
 
@@ -213,10 +244,10 @@ fn a_source_address_is_used_for_peers_of_its_family() {
         assert_eq!(connected.stream.local_addr().unwrap(), peer);
     }
     let source_v4 = Some([192, 0, 2, 1].into());
-    let foreign = ConnectOptions { source_v4, ..options };
+    let foreign = ConnectOptions { source_v4, timeout: Duration::from_millis(300), ..options };
     let error = connect_with(four.local_addr().unwrap(), foreign).unwrap_err();
     assert_eq!(error.attempts[0].1.kind(), ErrorKind::AddrNotAvailable, "{error}");
-    connect_with(six.local_addr().unwrap(), foreign).unwrap();
+    connect_with(six.local_addr().unwrap(), ConnectOptions { timeout: PATIENCE, ..foreign }).unwrap();
 }
 
 #[cfg(target_os = "linux")]

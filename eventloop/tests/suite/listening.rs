@@ -82,7 +82,7 @@ fn a_port_is_shared_by_those_who_agree_to_it() {
 
 #[test]
 #[cfg(target_os = "linux")]
-fn a_listener_that_is_about_to_leave_serves_who_waits_and_leaves_newcomers_to_the_others() {
+fn a_listener_that_is_about_to_close_serves_pending_clients_and_leaves_new_ones_to_the_others() {
     let leaving = shared(any_port());
     let address = leaving.local_addr().unwrap();
     assert!(!leaving.has_pending_clients());

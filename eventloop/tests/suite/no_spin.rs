@@ -52,12 +52,12 @@ fn both_sides_closed_with_unread_bytes() {
     id.wake();
     until(&mut event_loop, || probe.borrow().ended);
     assert_eq!(probe.borrow().got, b"unread");
-    event_loop.turn(Some(PAUSE)).unwrap(); // what is declared has changed, so it is told once more
+    event_loop.turn(Some(PAUSE)).unwrap(); // what is declared has changed, so it is reported once more
     assert_quiet(&mut event_loop);
 }
 
 #[test]
-fn reset_while_paused_is_told_once() {
+fn reset_while_paused_is_reported_once() {
     let (mut event_loop, probe, _, mut far) = probe(Probe::default());
     far.write_all(b"before the reset").unwrap();
     reset(far).unwrap();

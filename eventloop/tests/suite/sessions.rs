@@ -252,7 +252,7 @@ fn a_session_that_has_changed_its_mind_within_a_turn_is_not_stepped_again() {
 }
 
 #[test]
-fn a_session_that_always_asks_again_keeps_nobody_from_the_kernel() {
+fn a_session_that_always_asks_again_keeps_no_other_from_the_kernel() {
     struct Restless;
     impl Session for Restless {
         fn intents(&self, _: &mut Intents<'_>) {}

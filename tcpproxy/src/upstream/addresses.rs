@@ -26,6 +26,13 @@ pub(super) struct ServerAddresses {
     pending: Weak<()>,
     /// A lookup for which no session waits any more. Later sessions use its answer.
     late: Option<Waiter>,
+    /// No lookup begins before that.
+    next_lookup: Instant,
+    /// Lookups that have failed since a warning said so, and when that was.
+    failed_lookups: u32,
+    warned: Option<Instant>,
+    /// Addresses that have failed or were silent, and until when they are tried after the others.
+    avoided: Vec<(SocketAddr, Instant)>,
 }
 
 /// Where to connect to, or the lookup that will tell.
@@ -47,6 +54,16 @@ pub(super) struct Waiter {
 /// How long addresses count as fresh.
 const FRESH: Duration = Duration::from_secs(5);
 
+/// How long it takes from one lookup to the next at least, whatever clients do.
+const LOOKUP_INTERVAL: Duration = Duration::from_secs(1);
+
+/// How long no further failure of a lookup is logged.
+const WARNING_INTERVAL: Duration = Duration::from_secs(60);
+
+/// How long an address that has failed or was silent is tried after the others (RFC 8305, section 4: the order may
+/// follow what is known of earlier connections).
+const AVOIDED: Duration = Duration::from_secs(60);
+
 /// How long a session waits for a lookup while there are addresses that were right a little while ago.
 pub(super) const LOOKUP_PATIENCE: Duration = Duration::from_secs(1);
 
@@ -55,7 +72,20 @@ impl ServerAddresses {
     pub(super) fn new(host: String, port: u16, known: Vec<SocketAddr>, now: Instant) -> Self {
         let (resolver, pending) = (Resolver::new(), Weak::new());
         let fresh_until = now + FRESH;
-        Self { host, port, resolver, known, fresh_until, doubtful: false, pending, late: None }
+        Self {
+            host,
+            port,
+            resolver,
+            known,
+            fresh_until,
+            doubtful: false,
+            pending,
+            late: None,
+            next_lookup: now,
+            failed_lookups: 0,
+            warned: None,
+            avoided: Vec::new(),
+        }
     }
 
     /// Where to connect to now.
@@ -65,9 +95,13 @@ impl ServerAddresses {
         {
             self.store(answer, waiter.since);
         }
-        let others_wait = self.pending.strong_count() > 0 && !self.doubtful;
-        if now < self.fresh_until || others_wait {
+        let open = self.pending.strong_count() > 0;
+        let may_ask = if open { self.doubtful } else { self.next_lookup <= now };
+        if now < self.fresh_until || !may_ask {
             return Resolution::Known(self.known.clone());
+        }
+        if !open {
+            self.next_lookup = now + LOOKUP_INTERVAL; // a lookup that is open is shared
         }
         let pending = self.pending.upgrade().unwrap_or_default();
         self.pending = Rc::downgrade(&pending);
@@ -93,6 +127,20 @@ impl ServerAddresses {
         self.doubtful = true;
     }
 
+    /// These addresses have failed or were silent: for a while they are tried after the others.
+    pub(super) fn avoid(&mut self, addresses: impl Iterator<Item = SocketAddr>, now: Instant) {
+        self.avoided.retain(|&(_, until)| now < until);
+        for address in addresses {
+            self.avoided.retain(|&(avoided, _)| avoided != address);
+            self.avoided.push((address, now + AVOIDED));
+        }
+    }
+
+    /// Whether an address is to be tried after the others.
+    pub(super) fn is_avoided(&self, address: &SocketAddr, now: Instant) -> bool {
+        self.avoided.iter().any(|(avoided, until)| avoided == address && now < *until)
+    }
+
     /// Stores an answer that was right at that time.
     fn store(&mut self, answer: Addresses, at: Instant) {
         match answer {
@@ -102,7 +150,12 @@ impl ServerAddresses {
                 self.doubtful = false;
             }
             Err(error) => {
-                warn!(host = self.host, %error, "cannot look up the server's name now; using the addresses it had");
+                self.failed_lookups += 1;
+                if self.warned.is_none_or(|warned| warned + WARNING_INTERVAL <= at) {
+                    self.warned = Some(at);
+                    let times = std::mem::take(&mut self.failed_lookups);
+                    warn!(host = self.host, %error, times, "cannot look up the server's name now; using the addresses it had");
+                }
             }
         }
     }
@@ -137,7 +190,38 @@ mod tests {
             "other sessions do not wait for the same answer"
         );
         drop(waiter); // its session has ended
-        assert!(pending(&mut addresses, now + FRESH).is_some());
+        assert!(pending(&mut addresses, now + FRESH + LOOKUP_INTERVAL).is_some());
+    }
+
+    #[test]
+    fn there_is_one_lookup_a_second_whatever_clients_do() {
+        let now = Instant::now();
+        let mut addresses = addresses(now);
+        let mut lookups = 0;
+        for client in 0..3000 {
+            let now = now + FRESH + Duration::from_millis(client);
+            if let Some(waiter) = pending(&mut addresses, now) {
+                lookups += 1;
+                if client % 2 == 0 {
+                    addresses.update(Err(std::io::Error::other("no answer")), now);
+                }
+                drop(waiter); // answered, or its client has left
+            }
+            addresses.doubt(now); // the server is down
+        }
+        assert_eq!(lookups, 3, "in three seconds");
+    }
+
+    #[test]
+    fn an_address_that_failed_is_avoided_for_a_while_only() {
+        let now = Instant::now();
+        let mut addresses = addresses(now);
+        let bad: SocketAddr = ([192, 0, 2, 1], 80).into();
+        addresses.avoid([bad].into_iter(), now);
+        addresses.avoid([bad].into_iter(), now);
+        assert!(addresses.is_avoided(&bad, now) && addresses.avoided.len() == 1);
+        assert!(!addresses.is_avoided(&([192, 0, 2, 2], 80).into(), now));
+        assert!(!addresses.is_avoided(&bad, now + AVOIDED));
     }
 
     #[test]
