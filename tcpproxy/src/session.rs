@@ -62,6 +62,10 @@ pub(crate) struct SessionContext {
     pub(crate) client_is_pending: Rc<Cell<bool>>,
 }
 
+/// How long a client may be silent that has yet to send its PROXY header, while another client waits. A balancer sends
+/// it at once, and silent clients must not keep all others away for the whole time that a header may take.
+const SILENT_HEADER: Duration = Duration::from_secs(1);
+
 impl Session {
     /// Begins to serve a client. The connection to the server is started in the first step.
     pub(crate) fn new(
@@ -105,8 +109,12 @@ impl Session {
             return Err(Cause::new(By::Proxy, Reason::Stopped));
         }
         if self.yields_at().is_some_and(|at| at <= now) {
-            self.decide(Cause::new(By::Timeout, Reason::Yielded), self.connections.phase());
             self.context.client_is_pending.set(false); // one session yields to it, the others go on
+            let yielded = Cause::new(By::Timeout, Reason::Yielded);
+            if self.connections.phase() == SessionPhase::Opening {
+                return Err(yielded);
+            }
+            self.decide(yielded, self.connections.phase());
             self.connections.close(now);
         }
         loop {
@@ -194,11 +202,18 @@ impl Session {
     /// When the session, as it stands, yields to a client that waits.
     fn yields_at(&self) -> Option<Instant> {
         let connections = &self.connections;
+        if !self.context.client_is_pending.get() {
+            return None;
+        }
+        if connections.phase() == SessionPhase::Opening {
+            let is_silent = connections.up().received() == 0;
+            return is_silent.then(|| self.began + SILENT_HEADER);
+        }
         let established = matches!(connections.phase(), SessionPhase::Established | SessionPhase::HalfClosed);
         let pending = connections.up().pending() + connections.down().pending();
         let may_yield = established && pending == 0 && !connections.is_closing();
         let quiet = self.context.config.yield_idle?;
-        (may_yield && self.context.client_is_pending.get()).then(|| connections.last_active() + quiet)
+        may_yield.then(|| connections.last_active() + quiet)
     }
 
     /// What has ended the connections, in the words of the log.
