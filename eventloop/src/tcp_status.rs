@@ -16,6 +16,8 @@ pub struct TcpStatus {
     pub unanswered_probes: u8,
     /// How long ago the last acknowledgement came (`tcpi_last_ack_recv`), in milliseconds.
     pub since_last_ack: Duration,
+    /// Segments that have come from the peer, with bytes or without (`tcpi_segs_in`).
+    pub segments_received: u32,
 }
 
 impl Stream {
@@ -123,6 +125,7 @@ mod diag {
                     in_flight: 0,
                     unanswered_probes: 0,
                     since_last_ack: Duration::ZERO,
+                    segments_received: 0,
                 };
                 let mut at = HEADER + MESSAGE;
                 while let (Ok(len @ 4..), Ok(kind)) = (half(answer, at), half(answer, at + 2)) {
@@ -131,6 +134,7 @@ mod diag {
                         let info = at + 4;
                         status.unanswered_probes = word(answer, info)?.to_ne_bytes()[3];
                         status.in_flight = word(answer, info + 24)?;
+                        status.segments_received = word(answer, info + 140)?;
                         status.since_last_ack = Duration::from_millis(word(answer, info + 56)?.into());
                     }
                     at += usize::from(len).next_multiple_of(4);

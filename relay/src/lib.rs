@@ -9,29 +9,100 @@
 //! | tunnel | two connections joined by a relay for each direction: [`Tunnel`] |
 //! | finish | to end one direction with FIN and go on receiving: a half-close |
 //! | splice | to move bytes from socket to socket through a pipe, without copying them (splice(2)): [`Pipes`] |
-//! | lingering close | a close that lets the kernel send what it has first |
+//! | lingering close | a close that waits until the peer has acknowledged what was sent, and then resets |
+//! | session | one client and its server, from the first byte to the end: a [`ProxySession`] |
+//! | preface | bytes of the program's own that go out before those that are carried |
+//!
+//! # The picture
+//!
+//! ```text
+//!            ┌──────────────────── ProxySession ────────────────────┐
+//!            │ ┌───────────────────── Tunnel ─────────────────────┐ │
+//!            │ │            Relay: ring, or pipe                  │ │
+//!            │ │   ┌──────────────────────────────────────────┐   │ │
+//!            │ │   │                                          ▼   │ │
+//!   client ◀─┼─┼─▶ Connection                      Connection ◀─┼─┼─▶ server
+//!            │ │   ▲                                          │   │ │
+//!            │ │   └──────────────────────────────────────────┘   │ │
+//!            │ │            Relay: ring, or pipe                  │ │
+//!            │ └──────────────────────────────────────────────────┘ │
+//!            │   first bytes, Dial, Limits, rates, how it ended     │
+//!            └──────────────────────────────────────────────────────┘
+//! ```
+//!
+//! A program that understands what it carries has a [`BufferedStream`] to each peer instead.
+//!
+//! # Promises
+//!
+//! - Every byte arrives, in order and once, and no more than one ring of a direction is pending.
+//! - A FIN goes out after the last byte before it, and only because a FIN came in. A part that is dropped before its
+//!   end resets its connections.
+//! - A reset goes out after the bytes before it were acknowledged, within the time to linger.
+//!
+//! Whole sessions are tested in memory, between simulated peers: a part is generic over its [`Connection`].
+//!
+//! # Example
+//!
+//! A forwarder for one client:
+//!
+//! ```
+//! use std::io::{Read, Write};
+//! use std::net::{Shutdown, TcpListener, TcpStream};
+//! use std::time::{Duration, Instant};
+//!
+//! use eventloop::{ConnectOptions, Connector, EventLoop, Stream};
+//! use relay::{Limits, ProxySession};
+//! use ringbuf::Pool;
+//!
+//! # fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! let (entrance, origin) = (TcpListener::bind("127.0.0.1:0")?, TcpListener::bind("127.0.0.1:0")?);
+//! let mut client = TcpStream::connect(entrance.local_addr()?)?;
+//! client.write_all(b"hello")?;
+//! client.shutdown(Shutdown::Write)?;
+//!
+//! let (pool, now) = (Pool::new(64 * 1024, 2), Instant::now());
+//! let (up, down) = (pool.reserve().expect("two rings"), pool.reserve().expect("two rings"));
+//! let accepted = Stream::new(entrance.accept()?.0)?;
+//! let mut session = ProxySession::new(accepted, up, down, Limits::default(), now);
+//! session.connect(Connector::new(&[origin.local_addr()?][..], ConnectOptions::default(), now));
+//! let mut event_loop = EventLoop::new()?;
+//! event_loop.spawn(session);
+//!
+//! let server = std::thread::spawn(move || -> std::io::Result<String> {
+//!     let mut got = String::new();
+//!     origin.accept()?.0.read_to_string(&mut got)?;
+//!     Ok(got)
+//! });
+//! event_loop.run()?; // until the session is over
+//! assert_eq!(server.join().expect("the server does not panic")?, "hello");
+//! # Ok(()) }
+//! ```
 //!
 //! Next: [`tcpproxy`](../tcpproxy/index.html), a forwarder made of these parts.
 
 mod buffer;
 mod buffered_stream;
 mod connection;
+mod dial;
+mod limits;
 mod lingering_close;
 mod pipe;
 mod preface;
 mod proxy_session;
 mod rate_limit;
 mod relay;
+mod session_event;
 mod side_io;
 mod tunnel;
 
 pub use buffered_stream::BufferedStream;
 pub use connection::{Connection, Interest, Readiness};
+pub use dial::{Dial, Dialed};
+pub use limits::{Limits, TimeLimit};
 pub use pipe::{LentPipe, Pipe, Pipes};
-pub use proxy_session::{
-    Dial, Dialed, EndCause, Limits, ProxySession, SessionEnd, SessionEvent, SessionPhase, TimeLimit,
-};
+pub use proxy_session::ProxySession;
 pub use relay::{DirectionEnd, Relay, Sink, Source, Transfer};
+pub use session_event::{EndCause, SessionEnd, SessionEvent, SessionPhase};
 pub use tunnel::{Moved, Peer, Tunnel, TunnelEnd};
 
 /// The first session in the guide for authors, compiled and run.

@@ -2,65 +2,19 @@
 
 use std::fmt;
 use std::io;
-use std::net::SocketAddr;
 use std::ops::ControlFlow;
 use std::time::{Duration, Instant};
 
-use eventloop::{Connect, ConnectError, Connected, Connector, Intents, Progress, Ready, Session, Stream};
+use eventloop::{Connector, Intents, Progress, Ready, Session};
 use ringbuf::RingBuffer;
 
-use crate::connection::Connection;
+use crate::dial::{Dial, Dialed};
+use crate::limits::{Limits, TimeLimit};
 use crate::pipe::Pipes;
 use crate::rate_limit::RateLimit;
 use crate::relay::Relay;
-use crate::tunnel::{Peer, Tunnel, TunnelEnd};
-
-/// A connection to a server that is being made.
-pub trait Dial {
-    /// What is made, and what the client's connection is.
-    type Connection: Connection;
-    /// Why it cannot be made.
-    type Error;
-
-    /// Declares what the attempt waits for. One that was not advanced yet declares a deadline that has passed.
-    fn intents(&self, intents: &mut Intents<'_>);
-
-    /// Advances the attempt.
-    fn advance(&mut self, ready: &Ready<'_>) -> Dialed<Self::Connection, Self::Error>;
-}
-
-/// What has become of a [`Dial`].
-#[must_use]
-#[derive(Debug)]
-pub enum Dialed<C, E> {
-    /// No answer yet.
-    Pending,
-    /// The connection is made.
-    Connected {
-        /// The connection.
-        connection: C,
-        /// The address that answered.
-        address: SocketAddr,
-        /// Set if the server has sent nothing and has reset the connection already.
-        reset: Option<io::Error>,
-    },
-    /// It cannot be made.
-    Failed(E),
-}
-
-/// How long a session may last as it stands.
-#[derive(Clone, Copy, Debug)]
-pub struct Limits {
-    /// How long the client has, from the beginning, until a destination is chosen.
-    pub opening: Duration,
-    /// How long a peer that takes nothing has to take the last bytes, after the other one has failed or the
-    /// client was refused, and how long it has to acknowledge them.
-    pub linger: Duration,
-    /// How long no byte may move.
-    pub idle: Option<Duration>,
-    /// How long no byte may move after one peer has finished.
-    pub half_close: Option<Duration>,
-}
+use crate::session_event::{EndCause, SessionEnd, SessionEvent, SessionPhase};
+use crate::tunnel::{Peer, Tunnel};
 
 /// A client that is connected to a server, from the first byte to the orderly or the reset end.
 ///
@@ -73,6 +27,28 @@ pub struct Limits {
 /// session passes on [`intents`](Self::intents) and in its step calls [`advance`](Self::advance) until that
 /// returns [`SessionEvent::Waiting`] or the end. A session that calls it once a step misses nothing: what is
 /// left to do is in the intents.
+///
+/// ```no_run
+/// use std::net::SocketAddr;
+/// use eventloop::{ConnectOptions, Connector, EventLoop, ListenOptions, Listener};
+/// use relay::{Limits, ProxySession};
+/// use ringbuf::Pool;
+///
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// // A forwarder from port 8000 to port 80, for up to 100 clients.
+/// let listener = Listener::bind("[::]:8000".parse()?, ListenOptions::default())?;
+/// let pool = Pool::new(64 * 1024, 2 * 100);
+/// let mut event_loop = EventLoop::new()?;
+/// event_loop.spawn(listener.with_max_clients(100).into_session(move |client, ready| {
+///     let (Some(up), Some(down)) = (pool.reserve(), pool.reserve()) else { return };
+///     let server = [SocketAddr::from(([127, 0, 0, 1], 80))];
+///     let mut session = ProxySession::new(client, up, down, Limits::default(), ready.now());
+///     session.connect(Connector::new(&server[..], ConnectOptions::default(), ready.now()));
+///     ready.spawn(session);
+/// }));
+/// event_loop.run()?;
+/// # Ok(()) }
+/// ```
 ///
 /// Invariants: those of a [`Tunnel`], and
 /// - What the client sends before the server is connected is kept, as far as it fits into one ring.
@@ -111,79 +87,6 @@ enum Phase<D> {
     /// The owner has closed it.
     Closing,
     Over,
-}
-
-/// What has happened to a session.
-#[must_use = "the end is returned only once"]
-#[derive(Debug)]
-pub enum SessionEvent<E> {
-    /// There is nothing to do until something is ready.
-    Waiting,
-    /// Before a destination was chosen the client has sent more, or has finished. The session ends if it is not
-    /// [connected](ProxySession::connect) or [refused](ProxySession::refuse) although nothing more can come:
-    /// after FIN, and when the ring is full.
-    FirstBytes,
-    /// The server is connected, at this address, and nothing was sent to it yet.
-    Connected(SocketAddr),
-    /// The server cannot be connected. The session ends with RST unless it is
-    /// [refused](ProxySession::refuse).
-    ConnectFailed(E),
-    /// The session is over, and both connections are closed.
-    Ended(SessionEnd),
-}
-
-/// How a session ended.
-#[derive(Debug)]
-pub struct SessionEnd {
-    /// What ended it.
-    pub cause: EndCause,
-    /// How far it was then.
-    pub phase: SessionPhase,
-}
-
-/// What ended a session.
-#[derive(Debug)]
-pub enum EndCause {
-    /// Both peers have finished, this one first, and every byte was delivered.
-    Finished(Peer),
-    /// The connection of this peer failed, or (`OutOfMemory`) there was no memory for its bytes.
-    Failed(Peer, io::Error),
-    /// Nothing more can come from the client, and no destination was chosen.
-    NoDestination,
-    /// The server could not be connected.
-    NoServer,
-    /// The client was refused.
-    Refused,
-    /// Time ran out.
-    TimedOut(TimeLimit),
-    /// The owner has closed it.
-    Closed,
-}
-
-/// How far a session is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum SessionPhase {
-    /// No destination is chosen.
-    Opening,
-    /// The server is being connected.
-    Connecting,
-    /// Bytes go both ways.
-    Established,
-    /// One peer has finished.
-    HalfClosed,
-}
-
-/// One of the [`Limits`].
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum TimeLimit {
-    /// [`Limits::opening`]
-    Opening,
-    /// [`Limits::linger`]
-    Linger,
-    /// [`Limits::idle`]
-    Idle,
-    /// [`Limits::half_close`]
-    HalfClose,
 }
 
 impl<D: Dial> ProxySession<D> {
@@ -547,47 +450,6 @@ impl Session for ProxySession {
                 SessionEvent::Ended(_) => return Ok(Progress::Done),
                 SessionEvent::FirstBytes | SessionEvent::Connected(_) | SessionEvent::ConnectFailed(_) => {}
             }
-        }
-    }
-}
-
-impl Dial for Connector {
-    type Connection = Stream;
-    type Error = ConnectError;
-
-    fn intents(&self, intents: &mut Intents<'_>) {
-        Connector::intents(self, intents);
-    }
-
-    fn advance(&mut self, ready: &Ready<'_>) -> Dialed<Stream, ConnectError> {
-        match Connector::advance(self, ready) {
-            Connect::Pending => Dialed::Pending,
-            Connect::Connected(Connected { stream, address, reset }) => {
-                Dialed::Connected { connection: stream, address, reset }
-            }
-            Connect::Failed(error) => Dialed::Failed(error),
-        }
-    }
-}
-
-impl From<TunnelEnd> for EndCause {
-    fn from(end: TunnelEnd) -> Self {
-        match end {
-            TunnelEnd::Finished(peer) => Self::Finished(peer),
-            TunnelEnd::Failed(peer, error) => Self::Failed(peer, error),
-            TunnelEnd::Closed => Self::Closed,
-        }
-    }
-}
-
-impl Default for Limits {
-    /// Ten seconds to choose a destination, a minute to linger, and no limit for a connection that is idle.
-    fn default() -> Self {
-        Self {
-            opening: Duration::from_secs(10),
-            linger: Duration::from_secs(60),
-            idle: None,
-            half_close: None,
         }
     }
 }

@@ -177,9 +177,7 @@ impl Acceptor {
     }
 
     fn note_pending_client(&mut self) {
-        let config = &self.context.config;
-        let may_yield = config.yield_idle.is_some() || config.accept_proxy_protocol;
-        if !self.context.client_is_pending.replace(true) && may_yield {
+        if !self.context.client_is_pending.replace(true) && self.context.config.yield_idle.is_some() {
             self.handle.wake_all(); // one of the sessions may have to yield now
         }
         if !replace(&mut self.told_that_clients_wait, true) {

@@ -40,6 +40,8 @@ pub(crate) struct Session {
     connect_began: Instant,
     connect_time: Option<Duration>,
     server: Option<SocketAddr>,
+    /// When the server's connection is to be probed from, until then.
+    keepalive_at: Option<Instant>,
     /// The bytes up and down that are in the statistics.
     counted: (u64, u64),
     /// How the session ends, once that is decided here, and what the log says beyond that.
@@ -62,9 +64,9 @@ pub(crate) struct SessionContext {
     pub(crate) client_is_pending: Rc<Cell<bool>>,
 }
 
-/// How long a client may be silent that has yet to send its PROXY header, while another client waits. A balancer sends
-/// it at once, and silent clients must not keep all others away for the whole time that a header may take.
-const SILENT_HEADER: Duration = Duration::from_secs(1);
+/// How old a session is before its server is probed: a short one is spared the four system calls. Clients inherit
+/// the option from the listening socket.
+const KEEPALIVE_DELAY: Duration = Duration::from_secs(2);
 
 impl Session {
     /// Begins to serve a client. The connection to the server is started in the first step.
@@ -85,6 +87,7 @@ impl Session {
             connect_began: now,
             connect_time: None,
             server: None,
+            keepalive_at: None,
             counted: (0, 0),
             termination: None,
             _permit: permit,
@@ -109,13 +112,12 @@ impl Session {
             return Err(Cause::new(By::Proxy, Reason::Stopped));
         }
         if self.yields_at().is_some_and(|at| at <= now) {
+            self.decide(Cause::new(By::Timeout, Reason::Yielded), self.connections.phase());
             self.context.client_is_pending.set(false); // one session yields to it, the others go on
-            let yielded = Cause::new(By::Timeout, Reason::Yielded);
-            if self.connections.phase() == SessionPhase::Opening {
-                return Err(yielded);
-            }
-            self.decide(yielded, self.connections.phase());
             self.connections.close(now);
+        }
+        if self.keepalive_at.take_if(|at| *at <= now).is_some() {
+            self.begin_keepalive();
         }
         loop {
             let event = self.connections.advance(ready);
@@ -126,7 +128,7 @@ impl Session {
                     None => return Ok(Continue(())),
                 },
                 SessionEvent::FirstBytes => self.read_header(now)?,
-                SessionEvent::Connected(server) => self.establish(server),
+                SessionEvent::Connected(server) => self.establish(server, now),
                 SessionEvent::ConnectFailed(cause) => return Err(cause),
                 SessionEvent::Ended(end) => {
                     self.decide(self.cause(&end.cause), end.phase);
@@ -177,13 +179,21 @@ impl Session {
     }
 
     /// The server is reached: it receives the PROXY header before anything else.
-    fn establish(&mut self, server: SocketAddr) {
+    fn establish(&mut self, server: SocketAddr, now: Instant) {
         self.server = Some(server);
+        self.keepalive_at = self.context.config.keepalive.map(|idle| now + (idle / 2).min(KEEPALIVE_DELAY));
         self.connect_time = Some(self.connect_began.elapsed());
         if let Some(version) = self.context.config.proxy_protocol {
             let destination = self.client.destination(self.connections.client());
             let header = proxy_protocol::encode(version, self.client.source(), destination);
             self.connections.send_to_server(&header);
+        }
+    }
+
+    /// From now on the kernel probes a silent server.
+    fn begin_keepalive(&self) {
+        if let (Some(server), Some(idle)) = (self.connections.server(), self.context.config.keepalive) {
+            let _ = server.set_keepalive(idle); // a connection that has failed refuses it, and needs it no more
         }
     }
 
@@ -202,18 +212,11 @@ impl Session {
     /// When the session, as it stands, yields to a client that waits.
     fn yields_at(&self) -> Option<Instant> {
         let connections = &self.connections;
-        if !self.context.client_is_pending.get() {
-            return None;
-        }
-        if connections.phase() == SessionPhase::Opening {
-            let is_silent = connections.up().received() == 0;
-            return is_silent.then(|| self.began + SILENT_HEADER);
-        }
         let established = matches!(connections.phase(), SessionPhase::Established | SessionPhase::HalfClosed);
         let pending = connections.up().pending() + connections.down().pending();
         let may_yield = established && pending == 0 && !connections.is_closing();
         let quiet = self.context.config.yield_idle?;
-        may_yield.then(|| connections.last_active() + quiet)
+        (may_yield && self.context.client_is_pending.get()).then(|| connections.last_active() + quiet)
     }
 
     /// What has ended the connections, in the words of the log.
@@ -327,7 +330,7 @@ impl eventloop::Session for Session {
         if let Some(deadline) = self.context.lifecycle.drain_deadline() {
             intents.deadline(deadline);
         }
-        if let Some(at) = self.yields_at() {
+        for at in [self.yields_at(), self.keepalive_at].into_iter().flatten() {
             intents.deadline(at);
         }
         if let Some(at) = self.liveness.deadline() {

@@ -10,7 +10,7 @@ use std::net::SocketAddr;
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
-use eventloop::{ConnectError, ConnectOptions, Connector, Intents, Ready, Stream};
+use eventloop::{ConnectError, ConnectOptions, Connector, Intents, Ready, SocketOptions, Stream};
 use relay::{Dial, Dialed};
 
 use crate::Config;
@@ -76,7 +76,11 @@ impl Upstream {
         Self {
             addresses: RefCell::new(ServerAddresses::new(host, port, addresses, now)),
             retry: RetryPolicy::new(config),
-            options: ConnectOptions { socket: config.socket_options(), ..ConnectOptions::default() },
+            options: ConnectOptions {
+                // The session begins with probes later.
+                socket: SocketOptions { keepalive: None, ..config.socket_options() },
+                ..ConnectOptions::default()
+            },
             sources: Sources::new(&config.source),
             turn: config.spread.then(Cell::default),
             listening,

@@ -7,7 +7,7 @@ use std::rc::Rc;
 use std::time::{Duration, Instant};
 
 use eventloop::{Connect, ConnectOptions, Connected, Connector, Intents, Progress};
-use eventloop::{Ready, Session, Stream};
+use eventloop::{Permit, Ready, Session, Stream};
 use http::{Method, StatusCode};
 use http1::HeadReader;
 use relay::{BufferedStream, Tunnel};
@@ -36,7 +36,8 @@ pub(crate) struct Client {
     address: IpAddr,
     /// The log's line on the present request.
     access: Option<Access>,
-    _permit: AddressPermit,
+    /// Kept as long as the rings: a tunnel may close the client's connection before the origin's.
+    _permits: (Option<Permit>, AddressPermit),
 }
 
 #[derive(Default)]
@@ -70,6 +71,7 @@ impl Client {
         permit: AddressPermit,
         now: Instant,
     ) -> Option<Self> {
+        let permits = (stream.take_permit(), permit);
         let stream = BufferedStream::new(stream, shared.rings.reserve()?, shared.rings.reserve()?);
         let state = State::ReadingRequest(HeadReader::new(MAX_HEAD));
         Some(Self {
@@ -80,7 +82,7 @@ impl Client {
             active: now,
             address,
             access: None,
-            _permit: permit,
+            _permits: permits,
         })
     }
 

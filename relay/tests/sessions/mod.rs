@@ -521,8 +521,11 @@ impl Run {
                 _ if self.session.is_none() => return,
                 // Without a limit it may last for ever; so the peers finish, and take everything.
                 _ => {
-                    let unlimited = self.setup.idle.is_none();
+                    let world = self.world.borrow();
+                    let failed = world.client.peer_reset.or(world.server.peer_reset).is_some();
+                    let unlimited = self.setup.idle.is_none() && !failed;
                     assert!(unlimited, "a session that waits for no deadline: {:?}", self.session);
+                    drop(world);
                     stalls = false;
                     self.last_op = self.now();
                     for end in [End::Client, End::Server] {
