@@ -3,6 +3,56 @@
 //! The proxy is known by its address and its command line only. The program `proxyspec` is made of this; the peers
 //! that it puts around a proxy are those of [`testkit`].
 //!
+//! # Vocabulary
+//!
+//! | word | meaning |
+//! |---|---|
+//! | subject | the proxy under test: a command, or two addresses of one that runs |
+//! | case, topic | one promise and how it is tried, with its RFC or manual page; cases that belong together |
+//! | trial | a case under way, with a proxy of its own |
+//! | verdict, outcome | what was observed, and whether the promise was kept; the verdict with its case and its time |
+//! | planted bug | what a careless author gets wrong, in a small proxy; its expectations are the cases that it must fail |
+//! | recipe, template | a command line with places such as `{listen}`; a file that describes a proxy |
+//! | contender, measure, cell | a proxy that is measured; what is measured; one measure of one contender, once |
+//!
+//! # The picture
+//!
+//! ```text
+//!   proxyspec conform, selftest, compare         proxyspec bench
+//!
+//!   client ──▶ subject ──▶ server                clients ──▶ contender ──▶ origin
+//!      │                      │                     │            │            │
+//!      └── report ─▶ case ◀───┘                     └─ rate      └─ CPU time, memory,
+//!                      │                               latency      system calls, wake-ups
+//!              pass, fail, n/a
+//! ```
+//!
+//! # Example
+//!
+//! A small proxy that turns every reset into a FIN, judged by one case.
+//!
+//! ```
+//! use std::net::SocketAddr;
+//!
+//! use proxyspec::conform::{Plan, Service, Subject, topics};
+//! use proxyspec::planted::{self, Bug, PlantedOptions};
+//! use testkit::proxy::free_port;
+//! use testkit::seed::Seed;
+//!
+//! let origin = SocketAddr::from(([127, 0, 0, 1], free_port()?));
+//! let proxy = planted::start(PlantedOptions::new(origin, Some(Bug::ResetBecomesFin)))?;
+//! let subject = Subject::Running { proxy, origin };
+//! let plan = Plan { subject, service: Service::ManyAtOnce, seed: Seed::random(), scale: 1, jobs: 1 };
+//!
+//! let topics = topics().into_iter().map(|topic| {
+//!     let cases = topic.cases.iter().filter(|case| case.name() == "a_servers_reset_is_a_reset_for_the_client");
+//!     (topic, cases.collect())
+//! });
+//! let outcomes = plan.run(&topics.collect::<Vec<_>>(), |_| ());
+//! assert_eq!((outcomes[0].word(), outcomes[0].observed()), ("fail", "0 bytes, then FIN"));
+//! # Ok::<(), std::io::Error>(())
+//! ```
+//!
 //! # Where to find what
 //!
 //! | module | what it is for |

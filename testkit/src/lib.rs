@@ -14,19 +14,18 @@
 //! | payload | bytes that each know their place, so that one that is lost, doubled or moved is found out |
 //! | script | what a peer, or a reader or writer in memory, does, step by step |
 //! | peer | a real socket, on a thread of its own, that follows a script and reports what it saw |
-//! | subject | the program under test, known by its address and its command line |
-//! | verdict | what was observed, and whether the promise was kept |
+//! | connection | what a peer has with the program under test; [`peer::Connection`] |
+//! | gate | what a step waits for until another peer, or the test, opens it |
+//! | scenario | a random session of two peers, and what a correct proxy brings about in it |
 //!
 //! # The picture
 //!
 //! ```text
 //!                    ┌──────── a process, watched from outside ────────┐
-//!   peer (script) ──▶│                     subject                     │──▶ peer (script)
+//!   peer (script) ──▶│               program under test                │──▶ peer (script)
 //!        │           └──── processor time, memory, descriptors ────────┘         │
 //!        │                                   │                                   │
-//!        └── report ────────▶ judge ◀────────┴──────────────────── report ───────┘
-//!                                │
-//!                             verdict
+//!        └── report ────────▶ test ◀─────────┴──────────────────── report ───────┘
 //! ```
 //!
 //! # Example
