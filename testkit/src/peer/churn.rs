@@ -14,7 +14,7 @@ use crate::seed::Seed;
 /// The first connection that went wrong, by its number and what it saw.
 pub fn churn(address: SocketAddr, count: usize, bytes: u64) -> io::Result<()> {
     let steps = [Step::Send(bytes, Pace::FAST), Step::Fin, Step::ReceiveAll(Pace::FAST)];
-    // What is sent unless it is told otherwise.
+    // What is sent by default.
     let script = Script::new(steps).expects(Payload::new(Seed::new(0)));
     for number in 0..count {
         let report =
