@@ -47,7 +47,8 @@ demo: tcpproxy proxyspec ## a page with pictures through the proxy; a real site 
 test: toolchain ## run every test of the workspace
 	$(CARGO) test --workspace --locked --features tcpproxy/manual
 
-check: toolchain ## check formatting, lints, docs, fuzz targets, other systems and the minimum Rust version
+check: toolchain ## check wording, formatting, lints, docs, fuzz targets, other systems, the minimum Rust version
+	.ci/words
 	$(CARGO) fmt --all --check
 	for apart in $(APART); do \
 	  $(CARGO) fmt --manifest-path $$apart/Cargo.toml --check && \
