@@ -41,13 +41,13 @@ tcpproxy: toolchain ## build the proxy and print its path
 	@cp -f target/release/tcpproxy tcpproxy/tcpproxy
 	@echo "built: target/release/tcpproxy, and a copy: tcpproxy/tcpproxy"
 
-demo: tcpproxy proxyspec ## a page with pictures through the proxy; a real site with HOST=, PORT=; LISTEN=
+demo: tcpproxy proxyspec ## show a page with pictures through the proxy: HOST= PORT= LISTEN=
 	HOST="$(HOST)" PORT="$(PORT)" LISTEN="$(LISTEN)" interop/demo.sh
 
 test: toolchain ## run every test of the workspace
 	$(CARGO) test --workspace --locked --features tcpproxy/manual
 
-check: toolchain ## check wording, formatting, lints, docs, fuzz targets, other systems, the minimum Rust version
+check: toolchain ## check wording, format, lints, docs, fuzz targets, other systems, oldest Rust
 	.ci/words
 	$(CARGO) fmt --all --check
 	for apart in $(APART); do \
@@ -81,7 +81,7 @@ sessions: toolchain ## run many more whole sessions in memory, on the release bu
 stress: toolchain ## run the tests' random misbehaving peers for longer, on the release build
 	TESTKIT_ROUNDS=500 $(CARGO) test --release --locked -p tcpproxy --test stress -- --nocapture
 
-soak: tcpproxy proxyspec ## run sessions of every kind for MINUTES=, while memory and descriptors are watched
+soak: tcpproxy proxyspec ## run sessions of every kind for MINUTES=, and watch memory and descriptors
 	target/release/proxyspec stress --seconds $$(($(MINUTES) * 60)) --clients 64 --refusals --memory-growth 16MiB -- \
 	  target/release/tcpproxy {host} {port} {listen} --max-clients 0 --quiet
 
