@@ -132,7 +132,7 @@ pub use listener::{Accept, Listener};
 pub use options::{ConnectOptions, ListenOptions, SocketOptions};
 pub use permit::Permit;
 pub use poller::PollerKind;
-pub use resolver::{Addresses, Lookup, Resolver, resolve};
+pub use resolver::{Addresses, Lookup, Resolver, literal, resolve};
 pub use session::{Intents, Progress, Ready, Result, Session};
 pub use sessions::{Handle, RemoteWaker, Waker};
 pub use signals::Signals;

@@ -2,7 +2,7 @@
 
 use std::fmt;
 use std::io::{self, ErrorKind};
-use std::net::{IpAddr, SocketAddr, ToSocketAddrs};
+use std::net::{IpAddr, Ipv6Addr, SocketAddr, ToSocketAddrs};
 use std::sync::{Arc, Mutex, MutexGuard, Weak};
 use std::thread;
 
@@ -289,8 +289,16 @@ impl fmt::Debug for Resolver {
     }
 }
 
-fn literal(host: &str, port: u16) -> Option<SocketAddr> {
-    Some(SocketAddr::new(without_brackets(host).parse::<IpAddr>().ok()?, port))
+/// The address that `host` is, if it is one and no name: see [`resolve`]. The zone of a link-local address has to
+/// be one of this machine.
+#[must_use]
+pub fn literal(host: &str, port: u16) -> Option<SocketAddr> {
+    let host = without_brackets(host);
+    if let Some((address, _zone)) = host.split_once('%') {
+        address.parse::<Ipv6Addr>().ok()?; // so getaddrinfo(3) looks up no more than the zone
+        return (host, port).to_socket_addrs().ok()?.next();
+    }
+    Some(SocketAddr::new(host.parse::<IpAddr>().ok()?, port))
 }
 
 fn without_brackets(host: &str) -> &str {

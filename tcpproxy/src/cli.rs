@@ -7,7 +7,7 @@ use std::time::Duration;
 use bytesize::ByteSize;
 use clap::error::ErrorKind;
 use clap::{ArgAction, CommandFactory, Parser, ValueEnum};
-use eventloop::PollerKind;
+use eventloop::{PollerKind, literal};
 use ipnet::IpNet;
 
 use crate::log::{LogFormat, Verbosity};
@@ -77,8 +77,8 @@ struct Arguments {
     server_port: ServerPort,
 
     /// The address to listen on [default: every address, IPv6 and IPv4]
-    #[arg(long, value_name = "ADDR")]
-    bind: Option<IpAddr>,
+    #[arg(long, value_name = "ADDR", value_parser = bind_address)]
+    bind: Option<SocketAddr>,
 
     /// Share the port with other processes that do so, too: the kernel gives each client to one of them
     #[arg(long)]
@@ -332,9 +332,16 @@ fn server_port(text: &str) -> Result<ServerPort, String> {
     }
 }
 
+fn bind_address(text: &str) -> Result<SocketAddr, String> {
+    literal(text, 0).ok_or("it must be an address, such as 127.0.0.1, ::1 or fe80::1%eth0".to_owned())
+}
+
 fn metrics_address(text: &str) -> Result<SocketAddr, String> {
-    text.parse()
-        .map_err(|_| "it must be an address and a port, such as 127.0.0.1:9090 or [::1]:9090".to_owned())
+    let parts = text.rsplit_once(':').and_then(|(host, port)| Some((host, port.parse().ok()?)));
+    parts
+        .filter(|(host, _)| !host.contains(':') || host.starts_with('['))
+        .and_then(|(host, port)| literal(host, port))
+        .ok_or("it must be an address and a port, such as 127.0.0.1:9090 or [::1]:9090".to_owned())
 }
 
 fn duration(text: &str) -> Result<Duration, String> {
@@ -453,7 +460,7 @@ mod tests {
         let metrics = config(&["--metrics", "[::1]:9090"]).metrics;
         assert_eq!(metrics, Some("[::1]:9090".parse().unwrap()));
         assert!(config(&["--accept-proxy-protocol"]).accept_proxy_protocol);
-        assert_eq!(config(&["--bind", "::1"]).bind, Some("::1".parse().unwrap()));
+        assert_eq!(config(&["--bind", "::1"]).bind, Some("[::1]:0".parse().unwrap()));
     }
 
     #[test]

@@ -17,8 +17,8 @@ pub struct Config {
     pub remote_port: u16,
     /// The port to listen on; 0 lets the system choose.
     pub server_port: u16,
-    /// The address to listen on; `None` is every address, IPv6 and IPv4.
-    pub bind: Option<IpAddr>,
+    /// The address to listen on, with any port: `server_port` is the one. `None` is every address, IPv6 and IPv4.
+    pub bind: Option<SocketAddr>,
     /// Whether other processes of the same user may listen on the same port, if they ask for it too
     /// (`SO_REUSEPORT`, socket(7)): each new client is given to one of them.
     pub reuse_port: bool,

@@ -4,7 +4,7 @@ use std::cell::Cell;
 use std::fmt;
 use std::hint::black_box;
 use std::io;
-use std::net::{IpAddr, SocketAddr, TcpListener};
+use std::net::{SocketAddr, TcpListener};
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
@@ -62,7 +62,8 @@ impl Proxy {
     pub fn start(config: Config) -> Result<Self, StartError> {
         let addresses = prepare(&config)?;
         let options = ListenOptions { reuse_port: config.reuse_port, ..config.socket_options().into() };
-        let wanted = SocketAddr::new(config.bind.unwrap_or(IpAddr::from([0; 16])), config.server_port);
+        let mut wanted = config.bind.unwrap_or(SocketAddr::from(([0; 16], 0)));
+        wanted.set_port(config.server_port);
         let listener = match config.bind {
             Some(_) => Listener::bind(wanted, options),
             None => Listener::bind_all(config.server_port, options),

@@ -168,7 +168,7 @@ fn every_address_is_listened_on_in_ipv6_and_ipv4() {
 
 #[test]
 fn one_address_is_listened_on_if_asked_for() {
-    let stage = Stage::with(|config| Config { bind: Some(Ipv4Addr::LOCALHOST.into()), ..config });
+    let stage = Stage::with(|config| Config { bind: Some((Ipv4Addr::LOCALHOST, 0).into()), ..config });
     let port = stage.proxy.local_addr().port();
     TcpStream::connect((Ipv4Addr::LOCALHOST, port)).unwrap();
     TcpStream::connect((Ipv6Addr::LOCALHOST, port)).unwrap_err();

@@ -199,3 +199,15 @@ fn a_resolver_that_is_dropped_still_answers() {
     system.answer("name");
     answers.await_some(&mut event_loop, 1);
 }
+
+#[test]
+#[cfg(target_os = "linux")]
+fn a_link_local_address_has_a_zone_by_name_or_number() {
+    for host in ["fe80::1%lo", "[fe80::1%lo]", "fe80::1%1"] {
+        assert_eq!(literal(host, 80).unwrap().to_string(), "[fe80::1%1]:80", "{host}");
+        assert_eq!(resolve(host, 80).unwrap(), [literal(host, 80).unwrap()]);
+    }
+    for host in ["fe80::1%nosuchzone", "name%lo", "%lo", "fe80::1%"] {
+        assert_eq!(literal(host, 80), None, "{host}");
+    }
+}
