@@ -144,7 +144,8 @@ impl<D: Dial> ProxySession<D> {
         self.tunnel.up_mut().peek()
     }
 
-    /// Takes the first `n` of these bytes out, so that the server does not receive them.
+    /// Takes the first `n` of these bytes out, so that the server does not receive them. Bytes that are left are not
+    /// reported again: a protocol with several messages looks at the next one at once.
     ///
     /// # Panics
     ///
