@@ -32,6 +32,56 @@ use crate::tunnel::{Peer, Tunnel};
 /// [`advance_close`](Self::advance_close) in each step. One that is dropped before its end resets the
 /// connection.
 ///
+/// ```
+/// use std::io::{Read, Write};
+/// use std::net::Shutdown;
+/// use std::time::{Duration, Instant};
+/// use eventloop::testing::pair;
+/// use eventloop::{EventLoop, Intents, Progress, Ready, Session, Stream};
+/// use relay::BufferedStream;
+/// use ringbuf::Pool;
+///
+/// /// Sends back what it receives.
+/// struct Echo { peer: BufferedStream, until: Instant }
+///
+/// impl Session for Echo {
+///     fn intents(&self, intents: &mut Intents<'_>) {
+///         self.peer.intents(intents);
+///         intents.deadline(self.until);
+///     }
+///
+///     fn advance(&mut self, ready: &Ready<'_>) -> eventloop::Result<Progress> {
+///         let filled = self.peer.fill(ready);
+///         self.peer.input.move_to(&mut self.peer.output, usize::MAX)?;
+///         if self.peer.has_ended() {
+///             self.peer.finish(self.until);
+///         }
+///         let flushed = self.peer.flush(ready);
+///         let over = self.peer.advance_close(ready).is_break() || self.peer.has_failed();
+///         Ok(match filled || flushed {
+///             _ if over || self.until <= ready.now() => Progress::Done,
+///             true => Progress::Again,
+///             false => Progress::Continue,
+///         })
+///     }
+/// }
+///
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// let (near, mut far) = pair()?;
+/// let pool = Pool::new(4096, 2);
+/// let (input, output) = (pool.reserve().expect("two rings"), pool.reserve().expect("two rings"));
+/// let until = Instant::now() + Duration::from_secs(30);
+/// let mut event_loop = EventLoop::new()?;
+/// event_loop.spawn(Echo { peer: BufferedStream::new(Stream::new(near)?, input, output), until });
+/// far.write_all(b"hello")?;
+/// far.shutdown(Shutdown::Write)?;
+/// event_loop.run()?;
+/// let mut echo = String::new();
+/// far.read_to_string(&mut echo)?;
+/// assert_eq!(echo, "hello");
+/// # Ok(()) }
+/// ```
+///
 /// Invariants:
 /// - Nothing is read that was not found readable, and after the stream has refused bytes nothing is
 ///   written until it is found writable.

@@ -20,6 +20,37 @@ use crate::side_io::{SideSink, SideSource};
 /// It owns both connections and the client's permit, and is a part of a session: the session passes on [`intents`](Self::intents) and
 /// calls [`advance`](Self::advance) in its step until that returns the end.
 ///
+/// ```
+/// use std::time::Duration;
+/// use eventloop::testing::pair;
+/// use eventloop::{EventLoop, Intents, Progress, Ready, Session, Stream};
+/// use relay::Tunnel;
+/// use ringbuf::Pool;
+///
+/// struct Join(Tunnel);
+///
+/// impl Session for Join {
+///     fn intents(&self, intents: &mut Intents<'_>) {
+///         self.0.intents(intents);
+///     }
+///
+///     fn advance(&mut self, ready: &Ready<'_>) -> eventloop::Result<Progress> {
+///         Ok(if self.0.advance(ready).is_break() { Progress::Done } else { Progress::Continue })
+///     }
+/// }
+///
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// let ((near_client, client), (near_server, server)) = (pair()?, pair()?);
+/// let pool = Pool::new(64 * 1024, 2);
+/// let (up, down) = (pool.reserve().expect("two rings"), pool.reserve().expect("two rings"));
+/// let (near_client, near_server) = (Stream::new(near_client)?, Stream::new(near_server)?);
+/// let mut event_loop = EventLoop::new()?;
+/// event_loop.spawn(Join(Tunnel::new(near_client, near_server, up, down, Duration::from_secs(30))));
+/// drop((client, server)); // both finish
+/// event_loop.run()?;
+/// # Ok(()) }
+/// ```
+///
 /// Invariants:
 /// - A FIN goes out only because a FIN came in. Every other end of one connection ends the other with RST, so
 ///   that no peer takes a part for the whole. A tunnel that is dropped before its end resets both.

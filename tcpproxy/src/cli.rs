@@ -97,7 +97,7 @@ struct Arguments {
     #[arg(long, value_name = "SIZE", default_value = "1MiB", value_parser = buffer_size)]
     buffer_size: usize,
 
-    /// Let the bytes of many busy sessions pass through the kernel without copying them (splice(2), Linux)
+    /// Let bulk pass through the kernel without copying it (splice(2), Linux)
     #[arg(long, value_name = "WHEN", value_enum, default_value_t = SpliceWhen::Auto)]
     splice: SpliceWhen,
 

@@ -80,11 +80,11 @@ pub struct Config {
     pub exit_on_idle: Option<Duration>,
 }
 
-/// Whether bytes are moved with splice(2), which does not copy them. Only Linux has it; where it is not to
-/// be had, bytes are copied.
+/// Whether bytes are moved with splice(2), which does not copy them. Only Linux has it; elsewhere bytes are
+/// copied.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Splice {
-    /// In a direction in which many bytes come at once, while others have many, too.
+    /// While a direction is bulk: after a few large reads, until a small one.
     Auto,
     /// Never.
     Never,
