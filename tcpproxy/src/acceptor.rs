@@ -15,6 +15,7 @@ use crate::operations::address_limit::AddressPermit;
 use crate::operations::allow::AllowList;
 use crate::operations::denials::Denials;
 use crate::operations::session_table::SessionTable;
+use crate::pending_clients::{MAX_PENDING, PendingClient};
 use crate::session::{Session, SessionContext};
 use crate::upstream::Connecting;
 use crate::{Config, Splice};
@@ -29,7 +30,7 @@ use crate::{Config, Splice};
 /// - Otherwise pending clients are served as long as `max_clients` allows.
 ///
 /// A client whose network may not connect is reset at once, also while no further client can be served, and no session
-/// yields to it: to see its address, one client more than can be served is accepted.
+/// yields to it: to see its address, and whether it is still there, a client is accepted before it can be served.
 pub(crate) struct Acceptor {
     context: Rc<SessionContext>,
     buffers: Buffers,
@@ -41,8 +42,8 @@ pub(crate) struct Acceptor {
     table: Option<Rc<SessionTable>>,
     not_allowed: Denials,
     over_limit: Denials,
-    /// A client that may connect, but cannot be served yet.
-    pending: Option<(Stream, SocketAddr, AddressPermit)>,
+    /// Whether clients that cannot be served yet are accepted.
+    looks_ahead: bool,
     /// Another process keeps the sockets open.
     kept_open: bool,
     closing: Option<Closing>,
@@ -82,8 +83,11 @@ impl Acceptor {
         kept_open: bool,
     ) -> Self {
         let allow = AllowList::new(context.config.allow.clone());
-        let looks_at_clients = allow.is_restrictive() || context.address_limit.is_restrictive();
-        let listener = listener.with_max_clients(max_clients.saturating_add(usize::from(looks_at_clients)));
+        let is_restrictive = allow.is_restrictive() || context.address_limit.is_restrictive();
+        // Pending clients are left to the next process, if there is one, unless an option has to look at them.
+        let looks_ahead = is_restrictive || context.config.yield_idle.is_some() || !kept_open;
+        let further = if looks_ahead { MAX_PENDING } else { 0 };
+        let listener = listener.with_max_clients(max_clients.saturating_add(further));
         Self {
             context,
             buffers,
@@ -96,7 +100,7 @@ impl Acceptor {
             over_limit: Denials::new(
                 "turned away: its address has as many clients as --max-per-address allows",
             ),
-            pending: None,
+            looks_ahead,
             kept_open,
             closing: None,
             idle_since: None,
@@ -107,7 +111,7 @@ impl Acceptor {
 
     /// Admits clients as long as they can be served, and notes when one cannot.
     fn accept(&mut self, ready: &Ready<'_>) {
-        loop {
+        while self.accepts() {
             match self.listener.accept(ready) {
                 Accept::Client { stream, address } => {
                     self.told_that_resources_ran_out = false;
@@ -124,8 +128,11 @@ impl Acceptor {
                     if self.has_room() {
                         self.admit(stream, address, permit, ready);
                     } else {
-                        self.pending = Some((stream, address, permit));
-                        self.note_pending_client();
+                        let client = PendingClient::new(stream, address, permit);
+                        self.context.pending.push(client, ready.waker());
+                        if self.context.pending.has_waiting() {
+                            self.note_pending_client();
+                        }
                     }
                 }
                 Accept::Blocked => return,
@@ -142,7 +149,7 @@ impl Acceptor {
     }
 
     fn admit(&mut self, stream: Stream, address: SocketAddr, permit: AddressPermit, ready: &Ready<'_>) {
-        self.context.client_is_pending.set(false);
+        self.context.pending.forget();
         // The session may outlive the client's connection, and only its end makes room for the next client.
         let client = Client::new(address, stream.take_permit());
         let connections = self.buffers.session(stream, &self.context.config, ready.now());
@@ -161,9 +168,14 @@ impl Acceptor {
         self.context.address_limit.admit(address.ip())
     }
 
+    /// Whether a further client is accepted: it can be served, or none is known to wait.
+    fn accepts(&self) -> bool {
+        self.has_room() || !self.looks_ahead || self.context.pending.wants_more()
+    }
+
     /// Whether a further client can be served now.
     fn has_room(&self) -> bool {
-        self.pending.is_none() && self.active() < self.max_clients
+        self.context.pending.is_empty() && self.active() < self.max_clients
     }
 
     fn active(&self) -> usize {
@@ -177,7 +189,7 @@ impl Acceptor {
     }
 
     fn note_pending_client(&mut self) {
-        if !self.context.client_is_pending.replace(true) && self.context.config.yield_idle.is_some() {
+        if self.context.pending.note() && self.context.config.yield_idle.is_some() {
             self.handle.wake_all(); // one of the sessions may have to yield now
         }
         if !replace(&mut self.told_that_clients_wait, true) {
@@ -191,7 +203,7 @@ impl Acceptor {
             return true;
         }
         if self.kept_open {
-            return self.pending.is_none();
+            return self.context.pending.is_empty();
         }
         let shares_port = self.context.config.reuse_port;
         if self.closing.is_none() {
@@ -204,7 +216,7 @@ impl Acceptor {
         let closing = self.closing.get_or_insert(Closing { settled: Some(now + settle) });
         closing.settled = closing.settled.filter(|&at| now < at);
         let settled = closing.settled.is_none();
-        settled && self.pending.is_none() && !(self.is_open() && self.listener.has_pending_clients())
+        settled && self.context.pending.is_empty() && !(self.is_open() && self.listener.has_pending_clients())
     }
 
     /// When the proxy stops because it has had no client for so long.
@@ -245,9 +257,10 @@ impl Buffers {
 
 impl eventloop::Session for Acceptor {
     fn intents(&self, intents: &mut Intents<'_>) {
-        if self.is_open() {
+        if self.is_open() && self.accepts() {
             self.listener.intents(intents);
         }
+        self.context.pending.intents(intents);
         let settled = self.closing.and_then(|closing| closing.settled);
         let drained = self.context.lifecycle.drain_deadline();
         for at in [settled, drained, self.idle_exit()].into_iter().flatten() {
@@ -256,8 +269,9 @@ impl eventloop::Session for Acceptor {
     }
 
     fn advance(&mut self, ready: &Ready<'_>) -> eventloop::Result<Progress> {
-        if self.active() < self.max_clients
-            && let Some((stream, address, permit)) = self.pending.take()
+        self.context.pending.remove_failed(ready);
+        while self.active() < self.max_clients
+            && let Some(PendingClient { stream, address, permit, .. }) = self.context.pending.pop()
         {
             self.admit(stream, address, permit, ready);
         }
@@ -266,6 +280,7 @@ impl eventloop::Session for Acceptor {
         }
         self.check_idle_exit(ready.now());
         if self.context.lifecycle.is_draining() && self.can_close(ready.now()) {
+            while self.context.pending.pop().is_some() {} // a client that was not served is reset
             self.context.lifecycle.end_accepting();
             return Ok(Progress::Done);
         }

@@ -78,6 +78,7 @@ mod liveness;
 pub mod log;
 pub mod non_blocking_writer;
 pub mod operations;
+mod pending_clients;
 mod proxy;
 mod session;
 mod statistics;

@@ -1,6 +1,5 @@
 //! The proxy as a whole: it listens, admits clients up to its limit, and stops when asked.
 
-use std::cell::Cell;
 use std::fmt;
 use std::hint::black_box;
 use std::io;
@@ -23,6 +22,7 @@ use crate::operations::metrics::Metrics;
 use crate::operations::progress::ProgressDisplay;
 use crate::operations::session_table::SessionTable;
 use crate::operations::status_server::{Status, StatusServer};
+use crate::pending_clients::PendingClients;
 use crate::session::SessionContext;
 use crate::statistics::{Counters, Statistics};
 use crate::stop_signals::StopSignals;
@@ -118,7 +118,7 @@ impl Proxy {
             pool: Pool::new(config.buffer_size, max_clients.saturating_mul(2)),
             pipes: Pipes::new(pipe_size, pipes),
         };
-        let client_is_pending = Rc::<Cell<bool>>::default();
+        let pending = Rc::<PendingClients>::default();
         let (status_listener, metrics_addr) = metrics.unzip();
         let metrics = status_listener.is_some().then(|| Rc::new(Metrics::new()));
         let table = Rc::<SessionTable>::default();
@@ -128,7 +128,7 @@ impl Proxy {
                 metrics,
                 lifecycle: lifecycle.clone(),
                 counters: counters.clone(),
-                client_is_pending: client_is_pending.clone(),
+                pending: pending.clone(),
                 pool: buffers.pool.clone(),
                 max_clients,
                 table,
@@ -143,7 +143,7 @@ impl Proxy {
             counters: counters.clone(),
             address_limit: Rc::new(AddressLimit::new(config.max_per_address)),
             metrics,
-            client_is_pending,
+            pending,
             config,
         });
         event_loop.spawn(Acceptor::new(context, buffers, handle, listener, listed, max_clients, kept_open));

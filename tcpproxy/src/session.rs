@@ -1,6 +1,5 @@
 //! One client and its connection to the server: what the options ask of it, and what the log says of it.
 
-use std::cell::Cell;
 use std::io;
 use std::net::SocketAddr;
 use std::ops::ControlFlow::{self, Break, Continue};
@@ -19,6 +18,7 @@ use crate::operations::address_limit::{AddressLimit, AddressPermit};
 use crate::operations::metrics::Metrics;
 use crate::operations::proxy_protocol::{self, HeaderParser, Parsed};
 use crate::operations::session_table::{Listed, SessionRow};
+use crate::pending_clients::PendingClients;
 use crate::statistics::Counters;
 use crate::termination::{By, Cause, Phase, Reason, Termination};
 use crate::upstream::{Connecting, Upstream};
@@ -49,6 +49,9 @@ pub(crate) struct Session {
     /// Held for its address, as long as the session exists.
     _permit: AddressPermit,
     liveness: Liveness,
+    /// When the session could have yielded but for bytes that were left, and how many the client and the server had not
+    /// acknowledged then.
+    stalled: Option<(Instant, [u32; 2])>,
     _active: ActiveSession,
 }
 
@@ -60,8 +63,7 @@ pub(crate) struct SessionContext {
     pub(crate) counters: Rc<Counters>,
     pub(crate) metrics: Option<Rc<Metrics>>,
     pub(crate) address_limit: Rc<AddressLimit>,
-    /// Whether a client is known to wait because as many as may be are served. A session that yields clears it.
-    pub(crate) client_is_pending: Rc<Cell<bool>>,
+    pub(crate) pending: Rc<PendingClients>,
 }
 
 /// How old a session is before its server is probed: a short one is spared the four system calls. Clients inherit
@@ -92,6 +94,7 @@ impl Session {
             termination: None,
             _permit: permit,
             liveness: Liveness::new(context.config.keepalive),
+            stalled: None,
             _active: context.lifecycle.begin_session(),
             context,
         };
@@ -112,9 +115,7 @@ impl Session {
             return Err(Cause::new(By::Proxy, Reason::Stopped));
         }
         if self.yields_at().is_some_and(|at| at <= now) {
-            self.decide(Cause::new(By::Timeout, Reason::Yielded), self.connections.phase());
-            self.context.client_is_pending.set(false); // one session yields to it, the others go on
-            self.connections.close(now);
+            self.check_yield(now)?;
         }
         if self.keepalive_at.take_if(|at| *at <= now).is_some() {
             self.begin_keepalive();
@@ -212,11 +213,53 @@ impl Session {
     /// When the session, as it stands, yields to a client that waits.
     fn yields_at(&self) -> Option<Instant> {
         let connections = &self.connections;
+        if !self.context.pending.is_known() {
+            return None;
+        }
         let established = matches!(connections.phase(), SessionPhase::Established | SessionPhase::HalfClosed);
-        let pending = connections.up().pending() + connections.down().pending();
-        let may_yield = established && pending == 0 && !connections.is_closing();
+        // A server that takes no bytes may yet answer; its client has done its part.
+        let upload_waits = connections.up().pending() > 0;
+        let may_yield = established && !upload_waits && !connections.is_closing();
         let quiet = self.context.config.yield_idle?;
-        (may_yield && self.context.client_is_pending.get()).then(|| connections.last_active() + quiet)
+        let active =
+            self.stalled.map_or(connections.last_active(), |(at, _)| connections.last_active().max(at));
+        may_yield.then(|| active + quiet)
+    }
+
+    /// Yields, if the client that waits is still there and no byte has moved in the kernel, either.
+    ///
+    /// # Errors
+    ///
+    /// The session yields although bytes are left for a peer that takes none: they are lost.
+    fn check_yield(&mut self, now: Instant) -> Result<(), Cause> {
+        if !self.context.pending.confirm() {
+            return Ok(());
+        }
+        let unacknowledged = [self.connections.client(), self.connections.server()].map(|stream| {
+            let status = stream.and_then(|stream| stream.tcp_status().ok().flatten());
+            status.map_or(0, |status| status.unacknowledged)
+        });
+        let pending = self.connections.up().pending() + self.connections.down().pending();
+        let cause = Cause::new(By::Timeout, Reason::Yielded);
+        if pending == 0 && unacknowledged == [0, 0] {
+            self.decide(cause, self.connections.phase());
+            self.context.pending.forget(); // one session yields to it, the others go on
+            self.connections.close(now);
+            return Ok(());
+        }
+        // Bytes that are written move on in the kernel: what is left of them shows whether a peer takes any.
+        let before = self.stalled.replace((now, unacknowledged));
+        match before {
+            Some((at, before))
+                if before == unacknowledged
+                    && unacknowledged[1] == 0
+                    && at >= self.connections.last_active() =>
+            {
+                self.context.pending.forget();
+                Err(cause)
+            }
+            _ => Ok(()),
+        }
     }
 
     /// What has ended the connections, in the words of the log.
@@ -351,6 +394,12 @@ impl eventloop::Session for Session {
     fn refused(&mut self, error: io::Error) -> eventloop::Result<()> {
         self.cut(Cause::with_detail(By::Proxy, Reason::Exhausted, error));
         Ok(())
+    }
+}
+
+impl Drop for Session {
+    fn drop(&mut self) {
+        self.context.pending.wake_acceptor(); // there is room for the next one
     }
 }
 

@@ -4,6 +4,7 @@
 
 mod stage;
 
+use std::io::Read;
 use std::net::{Ipv4Addr, Ipv6Addr, TcpListener, TcpStream};
 use std::time::Duration;
 
@@ -119,6 +120,54 @@ fn a_session_that_moves_bytes_or_holds_some_does_not_yield() {
     }
     assert_eq!(stage.proxy.statistics().active, 1);
     assert!(stage.receive(&server, sent) == stage::counting(0, sent));
+}
+
+#[test]
+fn a_client_that_has_stopped_reading_yields_and_one_that_reads_slowly_does_not() {
+    let mut stage = Stage::with(|config| Config {
+        yield_idle: Some(Duration::from_millis(300)),
+        linger_timeout: Duration::from_secs(3600),
+        ..config
+    });
+    let (first, server) = stage.session();
+    stage.fill(&server);
+    let second = stage.client();
+    stage.send(&second, b"my turn");
+    let mut bytes = vec![0; 65536];
+    for _ in 0..30 {
+        let _ = stage.proxy.turn(Some(Duration::from_millis(50))).unwrap();
+        let _ = (&first).read(&mut bytes);
+    }
+    assert_eq!(stage.proxy.statistics().ended, 0, "it takes bytes");
+    let new_server = stage.until_served(b"my turn");
+    assert_eq!(stage.drain(&first).1, End::Reset);
+    drop(new_server);
+}
+
+#[test]
+fn no_session_yields_to_a_client_that_has_left_and_one_yields_to_the_next() {
+    for resets in [true, false] {
+        let mut stage =
+            Stage::with(|config| Config { yield_idle: Some(Duration::from_millis(100)), ..config });
+        let (first, server) = stage.session();
+        stage.send(&server, b"x");
+        assert_eq!(stage.receive(&first, 1), b"x");
+        let leaver = stage.client();
+        if resets {
+            stage::reset(leaver);
+        } else {
+            drop(leaver);
+        }
+        for _ in 0..10 {
+            let _ = stage.proxy.turn(Some(Duration::from_millis(50))).unwrap();
+        }
+        assert_eq!(stage.proxy.statistics().ended, 0);
+        stage.send(&first, b"still here");
+        assert_eq!(stage.receive(&server, 10), b"still here");
+        let second = stage.client();
+        stage.send(&second, b"my turn");
+        stage.until_served(b"my turn");
+    }
 }
 
 #[test]

@@ -5,7 +5,6 @@ mod request;
 mod response;
 mod sessions;
 
-use std::cell::Cell;
 use std::mem;
 use std::rc::Rc;
 use std::time::Instant;
@@ -19,6 +18,7 @@ pub use request::{LONGEST, Method, RequestError, StatusRequest};
 use crate::lifecycle::Lifecycle;
 use crate::operations::metrics::{Metrics, Moment};
 use crate::operations::session_table::SessionTable;
+use crate::pending_clients::PendingClients;
 use crate::statistics::{Counters, Statistics};
 use connection::Connection;
 use response::{BAD_REQUEST, METHOD_NOT_ALLOWED, NOT_FOUND, OK, Response, SERVICE_UNAVAILABLE};
@@ -40,7 +40,7 @@ pub(crate) struct Status {
     pub(crate) metrics: Rc<Metrics>,
     pub(crate) lifecycle: Rc<Lifecycle>,
     pub(crate) counters: Rc<Counters>,
-    pub(crate) client_is_pending: Rc<Cell<bool>>,
+    pub(crate) pending: Rc<PendingClients>,
     pub(crate) pool: Pool,
     pub(crate) max_clients: usize,
     pub(crate) table: Rc<SessionTable>,
@@ -103,7 +103,7 @@ impl Status {
         let moment = Moment {
             statistics: self.counters.get(),
             max_clients: self.max_clients,
-            waiting: self.client_is_pending.get(),
+            waiting: self.pending.confirm(),
             draining: self.lifecycle.is_draining(),
             buffers: self.pool.lent(),
         };
@@ -124,7 +124,7 @@ impl Status {
             sessions::string(&self.remote),
             now.saturating_duration_since(self.started).as_millis(),
             self.lifecycle.is_draining(),
-            self.client_is_pending.get(),
+            self.pending.confirm(),
             self.max_clients,
             page.members(self.table.rows(now)),
         )
