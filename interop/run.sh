@@ -18,7 +18,7 @@ scripts=("$@")
 if ((${#scripts[@]} == 0)); then
   for script in "$HERE"/*.sh; do
     name=$(basename "$script" .sh)
-    [[ $name == lib || $name == run || $name == demo ]] || scripts+=("$name")
+    [[ $name == lib || $name == run || $name == demo || $name == *-bench ]] || scripts+=("$name")
   done
 fi
 

@@ -16,6 +16,7 @@ const DOCUMENTS: &[&str] = &[
     "docs/milestones.md",
     "docs/operations.md",
     "docs/testing.md",
+    "docs/webproxy.md",
     "fuzz/README.md",
     "proxyspec/peers/README.md",
 ];
