@@ -81,3 +81,33 @@ fn chat_does_not_wait_for_a_guest_who_does_not_read() {
     assert!(grown < 2_000_000, "{grown} bytes more after 20 MB that one guest did not read");
     drop(deaf);
 }
+
+/// Clients that fail, and one that does not read: the server closes what is over, and sleeps.
+#[test]
+fn echo_outlives_clients_that_reset_stall_or_half_close_and_closes_what_is_over() {
+    let server = Proxy::example("echo").arg("0").start().unwrap();
+    let before = server.descriptors().unwrap();
+    let stalled = connect(&server);
+    stalled.set_nonblocking(true).unwrap();
+    while (&stalled).write(&[7; 65_536]).is_ok() {} // until the server has no room for what does not go back
+    let with_bytes_pending = connect(&server);
+    with_bytes_pending.set_nonblocking(true).unwrap();
+    while (&with_bytes_pending).write(&[7; 65_536]).is_ok() {}
+    eventloop::testing::reset(with_bytes_pending).unwrap();
+    let mut half_closed = connect(&server);
+    half_closed.write_all(b"last words").unwrap();
+    half_closed.shutdown(Shutdown::Write).unwrap();
+    let mut got = String::new();
+    half_closed.read_to_string(&mut got).unwrap();
+    assert_eq!(got, "last words");
+    let begin = Instant::now();
+    while server.descriptors().unwrap() > before + 1 {
+        assert!(begin.elapsed() < PATIENCE, "a connection that is over stays open");
+        std::thread::sleep(Duration::from_millis(1)); // there is no event for it, so look again
+    }
+    eventloop::testing::reset(stalled).unwrap();
+    while server.descriptors().unwrap() > before {
+        assert!(begin.elapsed() < PATIENCE, "a connection that was reset stays open");
+        std::thread::sleep(Duration::from_millis(1));
+    }
+}
