@@ -1,17 +1,19 @@
 //! The command line: what may be said, and what it means.
 
+mod values;
+
 use std::ffi::OsString;
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
-use bytesize::ByteSize;
 use clap::error::ErrorKind;
 use clap::{ArgAction, CommandFactory, Parser, ValueEnum};
-use eventloop::{PollerKind, literal};
+use eventloop::PollerKind;
 use ipnet::IpNet;
 
 use crate::log::{LogFormat, Verbosity};
 use crate::{Config, ProxyProtocol, Splice};
+use values::ServerPort;
 
 /// A command line that was understood.
 #[derive(Debug)]
@@ -68,16 +70,16 @@ struct Arguments {
     remote_host: String,
 
     /// The port to forward to
-    #[arg(value_name = "remote_port", value_parser = remote_port)]
+    #[arg(value_name = "remote_port", value_parser = values::remote_port)]
     remote_port: u16,
 
     /// The port to listen on; 0 lets the system choose one, and - takes sockets that listen already from the
     /// service manager (LISTEN_FDS)
-    #[arg(value_name = "server_port", value_parser = server_port)]
+    #[arg(value_name = "server_port", value_parser = values::server_port)]
     server_port: ServerPort,
 
     /// The address to listen on [default: every address, IPv6 and IPv4]
-    #[arg(long, value_name = "ADDR", value_parser = bind_address)]
+    #[arg(long, value_name = "ADDR", value_parser = values::bind_address)]
     bind: Option<SocketAddr>,
 
     /// Share the port with other processes that do so, too: the kernel gives each client to one of them
@@ -85,16 +87,16 @@ struct Arguments {
     reuse_port: bool,
 
     /// Serve N clients at once, while others stay pending; 0 is as many as descriptors allow
-    #[arg(long, value_name = "N", default_value_t = 1, value_parser = count)]
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = values::count)]
     max_clients: usize,
 
     /// When --max-clients is reached and a client is pending, end a session that has been idle for this long
     /// [default: off]
-    #[arg(long, value_name = "DURATION", value_parser = duration)]
+    #[arg(long, value_name = "DURATION", value_parser = values::duration)]
     yield_idle: Option<Duration>,
 
     /// What may wait in each direction of a session
-    #[arg(long, value_name = "SIZE", default_value = "1MiB", value_parser = buffer_size)]
+    #[arg(long, value_name = "SIZE", default_value = "1MiB", value_parser = values::buffer_size)]
     buffer_size: usize,
 
     /// Let bulk pass through the kernel without copying it (splice(2), Linux)
@@ -106,12 +108,12 @@ struct Arguments {
     poller: PollerKind,
 
     /// What the kernel may hold for each socket and direction [default: what it chooses, some MiB]
-    #[arg(long, value_name = "SIZE", value_parser = socket_buffer)]
+    #[arg(long, value_name = "SIZE", value_parser = values::socket_buffer)]
     socket_buffer: Option<usize>,
 
     /// Connect to the server from this address of the machine, or from those of further --source in turn
     /// [default: what the system chooses]
-    #[arg(long, value_name = "ADDR", value_parser = source)]
+    #[arg(long, value_name = "ADDR", value_parser = values::source)]
     source: Vec<IpAddr>,
 
     /// Begin new sessions with the addresses of the server in turn, and not each with the first one
@@ -129,29 +131,29 @@ struct Arguments {
     retry: bool,
 
     /// How long the server may take to answer
-    #[arg(long, value_name = "DURATION", default_value = "10s", value_parser = duration)]
+    #[arg(long, value_name = "DURATION", default_value = "10s", value_parser = values::duration)]
     connect_timeout: Duration,
 
     /// End a session in which no byte has moved either way for so long [default: off]
-    #[arg(long, value_name = "DURATION", value_parser = duration)]
+    #[arg(long, value_name = "DURATION", value_parser = values::duration)]
     idle_timeout: Option<Duration>,
 
     /// End a session in which no byte has moved for so long after one side has finished; 0s is off
-    #[arg(long, value_name = "DURATION", default_value = "1h", value_parser = duration_or_off)]
+    #[arg(long, value_name = "DURATION", default_value = "1h", value_parser = values::duration_or_off)]
     half_close_timeout: Duration,
 
     /// Give up a peer that has been silent for this time and then answers no probe for as long again, or that
     /// acknowledges no data for this time; 0s is off
-    #[arg(long, value_name = "DURATION", default_value = "60s", value_parser = duration_or_off)]
+    #[arg(long, value_name = "DURATION", default_value = "60s", value_parser = values::duration_or_off)]
     keepalive: Duration,
 
     /// How long sessions may go on after the first SIGTERM, SIGINT or SIGQUIT; a second signal ends them at once
-    #[arg(long, value_name = "DURATION", default_value = "30s", value_parser = duration_or_off)]
+    #[arg(long, value_name = "DURATION", default_value = "30s", value_parser = values::duration_or_off)]
     drain_timeout: Duration,
 
     /// End when there has been no session for this long; only with - as server_port, where the next client wakes
     /// the service again [default: off]
-    #[arg(long, value_name = "DURATION", value_parser = duration)]
+    #[arg(long, value_name = "DURATION", value_parser = values::duration)]
     exit_on_idle: Option<Duration>,
 
     /// Serve only clients from this network, or those named by further --allow; reset any other client at once.
@@ -161,7 +163,7 @@ struct Arguments {
 
     /// Serve at most N clients of one address at once, and reset further ones. With --accept-proxy-protocol the
     /// address is the one that a header names [default: off]
-    #[arg(long, value_name = "N", value_parser = max_per_address)]
+    #[arg(long, value_name = "N", value_parser = values::max_per_address)]
     max_per_address: Option<usize>,
 
     /// Expect each client to begin with a header of the PROXY protocol, v1 or v2, and reset it if it does not;
@@ -176,7 +178,7 @@ struct Arguments {
 
     /// Answer HTTP on this address and port: / is a page with the sessions of the moment, /sessions the same as
     /// JSON, /metrics is for Prometheus, and /healthz is 200 while serving and 503 after a stop [default: off]
-    #[arg(long, value_name = "ADDR", value_parser = metrics_address)]
+    #[arg(long, value_name = "ADDR", value_parser = values::metrics_address)]
     metrics: Option<SocketAddr>,
 
     /// Show sessions, bytes each way and rates in a line that changes, if the standard error is a terminal
@@ -199,14 +201,6 @@ struct Arguments {
     /// Log what happens on the way, too
     #[arg(short, long, action = ArgAction::SetTrue)]
     verbose: bool,
-}
-
-/// Where to listen.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum ServerPort {
-    Number(u16),
-    /// On sockets that are passed.
-    Passed,
 }
 
 /// The command line, from which a manual and completions can be made.
@@ -311,84 +305,6 @@ fn refuse(error: clap::Error) -> Refusal {
         mistake = format!("{mistake}; {tip}");
     }
     Refusal::Mistake(format!("{mistake}\n{USAGE}"))
-}
-
-fn remote_port(text: &str) -> Result<u16, &'static str> {
-    text.parse().ok().filter(|&port| port > 0).ok_or("it must be from 1 to 65535")
-}
-
-fn count(text: &str) -> Result<usize, &'static str> {
-    text.parse().map_err(|_| "it must be a whole number, 0 or more")
-}
-
-fn max_per_address(text: &str) -> Result<usize, &'static str> {
-    text.parse().ok().filter(|&max| max > 0).ok_or("it must be a whole number, 1 or more")
-}
-
-fn server_port(text: &str) -> Result<ServerPort, String> {
-    match text {
-        "-" => Ok(ServerPort::Passed),
-        _ => text.parse().map(ServerPort::Number).map_err(|_| "it must be from 0 to 65535, or -".to_owned()),
-    }
-}
-
-fn bind_address(text: &str) -> Result<SocketAddr, String> {
-    literal(text, 0).ok_or("it must be an address, such as 127.0.0.1, ::1 or fe80::1%eth0".to_owned())
-}
-
-fn metrics_address(text: &str) -> Result<SocketAddr, String> {
-    let parts = text.rsplit_once(':').and_then(|(host, port)| Some((host, port.parse().ok()?)));
-    parts
-        .filter(|(host, _)| !host.contains(':') || host.starts_with('['))
-        .and_then(|(host, port)| literal(host, port))
-        .ok_or("it must be an address and a port, such as 127.0.0.1:9090 or [::1]:9090".to_owned())
-}
-
-fn duration(text: &str) -> Result<Duration, String> {
-    match duration_or_off(text)? {
-        Duration::ZERO => Err("it must be longer than 0".to_owned()),
-        duration => Ok(duration),
-    }
-}
-
-/// A year is for ever, and leaves room for adding to a point in time.
-fn duration_or_off(text: &str) -> Result<Duration, String> {
-    let longest = Duration::from_secs(366 * 24 * 3600);
-    match humantime::parse_duration(text) {
-        Ok(duration) if duration <= longest => Ok(duration),
-        Ok(_) => Err("it must be at most a year".to_owned()),
-        Err(error) => Err(error.to_string()),
-    }
-}
-
-/// A buffer beyond a gigabyte is a slip of the hand.
-fn buffer_size(text: &str) -> Result<usize, String> {
-    let Ok(ByteSize(size)) = text.parse() else {
-        return Err("it must be a number, with a unit such as KiB".to_owned());
-    };
-    match usize::try_from(size) {
-        Ok(size @ 1..=0x4000_0000) => Ok(size),
-        _ => Err("it must be from 1 byte to 1GiB".to_owned()),
-    }
-}
-
-/// Linux gives a socket some thousand bytes at least.
-fn socket_buffer(text: &str) -> Result<usize, String> {
-    let Ok(ByteSize(size)) = text.parse() else {
-        return Err("it must be a number, with a unit such as KiB".to_owned());
-    };
-    match usize::try_from(size) {
-        Ok(size @ 0x2000..=0x4000_0000) => Ok(size),
-        _ => Err("it must be from 8KiB to 1GiB".to_owned()),
-    }
-}
-
-/// An address that a machine can have for itself.
-fn source(text: &str) -> Result<IpAddr, String> {
-    match text.parse::<IpAddr>().map(|address| address.to_canonical()) {
-        Ok(address) if !address.is_unspecified() && !address.is_multicast() => Ok(address),
-        _ => Err("it must be an IPv4 or IPv6 address of this machine".to_owned()),
-    }
 }
 
 #[cfg(test)]
