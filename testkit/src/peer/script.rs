@@ -80,7 +80,7 @@ pub struct Script {
 }
 
 impl Script {
-    /// These steps alone. Sends the payload of seed 0 unless told otherwise, takes what is received as it is unless told
+    /// These steps alone. By default the script sends the payload of seed 0, takes what is received as it is, unless told
     /// what to [expect](Self::expects), and waits for nothing longer than 20 seconds.
     pub fn new(steps: impl Into<Vec<Step>>) -> Self {
         let seed = Seed::new(0);
