@@ -188,6 +188,15 @@ impl Acceptor {
         served || !self.context.lifecycle.is_draining()
     }
 
+    /// Whether the proxy stops without serving the clients that are pending now.
+    fn resets_pending(&self) -> bool {
+        self.context.lifecycle.is_draining() && !self.kept_open && !self.context.config.reuse_port
+    }
+
+    fn reset_pending(&self) {
+        while self.context.pending.pop().is_some() {} // dropped, a connection is reset
+    }
+
     fn note_pending_client(&mut self) {
         if self.context.pending.note() && self.context.config.yield_idle.is_some() {
             self.handle.wake_all(); // one of the sessions may have to yield now
@@ -278,9 +287,12 @@ impl eventloop::Session for Acceptor {
         if self.is_open() {
             self.accept(ready);
         }
+        if self.resets_pending() {
+            self.reset_pending();
+        }
         self.check_idle_exit(ready.now());
         if self.context.lifecycle.is_draining() && self.can_close(ready.now()) {
-            while self.context.pending.pop().is_some() {} // a client that was not served is reset
+            self.reset_pending();
             self.context.lifecycle.end_accepting();
             return Ok(Progress::Done);
         }
