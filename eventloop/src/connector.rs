@@ -16,11 +16,54 @@ use crate::{ConnectOptions, Intents, Lookup, Ready, Source, Stream};
 
 /// An attempt to reach one of several addresses of the same host, after RFC 8305 ("happy eyeballs").
 ///
-/// The first address is tried at once, the next one when the attempt before has failed or has been
-/// silent for [`ConnectOptions::attempt_delay`], or less if not all would get their turn, with the address families taking turns; the first connection that is made wins
-/// and the others are given up. An attempt for which the system has no descriptor or memory is
-/// made again after [`ConnectOptions::retry_after`]. It is a part of a session: the session passes on
-/// [`intents`](Connector::intents) and calls [`advance`](Connector::advance). Dropping it gives up.
+/// The first address is tried at once. The next one is tried when the attempt before has failed or has been
+/// silent for [`ConnectOptions::attempt_delay`], or less if not all would get their turn; the address families
+/// take turns. The first connection that is made wins, and the others are given up. An attempt for which the
+/// system has no descriptor or memory is made again after [`ConnectOptions::retry_after`].
+///
+/// It is a part of a session: the session passes on [`intents`](Connector::intents) and calls
+/// [`advance`](Connector::advance). Dropping it gives up.
+///
+/// ```
+/// use std::net::TcpListener;
+/// use std::time::Instant;
+///
+/// use eventloop::{
+///     Connect, ConnectOptions, Connector, EventLoop, Intents, Progress, Ready, Result, Session,
+/// };
+///
+/// /// Connects, sends a greeting, and finishes.
+/// struct Greeting(Connector);
+///
+/// impl Session for Greeting {
+///     fn intents(&self, intents: &mut Intents<'_>) {
+///         self.0.intents(intents);
+///     }
+///
+///     fn advance(&mut self, ready: &Ready<'_>) -> Result<Progress> {
+///         match self.0.advance(ready) {
+///             Connect::Pending => Ok(Progress::Continue),
+///             Connect::Connected(connected) => {
+///                 connected.stream.send(b"hello")?; // a new connection has room for a few bytes
+///                 connected.stream.close();
+///                 Ok(Progress::Done)
+///             }
+///             Connect::Failed(error) => Err(error.into()),
+///         }
+///     }
+/// }
+///
+/// # fn main() -> std::io::Result<()> {
+/// let server = TcpListener::bind("127.0.0.1:0")?;
+/// # server.set_nonblocking(true)?;
+/// let addresses = [server.local_addr()?]; // of a name: Resolver::new().lookup("localhost", 80)
+/// let mut event_loop = EventLoop::new()?;
+/// let connector = Connector::new(&addresses[..], ConnectOptions::default(), Instant::now());
+/// event_loop.spawn(Greeting(connector));
+/// event_loop.run()?;
+/// assert_eq!(std::io::read_to_string(server.accept()?.0)?, "hello");
+/// # Ok(()) }
+/// ```
 #[derive(Debug)]
 pub struct Connector {
     /// Until the addresses are known.

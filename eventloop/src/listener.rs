@@ -20,6 +20,50 @@ use crate::{Intents, ListenOptions, Progress, Ready, Result, Session, Source, St
 /// Each stream that it accepts holds one of its permits. While all are taken no client is accepted:
 /// pending clients stay in the kernel's accept queue, with what they have sent. When such a stream is
 /// closed, the session that has the listener is woken.
+///
+/// ```
+/// use std::net::TcpStream;
+///
+/// use eventloop::{
+///     Accept, EventLoop, Intents, Listener, Progress, Ready, Result, Session, SocketOptions,
+/// };
+///
+/// /// Greets its clients, and says when they have to wait.
+/// struct Greeter(Listener);
+///
+/// impl Session for Greeter {
+///     fn intents(&self, intents: &mut Intents<'_>) {
+///         self.0.intents(intents);
+///     }
+///
+///     fn advance(&mut self, ready: &Ready<'_>) -> Result<Progress> {
+///         loop {
+///             match self.0.accept(ready) {
+///                 Accept::Client { stream, address } => {
+///                     let _ = stream.send(format!("hello {address}").as_bytes()); // it may have left
+///                     stream.close();
+///                 }
+///                 Accept::Full => println!("a client waits for another one to leave"),
+///                 Accept::Exhausted(error) => println!("clients wait: {error}"),
+///                 Accept::Blocked => return Ok(Progress::Continue),
+///             }
+///         }
+///     }
+/// }
+///
+/// # fn main() -> std::io::Result<()> {
+/// let listener = Listener::bind("127.0.0.1:0".parse().unwrap(), SocketOptions::default())?;
+/// let client = TcpStream::connect(listener.local_addr()?)?;
+/// let mut event_loop = EventLoop::new()?;
+/// event_loop.spawn(Greeter(listener.with_max_clients(100)));
+/// event_loop.turn(None)?; // its first step
+/// event_loop.turn(None)?; // the client is accepted
+/// let address = client.local_addr()?;
+/// assert_eq!(std::io::read_to_string(client)?, format!("hello {address}"));
+/// # Ok(()) }
+/// ```
+///
+/// [`into_session`](Listener::into_session) is shorter if there is nothing to say about the clients that wait.
 #[derive(Debug)]
 pub struct Listener {
     sockets: Vec<ListenSocket>,

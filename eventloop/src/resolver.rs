@@ -43,7 +43,20 @@ pub struct Resolver {
 }
 
 /// A lookup that is under way. It is a part of a session: the session passes on
-/// [`intents`](Lookup::intents) and calls [`advance`](Lookup::advance). Dropping it withdraws it.
+/// [`intents`](Lookup::intents) and calls [`advance`](Lookup::advance), as in the example of [`Resolver`].
+/// Dropping it withdraws it. A [`Connector`](crate::Connector) takes one in place of addresses.
+///
+/// Addresses that are known can take the place of a lookup:
+///
+/// ```
+/// use eventloop::Lookup;
+///
+/// let addresses = ["192.0.2.1:80".parse().unwrap(), "[2001:db8::1]:80".parse().unwrap()];
+/// let mut lookup = Lookup::from(&addresses[..]);
+/// assert_eq!(lookup.take().expect("there is nothing to wait for")?, addresses);
+/// assert!(lookup.take().is_none(), "an answer is given once");
+/// # Ok::<(), std::io::Error>(())
+/// ```
 #[derive(Debug)]
 pub struct Lookup {
     answer: Answer,

@@ -19,6 +19,36 @@ pub use signal_hook::consts::{SIGHUP, SIGINT, SIGQUIT, SIGTERM, SIGUSR1, SIGUSR2
 /// The signal handler does nothing but write a byte into a socket pair, which works on every Unix and
 /// whichever thread the kernel picks. Once this is dropped, the signals it caught have no effect: they
 /// do not end the program again.
+///
+/// ```
+/// use eventloop::signals::{SIGHUP, SIGTERM};
+/// use eventloop::{EventLoop, Intents, Progress, Ready, Result, Session, Signals};
+///
+/// /// Lives until SIGTERM.
+/// struct Stopping(Signals);
+///
+/// impl Session for Stopping {
+///     fn intents(&self, intents: &mut Intents<'_>) {
+///         self.0.intents(intents);
+///     }
+///
+///     fn advance(&mut self, ready: &Ready<'_>) -> Result<Progress> {
+///         while let Some(signal) = self.0.advance(ready) {
+///             if signal == SIGTERM {
+///                 return Ok(Progress::Done);
+///             }
+///         }
+///         Ok(Progress::Continue)
+///     }
+/// }
+///
+/// # fn main() -> std::io::Result<()> {
+/// let mut event_loop = EventLoop::new()?;
+/// event_loop.spawn(Stopping(Signals::new(&[SIGHUP, SIGTERM])?));
+/// # for signal in [SIGHUP, SIGTERM] { signal_hook::low_level::raise(signal)?; }
+/// event_loop.run() // until another process sends SIGTERM
+/// # }
+/// ```
 #[derive(Debug)]
 pub struct Signals {
     caught: Vec<(i32, Source<UnixStream>, SigId)>,

@@ -1,6 +1,6 @@
 //! Mistakes of a session's author: each has an error, a panic that names it in debug builds, or the right effect.
 
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
 use std::io::Write;
 use std::net::TcpStream;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -199,6 +199,41 @@ fn a_lookup_that_is_not_advanced_when_it_is_made_is_answered_all_the_same_and_on
     let mut event_loop = event_loop();
     event_loop.spawn(Asking(None, answered.clone()));
     until(&mut event_loop, || answered.get());
+    assert_quiet(&mut event_loop);
+}
+
+#[test]
+fn a_source_of_another_session_ends_the_session_that_declares_it_with_an_error_and_not_the_other() {
+    struct Reading(Rc<Stream>, Rc<RefCell<Vec<u8>>>);
+    impl Session for Reading {
+        fn intents(&self, intents: &mut Intents<'_>) {
+            intents.read(&self.0);
+        }
+        fn advance(&mut self, ready: &Ready<'_>) -> Result<Progress> {
+            if ready.is_readable(&self.0) {
+                let mut bytes = [0; 10];
+                let received = self.0.receive(&mut bytes)?.unwrap_or(0);
+                self.1.borrow_mut().extend(&bytes[..received]);
+            }
+            Ok(Progress::Continue)
+        }
+    }
+    let (near, mut far) = pair().unwrap();
+    let (stream, got) = (Rc::new(Stream::new(near).unwrap()), Rc::default());
+    let reports = Rc::new(RefCell::new(Vec::new()));
+    let mut event_loop = event_loop();
+    event_loop.on_error({
+        let reports = reports.clone();
+        move |session, error| reports.borrow_mut().push(format!("{session}: {error}"))
+    });
+    event_loop.spawn(Reading(stream.clone(), Rc::clone(&got)));
+    event_loop.spawn(Reading(stream, Rc::default()));
+    event_loop.turn(Some(Duration::ZERO)).unwrap();
+    assert_eq!((event_loop.sessions(), reports.borrow().len()), (1, 1));
+    let report = &reports.borrow()[0];
+    assert!(report.ends_with("Reading: another session has declared this source"), "{report}");
+    far.write_all(b"for the first").unwrap();
+    until(&mut event_loop, || *got.borrow() == b"for the first");
     assert_quiet(&mut event_loop);
 }
 

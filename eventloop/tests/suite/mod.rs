@@ -4,6 +4,7 @@ mod admission;
 mod any_order;
 mod connecting;
 mod listening;
+mod many_idle;
 mod misuse;
 mod no_spin;
 mod sessions;
