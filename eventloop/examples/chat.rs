@@ -82,10 +82,10 @@ impl Drop for Guest {
 
 fn main() -> Result<()> {
     let port = std::env::args().nth(1).ok_or("usage: chat PORT")?.parse()?;
+    let mut event_loop = EventLoop::new()?;
     let listener = Listener::bind_all(port, SocketOptions::default())?.with_max_clients(GUESTS);
     println!("listening on {}", listener.local_addr()?);
     let (pool, room) = (Pool::new(CAPACITY, 2 * GUESTS), Room::default());
-    let mut event_loop = EventLoop::new()?;
     event_loop.spawn(listener.into_session(move |stream, ready| {
         let ring = || pool.reserve().expect("there are two rings for each guest");
         ready.spawn_with(|waker| {

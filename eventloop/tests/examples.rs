@@ -6,11 +6,9 @@ use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{Shutdown, TcpStream};
 use std::time::{Duration, Instant};
 
+use eventloop::testing::{PATIENCE, reset};
 use testkit::peer::churn;
 use testkit::proxy::Proxy;
-
-/// Longer than any machine takes.
-const PATIENCE: Duration = Duration::from_secs(30);
 
 fn connect(server: &Proxy) -> TcpStream {
     let stream = TcpStream::connect(server.address()).unwrap();
@@ -93,21 +91,47 @@ fn echo_outlives_clients_that_reset_stall_or_half_close_and_closes_what_is_over(
     let with_bytes_pending = connect(&server);
     with_bytes_pending.set_nonblocking(true).unwrap();
     while (&with_bytes_pending).write(&[7; 65_536]).is_ok() {}
-    eventloop::testing::reset(with_bytes_pending).unwrap();
+    reset(with_bytes_pending).unwrap();
     let mut half_closed = connect(&server);
     half_closed.write_all(b"last words").unwrap();
     half_closed.shutdown(Shutdown::Write).unwrap();
     let mut got = String::new();
     half_closed.read_to_string(&mut got).unwrap();
     assert_eq!(got, "last words");
-    let begin = Instant::now();
-    while server.descriptors().unwrap() > before + 1 {
-        assert!(begin.elapsed() < PATIENCE, "a connection that is over stays open");
-        std::thread::sleep(Duration::from_millis(1)); // there is no event for it, so look again
+    until_open(&server, before + 1);
+    reset(stalled).unwrap();
+    until_open(&server, before);
+}
+
+/// Guests that fail, and one that does not read: the others hear each other, and what is over is closed.
+#[test]
+fn chat_outlives_guests_that_reset_stall_or_half_close_and_closes_what_is_over() {
+    let server = Proxy::example("chat").arg("0").start().unwrap();
+    let before = server.descriptors().unwrap();
+    let (speaker, mut listener) = (join(&server), join(&server));
+    let (stalled, with_bytes_pending) = (join(&server), join(&server));
+    let line = "x".repeat(49_999) + "\n";
+    for _ in 0..200 {
+        speaker.get_ref().write_all(line.as_bytes()).unwrap();
+        assert_eq!(hear(&mut listener), line);
     }
-    eventloop::testing::reset(stalled).unwrap();
-    while server.descriptors().unwrap() > before {
-        assert!(begin.elapsed() < PATIENCE, "a connection that was reset stays open");
+    reset(with_bytes_pending.into_inner()).unwrap();
+    until_open(&server, before + 3);
+    let mut half_closed = join(&server);
+    half_closed.get_ref().write_all(b"last words\n").unwrap();
+    half_closed.get_ref().shutdown(Shutdown::Write).unwrap();
+    assert_eq!(hear(&mut listener), "last words\n");
+    assert_eq!(hear(&mut half_closed), "", "its connection is closed");
+    until_open(&server, before + 3);
+    reset(stalled.into_inner()).unwrap();
+    until_open(&server, before + 2);
+}
+
+/// Waits until the server has no more descriptors than this. There is no event for it, so it is looked at again.
+fn until_open(server: &Proxy, descriptors: usize) {
+    let begin = Instant::now();
+    while server.descriptors().unwrap() > descriptors {
+        assert!(begin.elapsed() < PATIENCE, "a connection that is over stays open");
         std::thread::sleep(Duration::from_millis(1));
     }
 }

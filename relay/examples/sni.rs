@@ -108,8 +108,8 @@ fn main() -> Result<()> {
     let socket = SocketOptions { no_delay: true, ..SocketOptions::default() };
     let options = ConnectOptions { socket, ..ConnectOptions::default() };
     let listener = Listener::bind_all(port, socket)?.with_max_clients(CLIENTS);
-    println!("listening on {}", listener.local_addr()?);
     let mut event_loop = EventLoop::new()?;
+    println!("listening on {}", listener.local_addr()?);
     let (pool, routes) = (Pool::new(CAPACITY, 2 * CLIENTS), Rc::new(routes));
     event_loop.spawn(listener.into_session(move |client, ready| {
         let ring = || pool.reserve().expect("there are two rings for each client");

@@ -124,9 +124,9 @@ fn main() -> Result<()> {
     let socket = SocketOptions { no_delay: true, ..SocketOptions::default() };
     let options = ConnectOptions { socket, ..ConnectOptions::default() };
     let listener = Listener::bind_all(port, socket)?.with_max_clients(CLIENTS);
+    let mut event_loop = EventLoop::new()?;
     println!("listening on {}", listener.local_addr()?);
     let (pool, resolver) = (Pool::new(64 * 1024, 2 * CLIENTS), Rc::new(Resolver::new()));
-    let mut event_loop = EventLoop::new()?;
     event_loop.spawn(listener.into_session(move |client, ready| {
         let ring = || pool.reserve().expect("there are two rings for each client");
         let session = ProxySession::new(client, ring(), ring(), Limits::default(), ready.now());
