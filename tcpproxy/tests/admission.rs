@@ -106,19 +106,20 @@ fn an_idle_session_yields_its_place_to_a_client_that_waits() {
 }
 
 #[test]
-fn a_session_that_moves_bytes_or_holds_some_does_not_yield() {
+fn a_session_that_holds_bytes_for_its_server_does_not_yield_but_an_idle_one_beside_it() {
     let mut stage = Stage::with(|config| Config {
         yield_idle: Some(Duration::from_millis(50)),
-        max_clients: Some(1),
+        max_clients: Some(2),
         ..config
     });
     let (first, server) = stage.session();
     let sent = stage.fill(&first); // more than the ring holds, and the server does not read
-    let _second = stage.client();
-    for _ in 0..3 {
-        stage.assert_quiet();
-    }
-    assert_eq!(stage.proxy.statistics().active, 1);
+    let (second, _second_server) = stage.session(); // it has been quiet for a shorter time
+    let third = stage.client();
+    stage.send(&third, b"my turn");
+    let _third_server = stage.until_served(b"my turn");
+    assert_eq!(stage.drain(&second), (vec![], End::Reset));
+    assert_eq!(stage.proxy.statistics().active, 2);
     assert!(stage.receive(&server, sent) == stage::counting(0, sent));
 }
 

@@ -7,27 +7,21 @@ mod stage;
 use stage::{Stage, fin, reset};
 use tcpproxy::Config;
 
-/// A proxy without the one timer of a session that is not a limit: a few seconds after the beginning it asks the
-/// kernel to probe the server.
-fn stage() -> Stage {
-    Stage::with(|config| Config { keepalive: None, ..config })
-}
-
 #[test]
 fn without_clients() {
-    stage().assert_quiet();
+    Stage::new().assert_quiet();
 }
 
 #[test]
 fn with_idle_clients() {
-    let mut stage = Stage::with(|config| Config { keepalive: None, max_clients: Some(10), ..config });
+    let mut stage = Stage::with(|config| Config { max_clients: Some(10), ..config });
     let _sessions: Vec<_> = (0..10).map(|_| stage.session()).collect();
     stage.assert_quiet();
 }
 
 #[test]
 fn half_closed_either_way() {
-    let mut stage = Stage::with(|config| Config { keepalive: None, max_clients: Some(2), ..config });
+    let mut stage = Stage::with(|config| Config { max_clients: Some(2), ..config });
     let (client, _server) = stage.session();
     fin(&client);
     let (_client, server) = stage.session();
@@ -38,7 +32,7 @@ fn half_closed_either_way() {
 
 #[test]
 fn stalled_both_ways() {
-    let mut stage = stage();
+    let mut stage = Stage::new();
     let (client, server) = stage.session();
     stage.fill(&client);
     stage.fill(&server);
@@ -47,7 +41,7 @@ fn stalled_both_ways() {
 
 #[test]
 fn stalled_and_then_reset_by_the_sender() {
-    let mut stage = stage();
+    let mut stage = Stage::new();
     let (client, server) = stage.session();
     stage.fill(&client);
     reset(client);
@@ -58,7 +52,7 @@ fn stalled_and_then_reset_by_the_sender() {
 
 #[test]
 fn stalled_and_then_finished_by_the_sender() {
-    let mut stage = stage();
+    let mut stage = Stage::new();
     let (client, _server) = stage.session();
     stage.fill(&client);
     fin(&client);
@@ -67,7 +61,7 @@ fn stalled_and_then_finished_by_the_sender() {
 
 #[test]
 fn finished_by_both_with_bytes_that_are_not_read() {
-    let mut stage = stage();
+    let mut stage = Stage::new();
     let (client, server) = stage.session();
     stage.fill(&client);
     stage.fill(&server);
@@ -79,7 +73,7 @@ fn finished_by_both_with_bytes_that_are_not_read() {
 
 #[test]
 fn with_clients_that_wait_their_turn() {
-    let mut stage = stage();
+    let mut stage = Stage::new();
     let (_client, _server) = stage.session();
     let mut waiting = Vec::new();
     for _ in 0..5 {
@@ -90,7 +84,7 @@ fn with_clients_that_wait_their_turn() {
 
 #[test]
 fn with_an_urgent_byte_that_cannot_be_delivered() {
-    let mut stage = stage();
+    let mut stage = Stage::new();
     let (client, _server) = stage.session();
     stage.fill(&client);
     rustix::net::send(&client, b"!", rustix::net::SendFlags::OOB | rustix::net::SendFlags::DONTWAIT).ok();
@@ -99,7 +93,7 @@ fn with_an_urgent_byte_that_cannot_be_delivered() {
 
 #[test]
 fn one_step_carries_bytes_from_the_read_to_the_write() {
-    let mut stage = stage();
+    let mut stage = Stage::new();
     let (client, server) = stage.session();
     let round_trip = |stage: &mut Stage| {
         stage.send(&client, b"ping");

@@ -26,7 +26,7 @@ pub enum End {
 }
 
 impl Stage {
-    /// A proxy with one client at a time, in front of a server.
+    /// A proxy with one client at a time, in front of a server. It is woken only by what the test does.
     pub fn new() -> Self {
         Self::with(|config| config)
     }
@@ -35,6 +35,8 @@ impl Stage {
         let origin = TcpListener::bind("127.0.0.1:0").unwrap();
         origin.set_nonblocking(true).unwrap();
         let config = Config::new("127.0.0.1", origin.local_addr().unwrap().port());
+        // A session that is two seconds old has a step of its own in which its keepalive begins.
+        let config = Config { keepalive: None, ..config };
         Self { proxy: Proxy::start(change(config)).unwrap(), origin }
     }
 
