@@ -1,5 +1,6 @@
 //! The session that admits clients, and what becomes of pending ones when the proxy stops.
 
+use std::io;
 use std::mem::replace;
 use std::net::SocketAddr;
 use std::rc::Rc;
@@ -297,5 +298,13 @@ impl eventloop::Session for Acceptor {
             return Ok(Progress::Done);
         }
         Ok(Progress::Continue)
+    }
+
+    /// A proxy without an acceptor is of no use: it ends, so that a service manager can start the next one.
+    fn refused(&mut self, error: io::Error) -> eventloop::Result<()> {
+        self.reset_pending();
+        let why = format!("no further client can be accepted: {error}");
+        self.context.lifecycle.fail(io::Error::new(error.kind(), why.clone()));
+        Err(why.into())
     }
 }

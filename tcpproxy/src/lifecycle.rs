@@ -2,6 +2,7 @@
 
 use std::cell::Cell;
 use std::fmt;
+use std::io;
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
@@ -23,6 +24,8 @@ pub(crate) struct Lifecycle {
     exits_on_idle: bool,
     drain_deadline: Cell<Option<Instant>>,
     accepting: Cell<bool>,
+    /// Why clients cannot be accepted any more.
+    failure: Cell<Option<io::Error>>,
 }
 
 /// Counts a session as active, as long as it exists.
@@ -35,8 +38,8 @@ impl Lifecycle {
         drain_timeout: Duration,
         exits_on_idle: bool,
     ) -> Self {
-        let (drain_deadline, accepting) = (Cell::new(None), Cell::new(true));
-        Self { handle, counters, drain_timeout, exits_on_idle, drain_deadline, accepting }
+        let (drain_deadline, accepting, failure) = (Cell::new(None), Cell::new(true), Cell::new(None));
+        Self { handle, counters, drain_timeout, exits_on_idle, drain_deadline, accepting, failure }
     }
 
     pub(crate) fn begin_session(self: &Rc<Self>) -> ActiveSession {
@@ -76,6 +79,22 @@ impl Lifecycle {
     pub(crate) fn end_accepting(&self) {
         self.accepting.set(false);
         self.handle.wake_all();
+    }
+
+    /// The acceptor has failed: no further client is admitted, and sessions may finish as they do after a stop.
+    pub(crate) fn fail(&self, failure: io::Error) {
+        self.failure.set(Some(failure));
+        self.stop();
+        self.end_accepting();
+    }
+
+    /// How the proxy has ended.
+    ///
+    /// # Errors
+    ///
+    /// If the acceptor has failed.
+    pub(crate) fn outcome(&self) -> io::Result<()> {
+        self.failure.take().map_or(Ok(()), Err)
     }
 
     pub(crate) fn is_over(&self) -> bool {

@@ -54,7 +54,7 @@ fn serve(config: Config, passed_sockets: bool, progress: Option<StatusLine>) -> 
     manager.ready(&format!("forwarding to {remote}"));
     let mut notified = false;
     while proxy.is_running() {
-        proxy.turn(manager.retry_after()).map_err(|error| format!("cannot wait for events: {error}"))?;
+        proxy.turn(manager.retry_after()).map_err(|error| format!("cannot go on: {error}"))?;
         manager.retry();
         if proxy.is_stopping() && !std::mem::replace(&mut notified, true) {
             manager.stopping(&format!("sessions left: {}", proxy.statistics().active));

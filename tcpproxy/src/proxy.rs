@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use eventloop::{EventLoop, ListenOptions, Listener, resolve};
 use relay::Pipes;
 use ringbuf::Pool;
-use tracing::warn;
+use tracing::{error, warn};
 
 use crate::acceptor::{Acceptor, Buffers};
 use crate::error::StartError;
@@ -104,6 +104,9 @@ impl Proxy {
         let metrics = config.metrics.map(|address| listen_for_metrics(address, &config)).transpose()?;
         let local_addrs = listening.iter().map(|own| own.address).collect();
         let mut event_loop = EventLoop::with_poller(config.poller).map_err(cannot_set_up)?;
+        // The session of a client has no such error: how it ended is in its own line.
+        event_loop
+            .on_error(|session, error| error!(session, %error, "a session of the proxy itself has failed"));
         let Allowance { max_clients, pipes } = descriptors::allowance(config.max_clients);
         let counters = Rc::<Counters>::default();
         let handle = event_loop.handle();
@@ -184,9 +187,13 @@ impl Proxy {
     ///
     /// # Errors
     ///
-    /// If polling fails. The failure of a client or of the server ends that session alone.
+    /// If polling fails, or no client can be accepted any more because the kernel refuses to watch the listening
+    /// sockets; then at the end of the last session. The failure of a client or of the server ends that session alone.
     pub fn run(mut self) -> io::Result<()> {
-        self.event_loop.run()
+        while self.is_running() {
+            self.turn(None)?;
+        }
+        Ok(())
     }
 
     /// One turn of the loop, for programs and tests that have other things to do between turns:
@@ -196,7 +203,11 @@ impl Proxy {
     ///
     /// As [`run`](Self::run).
     pub fn turn(&mut self, timeout: Option<Duration>) -> io::Result<usize> {
-        self.event_loop.turn(timeout)
+        let steps = self.event_loop.turn(timeout)?;
+        if !self.is_running() {
+            self.lifecycle.outcome()?;
+        }
+        Ok(steps)
     }
 
     /// What the proxy has done so far.
@@ -264,5 +275,56 @@ impl fmt::Debug for Proxy {
             .field("local_addrs", &self.local_addrs)
             .field("statistics", &self.statistics())
             .finish()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Write;
+    use std::sync::{Arc, Mutex};
+
+    use eventloop::{Intents, Progress, Ready, Session};
+
+    use super::*;
+
+    #[derive(Clone, Default)]
+    struct Log(Arc<Mutex<Vec<u8>>>);
+
+    impl Write for Log {
+        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+            self.0.lock().unwrap().write(bytes)
+        }
+
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    struct Failing;
+
+    impl Session for Failing {
+        fn intents(&self, _: &mut Intents<'_>) {}
+
+        fn advance(&mut self, _: &Ready<'_>) -> eventloop::Result<Progress> {
+            Err("it cannot go on".into())
+        }
+    }
+
+    #[test]
+    fn an_error_that_ends_a_session_of_the_proxy_itself_is_logged_as_an_error() {
+        let log = Log::default();
+        let writer = log.clone();
+        let subscriber = tracing_subscriber::fmt().json().with_writer(move || writer.clone()).finish();
+        tracing::subscriber::with_default(subscriber, || {
+            let mut proxy = Proxy::start(Config::new("127.0.0.1", 9)).unwrap();
+            proxy.event_loop.spawn(Failing);
+            proxy.turn(Some(Duration::ZERO)).unwrap();
+            assert!(proxy.is_running());
+        });
+        let line: serde_json::Value = serde_json::from_slice(&log.0.lock().unwrap()).unwrap();
+        assert_eq!(line["level"], "ERROR");
+        assert_eq!(line["fields"]["message"], "a session of the proxy itself has failed");
+        assert_eq!(line["fields"]["session"], "tcpproxy::proxy::tests::Failing");
+        assert_eq!(line["fields"]["error"], "it cannot go on");
     }
 }

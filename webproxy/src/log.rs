@@ -1,6 +1,7 @@
 //! The log on the standard error, written by a thread of its own: a slow reader never holds up the proxy.
 
 use std::cell::{Cell, RefCell};
+use std::error::Error;
 use std::io::{self, Write};
 use std::mem;
 use std::rc::Rc;
@@ -89,6 +90,11 @@ impl Log {
         lines.extend(text.bytes().chain([b'\n']));
     }
 
+    /// Adds the error that has ended a session of the proxy itself: a client's request has its own line.
+    pub(crate) fn error(&self, session: &str, error: &dyn Error) {
+        self.line(&format!("error: {session}: {error}"));
+    }
+
     /// Hands over the lines of this turn together: a busy proxy wakes the thread once a turn, not once a line.
     pub(crate) fn flush(&self) {
         let lines = mem::take(&mut *self.lines.borrow_mut());
@@ -124,6 +130,8 @@ fn write_all(waiting: &Receiver<Vec<u8>>, unwritten: &AtomicUsize) {
 
 #[cfg(test)]
 mod tests {
+    use eventloop::{EventLoop, Intents, Progress, Ready, Session};
+
     use super::*;
 
     #[test]
@@ -143,5 +151,29 @@ mod tests {
         log.flush();
         let text = String::from_utf8(waiting.recv().unwrap()).unwrap();
         assert_eq!(text, format!("{} lines of the log were dropped\nnext\n", 3000 - taken.len()));
+    }
+
+    #[test]
+    fn an_error_that_ends_a_session_of_the_proxy_itself_is_a_line_of_the_log() {
+        struct Failing;
+        impl Session for Failing {
+            fn intents(&self, _: &mut Intents<'_>) {}
+            fn advance(&mut self, _: &Ready<'_>) -> eventloop::Result<Progress> {
+                Err("it cannot go on".into())
+            }
+        }
+        let (writer, waiting) = channel();
+        let log = Log::new(writer, Arc::default(), true);
+        let mut event_loop = EventLoop::new().unwrap();
+        event_loop.spawn(Failing);
+        let log = Rc::new(log);
+        event_loop.on_error({
+            let log = log.clone();
+            move |session, error| log.error(session, error)
+        });
+        event_loop.run().unwrap();
+        log.flush();
+        let text = String::from_utf8(waiting.recv().unwrap()).unwrap();
+        assert!(text.starts_with("error: ") && text.ends_with("Failing: it cannot go on\n"), "{text}");
     }
 }

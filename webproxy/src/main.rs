@@ -88,7 +88,7 @@ fn run(options: &Options) -> Result<(), Box<dyn Error>> {
     let stopped = Rc::new(Cell::new(false));
     let mut event_loop = EventLoop::new()?;
     let log = shared.log.clone();
-    event_loop.on_error(move |session, error| log.line(&format!("{session}: {error}")));
+    event_loop.on_error(move |session, error| log.error(session, error));
     let signals = Signals::new(&[SIGTERM, SIGINT])?;
     event_loop.spawn(Stop { signals, stopped: stopped.clone() });
     shared.origins.spawn_expiry(|expiry| event_loop.spawn(expiry));
