@@ -55,7 +55,7 @@ check: toolchain ## check wording, format, lints, docs, fuzz targets, other syst
 	  $(CARGO) metadata --manifest-path $$apart/Cargo.toml --locked --format-version 1 > /dev/null || exit; \
 	done
 	.ci/minimum-rust
-	$(CARGO) clippy --workspace --all-targets --features tcpproxy/manual --locked -- -D warnings
+	$(CARGO) clippy --workspace --all-targets --features tcpproxy/manual,relay/real-clients --locked -- -D warnings
 	.ci/portable
 	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --workspace --no-deps --locked
 	for apart in $(APART); do $(CARGO) clippy --manifest-path $$apart/Cargo.toml --all-targets --locked -- -D warnings || exit; done

@@ -43,6 +43,8 @@ pub(crate) struct Acceptor {
     table: Option<Rc<SessionTable>>,
     not_allowed: Denials,
     over_limit: Denials,
+    /// Whether an option turns clients away by their address.
+    is_restrictive: bool,
     /// Whether clients that cannot be served yet are accepted.
     looks_ahead: bool,
     /// Another process keeps the sockets open.
@@ -101,6 +103,7 @@ impl Acceptor {
             over_limit: Denials::new(
                 "turned away: its address has as many clients as --max-per-address allows",
             ),
+            is_restrictive,
             looks_ahead,
             kept_open,
             closing: None,
@@ -189,9 +192,11 @@ impl Acceptor {
         served || !self.context.lifecycle.is_draining()
     }
 
-    /// Whether the proxy stops without serving the clients that are pending now.
+    /// Whether the proxy stops without serving the clients that are pending now. Those that an option has to look at
+    /// are served as sessions end.
     fn resets_pending(&self) -> bool {
-        self.context.lifecycle.is_draining() && !self.kept_open && !self.context.config.reuse_port
+        self.context.lifecycle.is_draining()
+            && !(self.kept_open || self.context.config.reuse_port || self.is_restrictive)
     }
 
     fn reset_pending(&self) {

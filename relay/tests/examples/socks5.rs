@@ -1,4 +1,4 @@
-//! `socks5`, with curl and with bytes by hand.
+//! `socks5`, with bytes by hand.
 
 use std::io::Write;
 use std::net::{TcpListener, TcpStream};
@@ -6,7 +6,7 @@ use std::net::{TcpListener, TcpStream};
 use testkit::peer::Refuser;
 use testkit::proxy::Proxy;
 
-use crate::{accept, connect, listen, read, read_all, run, serve_once};
+use crate::{accept, connect, listen, read, read_all};
 
 pub(crate) fn start(_: &str) -> Proxy {
     Proxy::example("socks5").arg("0").start().unwrap()
@@ -30,32 +30,6 @@ fn request(command: u8, address: &[u8], port: u16) -> Vec<u8> {
 
 fn named(host: &str) -> Vec<u8> {
     [&[3, u8::try_from(host.len()).unwrap()], host.as_bytes()].concat()
-}
-
-#[test]
-fn curl_reaches_servers_by_ipv4_ipv6_and_name() {
-    for (bind, host, option) in [
-        ("127.0.0.1:0", "127.0.0.1", "--socks5"),
-        ("[::1]:0", "[::1]", "--socks5"),
-        ("127.0.0.1:0", "localhost", "--socks5"),
-        ("127.0.0.1:0", "localhost", "--socks5-hostname"),
-        ("127.0.0.1:0", "127.0.0.1", "--socks5-hostname"),
-    ] {
-        let proxy = start("");
-        let server = TcpListener::bind(bind).unwrap_or_else(|error| panic!("{bind} is needed: {error}"));
-        let url = format!("http://{host}:{}/", server.local_addr().unwrap().port());
-        let server = serve_once(server, vec![b'x'; 300_000]);
-        let socks = proxy.address().to_string();
-        let (status, output) = run("curl", &["--silent", "--show-error", option, &socks, &url]);
-        assert_eq!(
-            status,
-            Some(0),
-            "{option} {url}: {}",
-            String::from_utf8_lossy(&output[..output.len().min(300)])
-        );
-        assert_eq!(output, [b'x'; 300_000]);
-        server.join().unwrap();
-    }
 }
 
 #[test]
