@@ -4,9 +4,9 @@
 
 mod stage;
 
-use std::io::Read;
+use std::io::{Read, Write};
 use std::net::{Ipv4Addr, Ipv6Addr, TcpListener, TcpStream};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use stage::{End, Stage, fin};
 use tcpproxy::{Config, Proxy};
@@ -114,9 +114,16 @@ fn a_session_that_holds_bytes_for_its_server_does_not_yield_but_an_idle_one_besi
     });
     let (first, server) = stage.session();
     let sent = stage.fill(&first); // more than the ring holds, and the server does not read
-    let (second, _second_server) = stage.session(); // it has been quiet for a shorter time
+    let (second, _second_server) = stage.session();
     let third = stage.client();
     stage.send(&third, b"my turn");
+    let begin = Instant::now();
+    while begin.elapsed() < Duration::from_millis(250) {
+        let _ = (&second).write(b"x"); // not idle yet; on a slow machine it may be, and have yielded
+        for _ in 0..2 {
+            let _ = stage.proxy.turn(Some(Duration::from_millis(5))).unwrap();
+        }
+    }
     let _third_server = stage.until_served(b"my turn");
     assert_eq!(stage.drain(&second), (vec![], End::Reset));
     assert_eq!(stage.proxy.statistics().active, 2);
