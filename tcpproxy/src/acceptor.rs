@@ -88,7 +88,7 @@ impl Acceptor {
         let allow = AllowList::new(context.config.allow.clone());
         let is_restrictive = allow.is_restrictive() || context.address_limit.is_restrictive();
         // Pending clients are left to the next process, if there is one, unless an option has to look at them.
-        let looks_ahead = is_restrictive || context.config.yield_idle.is_some() || !kept_open;
+        let looks_ahead = is_restrictive || context.config.may_yield() || !kept_open;
         let further = if looks_ahead { MAX_PENDING } else { 0 };
         let listener = listener.with_max_clients(max_clients.saturating_add(further));
         Self {
@@ -204,7 +204,7 @@ impl Acceptor {
     }
 
     fn note_pending_client(&mut self) {
-        if self.context.pending.note() && self.context.config.yield_idle.is_some() {
+        if self.context.pending.note() && self.context.config.may_yield() {
             self.handle.wake_all(); // one of the sessions may have to yield now
         }
         if !replace(&mut self.told_that_clients_wait, true) {

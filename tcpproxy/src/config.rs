@@ -124,6 +124,11 @@ impl Config {
         }
     }
 
+    /// Whether a session may end because another client waits.
+    pub(crate) fn may_yield(&self) -> bool {
+        self.yield_idle.is_some() || self.accept_proxy_protocol
+    }
+
     /// The usual settings for forwarding to this host and port, on a port that the system chooses.
     #[must_use]
     pub fn new(remote_host: impl Into<String>, remote_port: u16) -> Self {

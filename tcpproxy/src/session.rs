@@ -70,6 +70,10 @@ pub(crate) struct SessionContext {
 /// the option from the listening socket.
 const KEEPALIVE_DELAY: Duration = Duration::from_secs(2);
 
+/// How long a client may be silent that has yet to send its PROXY header, while another client waits. A balancer sends
+/// it at once, and silent clients must not keep all others away for the whole time that a header may take.
+const SILENT_HEADER: Duration = Duration::from_secs(1);
+
 impl Session {
     /// Begins to serve a client. The connection to the server is started in the first step.
     pub(crate) fn new(
@@ -124,10 +128,13 @@ impl Session {
             let event = self.connections.advance(ready);
             self.count();
             match event {
-                SessionEvent::Waiting => match self.liveness.check(&self.connections, now) {
-                    Some((peer, error)) => self.connections.fail(peer, error),
-                    None => return Ok(Continue(())),
-                },
+                SessionEvent::Waiting => {
+                    self.check_silence(now)?;
+                    match self.liveness.check(&self.connections, now) {
+                        Some((peer, error)) => self.connections.fail(peer, error),
+                        None => return Ok(Continue(())),
+                    }
+                }
                 SessionEvent::FirstBytes => self.read_header(now)?,
                 SessionEvent::Connected(server) => self.establish(server, now),
                 SessionEvent::ConnectFailed(cause) => return Err(cause),
@@ -208,6 +215,26 @@ impl Session {
             });
             self.counted = carried;
         }
+    }
+
+    /// When a client that has sent nothing of its header yields to one that waits.
+    fn silent_until(&self) -> Option<Instant> {
+        let is_silent =
+            self.connections.phase() == SessionPhase::Opening && self.connections.up().received() == 0;
+        (is_silent && self.context.pending.is_known()).then(|| self.began + SILENT_HEADER)
+    }
+
+    /// Called when what has come was read: the header may have come while the program did not run.
+    ///
+    /// # Errors
+    ///
+    /// The client has been silent for too long, and another one waits.
+    fn check_silence(&self, now: Instant) -> Result<(), Cause> {
+        if self.silent_until().is_some_and(|at| at <= now) && self.context.pending.confirm() {
+            self.context.pending.forget(); // one session yields to it, the others go on
+            return Err(Cause::new(By::Timeout, Reason::Yielded));
+        }
+        Ok(())
     }
 
     /// When the session, as it stands, yields to a client that waits.
@@ -373,7 +400,7 @@ impl eventloop::Session for Session {
         if let Some(deadline) = self.context.lifecycle.drain_deadline() {
             intents.deadline(deadline);
         }
-        for at in [self.yields_at(), self.keepalive_at].into_iter().flatten() {
+        for at in [self.silent_until(), self.yields_at(), self.keepalive_at].into_iter().flatten() {
             intents.deadline(at);
         }
         if let Some(at) = self.liveness.deadline() {

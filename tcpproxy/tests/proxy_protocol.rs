@@ -4,7 +4,7 @@
 
 mod stage;
 
-use std::io::Write;
+use std::io::{ErrorKind, Read, Write};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpStream};
 use std::time::{Duration, Instant};
 
@@ -266,6 +266,37 @@ fn a_header_that_does_not_come_is_not_waited_for_beyond_its_time() {
         stage.until_over();
         assert!(stage.origin.accept().is_err(), "no connection was made");
     }
+}
+
+/// The header may take an hour here, so that nothing else makes room.
+#[test]
+fn clients_that_say_nothing_make_room_one_at_a_time_for_a_client_that_waits() {
+    let mut stage = Stage::with(|config| Config {
+        accept_proxy_protocol: true,
+        header_timeout: Duration::from_secs(3600),
+        max_clients: Some(3),
+        ..config
+    });
+    let begun = stage.client();
+    stage.send(&begun, b"PROXY TCP4 192.0.2.1");
+    let silent = [stage.client(), stage.client()];
+    stage.settle();
+    assert_eq!(stage.proxy.statistics().active, 3);
+    let client = stage.client();
+    stage.send(&client, b"PROXY UNKNOWN\r\nhello");
+    let server = stage.accept();
+    assert_eq!(stage.receive(&server, 5), b"hello");
+    assert_eq!(stage.proxy.statistics().active, 3);
+    let left: Vec<bool> = silent
+        .iter()
+        .map(
+            |client| matches!((&*client).read(&mut [0]), Err(error) if error.kind() == ErrorKind::WouldBlock),
+        )
+        .collect();
+    assert_eq!(left.iter().filter(|left| **left).count(), 1, "one made room, and the other one stays");
+    stage.send(&begun, b" 198.51.100.7 80 443\r\nslow");
+    let server = stage.accept();
+    assert_eq!(stage.receive(&server, 4), b"slow");
 }
 
 #[test]

@@ -27,6 +27,7 @@ const SCENARIOS: &[Scenario] = &[
     ("client header bad-header", || headless(&[], |mut client| client.write_all(b"GET /").unwrap()), [0, 0]),
     ("client header reset", || headless(&[], reset), [0, 0]),
     ("proxy header stopped", header_stopped, [0, 0]),
+    ("timeout header yielded", header_yielded, [0, 0]),
     ("server connect refused", refused, [0, 0]),
     ("server connect unreachable", || nowhere("255.255.255.255"), [0, 0]), // a broadcast address
     ("server connect unanswered", unanswered, [0, 0]),
@@ -156,11 +157,20 @@ fn headless(options: &[&str], end: impl FnOnce(TcpStream)) -> Proxy {
 fn header_stopped() -> Proxy {
     let options = ["--accept-proxy-protocol", "--drain-timeout", "0s", "--max-clients", "1"];
     let proxy = proxy("127.0.0.1", 80, &options);
-    let client = connect(proxy.address());
+    let mut client = connect(proxy.address());
+    client.write_all(b"P").unwrap(); // a client that sends nothing would yield to the next one
     // That a client is pending says that the first one is served.
     let _waits = connect(proxy.address());
     proxy.wait_for_line(PATIENCE, |line| line.contains("a client is waiting")).unwrap();
     stopped_early(&proxy, client);
+    proxy
+}
+
+fn header_yielded() -> Proxy {
+    let proxy = proxy("127.0.0.1", 80, &["--accept-proxy-protocol", "--max-clients", "1"]);
+    let mut silent = connect(proxy.address());
+    let _waits = connect(proxy.address());
+    assert_reset(&mut silent);
     proxy
 }
 
