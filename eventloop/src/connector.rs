@@ -78,9 +78,21 @@ pub struct Connector {
     next_attempt: Instant,
     deadline: Instant,
     options: ConnectOptions,
+    observer: Option<Observer>,
     /// The outcome was returned.
     over: bool,
 }
+
+/// What happens on the way to the outcome of a [`Connector`]: see [`Connector::on_attempt`].
+#[derive(Debug)]
+pub enum ConnectEvent<'a> {
+    /// An attempt begins.
+    Started(SocketAddr),
+    /// It has failed. If the system had run out of something, it is made again.
+    Failed(SocketAddr, &'a io::Error),
+}
+
+struct Observer(Box<dyn FnMut(ConnectEvent<'_>)>);
 
 /// What has become of a [`Connector`].
 #[must_use]
@@ -138,8 +150,14 @@ impl Connector {
             next_attempt: now,
             deadline: now + options.timeout,
             options,
+            observer: None,
             over: false,
         }
+    }
+
+    /// From now on `observer` receives what happens to the attempts, for a log.
+    pub fn on_attempt(&mut self, observer: impl FnMut(ConnectEvent<'_>) + 'static) {
+        self.observer = Some(Observer(Box::new(observer)));
     }
 
     /// Declares what the lookup or the attempts under way wait for, and a first step if there has been none.
@@ -229,10 +247,10 @@ impl Connector {
     }
 
     fn give_up(&mut self) -> ConnectError {
-        for Attempt { address, .. } in self.attempts.drain(..) {
+        for Attempt { address, .. } in std::mem::take(&mut self.attempts) {
             let error =
                 io::Error::new(ErrorKind::TimedOut, format!("no answer within {:?}", self.options.timeout));
-            self.failures.push((address, error));
+            let _ = self.fail(address, error);
         }
         if let (Some(error), Some(address)) = (self.exhausted.take(), self.untried.pop_front()) {
             self.failures.push((address, error));
@@ -243,6 +261,7 @@ impl Connector {
     /// Starts one attempt. Over loopback it often succeeds or fails at once, so it is looked at once.
     fn start_next(&mut self, now: Instant) -> Option<Connected> {
         let address = self.untried.pop_front()?;
+        self.observe(ConnectEvent::Started(address));
         match start(address, &self.options) {
             Ok(stream) => {
                 self.exhausted = None;
@@ -255,6 +274,7 @@ impl Connector {
                 connected
             }
             Err(error) if is_exhaustion(&error) => {
+                self.observe(ConnectEvent::Failed(address, &error));
                 // Local ports may be left towards another address.
                 self.untried.push_back(address);
                 self.exhausted = Some(error);
@@ -265,10 +285,20 @@ impl Connector {
                 }
                 None
             }
-            Err(error) => {
-                self.failures.push((address, error));
-                None
-            }
+            Err(error) => self.fail(address, error),
+        }
+    }
+
+    /// An attempt has failed for good.
+    fn fail(&mut self, address: SocketAddr, error: io::Error) -> Option<Connected> {
+        self.observe(ConnectEvent::Failed(address, &error));
+        self.failures.push((address, error));
+        None
+    }
+
+    fn observe(&mut self, event: ConnectEvent<'_>) {
+        if let Some(Observer(observer)) = &mut self.observer {
+            observer(event);
         }
     }
 
@@ -281,8 +311,7 @@ impl Connector {
         let Attempt { stream, address } = attempt;
         if let Ok(peer) = stream.peer_addr() {
             if is_local_port(peer.port()) && stream.local_addr().is_ok_and(|local| local == peer) {
-                self.failures.push((address, to_itself()));
-                return None;
+                return self.fail(address, to_itself());
             }
             return Some(Connected { stream, address, reset: None });
         }
@@ -295,11 +324,14 @@ impl Connector {
             Err(error) if error.kind() == ErrorKind::ConnectionReset => {
                 Some(Connected { stream, address, reset: Some(error) })
             }
-            Err(error) => {
-                self.failures.push((address, error));
-                None
-            }
+            Err(error) => self.fail(address, error),
         }
+    }
+}
+
+impl fmt::Debug for Observer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Observer")
     }
 }
 

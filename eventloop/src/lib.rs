@@ -126,7 +126,7 @@ mod stream;
 mod tcp_status;
 pub mod testing;
 
-pub use connector::{Connect, ConnectError, Connected, Connector};
+pub use connector::{Connect, ConnectError, ConnectEvent, Connected, Connector};
 pub use event_loop::EventLoop;
 pub use exhaustion::is_exhaustion;
 pub use listener::{Accept, Listener};

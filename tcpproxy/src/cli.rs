@@ -198,7 +198,7 @@ struct Arguments {
     #[arg(short, long, conflicts_with = "verbose", action = ArgAction::SetTrue)]
     quiet: bool,
 
-    /// Log what happens on the way, too
+    /// Log the beginning of each session, its header and its connect attempts, too
     #[arg(short, long, action = ArgAction::SetTrue)]
     verbose: bool,
 }

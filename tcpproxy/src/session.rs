@@ -102,6 +102,7 @@ impl Session {
             _active: context.lifecycle.begin_session(),
             context,
         };
+        debug!(client = %session.client.source(), "session began");
         if !reads_header {
             session.connect(now);
         }
@@ -165,6 +166,8 @@ impl Session {
                     self.client.announce(announced);
                     self._permit = self.address_permit(announced.source)?;
                 }
+                let (client, peer) = (self.client.source(), self.client.peer);
+                debug!(%client, %peer, bytes = self.header_len, "PROXY header read");
                 self.connect(now);
                 Ok(())
             }
@@ -183,14 +186,16 @@ impl Session {
 
     fn connect(&mut self, now: Instant) {
         self.connect_began = now;
-        self.connections.connect(self.context.upstream.connect(now));
+        self.connections.connect(self.context.upstream.connect(self.client.source(), now));
     }
 
     /// The server is reached: it receives the PROXY header before anything else.
     fn establish(&mut self, server: SocketAddr, now: Instant) {
         self.server = Some(server);
         self.keepalive_at = self.context.config.keepalive.map(|idle| now + (idle / 2).min(KEEPALIVE_DELAY));
-        self.connect_time = Some(self.connect_began.elapsed());
+        let connect_time = self.connect_began.elapsed();
+        self.connect_time = Some(connect_time);
+        debug!(client = %self.client.source(), %server, connect_ms = milliseconds(connect_time), "connected");
         if let Some(version) = self.context.config.proxy_protocol {
             let destination = self.client.destination(self.connections.client());
             let header = proxy_protocol::encode(version, self.client.source(), destination);

@@ -10,7 +10,9 @@ use std::net::SocketAddr;
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
-use eventloop::{ConnectError, ConnectOptions, Connector, Intents, Ready, SocketOptions, Stream};
+use eventloop::{
+    ConnectError, ConnectEvent, ConnectOptions, Connector, Intents, Ready, SocketOptions, Stream,
+};
 use relay::{Dial, Dialed};
 
 use crate::Config;
@@ -18,7 +20,7 @@ use crate::termination::{By, Cause, Reason};
 use addresses::{LOOKUP_PATIENCE, Resolution, ServerAddresses, Waiter};
 use retry::{Retry, RetryPolicy};
 use sources::Sources;
-use tracing::warn;
+use tracing::{Level, debug, enabled, warn};
 
 pub(crate) use own_address::ListenAddress;
 pub(crate) use sources::check_source;
@@ -44,6 +46,8 @@ pub(crate) struct Upstream {
 #[derive(Debug)]
 pub(crate) struct Connecting {
     upstream: Rc<Upstream>,
+    /// The client that it is made for, in the log.
+    client: SocketAddr,
     state: State,
     retry: Retry,
 }
@@ -94,23 +98,30 @@ impl Upstream {
         addresses.iter().any(|address| sources.reach(address))
     }
 
-    /// Prepares a connection. The first attempt is made in the first step.
-    pub(crate) fn connect(self: &Rc<Self>, now: Instant) -> Connecting {
+    /// Prepares a connection for a client. The first attempt is made in the first step.
+    pub(crate) fn connect(self: &Rc<Self>, client: SocketAddr, now: Instant) -> Connecting {
         let retry = Retry::new(self.retry, now);
-        Connecting { state: self.begin(retry.time_left(now), now), upstream: self.clone(), retry }
+        let state = self.begin(client, retry.time_left(now), now);
+        Connecting { upstream: self.clone(), client, state, retry }
     }
 
     /// Begins an attempt, which may take as long as `timeout`.
-    fn begin(&self, timeout: Duration, now: Instant) -> State {
+    fn begin(&self, client: SocketAddr, timeout: Duration, now: Instant) -> State {
         let resolution = self.addresses.borrow_mut().resolve(now);
         match resolution {
-            Resolution::Known(addresses) => self.try_addresses(&addresses, timeout, now),
+            Resolution::Known(addresses) => self.try_addresses(&addresses, client, timeout, now),
             Resolution::Pending(waiter) => State::Resolving(Some(waiter), now + LOOKUP_PATIENCE.min(timeout)),
         }
     }
 
     /// Tries the addresses that do not lead back to the proxy.
-    fn try_addresses(&self, addresses: &[SocketAddr], timeout: Duration, now: Instant) -> State {
+    fn try_addresses(
+        &self,
+        addresses: &[SocketAddr],
+        client: SocketAddr,
+        timeout: Duration,
+        now: Instant,
+    ) -> State {
         let mut addresses = self.order(addresses);
         addresses.sort_by_key(|address| self.addresses.borrow().is_avoided(address, now));
         let leads_back = |&address: &SocketAddr| self.listening.iter().any(|own| own.is_reached_by(address));
@@ -126,7 +137,14 @@ impl Upstream {
             }
         }
         let options = ConnectOptions { timeout, ..self.sources.apply(self.options) };
-        State::Connecting(Connector::new(others.as_slice(), options, now))
+        let mut connector = Connector::new(others.as_slice(), options, now);
+        if enabled!(Level::DEBUG) {
+            connector.on_attempt(move |event| match event {
+                ConnectEvent::Started(address) => debug!(%client, %address, "connecting"),
+                ConnectEvent::Failed(address, error) => debug!(%client, %address, %error, "connect failed"),
+            });
+        }
+        State::Connecting(connector)
     }
 
     /// The addresses that can be reached from the sources, in the order in which they are tried.
@@ -153,7 +171,7 @@ impl Connecting {
         if let State::Pausing(at) = self.state
             && at <= now
         {
-            self.state = self.upstream.begin(self.retry.time_left(now), now);
+            self.state = self.upstream.begin(self.client, self.retry.time_left(now), now);
         }
         if let State::Resolving(waiter, until) = &mut self.state {
             let mut addresses = self.upstream.addresses.borrow_mut();
@@ -164,7 +182,7 @@ impl Connecting {
                 (None, None) => return Ok(None),
             };
             drop(addresses);
-            self.state = self.upstream.try_addresses(&found, self.retry.time_left(now), now);
+            self.state = self.upstream.try_addresses(&found, self.client, self.retry.time_left(now), now);
         }
         match &mut self.state {
             State::Resolving(..) | State::Pausing(_) => Ok(None),
@@ -236,6 +254,9 @@ fn cause(error: &ConnectError) -> Cause {
 mod tests {
     use super::*;
     use eventloop::testing::Stage;
+    use std::net::{IpAddr, Ipv4Addr};
+
+    const CLIENT: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 47690);
 
     fn addresses() -> Vec<SocketAddr> {
         ["192.0.2.2:80", "192.0.2.1:80", "[2001:db8::1]:80"].map(|address| address.parse().unwrap()).to_vec()
@@ -282,7 +303,7 @@ mod tests {
         let config = Config::new("localhost", 80);
         let upstream = Rc::new(Upstream::new(&config, vec![own], listening, now));
         let stage = Stage::new();
-        match upstream.connect(now).advance(&stage.ready(now)) {
+        match upstream.connect(CLIENT, now).advance(&stage.ready(now)) {
             Dialed::Failed(cause) => assert_eq!((cause.by, cause.reason), (By::Proxy, Reason::Loop)),
             other => panic!("{other:?}"),
         }
@@ -298,7 +319,7 @@ mod tests {
         let config = Config::new("localhost", address.port());
         let upstream = Rc::new(Upstream::new(&config, vec![own, address], listening, now));
         let stage = Stage::new();
-        match upstream.connect(now).advance(&stage.ready(now)) {
+        match upstream.connect(CLIENT, now).advance(&stage.ready(now)) {
             Dialed::Connected { address: reached, .. } => assert_eq!(reached, address),
             other => panic!("{other:?}"),
         }
