@@ -11,7 +11,7 @@ use std::time::Instant;
 use rustix::io::Errno;
 use socket2::{Domain, Protocol, SockRef, Socket, Type};
 
-use crate::exhaustion::is_exhaustion;
+use crate::exhaustion::{CONNECT_PIECES, check_pieces, is_exhaustion};
 use crate::{ConnectOptions, Intents, Lookup, Ready, Source, Stream};
 
 /// An attempt to reach one of several addresses of the same host, after RFC 8305 ("happy eyeballs").
@@ -368,6 +368,7 @@ impl Error for ConnectError {}
 
 /// Begins a non-blocking connect.
 fn start(address: SocketAddr, options: &ConnectOptions) -> io::Result<Stream> {
+    check_pieces::<CONNECT_PIECES>()?;
     #[cfg(target_os = "linux")]
     let kind = Type::STREAM.nonblocking(); // saves two system calls (socket(2))
     #[cfg(not(target_os = "linux"))]

@@ -2,6 +2,7 @@
 
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
+use std::io;
 use std::time::Instant;
 
 use slotmap::SecondaryMap;
@@ -31,6 +32,12 @@ struct Timer {
 const SLACK: usize = 64;
 
 impl Deadlines {
+    /// Makes room for `more` entries, of sessions whose index is below `sessions`.
+    pub(crate) fn try_reserve(&mut self, more: usize, sessions: usize) -> io::Result<()> {
+        self.timers.try_set_capacity(sessions)?;
+        Ok(self.heap.try_reserve(more)?)
+    }
+
     /// From now on the deadline of `id` is this.
     pub(crate) fn declare(&mut self, id: SessionId, deadline: Option<Instant>) {
         match (self.timers.get_mut(id), deadline) {

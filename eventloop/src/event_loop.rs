@@ -32,6 +32,10 @@ pub struct EventLoop {
     report: Box<Report>,
 }
 
+/// How many sessions, registrations and deadlines one turn may add without taking memory for tables: more than a batch
+/// of clients needs. What one turn has used up, the next one makes room for, or no client is accepted in it.
+const SPARE: usize = 256;
+
 /// Receives the name of a session and the error that has ended it.
 type Report = dyn FnMut(&'static str, &dyn Error);
 
@@ -118,6 +122,9 @@ impl EventLoop {
         let core = &self.core;
         self.registry.wait(timeout, |id, cause| core.enqueue(id, cause))?;
         self.turns += 1;
+        let reserved = self.try_reserve();
+        let core = &self.core;
+        core.lacks_memory.set(reserved.is_err());
         let now = Instant::now();
         self.deadlines.expire(now, |id| core.enqueue(id, Cause::Deadline));
         let mut steps = 0;
@@ -151,6 +158,14 @@ impl EventLoop {
     #[must_use]
     pub fn sessions(&self) -> usize {
         self.core.len()
+    }
+
+    /// Makes room for what a turn may add, because a table that cannot grow later would end the process.
+    fn try_reserve(&mut self) -> io::Result<()> {
+        self.core.try_reserve(SPARE)?;
+        self.registry.try_reserve(SPARE)?;
+        self.again.try_reserve(SPARE)?;
+        self.deadlines.try_reserve(SPARE, self.core.capacity())
     }
 
     /// One step of one session, and what follows from it.

@@ -1,5 +1,6 @@
-//! Errors that say that the system has no descriptor, no memory or no local port left.
+//! Whether the system has a descriptor, memory or a local port left.
 
+use std::hint::black_box;
 use std::io::{self, ErrorKind};
 
 use rustix::io::Errno;
@@ -14,4 +15,48 @@ pub fn is_exhaustion(error: &io::Error) -> bool {
     let errno = error.raw_os_error().map(Errno::from_raw_os_error);
     error.kind() == ErrorKind::OutOfMemory
         || matches!(errno, Some(Errno::MFILE | Errno::NFILE | Errno::NOBUFS | Errno::ADDRNOTAVAIL))
+}
+
+/// Checks that this process can get a block of memory of this many bytes now. It is given back at once.
+///
+/// A small allocation that fails ends the process ([`std::alloc::handle_alloc_error`]). So a program looks before it
+/// takes on work, for a block that is larger than what the work needs: the allocator, which the block goes back to, has
+/// it then.
+///
+/// # Errors
+///
+/// [`ErrorKind::OutOfMemory`].
+pub fn check_memory(bytes: usize) -> io::Result<()> {
+    let mut block = Vec::<u8>::new();
+    let reserved = block.try_reserve_exact(bytes);
+    black_box(block); // otherwise the compiler removes an allocation that is not used
+    reserved.map_err(io::Error::from)
+}
+
+/// Checks that this process can get `N` pieces of 4 KiB now, of which each has room for any one allocation of a new
+/// session. They are given back at once. A block of that size would ask for more: what sessions give back is in pieces.
+pub(crate) fn check_pieces<const N: usize>() -> io::Result<()> {
+    let mut pieces = [const { Vec::<u8>::new() }; N];
+    let reserved = pieces.iter_mut().try_for_each(|piece| piece.try_reserve_exact(4096));
+    black_box(pieces);
+    reserved.map_err(io::Error::from)
+}
+
+/// What has to be left before a client is accepted: more than a batch of new sessions takes in its first steps.
+pub(crate) const ACCEPT_PIECES: usize = 12;
+
+/// What has to be left before a connection is begun: less, so that a client that was accepted can be served.
+pub(crate) const CONNECT_PIECES: usize = 2;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn memory_that_cannot_be_had_is_an_error_and_not_the_end() {
+        check_memory(1).unwrap();
+        check_pieces::<ACCEPT_PIECES>().unwrap();
+        assert_eq!(check_memory(isize::MAX as usize).unwrap_err().kind(), ErrorKind::OutOfMemory);
+        assert!(is_exhaustion(&check_memory(usize::MAX).unwrap_err()));
+    }
 }

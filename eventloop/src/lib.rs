@@ -128,7 +128,7 @@ pub mod testing;
 
 pub use connector::{Connect, ConnectError, ConnectEvent, Connected, Connector};
 pub use event_loop::EventLoop;
-pub use exhaustion::is_exhaustion;
+pub use exhaustion::{check_memory, is_exhaustion};
 pub use listener::{Accept, Listener};
 pub use options::{ConnectOptions, ListenOptions, SocketOptions};
 pub use permit::Permit;

@@ -93,8 +93,8 @@ pub enum Accept {
     /// that was pending stays so, not all the time.
     Full,
     /// A client may be pending, but the system has run out of what a connection needs: descriptors (`EMFILE`,
-    /// `ENFILE`) or memory (`ENOBUFS`, `ENOMEM`). The listener pauses for
-    /// [`ListenOptions::retry_after`] and tries again.
+    /// `ENFILE`) or memory (`ENOBUFS`, `ENOMEM`, or this process's own, [`check_memory`](crate::check_memory)). The
+    /// listener pauses for [`ListenOptions::retry_after`] and tries again.
     Exhausted(io::Error),
 }
 
@@ -279,6 +279,10 @@ impl Listener {
     fn accept_next(&mut self, ready: &Ready<'_>) -> Accept {
         // After a pause no readiness was reported.
         let retrying = self.retry_at.take().is_some();
+        if let Err(error) = ready.check_memory() {
+            self.retry_at = Some(ready.now() + self.options.retry_after);
+            return Accept::Exhausted(error);
+        }
         for turn in 0..self.sockets.len() {
             let at = (self.next + turn) % self.sockets.len();
             let listening = &self.sockets[at];

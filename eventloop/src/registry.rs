@@ -57,6 +57,11 @@ impl Registry {
         Self { poller, registrations: SlotMap::with_key(), inbox: Inbox::default(), changes: 0 }
     }
 
+    /// Makes room for `more` registrations.
+    pub(crate) fn try_reserve(&mut self, more: usize) -> io::Result<()> {
+        Ok(self.registrations.try_reserve(more)?)
+    }
+
     pub(crate) fn changes(&self) -> u64 {
         self.changes
     }
@@ -160,6 +165,7 @@ impl Registry {
             }
             return Ok(());
         }
+        self.try_reserve(1)?;
         let registration = Registration { source: Rc::downgrade(source), session, next: registered.0 };
         let key = self.registrations.insert(registration);
         self.changes += 1;

@@ -10,6 +10,7 @@ use std::ptr;
 use std::rc::Rc;
 use std::time::Instant;
 
+use crate::exhaustion::{ACCEPT_PIECES, check_pieces};
 use crate::sessions::{Core, SessionId, Waker};
 use crate::source::{AnySource, Interest, Source};
 
@@ -192,6 +193,14 @@ impl<'a> Ready<'a> {
     #[must_use]
     pub fn waker(&self) -> Waker {
         self.core.waker(self.id)
+    }
+
+    /// Whether there is memory for the session of one more client, and for its first steps.
+    pub(crate) fn check_memory(&self) -> io::Result<()> {
+        if self.core.lacks_memory.get() {
+            return Err(io::ErrorKind::OutOfMemory.into());
+        }
+        check_pieces::<ACCEPT_PIECES>()
     }
 
     /// The number of the loop's turn: that of the next turn is one more.

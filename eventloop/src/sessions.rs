@@ -3,6 +3,7 @@
 use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
 use std::fmt;
+use std::io;
 use std::rc::{Rc, Weak};
 
 use calloop::channel::Sender;
@@ -84,6 +85,8 @@ pub(crate) struct Core {
     stepped: Cell<Option<SessionId>>,
     /// To wake sessions from other threads; absent where there is no loop.
     remote: Option<Sender<SessionId>>,
+    /// Memory for the tables has run out: no client is to be accepted.
+    pub(crate) lacks_memory: Cell<bool>,
 }
 
 struct Entry {
@@ -106,10 +109,7 @@ impl Handle {
     /// Gives every session a step: for rare events that concern all, such as a stop of the program.
     pub fn wake_all(&self) {
         if let Some(core) = self.core.upgrade() {
-            let all: Vec<SessionId> = core.sessions.borrow().keys().collect();
-            for id in all {
-                core.wake(id);
-            }
+            core.wake_all();
         }
     }
 }
@@ -186,6 +186,30 @@ impl Core {
         {
             entry.queued = Some(cause);
             self.queue.borrow_mut().push_back(id);
+        }
+    }
+
+    /// Makes room for `more` sessions, all of which may be queued.
+    pub(crate) fn try_reserve(&self, more: usize) -> io::Result<()> {
+        let (mut sessions, mut queue) = (self.sessions.borrow_mut(), self.queue.borrow_mut());
+        sessions.try_reserve(more)?;
+        let queued = queue.len();
+        Ok(queue.try_reserve((sessions.len() + more).saturating_sub(queued))?)
+    }
+
+    /// A number above the index of each session until `try_reserve` is called again.
+    pub(crate) fn capacity(&self) -> usize {
+        self.sessions.borrow().capacity() + 1
+    }
+
+    /// Wakes each session, in place: a list of them would take memory.
+    fn wake_all(&self) {
+        let stepped = self.stepped.get();
+        for (id, entry) in &mut *self.sessions.borrow_mut() {
+            if entry.queued.is_none() {
+                entry.queued = Some(if stepped == Some(id) { Cause::Again } else { Cause::Woken });
+                self.queue.borrow_mut().push_back(id);
+            }
         }
     }
 

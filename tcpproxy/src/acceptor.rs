@@ -157,11 +157,14 @@ impl Acceptor {
         // The session may outlive the client's connection, and only its end makes room for the next client.
         let client = Client::new(address, stream.take_permit());
         let connections = self.buffers.session(stream, &self.context.config, ready.now());
-        let session = Session::new(self.context.clone(), client, permit, connections, ready.now());
+        let mut session = Session::new(self.context.clone(), client, permit, connections, ready.now());
         match &self.table {
-            Some(table) => ready.spawn(table.list(session)),
-            None => ready.spawn(session),
-        };
+            Some(table) => match table.try_reserve() {
+                Ok(()) => _ = ready.spawn(table.list(session)),
+                Err(error) => session.exhausted(error),
+            },
+            None => _ = ready.spawn(session),
+        }
     }
 
     /// The permit for one more client of an address. The client of a balancer gets it when its header has been read.

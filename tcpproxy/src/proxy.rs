@@ -1,13 +1,12 @@
 //! The proxy as a whole: it listens, admits clients up to its limit, and stops when asked.
 
 use std::fmt;
-use std::hint::black_box;
 use std::io;
 use std::net::{SocketAddr, TcpListener};
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
-use eventloop::{EventLoop, ListenOptions, Listener, resolve};
+use eventloop::{EventLoop, ListenOptions, Listener, check_memory, resolve};
 use relay::Pipes;
 use ringbuf::Pool;
 use tracing::{error, warn};
@@ -241,11 +240,8 @@ impl Proxy {
 /// Looks up the server's name, and checks that there is memory for the buffers of one session. That memory is not kept,
 /// because it is needed only while bytes wait.
 fn prepare(config: &Config) -> Result<Vec<SocketAddr>, StartError> {
-    let mut buffers = Vec::<u8>::new();
     let bytes = config.buffer_size.saturating_mul(2);
-    let reserved = buffers.try_reserve_exact(bytes);
-    black_box(buffers); // otherwise the compiler removes an allocation that is not used
-    reserved.map_err(|_| StartError::setting_aside(bytes, io::ErrorKind::OutOfMemory.into()))?;
+    check_memory(bytes).map_err(|reason| StartError::setting_aside(bytes, reason))?;
     for &source in &config.source {
         check_source(source).map_err(|reason| StartError::connecting_from(source, reason))?;
     }

@@ -336,6 +336,11 @@ impl Session {
         self.report();
     }
 
+    /// Ends the session, for which the system lacks something.
+    pub(crate) fn exhausted(&mut self, error: io::Error) {
+        self.cut(Cause::with_detail(By::Proxy, Reason::Exhausted, error));
+    }
+
     /// Logs the session's end, and counts it.
     fn report(&mut self) {
         let (termination, detail) = self
@@ -424,7 +429,7 @@ impl eventloop::Session for Session {
     }
 
     fn refused(&mut self, error: io::Error) -> eventloop::Result<()> {
-        self.cut(Cause::with_detail(By::Proxy, Reason::Exhausted, error));
+        self.exhausted(error);
         Ok(())
     }
 }

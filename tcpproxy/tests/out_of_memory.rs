@@ -1,4 +1,5 @@
-//! When there is no memory for a buffer, the session whose bytes would wait in it ends, and no other.
+//! When there is no memory for a buffer, the session whose bytes would wait in it ends, and no other. When there is none
+//! for a further session, its client waits, and the program goes on.
 
 #![allow(clippy::unwrap_used)] // a test that cannot go on says so by failing
 
@@ -7,7 +8,9 @@ mod crowd;
 use std::io::{ErrorKind, Read, Write};
 use std::net::{Shutdown, TcpListener, TcpStream};
 
-use crowd::{PATIENCE, PROGRAM, connect, until};
+use crowd::{PATIENCE, PROGRAM, connect, converse, echo, until, visit};
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+use testkit::peer::BlackHole;
 use testkit::proxy::Proxy;
 
 /// What the proxy may still take: too little for a buffer, enough for everything else.
@@ -96,7 +99,7 @@ fn sessions_that_find_no_buffer_are_reset_and_one_that_has_its_own_goes_on() {
 
 #[test]
 fn a_client_that_finds_no_buffer_before_the_server_is_reached_is_reset() {
-    let hole = testkit::peer::BlackHole::new().unwrap();
+    let hole = BlackHole::new().unwrap();
     let port = hole.address().port().to_string();
     let options = ["--buffer-size", "64MiB", "--drain-timeout", "0s"];
     let proxy = Proxy::command(PROGRAM).args(["127.0.0.1", &port, "0"]).args(options).start().unwrap();
@@ -112,4 +115,64 @@ fn a_client_that_finds_no_buffer_before_the_server_is_reached_is_reset() {
     }
     let ended = |line: &&String| line.contains("by=proxy phase=connect reason=exhausted");
     until("both are logged", || proxy.log().iter().filter(ended).count() == 2);
+}
+
+/// Each client takes about a kilobyte, in pieces of some hundred bytes.
+const CLIENTS: usize = 400;
+
+/// A proxy for any number of clients, that may take this number of bytes more once `first` is done with it.
+fn limited(port: &str, left: u64, first: impl FnOnce(&Proxy)) -> Proxy {
+    let limit = getrlimit(Resource::Nofile);
+    setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, ..limit }).unwrap();
+    let options = ["--max-clients", "1000", "--metrics", "127.0.0.1:0", "--drain-timeout", "0s"];
+    let proxy = Proxy::command(PROGRAM).args(["127.0.0.1", port, "0"]).args(options).start().unwrap();
+    first(&proxy);
+    proxy.limit_memory(left).unwrap();
+    proxy
+}
+
+/// Clients that say nothing, as many as connect until there is no memory for one.
+fn exhaust(proxy: &Proxy) -> Vec<TcpStream> {
+    let clients: Vec<TcpStream> = (0..CLIENTS).map(|_| connect(proxy.address())).collect();
+    let lacks_memory =
+        |line: &String| line.contains("cannot accept clients for now") || line.contains("reason=exhausted");
+    until("there is no memory for a client", || proxy.log().iter().any(lacks_memory));
+    clients
+}
+
+#[test]
+fn clients_for_which_there_is_no_memory_wait_while_the_others_are_served_and_are_served_later() {
+    let port = echo();
+    for left in [0, 64 << 10, 150 << 10, 300 << 10] {
+        let mut session = None;
+        let mut proxy = limited(&port, left, |proxy| {
+            let client = connect(proxy.address());
+            converse(&client);
+            session = Some(client);
+        });
+        let clients = exhaust(&proxy);
+        let client = session.unwrap();
+        converse(&client);
+        drop(clients);
+        visit(proxy.address()).unwrap();
+        converse(&client);
+        drop(client);
+        proxy.terminate().unwrap();
+        assert_eq!(proxy.wait(PATIENCE).unwrap().code(), Some(0), "with {left} bytes left");
+    }
+}
+
+#[test]
+fn clients_whose_server_does_not_answer_and_who_take_all_memory_do_not_end_the_program() {
+    let hole = BlackHole::new().unwrap();
+    let port = hole.address().port().to_string();
+    for left in [0, 100 << 10, 250 << 10] {
+        let mut proxy = limited(&port, left, |_| {});
+        let clients = exhaust(&proxy);
+        proxy.terminate().unwrap();
+        for client in &clients {
+            assert_reset(client);
+        }
+        assert_eq!(proxy.wait(PATIENCE).unwrap().code(), Some(0), "with {left} bytes left");
+    }
 }

@@ -55,6 +55,15 @@ pub(crate) struct SessionRow {
 }
 
 impl SessionTable {
+    /// Makes room for one more session.
+    ///
+    /// # Errors
+    ///
+    /// [`io::ErrorKind::OutOfMemory`].
+    pub(crate) fn try_reserve(&self) -> io::Result<()> {
+        Ok(self.0.borrow_mut().try_reserve(1)?)
+    }
+
     /// Adds a session, for the loop to step.
     pub(crate) fn list<S: Listed + 'static>(self: &Rc<Self>, session: S) -> ListedSession<S> {
         let session = Rc::new(RefCell::new(session));
