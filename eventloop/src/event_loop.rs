@@ -110,8 +110,8 @@ impl EventLoop {
     ///
     /// # Panics
     ///
-    /// If a session panics. It is removed and its sources are closed; when the panic is caught, the loop
-    /// can turn on.
+    /// If a session panics and does not [keep the panic to itself](Session::panicked). It is removed and its sources are
+    /// closed; when the panic is caught, the loop can turn on.
     pub fn turn(&mut self, timeout: Option<Duration>) -> io::Result<usize> {
         let timeout = if self.core.queued() == 0 {
             let next = self.deadlines.next().map(|at| at.saturating_duration_since(Instant::now()));
@@ -208,8 +208,14 @@ impl EventLoop {
                 self.remove(id, session, registered);
             }
             Err(panic) => {
+                let outcome = catch_unwind(AssertUnwindSafe(|| session.panicked(panic)));
+                if let Ok(Err(error)) = &outcome {
+                    (self.report)(session.name(), &**error);
+                }
                 self.remove(id, session, registered);
-                resume_unwind(panic);
+                if let Err(panic) = outcome {
+                    resume_unwind(panic);
+                }
             }
         }
     }

@@ -1,11 +1,12 @@
 //! Sessions, what they intend, and what they learn in a step.
 
-use std::any::type_name;
+use std::any::{Any, type_name};
 use std::error::Error;
 use std::fmt;
 use std::io;
 use std::mem;
 use std::os::fd::AsFd;
+use std::panic::resume_unwind;
 use std::ptr;
 use std::rc::Rc;
 use std::time::Instant;
@@ -29,8 +30,7 @@ pub type Result<T> = std::result::Result<T, Box<dyn Error>>;
 ///
 /// A session ends with the result of a step: [`Progress::Done`], or an error, which the loop reports (see
 /// [`EventLoop::on_error`](crate::EventLoop::on_error)). Either way the loop drops it, which closes its
-/// sources. So does a panic, which then goes on to the caller of [`EventLoop::turn`](crate::EventLoop::turn):
-/// if that catches it, the other sessions go on.
+/// sources. So does a panic. What else a panic means, [`panicked`](Session::panicked) decides.
 pub trait Session {
     /// Declares what the session waits for: a pure function of its state.
     ///
@@ -62,6 +62,23 @@ pub trait Session {
     /// The loop reports an error, as one of [`advance`](Self::advance). By default it is `error` itself.
     fn refused(&mut self, error: io::Error) -> Result<()> {
         Err(error.into())
+    }
+
+    /// A step of this session, or its intents, has panicked, which is a bug. The session is dropped after this call.
+    ///
+    /// By default the panic goes on to the caller of [`EventLoop::turn`](crate::EventLoop::turn): if that catches it, the
+    /// other sessions go on. A session whose end the program can do without reports it here instead. It must not rely on
+    /// more of its state than it needs for that: the step has ended in the middle.
+    ///
+    /// # Errors
+    ///
+    /// The loop reports an error, as one of [`advance`](Self::advance).
+    ///
+    /// # Panics
+    ///
+    /// By default, with `panic`.
+    fn panicked(&mut self, panic: Box<dyn Any + Send>) -> Result<()> {
+        resume_unwind(panic)
     }
 
     /// What reports and panics call this session; by default the name of its type.

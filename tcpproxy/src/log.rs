@@ -1,11 +1,13 @@
 //! The log: lines on the standard error, for which the proxy never waits.
 
 use std::io::{self, Write};
+use std::panic::{self, PanicHookInfo};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use clap::ValueEnum;
 use rustix::termios::tcgetwinsize;
+use tracing::error;
 use tracing::level_filters::LevelFilter;
 use tracing_subscriber::fmt::MakeWriter;
 
@@ -39,7 +41,8 @@ pub struct StatusLine {
     shown: Arc<AtomicBool>,
 }
 
-/// From now on events go to the standard error. Returns the line below them. To be called once.
+/// From now on events go to the standard error, and so do panics: the line that Rust prints would wait for a standard
+/// error that is not read. Returns the line below them. To be called once.
 pub fn start(format: LogFormat, verbosity: Verbosity) -> StatusLine {
     let stderr = Arc::new(NonBlockingWriter::new(StandardStream::Error));
     let line = StatusLine { stderr: stderr.clone(), shown: Arc::default() };
@@ -58,7 +61,19 @@ pub fn start(format: LogFormat, verbosity: Verbosity) -> StatusLine {
         LogFormat::Text => subscriber.init(),
         LogFormat::Json => subscriber.json().flatten_event(true).init(),
     }
+    panic::set_hook(Box::new(log_panic));
     line
+}
+
+fn log_panic(panic: &PanicHookInfo<'_>) {
+    let payload = panic.payload();
+    let text =
+        payload.downcast_ref::<&str>().copied().or(payload.downcast_ref::<String>().map(String::as_str));
+    error!(
+        location = panic.location().map(tracing::field::display),
+        error = text.unwrap_or("without a message"),
+        "a bug of the program"
+    );
 }
 
 /// Moves to the first column and clears the row (ECMA-48: EL).
@@ -139,6 +154,45 @@ impl LogFormat {
         match self {
             Self::Text => format!("{lines} log lines were lost: the standard error was full\n"),
             Self::Json => format!("{{\"message\":\"log lines were lost\",\"lines\":{lines}}}\n"),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::sync::Mutex;
+
+    /// Collects what is logged.
+    #[derive(Clone, Default)]
+    struct Lines(Arc<Mutex<Vec<u8>>>);
+
+    impl Write for Lines {
+        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+            self.0.lock().unwrap().write(bytes)
+        }
+
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    #[test]
+    fn a_panic_is_one_line_of_the_log_with_its_message_and_its_place() {
+        let lines = Lines::default();
+        let writer = lines.clone();
+        let subscriber =
+            tracing_subscriber::fmt().with_ansi(false).with_writer(move || writer.clone()).finish();
+        let before = panic::take_hook();
+        panic::set_hook(Box::new(log_panic));
+        tracing::subscriber::with_default(subscriber, || {
+            panic::catch_unwind(|| panic!("number {}", 42)).unwrap_err();
+        });
+        panic::set_hook(before);
+        let logged = String::from_utf8(lines.0.lock().unwrap().clone()).unwrap();
+        assert_eq!(logged.lines().count(), 1, "{logged}");
+        for part in ["ERROR", "a bug of the program", "log.rs:", "number 42"] {
+            assert!(logged.contains(part), "{part} is missing: {logged}");
         }
     }
 }

@@ -1,5 +1,6 @@
 //! One client and its connection to the server: what the options ask of it, and what the log says of it.
 
+use std::any::Any;
 use std::io;
 use std::net::SocketAddr;
 use std::ops::ControlFlow::{self, Break, Continue};
@@ -430,6 +431,14 @@ impl eventloop::Session for Session {
 
     fn refused(&mut self, error: io::Error) -> eventloop::Result<()> {
         self.exhausted(error);
+        Ok(())
+    }
+
+    /// A bug that one client has met ends its session, and no other.
+    fn panicked(&mut self, panic: Box<dyn Any + Send>) -> eventloop::Result<()> {
+        let text = panic.downcast_ref::<&str>().copied();
+        let text = text.or(panic.downcast_ref::<String>().map(String::as_str)).unwrap_or("without a message");
+        self.cut(Cause::with_detail(By::Proxy, Reason::Error, format!("a bug of the program: {text}")));
         Ok(())
     }
 }

@@ -514,3 +514,43 @@ fn a_session_that_panics_is_removed_and_closed_and_the_others_go_on() {
     far.write_all(b"still here").unwrap();
     until(&mut event_loop, || probe.borrow().got == b"still here");
 }
+
+#[test]
+fn a_panic_that_its_session_keeps_to_itself_ends_that_session_alone() {
+    struct Panicking(Stream, bool, Rc<RefCell<Vec<String>>>);
+    impl Session for Panicking {
+        fn intents(&self, intents: &mut Intents<'_>) {
+            assert!(!self.1, "a bug in its intents");
+            intents.read(&self.0);
+        }
+        fn advance(&mut self, ready: &Ready<'_>) -> Result<Progress> {
+            assert!(self.1 || !ready.is_readable(&self.0), "a bug in its step");
+            Ok(Progress::Continue)
+        }
+        fn panicked(&mut self, panic: Box<dyn std::any::Any + Send>) -> Result<()> {
+            let said = panic.downcast_ref::<&str>().unwrap().to_string();
+            self.2.borrow_mut().push(said);
+            if self.1 { Err("a report".into()) } else { Ok(()) }
+        }
+    }
+    let (mut event_loop, probe, _, mut far) = probe(Probe { read: true, take: 10, ..Probe::default() });
+    let said = Rc::<RefCell<Vec<String>>>::default();
+    event_loop.on_error({
+        let said = said.clone();
+        move |_, error| said.borrow_mut().push(error.to_string())
+    });
+    for in_intents in [false, true] {
+        let (near, mut its_far) = pair().unwrap();
+        event_loop.spawn(Panicking(Stream::new(near).unwrap(), in_intents, said.clone()));
+        its_far.write_all(b"x").unwrap();
+        until(&mut event_loop, || !said.borrow().is_empty());
+        let expected =
+            if in_intents { &["a bug in its intents", "a report"][..] } else { &["a bug in its step"] };
+        assert_eq!(said.take(), expected);
+        assert_eq!(event_loop.sessions(), 1);
+        assert!(!matches!(its_far.read(&mut [0]), Ok(1..)), "its connection is closed");
+        assert_quiet(&mut event_loop);
+    }
+    far.write_all(b"still here").unwrap();
+    until(&mut event_loop, || probe.borrow().got == b"still here");
+}

@@ -1,5 +1,6 @@
 //! The sessions of the moment, for the status server.
 
+use std::any::Any;
 use std::cell::RefCell;
 use std::io;
 use std::net::SocketAddr;
@@ -96,5 +97,9 @@ impl<S: eventloop::Session> eventloop::Session for ListedSession<S> {
 
     fn refused(&mut self, error: io::Error) -> eventloop::Result<()> {
         self.session.borrow_mut().refused(error)
+    }
+
+    fn panicked(&mut self, panic: Box<dyn Any + Send>) -> eventloop::Result<()> {
+        self.session.borrow_mut().panicked(panic)
     }
 }
