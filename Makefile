@@ -33,6 +33,13 @@ CONTENDERS = tcpproxy tcpproxy-many tcpproxy-copying tcpproxy-splicing haproxy h
 # Workspaces of their own: what they need is not for every build.
 APART = fuzz ringbuf/benches
 
+# No path of this machine gets into a release: panics name the source files of dependencies. Release builds share these
+# flags, so that none builds all of them again; RUSTFLAGS of yours take their place.
+ifeq ($(origin RUSTFLAGS),undefined)
+tcpproxy proxyspec share image interop deployment sessions stress: export CARGO_ENCODED_RUSTFLAGS = $(shell \
+  printf -- '--remap-path-prefix=%s=/cargo\037--remap-path-prefix=%s=/tcpproxy' "$${CARGO_HOME:-$$HOME/.cargo}" "$(CURDIR)")
+endif
+
 .PHONY: tcpproxy demo test check conform selftest interop deployment sessions stress soak fuzz bench ring-bench \
         docs-conformance docs-performance doc share install uninstall deb image clean help toolchain proxyspec
 
