@@ -170,6 +170,20 @@ PID=$PROXY_PID
 stale
 same "the server, once the name is right again" a "$(timeout 30 socat -u "TCP:127.0.0.12:$port" - 2>/dev/null)"
 stop_proxy
+echo "an address that a route leads back to the proxy"
+ip route add local 203.0.113.0/24 dev lo src 127.0.0.1
+for clients in 1 8; do
+  port=$((port + 1))
+  start proxy "$TCPPROXY" 203.0.113.1 "$port" "$port" --log-format json --max-clients "$clients"
+  PROXY_PID=$PID PROXY_PORT=$port
+  wait_until "the proxy listens" grep -q '^listening on ' "$WORK/proxy.out"
+  timeout 30 socat -u "TCP:127.0.0.1:$port" - 2>/dev/null && fail "the client of a loop got FIN"
+  wait_until "the sessions are logged" logged "$clients"
+  jq -es 'map(select(.message == "session ended" and .reason == "loop")) | length > 0' "$WORK/proxy.err" >"$WORK/judged" ||
+    fail "no session ended for the loop"
+  same "the number of warnings" 1 "$(grep -c 'leads back to this proxy; resetting' "$WORK/proxy.err")"
+  stop_proxy
+done
 echo "a stop during the first lookup, also of PID 1"
 resolvers 127.0.0.53 >"$WORK/resolv.conf" # which never answers
 for first in false true; do

@@ -54,6 +54,24 @@ impl Stream {
         self.permit()
     }
 
+    /// The address that the peer of an accepted connection has connected to: the one before this machine's packet filter
+    /// has redirected it (NAT, `SO_ORIGINAL_DST`), or else the local one.
+    ///
+    /// # Errors
+    ///
+    /// What getsockname(2) reports.
+    pub fn original_destination(&self) -> io::Result<SocketAddr> {
+        #[cfg(target_os = "linux")]
+        {
+            let socket = SockRef::from(&**self);
+            let redirected = socket.original_dst_v4().or_else(|_| socket.original_dst_v6());
+            if let Some(address) = redirected.ok().and_then(|address| address.as_socket()) {
+                return Ok(canonical(address));
+            }
+        }
+        self.local_addr().map(canonical)
+    }
+
     /// Makes the coming close send RST instead of FIN, and discard what the kernel has not sent yet
     /// (`SO_LINGER` of zero, socket(7)). Where the bytes matter, wait with
     /// [`watch_send_queue`](Self::watch_send_queue) first.

@@ -76,6 +76,7 @@ mod error;
 mod lifecycle;
 mod liveness;
 pub mod log;
+mod loops;
 pub mod non_blocking_writer;
 pub mod operations;
 mod pending_clients;

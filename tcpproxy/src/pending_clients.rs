@@ -100,6 +100,13 @@ impl PendingClients {
         self.clients.borrow_mut().pop_front()
     }
 
+    /// Drops one that fits; `false` if none does.
+    pub(crate) fn remove(&self, fits: impl Fn(&PendingClient) -> bool) -> bool {
+        let mut clients = self.clients.borrow_mut();
+        let found = clients.iter().position(fits).and_then(|at| clients.remove(at));
+        found.is_some()
+    }
+
     /// Declares that their failure is of interest.
     pub(crate) fn intents(&self, intents: &mut Intents<'_>) {
         for client in &*self.clients.borrow() {

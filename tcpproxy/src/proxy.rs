@@ -146,6 +146,7 @@ impl Proxy {
             address_limit: Rc::new(AddressLimit::new(config.max_per_address)),
             metrics,
             pending,
+            loops: Rc::default(),
             config,
         });
         event_loop.spawn(Acceptor::new(context, buffers, handle, listener, listed, max_clients, kept_open));

@@ -15,13 +15,14 @@ use crate::Config;
 use crate::client::Client;
 use crate::lifecycle::{ActiveSession, Lifecycle};
 use crate::liveness::Liveness;
+use crate::loops::{LoopCheck, Loops};
 use crate::operations::address_limit::{AddressLimit, AddressPermit};
 use crate::operations::metrics::Metrics;
 use crate::operations::proxy_protocol::{self, HeaderParser, Parsed};
 use crate::operations::session_table::{Listed, SessionRow};
 use crate::pending_clients::PendingClients;
 use crate::statistics::Counters;
-use crate::termination::{By, Cause, Phase, Reason, Termination};
+use crate::termination::{By, Cause, Phase, Reason, Termination, shortened};
 use crate::upstream::{Connecting, Upstream};
 
 /// One client that is served.
@@ -41,7 +42,8 @@ pub(crate) struct Session {
     connect_began: Instant,
     connect_time: Option<Duration>,
     server: Option<SocketAddr>,
-    /// When the server's connection is to be probed from, until then.
+    /// Until then: when the server's connection is to be probed from, and looked at for a loop. A short session is
+    /// spared the five system calls. (Clients inherit the probes from the listening socket.)
     keepalive_at: Option<Instant>,
     /// The bytes up and down that are in the statistics.
     counted: (u64, u64),
@@ -50,6 +52,7 @@ pub(crate) struct Session {
     /// Held for its address, as long as the session exists.
     _permit: AddressPermit,
     liveness: Liveness,
+    loop_check: LoopCheck,
     /// When the session could have yielded but for bytes that were left, and how many the client and the server had not
     /// acknowledged then.
     stalled: Option<(Instant, [u32; 2])>,
@@ -65,11 +68,8 @@ pub(crate) struct SessionContext {
     pub(crate) metrics: Option<Rc<Metrics>>,
     pub(crate) address_limit: Rc<AddressLimit>,
     pub(crate) pending: Rc<PendingClients>,
+    pub(crate) loops: Rc<Loops>,
 }
-
-/// How old a session is before its server is probed: a short one is spared the four system calls. Clients inherit
-/// the option from the listening socket.
-const KEEPALIVE_DELAY: Duration = Duration::from_secs(2);
 
 /// How long a client may be silent that has yet to send its PROXY header, while another client waits. A balancer sends
 /// it at once, and silent clients must not keep all others away for the whole time that a header may take.
@@ -85,6 +85,7 @@ impl Session {
         now: Instant,
     ) -> Self {
         let reads_header = context.config.accept_proxy_protocol;
+        let loop_check = context.loops.note(client.peer);
         let mut session = Self {
             client,
             connections,
@@ -99,6 +100,7 @@ impl Session {
             termination: None,
             _permit: permit,
             liveness: Liveness::new(context.config.keepalive),
+            loop_check,
             stalled: None,
             _active: context.lifecycle.begin_session(),
             context,
@@ -124,7 +126,14 @@ impl Session {
             self.check_yield(now)?;
         }
         if self.keepalive_at.take_if(|at| *at <= now).is_some() {
-            self.begin_keepalive();
+            self.begin_keepalive(now);
+        }
+        if self.loop_check.is_loop(self.connections.client(), now, || ready.waker()) {
+            return Err(Cause::with_detail(
+                By::Proxy,
+                Reason::Loop,
+                "the server's address leads back to this proxy",
+            ));
         }
         loop {
             let event = self.connections.advance(ready);
@@ -193,7 +202,8 @@ impl Session {
     /// The server is reached: it receives the PROXY header before anything else.
     fn establish(&mut self, server: SocketAddr, now: Instant) {
         self.server = Some(server);
-        self.keepalive_at = self.context.config.keepalive.map(|idle| now + (idle / 2).min(KEEPALIVE_DELAY));
+        let delay = self.context.loops.look_after(now);
+        self.keepalive_at = self.context.config.keepalive.map(|idle| now + (idle / 2).min(delay));
         let connect_time = self.connect_began.elapsed();
         self.connect_time = Some(connect_time);
         debug!(client = %self.client.source(), %server, connect_ms = milliseconds(connect_time), "connected");
@@ -204,10 +214,13 @@ impl Session {
         }
     }
 
-    /// From now on the kernel probes a silent server.
-    fn begin_keepalive(&self) {
+    /// From now on the kernel probes a silent server, which is not to be the proxy itself.
+    fn begin_keepalive(&self, now: Instant) {
         if let (Some(server), Some(idle)) = (self.connections.server(), self.context.config.keepalive) {
             let _ = server.set_keepalive(idle); // a connection that has failed refuses it, and needs it no more
+            if let Some(address) = self.server {
+                self.loop_check.look(server, address, &self.context.pending, now);
+            }
         }
     }
 
@@ -468,26 +481,4 @@ fn phase(phase: SessionPhase) -> Phase {
 /// Milliseconds, to the microsecond.
 fn milliseconds(duration: Duration) -> f64 {
     (duration.as_secs_f64() * 1e6).round() / 1e3
-}
-
-/// A detail of at most 2000 bytes, because a log line has a greatest length: a server of a hundred addresses can refuse
-/// at each of them.
-fn shortened(mut detail: String) -> String {
-    const MAX_LEN: usize = 2000;
-    if detail.len() > MAX_LEN {
-        detail.truncate((0..=MAX_LEN).rfind(|&at| detail.is_char_boundary(at)).unwrap_or(0));
-        detail.push('…');
-    }
-    detail
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_detail_that_is_too_long_for_a_line_is_cut_between_two_characters() {
-        assert_eq!(shortened("é".repeat(1000)), "é".repeat(1000));
-        assert_eq!(shortened("x".to_owned() + &"é".repeat(1000)), "x".to_owned() + &"é".repeat(999) + "…");
-    }
 }

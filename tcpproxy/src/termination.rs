@@ -63,13 +63,13 @@ pub enum Reason {
     Unreachable,
     /// The server did not answer in time.
     Unanswered,
-    /// The server's address is one on which the proxy itself listens.
+    /// The server's address is one on which the proxy itself listens, or leads back to it.
     Loop,
     /// No byte had moved for `--idle-timeout`.
     Idle,
     /// No byte had moved for `--half-close-timeout` after one side had ended its direction.
     HalfClosed,
-    /// No byte had moved for `--yield-idle` while another client waited.
+    /// No byte had moved for `--yield-idle`, or nothing of the PROXY header had come, while another client waited.
     Yielded,
     /// The program was stopped and the session did not end in time.
     Stopped,
@@ -171,3 +171,25 @@ words!(Reason {
     Stopped => "stopped",
     Exhausted => "exhausted",
 });
+
+/// A detail of at most 2000 bytes, because a log line has a greatest length: a server of a hundred addresses can refuse
+/// at each of them.
+pub(crate) fn shortened(mut detail: String) -> String {
+    const MAX_LEN: usize = 2000;
+    if detail.len() > MAX_LEN {
+        detail.truncate((0..=MAX_LEN).rfind(|&at| detail.is_char_boundary(at)).unwrap_or(0));
+        detail.push('…');
+    }
+    detail
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_detail_that_is_too_long_for_a_line_is_cut_between_two_characters() {
+        assert_eq!(shortened("é".repeat(1000)), "é".repeat(1000));
+        assert_eq!(shortened("x".to_owned() + &"é".repeat(1000)), "x".to_owned() + &"é".repeat(999) + "…");
+    }
+}

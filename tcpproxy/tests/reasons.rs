@@ -63,6 +63,7 @@ const SCENARIOS: &[Scenario] = &[
 /// `address_limit.rs` and `out_of_memory.rs`.
 const ELSEWHERE: &[&str] = &[
     "proxy connect loop",
+    "proxy data loop",
     "proxy header limited",
     "proxy data exhausted",
     "proxy drain exhausted",
