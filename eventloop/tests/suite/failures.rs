@@ -1,0 +1,161 @@
+//! A failure ends one session: a source that cannot be watched, an error, a panic.
+
+use std::cell::{Cell, RefCell};
+use std::fs::File;
+use std::io::{ErrorKind, Read, Write};
+use std::rc::Rc;
+use std::time::Duration;
+
+use crate::common::{Probe, event_loop, probe};
+use eventloop::testing::{assert_quiet, pair, reset, settle, until};
+use eventloop::{Intents, Progress, Ready, Result, Session, Source, Stream};
+
+#[test]
+fn a_source_the_kernel_will_not_watch_ends_its_session_alone() {
+    struct Unwatchable(Source<File>, Rc<RefCell<Option<std::io::Error>>>);
+    impl Session for Unwatchable {
+        fn intents(&self, intents: &mut Intents<'_>) {
+            intents.read(&self.0);
+        }
+        fn advance(&mut self, _: &Ready<'_>) -> Result<Progress> {
+            Ok(Progress::Continue)
+        }
+        fn refused(&mut self, error: std::io::Error) -> Result<()> {
+            *self.1.borrow_mut() = Some(error);
+            Ok(())
+        }
+    }
+    let (mut event_loop, probe, _, mut far) = probe(Probe { read: true, take: 10, ..Probe::default() });
+    let refusal = Rc::new(RefCell::new(None));
+    let file = File::open(env!("CARGO_MANIFEST_PATH")).unwrap(); // epoll(7) takes no regular files
+    event_loop.spawn(Unwatchable(Source::new(file).unwrap(), refusal.clone()));
+    event_loop.turn(Some(Duration::ZERO)).unwrap();
+    assert_eq!(refusal.borrow().as_ref().unwrap().kind(), ErrorKind::PermissionDenied);
+    assert_eq!(event_loop.sessions(), 1);
+    far.write_all(b"still here").unwrap();
+    until(&mut event_loop, || probe.borrow().got == b"still here");
+}
+
+#[test]
+fn a_source_that_another_session_has_is_refused_and_stays_with_that() {
+    struct Second(Rc<RefCell<Probe>>, Rc<Cell<Option<ErrorKind>>>);
+    impl Session for Second {
+        fn intents(&self, intents: &mut Intents<'_>) {
+            intents.write(self.0.borrow().stream.as_ref().unwrap());
+        }
+        fn advance(&mut self, _: &Ready<'_>) -> Result<Progress> {
+            Ok(Progress::Continue)
+        }
+        fn refused(&mut self, error: std::io::Error) -> Result<()> {
+            self.1.set(Some(error.kind()));
+            Ok(())
+        }
+    }
+    let (mut event_loop, probe, _, mut far) = probe(Probe { read: true, take: 10, ..Probe::default() });
+    let refusal = Rc::new(Cell::new(None));
+    event_loop.spawn(Second(probe.clone(), refusal.clone()));
+    event_loop.turn(Some(Duration::ZERO)).unwrap();
+    assert_eq!(refusal.get(), Some(ErrorKind::AlreadyExists));
+    far.write_all(b"still mine").unwrap();
+    until(&mut event_loop, || probe.borrow().got == b"still mine");
+}
+
+#[test]
+fn an_error_ends_its_session_alone_and_is_reported_with_its_name() {
+    struct Failing(Stream);
+    impl Session for Failing {
+        fn intents(&self, intents: &mut Intents<'_>) {
+            intents.read(&self.0);
+        }
+        fn advance(&mut self, ready: &Ready<'_>) -> Result<Progress> {
+            if ready.is_readable(&self.0) {
+                self.0.receive(&mut [0; 10])?;
+            }
+            Ok(Progress::Continue)
+        }
+    }
+    let (mut event_loop, probe, _, mut far) = probe(Probe { read: true, take: 10, ..Probe::default() });
+    let reports = Rc::new(RefCell::new(Vec::new()));
+    event_loop.on_error({
+        let reports = reports.clone();
+        move |session, error| reports.borrow_mut().push(format!("{session}: {error}"))
+    });
+    let (near, its_far) = pair().unwrap();
+    event_loop.spawn(Failing(Stream::new(near).unwrap()));
+    event_loop.turn(Some(Duration::ZERO)).unwrap();
+    reset(its_far).unwrap();
+    until(&mut event_loop, || !reports.borrow().is_empty());
+    let reports = reports.borrow();
+    assert!(reports[0].contains("Failing: Connection reset by peer"), "{reports:?}");
+    assert_eq!((reports.len(), event_loop.sessions()), (1, 1));
+    far.write_all(b"still here").unwrap();
+    until(&mut event_loop, || probe.borrow().got == b"still here");
+}
+
+#[test]
+fn a_session_that_panics_is_removed_and_closed_and_the_others_go_on() {
+    struct Panicking(Stream, bool);
+    impl Session for Panicking {
+        fn intents(&self, intents: &mut Intents<'_>) {
+            assert!(!self.1, "a bug in its intents");
+            intents.read(&self.0);
+        }
+        fn advance(&mut self, ready: &Ready<'_>) -> Result<Progress> {
+            assert!(self.1 || !ready.is_readable(&self.0), "a bug in its step");
+            Ok(Progress::Continue)
+        }
+    }
+    let (mut event_loop, probe, _, mut far) = probe(Probe { read: true, take: 10, ..Probe::default() });
+    for in_intents in [false, true] {
+        let (near, mut its_far) = pair().unwrap();
+        event_loop.spawn(Panicking(Stream::new(near).unwrap(), in_intents));
+        its_far.write_all(b"x").unwrap();
+        let turned = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| settle(&mut event_loop)));
+        assert!(turned.is_err(), "the caller of the loop decides what a panic means");
+        assert_eq!(event_loop.sessions(), 1);
+        assert!(!matches!(its_far.read(&mut [0]), Ok(1..)), "its connection is closed");
+        assert_quiet(&mut event_loop);
+    }
+    far.write_all(b"still here").unwrap();
+    until(&mut event_loop, || probe.borrow().got == b"still here");
+}
+
+#[test]
+fn a_panic_that_its_session_keeps_to_itself_ends_that_session_alone() {
+    struct Panicking(Stream, bool, Rc<RefCell<Vec<String>>>);
+    impl Session for Panicking {
+        fn intents(&self, intents: &mut Intents<'_>) {
+            assert!(!self.1, "a bug in its intents");
+            intents.read(&self.0);
+        }
+        fn advance(&mut self, ready: &Ready<'_>) -> Result<Progress> {
+            assert!(self.1 || !ready.is_readable(&self.0), "a bug in its step");
+            Ok(Progress::Continue)
+        }
+        fn panicked(&mut self, panic: Box<dyn std::any::Any + Send>) -> Result<()> {
+            let said = panic.downcast_ref::<&str>().unwrap().to_string();
+            self.2.borrow_mut().push(said);
+            if self.1 { Err("a report".into()) } else { Ok(()) }
+        }
+    }
+    let (mut event_loop, probe, _, mut far) = probe(Probe { read: true, take: 10, ..Probe::default() });
+    let said = Rc::<RefCell<Vec<String>>>::default();
+    event_loop.on_error({
+        let said = said.clone();
+        move |_, error| said.borrow_mut().push(error.to_string())
+    });
+    for in_intents in [false, true] {
+        let (near, mut its_far) = pair().unwrap();
+        event_loop.spawn(Panicking(Stream::new(near).unwrap(), in_intents, said.clone()));
+        its_far.write_all(b"x").unwrap();
+        until(&mut event_loop, || !said.borrow().is_empty());
+        let expected =
+            if in_intents { &["a bug in its intents", "a report"][..] } else { &["a bug in its step"] };
+        assert_eq!(said.take(), expected);
+        assert_eq!(event_loop.sessions(), 1);
+        assert!(!matches!(its_far.read(&mut [0]), Ok(1..)), "its connection is closed");
+        assert_quiet(&mut event_loop);
+    }
+    far.write_all(b"still here").unwrap();
+    until(&mut event_loop, || probe.borrow().got == b"still here");
+}

@@ -1,0 +1,166 @@
+//! Sessions that wake each other, and that ask for another step.
+
+use std::cell::{Cell, RefCell};
+use std::io::Write;
+use std::rc::Rc;
+use std::time::Duration;
+
+use crate::common::{Probe, event_loop, probe};
+use eventloop::testing::{assert_quiet, settle, until};
+use eventloop::{Handle, Intents, Progress, Ready, Result, Session, Waker};
+
+#[test]
+fn sessions_start_and_wake_each_other_within_a_turn() {
+    struct Parent(Rc<Cell<u32>>, bool);
+    struct Child(Waker, Handle, Rc<Cell<u32>>);
+    struct Last(Rc<Cell<u32>>);
+    impl Session for Last {
+        fn intents(&self, _: &mut Intents<'_>) {}
+        fn advance(&mut self, _: &Ready<'_>) -> Result<Progress> {
+            self.0.set(self.0.get() + 1000);
+            Ok(Progress::Done)
+        }
+    }
+    impl Session for Parent {
+        fn intents(&self, _: &mut Intents<'_>) {}
+        fn advance(&mut self, ready: &Ready<'_>) -> Result<Progress> {
+            self.0.set(self.0.get() + 1);
+            if std::mem::replace(&mut self.1, true) {
+                ready.spawn(Last(self.0.clone()));
+                return Ok(Progress::Done);
+            }
+            Ok(Progress::Continue)
+        }
+    }
+    impl Session for Child {
+        fn intents(&self, _: &mut Intents<'_>) {}
+        fn advance(&mut self, _: &Ready<'_>) -> Result<Progress> {
+            self.0.wake();
+            Ok(Progress::Done)
+        }
+    }
+    impl Drop for Child {
+        fn drop(&mut self) {
+            self.1.wake_all(); // an end may tell others
+            self.2.set(self.2.get() + 100);
+        }
+    }
+    let mut event_loop = event_loop();
+    let count = Rc::new(Cell::new(0));
+    let parent = event_loop.spawn(Parent(count.clone(), false));
+    event_loop.spawn(Child(parent, event_loop.handle(), count.clone()));
+    event_loop.turn(Some(Duration::ZERO)).unwrap();
+    assert_eq!(count.get(), 102, "the parent was stepped, the child ended and woke it in the same turn");
+    assert_eq!(event_loop.sessions(), 1, "the one that it left behind");
+    event_loop.run().unwrap(); // returns when that has ended, too
+    assert_eq!(count.get(), 1102);
+}
+
+#[test]
+fn a_session_that_keeps_waking_itself_does_not_keep_the_turn() {
+    struct Restless(Rc<Cell<u32>>);
+    impl Session for Restless {
+        fn intents(&self, _: &mut Intents<'_>) {}
+        fn advance(&mut self, ready: &Ready<'_>) -> Result<Progress> {
+            self.0.set(self.0.get() + 1);
+            ready.waker().wake();
+            Ok(Progress::Continue)
+        }
+    }
+    let mut event_loop = event_loop();
+    let count = Rc::new(Cell::new(0));
+    event_loop.spawn(Restless(count.clone()));
+    assert_eq!(event_loop.turn(None).unwrap(), 2);
+    assert_eq!(event_loop.turn(None).unwrap(), 2, "and the next turn does not sleep");
+    assert_eq!(count.get(), 4);
+}
+
+/// Says what the test tells it to say, once for each step.
+struct Scripted(Rc<RefCell<Vec<Progress>>>, Rc<Cell<usize>>);
+
+impl Session for Scripted {
+    fn intents(&self, _: &mut Intents<'_>) {}
+    fn advance(&mut self, _: &Ready<'_>) -> Result<Progress> {
+        self.1.set(self.1.get() + 1);
+        Ok(self.0.borrow_mut().pop().unwrap_or(Progress::Continue))
+    }
+}
+
+#[test]
+fn a_session_that_asks_again_is_stepped_in_the_next_turn_and_not_twice_in_this_one() {
+    let (progress, steps) = (Rc::new(RefCell::new(vec![Progress::Again; 3])), Rc::new(Cell::new(0)));
+    let mut event_loop = event_loop();
+    let waker = event_loop.spawn(Scripted(progress.clone(), steps.clone()));
+    for step in 1..=4 {
+        assert_eq!(event_loop.turn(None).unwrap(), 1, "neither does the turn sleep");
+        assert_eq!(steps.get(), step);
+    }
+    assert_quiet(&mut event_loop);
+    progress.borrow_mut().push(Progress::Again);
+    waker.wake();
+    assert_eq!(event_loop.turn(None).unwrap(), 1);
+    waker.wake(); // for two reasons at once there is one step
+    assert_eq!(event_loop.turn(None).unwrap(), 1);
+    assert_quiet(&mut event_loop);
+    progress.borrow_mut().extend([Progress::Done, Progress::Again]);
+    waker.wake();
+    event_loop.run().unwrap(); // returns when it has said that it is done
+}
+
+#[test]
+fn a_session_that_has_changed_its_mind_within_a_turn_is_not_stepped_again() {
+    struct Waking(Waker);
+    impl Session for Waking {
+        fn intents(&self, _: &mut Intents<'_>) {}
+        fn advance(&mut self, _: &Ready<'_>) -> Result<Progress> {
+            self.0.wake();
+            Ok(Progress::Done)
+        }
+    }
+    let (progress, steps) = (Rc::new(RefCell::new(vec![Progress::Again])), Rc::new(Cell::new(0)));
+    let mut event_loop = event_loop();
+    let waker = event_loop.spawn(Scripted(progress, steps.clone()));
+    event_loop.spawn(Waking(waker));
+    assert_eq!(event_loop.turn(None).unwrap(), 3);
+    assert_eq!(steps.get(), 2, "it asked again, was woken in the same turn, and had nothing more to do");
+    assert_quiet(&mut event_loop);
+}
+
+#[test]
+fn a_session_that_always_asks_again_keeps_no_other_from_the_kernel() {
+    struct Restless;
+    impl Session for Restless {
+        fn intents(&self, _: &mut Intents<'_>) {}
+        fn advance(&mut self, _: &Ready<'_>) -> Result<Progress> {
+            Ok(Progress::Again)
+        }
+    }
+    let (mut event_loop, probe, _, mut far) = probe(Probe { read: true, take: 1, ..Probe::default() });
+    event_loop.spawn(Restless);
+    event_loop.turn(None).unwrap();
+    far.write_all(b"abc").unwrap();
+    until(&mut event_loop, || probe.borrow().got == b"a");
+    assert_eq!(event_loop.turn(None).unwrap(), 2, "one step for each of the two");
+    assert_eq!(event_loop.turn(None).unwrap(), 2);
+    assert_eq!(probe.borrow().got, b"abc");
+}
+
+#[test]
+fn another_thread_wakes_a_session_and_what_outlives_the_loop_does_nothing() {
+    let (mut event_loop, probe, waker, _far) = probe(Probe::default());
+    let remote = waker.remote();
+    let steps = probe.borrow().steps;
+    std::thread::scope(|scope| {
+        scope.spawn(|| remote.wake());
+        until(&mut event_loop, || probe.borrow().steps > steps);
+    });
+    assert_quiet(&mut event_loop);
+    assert_eq!(probe.borrow().steps, steps + 1);
+    probe.borrow_mut().done = true;
+    waker.wake();
+    event_loop.turn(Some(Duration::ZERO)).unwrap();
+    remote.wake(); // the session is over
+    settle(&mut event_loop);
+    drop(event_loop);
+    remote.wake();
+}
