@@ -26,7 +26,7 @@ pub struct EventLoop {
     deadlines: Deadlines,
     /// What the session that is stepped declares; empty between steps.
     declared: Declaration,
-    /// Sessions that have returned [`Progress::Again`] in this turn.
+    /// Sessions that have returned [`Progress::Again`], for the next turn.
     again: Vec<SessionId>,
     turns: u64,
     report: Box<Report>,
@@ -113,6 +113,9 @@ impl EventLoop {
     /// If a session panics and does not [keep the panic to itself](Session::panicked). It is removed and its sources are
     /// closed; when the panic is caught, the loop can turn on.
     pub fn turn(&mut self, timeout: Option<Duration>) -> io::Result<usize> {
+        for id in self.again.drain(..) {
+            self.core.enqueue_again(id);
+        }
         let timeout = if self.core.queued() == 0 {
             let next = self.deadlines.next().map(|at| at.saturating_duration_since(Instant::now()));
             [timeout, next].into_iter().flatten().min()
@@ -135,9 +138,6 @@ impl EventLoop {
                     steps += 1;
                 }
             }
-        }
-        for id in self.again.drain(..) {
-            self.core.enqueue_again(id);
         }
         Ok(steps)
     }

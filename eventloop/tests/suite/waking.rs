@@ -2,6 +2,7 @@
 
 use std::cell::{Cell, RefCell};
 use std::io::Write;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::rc::Rc;
 use std::time::Duration;
 
@@ -163,4 +164,23 @@ fn another_thread_wakes_a_session_and_what_outlives_the_loop_does_nothing() {
     settle(&mut event_loop);
     drop(event_loop);
     remote.wake();
+}
+
+#[test]
+fn a_session_that_asks_again_is_stepped_although_another_one_panics_in_its_turn() {
+    struct Panicking;
+    impl Session for Panicking {
+        fn intents(&self, _: &mut Intents<'_>) {}
+        fn advance(&mut self, _: &Ready<'_>) -> Result<Progress> {
+            panic!("a bug in its step")
+        }
+    }
+    let (progress, steps) = (Rc::new(RefCell::new(vec![Progress::Again])), Rc::new(Cell::new(0)));
+    let mut event_loop = event_loop();
+    event_loop.spawn(Scripted(progress, steps.clone()));
+    event_loop.spawn(Panicking);
+    let turned = catch_unwind(AssertUnwindSafe(|| event_loop.turn(None)));
+    assert!(turned.is_err() && steps.get() == 1);
+    event_loop.turn(Some(Duration::ZERO)).unwrap();
+    assert_eq!(steps.get(), 2);
 }
