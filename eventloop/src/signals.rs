@@ -13,7 +13,7 @@ use crate::{Intents, Ready, Source};
 
 pub use signal_hook::consts::{SIGHUP, SIGINT, SIGQUIT, SIGTERM, SIGUSR1, SIGUSR2};
 
-/// Receives signals in the loop instead of dying of them. It is a part of a session: the session
+/// Receives signals in the loop, in place of their default action. It is a part of a session: the session
 /// passes on [`intents`](Signals::intents) and calls [`advance`](Signals::advance).
 ///
 /// The signal handler does nothing but write a byte into a socket pair, which works on every Unix and
@@ -93,14 +93,14 @@ impl Signals {
     ///
     /// # Errors
     ///
-    /// If a signal cannot be caught (sigaction(2)) or descriptors are lacking.
+    /// If a signal cannot be caught (sigaction(2)) or no descriptor is left. No signal is caught then.
     pub fn new(signals: &[i32]) -> io::Result<Self> {
-        let mut caught = Vec::with_capacity(signals.len());
+        let mut this = Self { caught: Vec::with_capacity(signals.len()) };
         for &signal in signals {
             let (here, handler) = UnixStream::pair()?;
-            caught.push((signal, Source::new(here)?, pipe::register(signal, handler)?));
+            this.caught.push((signal, Source::new(here)?, pipe::register(signal, handler)?));
         }
-        Ok(Self { caught })
+        Ok(this)
     }
 
     /// Declares that the signals are awaited.
@@ -111,7 +111,7 @@ impl Signals {
     }
 
     /// The number of a signal that has come, if one has; call it until it returns `None`. Signals of
-    /// one kind that come before the loop looks may be told as one, as the kernel itself does.
+    /// one kind that come in a row may be reported as one, as the kernel itself does (signal(7)).
     pub fn advance(&mut self, ready: &Ready<'_>) -> Option<i32> {
         self.caught.iter().filter(|(_, source, _)| ready.is_readable(source)).find_map(
             |(signal, source, _)| {
