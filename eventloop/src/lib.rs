@@ -137,6 +137,6 @@ pub use resolver::{Addresses, Lookup, Resolver, literal, resolve};
 pub use session::{Intents, Progress, Ready, Result, Session};
 pub use sessions::{Handle, RemoteWaker, Waker};
 pub use signals::Signals;
-pub use source::Source;
+pub use source::{Readiness, Source};
 pub use stream::Stream;
 pub use tcp_status::TcpStatus;

@@ -13,7 +13,7 @@ use std::time::Instant;
 
 use crate::exhaustion::{ACCEPT_PIECES, check_pieces};
 use crate::sessions::{Core, SessionId, Waker};
-use crate::source::{AnySource, Interest, Source};
+use crate::source::{AnySource, Interest, Readiness, Source};
 
 /// The result of what a session does. Any error converts into it with `?`.
 pub type Result<T> = std::result::Result<T, Box<dyn Error>>;
@@ -229,6 +229,12 @@ impl<'a> Ready<'a> {
     #[must_use]
     pub fn now(&self) -> Instant {
         self.now
+    }
+
+    /// All that was found of `source`.
+    #[must_use]
+    pub fn readiness<T: AsFd + 'static>(&self, source: &Source<T>) -> Readiness {
+        source.readiness()
     }
 
     /// Whether `source` was found readable: a read gives bytes, the end or the error without waiting.

@@ -40,16 +40,17 @@ pub(crate) struct Inner<T: ?Sized> {
 /// A source whose type is forgotten: all that the loop needs is its descriptor.
 pub(crate) type AnySource = Rc<Inner<dyn AsFd>>;
 
-/// What the poller has reported of a source in this turn. See [`Ready`](crate::Ready), which has the words.
+/// What the poller has reported of a source in this turn.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Readiness {
-    /// See [`Ready::is_readable`](crate::Ready::is_readable).
+    /// A read gives bytes, the end or the error: [`Ready::is_readable`](crate::Ready::is_readable).
     pub readable: bool,
-    /// See [`Ready::is_writable`](crate::Ready::is_writable).
+    /// A write takes bytes or gives the error: [`Ready::is_writable`](crate::Ready::is_writable).
     pub writable: bool,
-    /// See [`Ready::is_hung_up`](crate::Ready::is_hung_up).
+    /// The source has failed, or is shut in both directions: [`Ready::is_hung_up`](crate::Ready::is_hung_up).
     pub hung_up: bool,
-    /// See [`Ready::has_finished`](crate::Ready::has_finished).
+    /// The peer has finished, and all that it has sent can be read now:
+    /// [`Ready::has_finished`](crate::Ready::has_finished).
     pub finished: bool,
 }
 

@@ -10,8 +10,8 @@
 //! use std::io::{self, Read};
 //! use std::time::{Duration, Instant};
 //!
-//! use eventloop::testing::{Readiness, Stage, set_readiness, simulated};
-//! use eventloop::{Intents, Progress, Ready, Result, Session, Source};
+//! use eventloop::testing::{Stage, set_readiness, simulated};
+//! use eventloop::{Intents, Progress, Readiness, Ready, Result, Session, Source};
 //!
 //! /// Reads until the end, for at most a minute.
 //! struct Reader<T> { source: Source<T>, until: Instant }
@@ -58,9 +58,7 @@ use socket2::SockRef;
 
 use crate::session::Declaration;
 use crate::sessions::{Core, SessionId};
-use crate::{EventLoop, Intents, Ready, Source};
-
-pub use crate::source::Readiness;
+use crate::{EventLoop, Intents, Readiness, Ready, Source};
 
 /// Longer than any machine takes: what has not happened by then does not happen.
 pub const PATIENCE: Duration = Duration::from_secs(30);
@@ -152,7 +150,7 @@ pub struct Simulated<T> {
     descriptor: Stdin,
 }
 
-/// The place of an event loop in tests that make each step themselves.
+/// Stands for an event loop in tests that make each step themselves.
 pub struct Stage {
     core: Rc<Core>,
     id: SessionId,

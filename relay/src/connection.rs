@@ -2,7 +2,7 @@
 
 use std::io;
 
-use eventloop::{Intents, Permit, Ready, Stream};
+use eventloop::{Intents, Permit, Readiness, Ready, Stream};
 
 use crate::relay::{Sink, Source};
 
@@ -63,20 +63,6 @@ pub struct Interest {
     pub write: bool,
 }
 
-/// What was reported of a connection.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Readiness {
-    /// A read gives bytes, the end or the error.
-    pub readable: bool,
-    /// A write takes bytes or gives the error.
-    pub writable: bool,
-    /// The connection has failed, or both sides have finished.
-    pub hung_up: bool,
-    /// The peer has finished, and all that it has sent can be read now: a read that fills less than its room
-    /// was the last one.
-    pub finished: bool,
-}
-
 impl Connection for Stream {
     fn declare(&self, interest: Interest, intents: &mut Intents<'_>) {
         intents.hangup(self);
@@ -89,12 +75,7 @@ impl Connection for Stream {
     }
 
     fn readiness(&self, ready: &Ready<'_>) -> Readiness {
-        Readiness {
-            readable: ready.is_readable(self),
-            writable: ready.is_writable(self),
-            hung_up: ready.is_hung_up(self),
-            finished: ready.has_finished(self),
-        }
+        ready.readiness(self)
     }
 
     fn source(&self) -> impl Source {

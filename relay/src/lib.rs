@@ -55,14 +55,14 @@
 //! use ringbuf::Pool;
 //!
 //! # fn main() -> Result<(), Box<dyn std::error::Error>> {
-//! let (entrance, origin) = (TcpListener::bind("127.0.0.1:0")?, TcpListener::bind("127.0.0.1:0")?);
-//! let mut client = TcpStream::connect(entrance.local_addr()?)?;
+//! let (listener, origin) = (TcpListener::bind("127.0.0.1:0")?, TcpListener::bind("127.0.0.1:0")?);
+//! let mut client = TcpStream::connect(listener.local_addr()?)?;
 //! client.write_all(b"hello")?;
 //! client.shutdown(Shutdown::Write)?;
 //!
 //! let (pool, now) = (Pool::new(64 * 1024, 2), Instant::now());
 //! let (up, down) = (pool.reserve().expect("two rings"), pool.reserve().expect("two rings"));
-//! let accepted = Stream::new(entrance.accept()?.0)?;
+//! let accepted = Stream::new(listener.accept()?.0)?;
 //! let mut session = ProxySession::new(accepted, up, down, Limits::default(), now);
 //! session.connect(Connector::new(&[origin.local_addr()?][..], ConnectOptions::default(), now));
 //! let mut event_loop = EventLoop::new()?;
@@ -96,7 +96,7 @@ mod side_io;
 mod tunnel;
 
 pub use buffered_stream::BufferedStream;
-pub use connection::{Connection, Interest, Readiness};
+pub use connection::{Connection, Interest};
 pub use dial::{Dial, Dialed};
 pub use limits::{Limits, TimeLimit};
 pub use pipe::{LentPipe, Pipe, Pipes};

@@ -12,8 +12,8 @@ use std::io::{self, ErrorKind, IoSlice, IoSliceMut, Read, Write};
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
-use eventloop::{Intents, Ready};
-use relay::{Connection, Interest, Peer, Readiness, Sink, Source};
+use eventloop::{Intents, Readiness, Ready};
+use relay::{Connection, Interest, Peer, Sink, Source};
 
 /// Both connections of a session, the time, and what the session's program has sent of its own.
 #[derive(Debug)]
