@@ -18,22 +18,22 @@ pub struct Permit {
 
 /// The permits of one listener.
 #[derive(Clone, Debug)]
-pub(crate) struct Permits(Rc<Shared>);
+pub(crate) struct Permits(Rc<FreePermits>);
 
 #[derive(Debug)]
-struct Shared {
-    free: Cell<usize>,
+struct FreePermits {
+    number: Cell<usize>,
     /// The session to wake when a permit is given back after all were taken.
     waker: RefCell<Option<Waker>>,
 }
 
 impl Permits {
     pub(crate) fn new(max_clients: usize) -> Self {
-        Self(Rc::new(Shared { free: Cell::new(max_clients), waker: RefCell::default() }))
+        Self(Rc::new(FreePermits { number: Cell::new(max_clients), waker: RefCell::default() }))
     }
 
     pub(crate) fn all_taken(&self) -> bool {
-        self.0.free.get() == 0
+        self.0.number.get() == 0
     }
 
     /// Takes one of the permits that are left.
@@ -43,7 +43,7 @@ impl Permits {
     /// In debug builds, if none is left.
     pub(crate) fn take(&self) -> Permit {
         debug_assert!(!self.all_taken(), "a client is accepted only if there is a permit for it");
-        self.0.free.set(self.0.free.get() - 1);
+        self.0.number.set(self.0.number.get() - 1);
         Permit { permits: self.clone() }
     }
 
@@ -55,9 +55,9 @@ impl Permits {
 
 impl Drop for Permit {
     fn drop(&mut self) {
-        let shared = &self.permits.0;
-        shared.free.set(shared.free.get() + 1);
-        if let Some(waker) = shared.waker.take() {
+        let free = &self.permits.0;
+        free.number.set(free.number.get() + 1);
+        if let Some(waker) = free.waker.take() {
             waker.wake();
         }
     }

@@ -32,7 +32,7 @@ pub struct Pipe {
 /// A bounded store of pipes for many connections. A `Pipes` is a handle: its clones are the same store.
 #[derive(Clone, Debug)]
 pub struct Pipes {
-    shared: Rc<Shared>,
+    store: Rc<PipeStore>,
 }
 
 /// A pipe of a store. Dropping it gives it back, unless bytes are left in it: then it is closed.
@@ -44,7 +44,7 @@ pub struct LentPipe {
 }
 
 #[derive(Debug)]
-struct Shared {
+struct PipeStore {
     capacity: usize,
     most: usize,
     lent: Cell<usize>,
@@ -59,36 +59,36 @@ impl Pipes {
     /// `pipe-user-pages-soft`).
     #[must_use]
     pub fn new(capacity: usize, most: usize) -> Self {
-        let shared = Shared {
+        let store = PipeStore {
             capacity,
             most,
             lent: Cell::new(0),
             refused: Cell::new(None),
             spare: RefCell::default(),
         };
-        Self { shared: Rc::new(shared) }
+        Self { store: Rc::new(store) }
     }
 
     /// An empty pipe: the one that was given back last, or a new one. `None` if all are lent, or if the
     /// system refuses to make one; it is then not asked again for a second.
     #[must_use]
     pub fn lend(&self) -> Option<LentPipe> {
-        let shared = &self.shared;
-        if shared.lent.get() == shared.most {
+        let store = &self.store;
+        if store.lent.get() == store.most {
             return None;
         }
-        let spare = shared.spare.borrow_mut().pop();
+        let spare = store.spare.borrow_mut().pop();
         let pipe = spare.or_else(|| self.make(Instant::now(), Pipe::new))?;
-        shared.lent.set(shared.lent.get() + 1);
+        store.lent.set(store.lent.get() + 1);
         Some(LentPipe { pipe: Some(pipe), pipes: self.clone() })
     }
 
     fn make(&self, now: Instant, make: impl FnOnce(usize) -> io::Result<Pipe>) -> Option<Pipe> {
-        let refused = &self.shared.refused;
+        let refused = &self.store.refused;
         if refused.get().is_some_and(|at| now < at + RETRY) {
             return None;
         }
-        let pipe = make(self.shared.capacity).ok();
+        let pipe = make(self.store.capacity).ok();
         refused.set(pipe.is_none().then_some(now));
         pipe
     }
@@ -96,7 +96,7 @@ impl Pipes {
     /// The number of pipes that are lent now.
     #[must_use]
     pub fn lent(&self) -> usize {
-        self.shared.lent.get()
+        self.store.lent.get()
     }
 }
 
@@ -105,9 +105,9 @@ const RETRY: Duration = Duration::from_secs(1);
 
 impl Drop for LentPipe {
     fn drop(&mut self) {
-        let shared = &self.pipes.shared;
-        shared.lent.set(shared.lent.get() - 1);
-        shared.spare.borrow_mut().extend(self.pipe.take().filter(Pipe::is_empty));
+        let store = &self.pipes.store;
+        store.lent.set(store.lent.get() - 1);
+        store.spare.borrow_mut().extend(self.pipe.take().filter(Pipe::is_empty));
     }
 }
 
@@ -280,14 +280,12 @@ impl Pipe {
 #[cfg(test)]
 mod tests {
     use std::io::{Read, Write};
-    use std::net::{TcpListener, TcpStream};
+    use std::net::TcpStream;
 
     use super::*;
 
     fn connection() -> (TcpStream, TcpStream) {
-        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-        let near = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
-        let far = listener.accept().unwrap().0;
+        let (near, far) = eventloop::testing::pair().unwrap();
         near.set_nonblocking(true).unwrap();
         (near, far)
     }
@@ -311,7 +309,7 @@ mod tests {
         while pipe.fill_from(&source).unwrap() == Fill::Blocked {}
         assert_eq!(pipe.fill_from(&source).unwrap(), Fill::Eof);
         drop(pipe);
-        assert_eq!((pipes.lent(), pipes.shared.spare.borrow().len()), (0, 1));
+        assert_eq!((pipes.lent(), pipes.store.spare.borrow().len()), (0, 1));
     }
 
     #[test]
@@ -347,7 +345,7 @@ mod tests {
         let mut pipe = pipes.lend().unwrap();
         while pipe.fill_from(&source).unwrap() == Fill::Blocked {}
         drop(pipe);
-        assert_eq!((pipes.lent(), pipes.shared.spare.borrow().len()), (0, 0));
+        assert_eq!((pipes.lent(), pipes.store.spare.borrow().len()), (0, 0));
         assert!(pipes.lend().unwrap().is_empty());
     }
 

@@ -1,6 +1,6 @@
 //! Storage lent to rings while bytes are buffered in them.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::fmt;
 use std::io::{self, ErrorKind};
 use std::rc::Rc;
@@ -39,7 +39,7 @@ use crate::RingBuffer;
 /// ```
 #[derive(Clone)]
 pub struct Pool {
-    shared: Rc<Shared>,
+    store: Rc<Store>,
 }
 
 /// The right of one ring to storage of a pool, and the storage while it is lent.
@@ -51,17 +51,12 @@ pub(crate) struct Loan {
 /// Pieces of storage that the pool keeps, at most. More are needed only while many connections stall.
 const MAX_SPARE: usize = 16;
 
-struct Shared {
+struct Store {
     ring_capacity: usize,
     max_rings: usize,
-    state: RefCell<State>,
-}
-
-#[derive(Default)]
-struct State {
-    spare: Vec<MmapMut>,
-    reserved: usize,
-    lent: usize,
+    reserved: Cell<usize>,
+    lent: Cell<usize>,
+    spare: RefCell<Vec<MmapMut>>,
 }
 
 impl Pool {
@@ -73,32 +68,33 @@ impl Pool {
     #[must_use]
     pub fn new(ring_capacity: usize, max_rings: usize) -> Self {
         assert!(ring_capacity > 0, "a ring buffer needs a capacity of at least 1 byte");
-        Self { shared: Rc::new(Shared { ring_capacity, max_rings, state: RefCell::default() }) }
+        let (reserved, lent, spare) = (Cell::new(0), Cell::new(0), RefCell::default());
+        Self { store: Rc::new(Store { ring_capacity, max_rings, reserved, lent, spare }) }
     }
 
     /// An empty ring whose storage is lent by this pool, or `None` if all `max_rings` are reserved. Dropping
     /// the ring ends the reservation.
     #[must_use]
     pub fn reserve(&self) -> Option<RingBuffer> {
-        let mut state = self.shared.state.borrow_mut();
-        if state.reserved == self.shared.max_rings {
+        let reserved = &self.store.reserved;
+        if reserved.get() == self.store.max_rings {
             return None;
         }
-        state.reserved += 1;
+        reserved.set(reserved.get() + 1);
         Some(RingBuffer::lent(Loan { pool: self.clone(), storage: None }))
     }
 
     /// The number of rings that have storage now, which are those with bytes in them.
     #[must_use]
     pub fn lent(&self) -> usize {
-        self.shared.state.borrow().lent
+        self.store.lent.get()
     }
 }
 
 impl Loan {
     /// The capacity of the ring, with storage or without.
     pub(crate) fn capacity(&self) -> usize {
-        self.pool.shared.ring_capacity
+        self.pool.store.ring_capacity
     }
 
     /// The storage, if it is lent now.
@@ -113,10 +109,11 @@ impl Loan {
     /// Borrows storage, unless some is lent already.
     pub(crate) fn borrow(&mut self) -> io::Result<()> {
         if self.storage.is_none() {
-            let mut state = self.pool.shared.state.borrow_mut();
-            let spare = state.spare.pop().map_or_else(|| MmapMut::map_anon(self.capacity()), Ok);
+            let store = &self.pool.store;
+            let spare =
+                store.spare.borrow_mut().pop().map_or_else(|| MmapMut::map_anon(store.ring_capacity), Ok);
             self.storage = Some(spare.map_err(|_| ErrorKind::OutOfMemory)?);
-            state.lent += 1;
+            store.lent.set(store.lent.get() + 1);
         }
         Ok(())
     }
@@ -124,10 +121,10 @@ impl Loan {
     /// Gives the storage back, if it is lent.
     pub(crate) fn give_back(&mut self) {
         if let Some(storage) = self.storage.take() {
-            let mut state = self.pool.shared.state.borrow_mut();
-            state.lent -= 1;
-            if state.spare.len() < MAX_SPARE {
-                state.spare.push(storage);
+            let (lent, mut spare) = (&self.pool.store.lent, self.pool.store.spare.borrow_mut());
+            lent.set(lent.get() - 1);
+            if spare.len() < MAX_SPARE {
+                spare.push(storage);
             }
         }
     }
@@ -136,19 +133,20 @@ impl Loan {
 impl Drop for Loan {
     fn drop(&mut self) {
         self.give_back();
-        self.pool.shared.state.borrow_mut().reserved -= 1;
+        let reserved = &self.pool.store.reserved;
+        reserved.set(reserved.get() - 1);
     }
 }
 
 impl fmt::Debug for Pool {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let state = self.shared.state.borrow();
+        let Store { ring_capacity, max_rings, reserved, lent, spare } = &*self.store;
         f.debug_struct("Pool")
-            .field("ring_capacity", &self.shared.ring_capacity)
-            .field("max_rings", &self.shared.max_rings)
-            .field("reserved", &state.reserved)
-            .field("lent", &state.lent)
-            .field("spare", &state.spare.len())
+            .field("ring_capacity", ring_capacity)
+            .field("max_rings", max_rings)
+            .field("reserved", &reserved.get())
+            .field("lent", &lent.get())
+            .field("spare", &spare.borrow().len())
             .finish()
     }
 }
@@ -241,6 +239,6 @@ mod tests {
         assert_eq!(pool.lent(), 100);
         rings.clear();
         assert_eq!(pool.lent(), 0);
-        assert_eq!(pool.shared.state.borrow().spare.len(), MAX_SPARE);
+        assert_eq!(pool.store.spare.borrow().len(), MAX_SPARE);
     }
 }
