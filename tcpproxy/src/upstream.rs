@@ -48,13 +48,13 @@ pub(crate) struct Connecting {
     upstream: Rc<Upstream>,
     /// The client that it is made for, in the log.
     client: SocketAddr,
-    state: State,
+    phase: ConnectPhase,
     retry: Retry,
 }
 
 #[derive(Debug)]
 #[expect(clippy::large_enum_variant, reason = "each session spends its time in the large one")]
-enum State {
+enum ConnectPhase {
     /// The addresses are looked up; at the instant those known before are used instead. The waiter is `None` only
     /// within a step.
     Resolving(Option<Waiter>, Instant),
@@ -101,16 +101,18 @@ impl Upstream {
     /// Prepares a connection for a client. The first attempt is made in the first step.
     pub(crate) fn connect(self: &Rc<Self>, client: SocketAddr, now: Instant) -> Connecting {
         let retry = Retry::new(self.retry, now);
-        let state = self.begin(client, retry.time_left(now), now);
-        Connecting { upstream: self.clone(), client, state, retry }
+        let phase = self.begin(client, retry.time_left(now), now);
+        Connecting { upstream: self.clone(), client, phase, retry }
     }
 
     /// Begins an attempt, which may take as long as `timeout`.
-    fn begin(&self, client: SocketAddr, timeout: Duration, now: Instant) -> State {
+    fn begin(&self, client: SocketAddr, timeout: Duration, now: Instant) -> ConnectPhase {
         let resolution = self.addresses.borrow_mut().resolve(now);
         match resolution {
             Resolution::Known(addresses) => self.try_addresses(&addresses, client, timeout, now),
-            Resolution::Pending(waiter) => State::Resolving(Some(waiter), now + LOOKUP_PATIENCE.min(timeout)),
+            Resolution::Pending(waiter) => {
+                ConnectPhase::Resolving(Some(waiter), now + LOOKUP_PATIENCE.min(timeout))
+            }
         }
     }
 
@@ -121,7 +123,7 @@ impl Upstream {
         client: SocketAddr,
         timeout: Duration,
         now: Instant,
-    ) -> State {
+    ) -> ConnectPhase {
         let mut addresses = self.order(addresses);
         addresses.sort_by_key(|address| self.addresses.borrow().is_avoided(address, now));
         let leads_back = |&address: &SocketAddr| self.listening.iter().any(|own| own.is_reached_by(address));
@@ -133,7 +135,7 @@ impl Upstream {
             }
             if others.is_empty() {
                 let detail = format!("{own} is an address of this proxy");
-                return State::Failed(Some(Cause::with_detail(By::Proxy, Reason::Loop, detail)));
+                return ConnectPhase::Failed(Some(Cause::with_detail(By::Proxy, Reason::Loop, detail)));
             }
         }
         let options = ConnectOptions { timeout, ..self.sources.apply(self.options) };
@@ -144,7 +146,7 @@ impl Upstream {
                 ConnectEvent::Failed(address, error) => debug!(%client, %address, %error, "connect failed"),
             });
         }
-        State::Connecting(connector)
+        ConnectPhase::Connecting(connector)
     }
 
     /// The addresses that can be reached from the sources, in the order in which they are tried.
@@ -168,12 +170,12 @@ impl Connecting {
     /// None of them can be tried.
     fn connector(&mut self, ready: &Ready<'_>) -> Result<Option<&mut Connector>, Cause> {
         let now = ready.now();
-        if let State::Pausing(at) = self.state
+        if let ConnectPhase::Pausing(at) = self.phase
             && at <= now
         {
-            self.state = self.upstream.begin(self.client, self.retry.time_left(now), now);
+            self.phase = self.upstream.begin(self.client, self.retry.time_left(now), now);
         }
-        if let State::Resolving(waiter, until) = &mut self.state {
+        if let ConnectPhase::Resolving(waiter, until) = &mut self.phase {
             let mut addresses = self.upstream.addresses.borrow_mut();
             let answer = waiter.as_mut().and_then(|waiter| waiter.lookup.advance(ready));
             let found = match (answer, waiter.take_if(|_| *until <= now)) {
@@ -182,12 +184,12 @@ impl Connecting {
                 (None, None) => return Ok(None),
             };
             drop(addresses);
-            self.state = self.upstream.try_addresses(&found, self.client, self.retry.time_left(now), now);
+            self.phase = self.upstream.try_addresses(&found, self.client, self.retry.time_left(now), now);
         }
-        match &mut self.state {
-            State::Resolving(..) | State::Pausing(_) => Ok(None),
-            State::Connecting(connector) => Ok(Some(connector)),
-            State::Failed(cause) => cause.take().map_or(Ok(None), Err),
+        match &mut self.phase {
+            ConnectPhase::Resolving(..) | ConnectPhase::Pausing(_) => Ok(None),
+            ConnectPhase::Connecting(connector) => Ok(Some(connector)),
+            ConnectPhase::Failed(cause) => cause.take().map_or(Ok(None), Err),
         }
     }
 }
@@ -197,16 +199,16 @@ impl Dial for Connecting {
     type Error = Cause;
 
     fn intents(&self, intents: &mut Intents<'_>) {
-        match &self.state {
-            State::Resolving(waiter, until) => {
+        match &self.phase {
+            ConnectPhase::Resolving(waiter, until) => {
                 if let Some(waiter) = waiter {
                     waiter.lookup.intents(intents);
                 }
                 intents.deadline(*until);
             }
-            State::Connecting(connector) => connector.intents(intents),
-            State::Pausing(at) => intents.deadline(*at),
-            State::Failed(_) => {}
+            ConnectPhase::Connecting(connector) => connector.intents(intents),
+            ConnectPhase::Pausing(at) => intents.deadline(*at),
+            ConnectPhase::Failed(_) => {}
         }
     }
 
@@ -232,7 +234,7 @@ impl Dial for Connecting {
                 drop(addresses);
                 match self.retry.after(error.attempts.last().map(|(_, error)| error), ready.now()) {
                     Some(at) => {
-                        self.state = State::Pausing(at);
+                        self.phase = ConnectPhase::Pausing(at);
                         Dialed::Pending
                     }
                     None => Dialed::Failed(cause(&error)),

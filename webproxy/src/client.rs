@@ -30,7 +30,7 @@ pub(crate) struct Client {
     stream: BufferedStream,
     /// The connection that brings the present response.
     origin: Option<BufferedStream>,
-    state: State,
+    phase: ClientPhase,
     /// The last progress.
     active: Instant,
     address: IpAddr,
@@ -41,7 +41,7 @@ pub(crate) struct Client {
 }
 
 #[derive(Default)]
-enum State {
+enum ClientPhase {
     ReadingRequest(HeadReader),
     Connecting(Box<Connector>, Box<Exchange>),
     Exchanging(Box<Exchange>),
@@ -54,7 +54,7 @@ enum State {
     Closed,
 }
 
-type Step = Result<State, Refusal>;
+type NextPhase = Result<ClientPhase, Refusal>;
 
 /// How long a client may take to receive the rest.
 const CLOSE_TIMEOUT: Duration = Duration::from_secs(5);
@@ -73,12 +73,12 @@ impl Client {
     ) -> Option<Self> {
         let permits = (stream.take_permit(), permit);
         let stream = BufferedStream::new(stream, shared.rings.reserve()?, shared.rings.reserve()?);
-        let state = State::ReadingRequest(HeadReader::new(MAX_HEAD));
+        let phase = ClientPhase::ReadingRequest(HeadReader::new(MAX_HEAD));
         Some(Self {
             shared,
             stream,
             origin: None,
-            state,
+            phase,
             active: now,
             address,
             access: None,
@@ -86,45 +86,45 @@ impl Client {
         })
     }
 
-    /// Does what can be done in this state, and returns the next one.
-    fn step(&mut self, state: State, ready: &Ready<'_>) -> Step {
-        match state {
-            State::ReadingRequest(reader) => self.read_request(reader, ready),
-            State::Connecting(mut connector, exchange) => match connector.advance(ready) {
-                Connect::Pending => Ok(State::Connecting(connector, exchange)),
+    /// Does what can be done in this phase, and returns the next one.
+    fn step(&mut self, phase: ClientPhase, ready: &Ready<'_>) -> NextPhase {
+        match phase {
+            ClientPhase::ReadingRequest(reader) => self.read_request(reader, ready),
+            ClientPhase::Connecting(mut connector, exchange) => match connector.advance(ready) {
+                Connect::Pending => Ok(ClientPhase::Connecting(connector, exchange)),
                 Connect::Connected(Connected { stream, reset: None, .. }) => self.connected(stream, exchange),
                 Connect::Failed(error) if error.is_timeout() => {
                     Err(Refusal::new(StatusCode::GATEWAY_TIMEOUT, "no connection to the origin in time"))
                 }
                 _ => Err(Refusal::bad_gateway("no connection to the origin")),
             },
-            State::Exchanging(exchange) => self.exchange(exchange, ready),
-            State::SendingCached(exchange, body, at, verdict) => {
+            ClientPhase::Exchanging(exchange) => self.exchange(exchange, ready),
+            ClientPhase::SendingCached(exchange, body, at, verdict) => {
                 self.send_cached(exchange, body, at, verdict, ready)
             }
-            State::Tunnelling(mut tunnel) => Ok(match tunnel.advance(ready) {
+            ClientPhase::Tunnelling(mut tunnel) => Ok(match tunnel.advance(ready) {
                 ControlFlow::Continue(moved) => {
                     self.access().bytes = tunnel.down().delivered();
                     self.active = if moved.is_something() { ready.now() } else { self.active };
-                    State::Tunnelling(tunnel)
+                    ClientPhase::Tunnelling(tunnel)
                 }
-                ControlFlow::Break(_) => State::Closed,
+                ControlFlow::Break(_) => ClientPhase::Closed,
             }),
-            State::Closing | State::Closed => Ok(match self.stream.advance_close(ready) {
-                ControlFlow::Continue(()) => State::Closing,
-                ControlFlow::Break(()) => State::Closed,
+            ClientPhase::Closing | ClientPhase::Closed => Ok(match self.stream.advance_close(ready) {
+                ControlFlow::Continue(()) => ClientPhase::Closing,
+                ControlFlow::Break(()) => ClientPhase::Closed,
             }),
         }
     }
 
-    fn read_request(&mut self, mut reader: HeadReader, ready: &Ready<'_>) -> Step {
+    fn read_request(&mut self, mut reader: HeadReader, ready: &Ready<'_>) -> NextPhase {
         if !self.stream.output.is_empty() {
-            return Ok(State::ReadingRequest(reader)); // the last response goes out first
+            return Ok(ClientPhase::ReadingRequest(reader)); // the last response goes out first
         }
         let head = match reader.request(&mut self.stream.input) {
             Ok(Some(head)) => head,
             Ok(None) if self.stream.has_ended() => return Ok(self.finish(ready)),
-            Ok(None) => return Ok(State::ReadingRequest(reader)),
+            Ok(None) => return Ok(ClientPhase::ReadingRequest(reader)),
             Err(error) => return Err(error.into()),
         };
         self.access().requested(&head);
@@ -151,7 +151,7 @@ impl Client {
         cached: Cached,
         verdict: Verdict,
         ready: &Ready<'_>,
-    ) -> Step {
+    ) -> NextPhase {
         let (head, body) = cached;
         let access = self.access.get_or_insert_with(|| Access::new(&self.shared.log, self.address));
         exchange.begin_response(&mut self.stream, head, verdict, access)?;
@@ -166,17 +166,17 @@ impl Client {
         at: usize,
         verdict: Verdict,
         ready: &Ready<'_>,
-    ) -> Step {
+    ) -> NextPhase {
         let sent = self.stream.output.push_slice(&body.as_slice()[at..])?;
         self.access().bytes += sent as u64;
         if at + sent < body.as_slice().len() {
-            return Ok(State::SendingCached(exchange, body, at + sent, verdict));
+            return Ok(ClientPhase::SendingCached(exchange, body, at + sent, verdict));
         }
         Ok(self.complete(exchange.client_keeps(), verdict, ready))
     }
 
     /// Sends the request over an idle connection, or begins to connect.
-    fn reach_origin(&mut self, mut exchange: Box<Exchange>, ready: &Ready<'_>) -> Step {
+    fn reach_origin(&mut self, mut exchange: Box<Exchange>, ready: &Ready<'_>) -> NextPhase {
         let origin = &exchange.request.origin;
         // A connection that the origin may just be closing is only for what can be sent again.
         if exchange.is_repeatable()
@@ -185,16 +185,16 @@ impl Client {
         {
             exchange.reused = true;
             exchange.send(self.origin.insert(stream))?;
-            return Ok(State::Exchanging(exchange));
+            return Ok(ClientPhase::Exchanging(exchange));
         }
         let lookup = self.shared.resolver.lookup(&origin.host, origin.port);
         exchange.reused = false;
         let options =
             ConnectOptions { socket: SOCKET, timeout: self.shared.timeout, ..ConnectOptions::default() };
-        Ok(State::Connecting(Box::new(Connector::new(lookup, options, ready.now())), exchange))
+        Ok(ClientPhase::Connecting(Box::new(Connector::new(lookup, options, ready.now())), exchange))
     }
 
-    fn connected(&mut self, stream: Stream, exchange: Box<Exchange>) -> Step {
+    fn connected(&mut self, stream: Stream, exchange: Box<Exchange>) -> NextPhase {
         if self.shared.is_self(&stream) {
             return Err(Refusal::new(StatusCode::LOOP_DETECTED, "connection to the proxy itself"));
         }
@@ -205,23 +205,23 @@ impl Client {
             access.head = ESTABLISHED.len() as u64;
             access.complete(Verdict::Tunnel);
             let tunnel = self.stream.tunnel_to(stream, CLOSE_TIMEOUT);
-            return Ok(tunnel.map_or(State::Closed, |tunnel| State::Tunnelling(Box::new(tunnel))));
+            return Ok(tunnel.map_or(ClientPhase::Closed, |tunnel| ClientPhase::Tunnelling(Box::new(tunnel))));
         }
         let rings = &self.shared.rings;
         let (Some(up), Some(down)) = (rings.reserve(), rings.reserve()) else {
             return Err(Refusal::new(StatusCode::SERVICE_UNAVAILABLE, "too many connections"));
         };
         exchange.send(self.origin.insert(BufferedStream::new(stream, down, up)))?;
-        Ok(State::Exchanging(exchange))
+        Ok(ClientPhase::Exchanging(exchange))
     }
 
-    fn exchange(&mut self, mut exchange: Box<Exchange>, ready: &Ready<'_>) -> Step {
-        let Some(mut origin) = self.origin.take() else { return Ok(State::Closed) };
+    fn exchange(&mut self, mut exchange: Box<Exchange>, ready: &Ready<'_>) -> NextPhase {
+        let Some(mut origin) = self.origin.take() else { return Ok(ClientPhase::Closed) };
         let access = self.access.get_or_insert_with(|| Access::new(&self.shared.log, self.address));
         let outcome = exchange.advance(&mut self.stream, &mut origin, &self.shared, access)?;
         if let Outcome::Pending = outcome {
             self.origin = Some(origin);
-            return Ok(State::Exchanging(exchange));
+            return Ok(ClientPhase::Exchanging(exchange));
         }
         let idle = exchange.origin_keeps() && origin.input.is_empty() && !origin.has_ended();
         let in_order = matches!(outcome, Outcome::Complete | Outcome::Confirmed(_));
@@ -239,30 +239,30 @@ impl Client {
     }
 
     /// A response is complete: the next request, if the client keeps the connection.
-    fn complete(&mut self, keep: bool, verdict: Verdict, ready: &Ready<'_>) -> State {
+    fn complete(&mut self, keep: bool, verdict: Verdict, ready: &Ready<'_>) -> ClientPhase {
         if let Some(mut access) = self.access.take() {
             access.complete(verdict);
         }
-        if keep { State::ReadingRequest(HeadReader::new(MAX_HEAD)) } else { self.finish(ready) }
+        if keep { ClientPhase::ReadingRequest(HeadReader::new(MAX_HEAD)) } else { self.finish(ready) }
     }
 
     /// The client gets what waits, and then FIN.
-    fn finish(&mut self, ready: &Ready<'_>) -> State {
+    fn finish(&mut self, ready: &Ready<'_>) -> ClientPhase {
         self.origin = None;
         self.stream.finish(ready.now() + CLOSE_TIMEOUT);
-        State::Closing
+        ClientPhase::Closing
     }
 
     /// The client gets what waits, and then RST: a response cannot be completed.
-    fn cut(&mut self, ready: &Ready<'_>) -> State {
+    fn cut(&mut self, ready: &Ready<'_>) -> ClientPhase {
         self.access = None;
         self.origin = None;
         self.stream.reset(ready.now() + CLOSE_TIMEOUT);
-        State::Closing
+        ClientPhase::Closing
     }
 
     /// Sends a response of the proxy's own.
-    fn refuse(&mut self, refusal: Refusal, ready: &Ready<'_>) -> State {
+    fn refuse(&mut self, refusal: Refusal, ready: &Ready<'_>) -> ClientPhase {
         self.access().refused(refusal);
         self.access = None;
         match self.stream.output.push_slice(refusal.encode().as_bytes()) {
@@ -273,20 +273,20 @@ impl Client {
 
     /// Until when the session waits as it stands.
     fn deadline(&self) -> Option<Instant> {
-        match self.state {
-            State::Tunnelling(..) => Some(self.active + TUNNEL_FACTOR * self.shared.timeout),
-            State::Connecting(..) | State::Closing | State::Closed => None, // these have their own
+        match self.phase {
+            ClientPhase::Tunnelling(..) => Some(self.active + TUNNEL_FACTOR * self.shared.timeout),
+            ClientPhase::Connecting(..) | ClientPhase::Closing | ClientPhase::Closed => None, // these have their own
             _ => Some(self.active + self.shared.timeout),
         }
     }
 
-    fn run_out_of_time(&mut self, ready: &Ready<'_>) -> State {
-        let (status, reason) = match &mut self.state {
-            State::Tunnelling(_) => return State::Closed, // which resets both
-            State::ReadingRequest(_) if !self.stream.output.is_empty() => return self.cut(ready),
-            State::ReadingRequest(_) if self.stream.input.is_empty() => return self.finish(ready),
-            State::ReadingRequest(_) => (StatusCode::REQUEST_TIMEOUT, "request not complete in time"),
-            State::Exchanging(exchange) => match exchange.awaits() {
+    fn run_out_of_time(&mut self, ready: &Ready<'_>) -> ClientPhase {
+        let (status, reason) = match &mut self.phase {
+            ClientPhase::Tunnelling(_) => return ClientPhase::Closed, // which resets both
+            ClientPhase::ReadingRequest(_) if !self.stream.output.is_empty() => return self.cut(ready),
+            ClientPhase::ReadingRequest(_) if self.stream.input.is_empty() => return self.finish(ready),
+            ClientPhase::ReadingRequest(_) => (StatusCode::REQUEST_TIMEOUT, "request not complete in time"),
+            ClientPhase::Exchanging(exchange) => match exchange.awaits() {
                 Awaits::Rest => return self.cut(ready),
                 Awaits::Response => (StatusCode::GATEWAY_TIMEOUT, "no response of the origin in time"),
                 Awaits::Body => (StatusCode::REQUEST_TIMEOUT, "body not complete in time"),
@@ -303,23 +303,23 @@ impl Client {
 
     /// Whether the last response has gone out and the next request has not come.
     fn awaits_request(&self) -> bool {
-        matches!(self.state, State::ReadingRequest(_)) && self.stream.output.is_empty()
+        matches!(self.phase, ClientPhase::ReadingRequest(_)) && self.stream.output.is_empty()
     }
 
     /// The connections whose bytes the session itself reads and writes.
     fn streams(&mut self) -> impl Iterator<Item = &mut BufferedStream> {
-        let own = (!matches!(self.state, State::Tunnelling(..))).then_some(&mut self.stream);
+        let own = (!matches!(self.phase, ClientPhase::Tunnelling(..))).then_some(&mut self.stream);
         own.into_iter().chain(self.origin.as_mut())
     }
 }
 
 impl Session for Client {
     fn intents(&self, intents: &mut Intents<'_>) {
-        match &self.state {
-            State::Tunnelling(tunnel) => tunnel.intents(intents),
+        match &self.phase {
+            ClientPhase::Tunnelling(tunnel) => tunnel.intents(intents),
             _ => self.stream.intents(intents),
         }
-        if let State::Connecting(connector, _) = &self.state {
+        if let ClientPhase::Connecting(connector, _) = &self.phase {
             connector.intents(intents);
         }
         if let Some(origin) = &self.origin {
@@ -331,19 +331,19 @@ impl Session for Client {
     }
 
     fn advance(&mut self, ready: &Ready<'_>) -> eventloop::Result<Progress> {
-        let before = mem::discriminant(&self.state);
+        let before = mem::discriminant(&self.phase);
         let mut changed = self.streams().fold(false, |changed, stream| stream.fill(ready) | changed);
         let unused: usize = self.streams().map(|stream| stream.input.len()).sum();
-        let state = mem::take(&mut self.state);
-        self.state = self.step(state, ready).unwrap_or_else(|refusal| self.refuse(refusal, ready));
+        let phase = mem::take(&mut self.phase);
+        self.phase = self.step(phase, ready).unwrap_or_else(|refusal| self.refuse(refusal, ready));
         changed |= unused != self.streams().map(|stream| stream.input.len()).sum::<usize>();
         changed |= self.streams().fold(false, |changed, stream| stream.flush(ready) | changed);
         let late = self.deadline().is_some_and(|deadline| deadline <= ready.now());
         if late && (!changed || self.awaits_request()) {
-            self.state = self.run_out_of_time(ready);
+            self.phase = self.run_out_of_time(ready);
         }
-        let moved_on = before != mem::discriminant(&self.state);
-        if matches!(self.state, State::Closed) || self.stream.has_failed() {
+        let moved_on = before != mem::discriminant(&self.phase);
+        if matches!(self.phase, ClientPhase::Closed) || self.stream.has_failed() {
             return Ok(Progress::Done);
         }
         if moved_on || changed {

@@ -57,8 +57,6 @@ pub(crate) enum Awaits {
     Rest,
 }
 
-type Step = Result<Outcome, Refusal>;
-
 impl Exchange {
     pub(crate) fn new(request: ProxyRequest) -> Self {
         let (framing, client_keeps) = (request.framing, request.keeps);
@@ -113,7 +111,7 @@ impl Exchange {
         origin: &mut BufferedStream,
         shared: &Shared,
         access: &mut Access,
-    ) -> Step {
+    ) -> Result<Outcome, Refusal> {
         if !origin.has_failed() {
             match self.upload.advance(&mut client.input, false, &mut origin.output) {
                 Stop::NeedsInput if !client.has_ended() => {}
@@ -140,7 +138,7 @@ impl Exchange {
         origin: &mut BufferedStream,
         cache: &RefCell<Cache>,
         access: &mut Access,
-    ) -> Step {
+    ) -> Result<Outcome, Refusal> {
         let Some(body) = &mut self.download else { return Ok(Outcome::Pending) };
         let kept = &mut self.kept;
         let finished = origin.has_ended() && !origin.has_failed();
@@ -168,7 +166,7 @@ impl Exchange {
         origin: &mut BufferedStream,
         shared: &Shared,
         access: &mut Access,
-    ) -> Step {
+    ) -> Result<Outcome, Refusal> {
         if !client.output.is_empty() {
             return Ok(Outcome::Pending); // an interim response has to go out first
         }

@@ -31,9 +31,9 @@ pub struct Probe {
     pub done: bool,
 }
 
-pub struct Shared(pub Rc<RefCell<Probe>>);
+pub struct ProbeSession(pub Rc<RefCell<Probe>>);
 
-impl Session for Shared {
+impl Session for ProbeSession {
     fn intents(&self, intents: &mut Intents<'_>) {
         let probe = self.0.borrow();
         if let Some(stream) = &probe.stream {
@@ -127,7 +127,7 @@ pub fn probe(setting: Probe) -> (EventLoop, Rc<RefCell<Probe>>, Waker, TcpStream
     let (near, far) = pair().unwrap();
     let probe = Rc::new(RefCell::new(Probe { stream: Some(Stream::new(near).unwrap()), ..setting }));
     let mut event_loop = event_loop();
-    let id = event_loop.spawn(Shared(probe.clone()));
+    let id = event_loop.spawn(ProbeSession(probe.clone()));
     event_loop.turn(Some(Duration::ZERO)).unwrap();
     (event_loop, probe, id, far)
 }

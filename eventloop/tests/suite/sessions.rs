@@ -6,7 +6,7 @@ use std::net::Shutdown;
 use std::rc::Rc;
 use std::time::Duration;
 
-use crate::common::{Probe, Shared, event_loop, probe};
+use crate::common::{Probe, ProbeSession, event_loop, probe};
 use eventloop::testing::{PAUSE, assert_quiet, pair, reset, settle, until};
 use eventloop::{Handle, Intents, Progress, Ready, Result, Session, Stream};
 
@@ -161,7 +161,7 @@ fn a_descriptor_that_was_duplicated_does_not_keep_the_loop_awake_once_its_source
     let (near, mut far_beside) = pair().unwrap();
     let stream = Some(Stream::new(near).unwrap());
     let beside = Rc::new(RefCell::new(Probe { stream, read: true, take: 10, ..Probe::default() }));
-    event_loop.spawn(Shared(beside.clone()));
+    event_loop.spawn(ProbeSession(beside.clone()));
     event_loop.turn(Some(Duration::ZERO)).unwrap();
     let duplicate = probe.borrow().stream.as_ref().unwrap().try_clone().unwrap();
     probe.borrow_mut().stream = None; // closed here, and still open as the duplicate
@@ -180,7 +180,7 @@ fn a_descriptor_that_was_duplicated_does_not_keep_the_loop_awake_once_its_source
 fn a_stream_that_a_session_hands_on_is_watched_for_the_next_one_alone() {
     let (mut event_loop, first, waker, mut far) = probe(Probe { read: true, take: 10, ..Probe::default() });
     let second = Rc::new(RefCell::new(Probe { read: true, take: 10, ..Probe::default() }));
-    let second_waker = event_loop.spawn(Shared(second.clone()));
+    let second_waker = event_loop.spawn(ProbeSession(second.clone()));
     event_loop.turn(Some(Duration::ZERO)).unwrap();
     for round in 0..2 {
         let (from, to) = if round == 0 { (&first, &second) } else { (&second, &first) };

@@ -15,14 +15,14 @@ use super::request::{LONGEST, RequestError, StatusRequest};
 /// whole.
 pub(super) struct Connection {
     stream: Stream,
-    state: State,
+    phase: RequestPhase,
     /// When a byte last moved.
     active: Instant,
     /// When it has to be over, whatever the client does.
     until: Instant,
 }
 
-enum State {
+enum RequestPhase {
     /// What has come of the request.
     Request(Vec<u8>),
     /// The answer, and how much of it the kernel has taken.
@@ -37,13 +37,13 @@ const PATIENCE: Duration = Duration::from_secs(5);
 
 impl Connection {
     pub(super) fn new(stream: Stream, now: Instant) -> Self {
-        Self { stream, state: State::Request(Vec::new()), active: now, until: now + PATIENCE }
+        Self { stream, phase: RequestPhase::Request(Vec::new()), active: now, until: now + PATIENCE }
     }
 
     pub(super) fn intents(&self, intents: &mut Intents<'_>) {
-        match self.state {
-            State::Request(_) | State::Closing => intents.read(&self.stream),
-            State::Answer(..) => intents.write(&self.stream),
+        match self.phase {
+            RequestPhase::Request(_) | RequestPhase::Closing => intents.read(&self.stream),
+            RequestPhase::Answer(..) => intents.write(&self.stream),
         }
         intents.deadline(self.until);
     }
@@ -79,7 +79,7 @@ impl Connection {
     ) -> io::Result<ControlFlow<()>> {
         let mut writable = ready.is_writable(&self.stream);
         let mut bytes = [0; LONGEST];
-        if let (State::Request(request), true) = (&mut self.state, readable) {
+        if let (RequestPhase::Request(request), true) = (&mut self.phase, readable) {
             match self.stream.receive(&mut bytes[..LONGEST - request.len()])? {
                 Some(0) => return Ok(ControlFlow::Break(())),
                 Some(received) => {
@@ -89,22 +89,22 @@ impl Connection {
                 None => return Ok(ControlFlow::Continue(())),
             }
             if let Some(request) = StatusRequest::parse(request).transpose() {
-                self.state = State::Answer(answer(request), 0);
+                self.phase = RequestPhase::Answer(answer(request), 0);
                 writable = true; // as a rule it is
             }
-        } else if let (State::Closing, true) = (&self.state, readable)
+        } else if let (RequestPhase::Closing, true) = (&self.phase, readable)
             && let Some(0) = self.stream.receive(&mut bytes)?
         {
             return Ok(ControlFlow::Break(()));
         }
-        if let (State::Answer(bytes, sent), true) = (&mut self.state, writable)
+        if let (RequestPhase::Answer(bytes, sent), true) = (&mut self.phase, writable)
             && let Some(taken) = self.stream.send(&bytes[*sent..])?
         {
             *sent += taken;
             self.active = ready.now();
             if *sent == bytes.len() {
                 self.stream.finish()?;
-                self.state = State::Closing;
+                self.phase = RequestPhase::Closing;
             }
         }
         Ok(ControlFlow::Continue(()))
@@ -112,7 +112,7 @@ impl Connection {
 
     /// Ends it, in an orderly way if the answer is out.
     pub(super) fn make_room(self) {
-        if let State::Closing = self.state {
+        if let RequestPhase::Closing = self.phase {
             self.stream.close();
         }
     }
@@ -120,6 +120,6 @@ impl Connection {
     /// Which of several connections makes room first: one that has its answer, else the one in which no byte
     /// has moved for the longest time.
     pub(super) fn importance(&self) -> impl Ord + use<> {
-        (!matches!(self.state, State::Closing), self.active)
+        (!matches!(self.phase, RequestPhase::Closing), self.active)
     }
 }
