@@ -113,7 +113,7 @@ pub struct Connected {
     pub stream: Stream,
     /// The address that answered.
     pub address: SocketAddr,
-    /// Set if the peer has reset the connection already and had sent nothing: asking whether the
+    /// Set if the peer has reset the connection already and had sent nothing: looking whether the
     /// connection was made has used up the error that a read would have shown.
     pub reset: Option<io::Error>,
 }
@@ -121,7 +121,7 @@ pub struct Connected {
 /// Why no address could be reached: every attempt with its error.
 #[derive(Debug)]
 pub struct ConnectError {
-    /// Why the addresses are not known, if that was the matter.
+    /// Why the addresses are not known, if the lookup has failed.
     pub unresolved: Option<io::Error>,
     /// The addresses in the order in which they failed, and why.
     pub attempts: Vec<(SocketAddr, io::Error)>,
@@ -302,7 +302,7 @@ impl Connector {
         }
     }
 
-    /// Asks one attempt how it stands. A failed one is put down, a pending one is kept.
+    /// Looks at one attempt. A failed one is recorded, a pending one is kept.
     ///
     /// `SO_ERROR` is not asked: a server may accept, send, and reset before this process looks, and then
     /// it says `ECONNRESET` although the connection was made and its bytes can be read. So a socket that has a

@@ -33,11 +33,11 @@
 //! [`Listener`], [`Connector`], [`Lookup`] and [`Signals`] are not sessions but parts that a session is
 //! composed of: each has an `intents` for the session to pass on, and a method to call in its step.
 //! Sessions that depend on each other keep each other's [`Waker`]s. A session that could go on, but has
-//! done what a step may do, says [`Progress::Again`].
+//! done what a step may do, returns [`Progress::Again`].
 //!
 //! # Example
 //!
-//! A server that sends back what it gets, one read at a time:
+//! A server that sends back what it receives, one read at a time:
 //!
 //! ```
 //! use std::io::{Read, Write};
@@ -92,8 +92,8 @@
 //! # Platforms
 //!
 //! Linux is what this is tested on. macOS and the BSDs are meant to work: what only Linux has stands
-//! behind a `cfg` with a plain fallback. The one surprise there: kqueue does not tell of a failure while
-//! nothing is wanted of a source, so a reset shows at the next read or write.
+//! behind a `cfg` with a plain fallback. The one surprise there: kqueue reports no failure of a source that
+//! is neither to be read nor to be written, so a reset shows at the next read or write.
 //!
 //! On Linux the loop sleeps in an epoll(7) set of its own, elsewhere, or if [`PollerKind`] says so, in calloop,
 //! of which no type shows: a session is the same in both.
@@ -104,7 +104,7 @@
 //! sources and a deadline, what it holds itself included. If only sources are ready, a turn is one system call.
 //!
 //! Bytes that wait between two steps are best kept in a [ring](../ringbuf/index.html). Next:
-//! [`tcpproxy`](../tcpproxy/index.html), which is made of both.
+//! [`relay`](../relay/index.html), which carries bytes between connections and is made of both.
 
 mod connector;
 mod deadlines;

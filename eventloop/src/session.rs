@@ -158,8 +158,8 @@ impl<'a> Intents<'a> {
         self.declaration.deadline = Some(earliest);
     }
 
-    /// Step the session in the next turn, which does not sleep: for a part that has yet to make its first
-    /// step. As [`Progress::Again`] does, but a part can say it.
+    /// Step the session in the next turn, which does not sleep, as [`Progress::Again`] does: for a part of a
+    /// session that has yet to make its first step.
     pub fn again(&mut self) {
         self.declaration.again = true;
     }
@@ -250,8 +250,8 @@ impl<'a> Ready<'a> {
     }
 
     /// Whether `source`, declared with [`Intents::hangup`] alone, has failed or is shut in both
-    /// directions. `take_error` tells which. It is said when it happens, not as long as it lasts; a second
-    /// change of state, such as the acknowledgement of a FIN, may say it again.
+    /// directions. `take_error` tells which. It is reported when it happens, not as long as it lasts; a second
+    /// change of state, such as the acknowledgement of a FIN, may report it again.
     #[must_use]
     pub fn is_hung_up<T: AsFd + 'static>(&self, source: &Source<T>) -> bool {
         source.readiness().hung_up
@@ -259,7 +259,7 @@ impl<'a> Ready<'a> {
 
     /// Whether `source`, found readable, has nothing to come beyond what the kernel has received: the peer
     /// has sent FIN (`EPOLLRDHUP`, epoll_ctl(2)), and there is neither an error nor urgent data. A read that
-    /// fills less than its buffer has then read the last byte. `false` says nothing: not every poller can tell.
+    /// fills less than its buffer has then read the last byte. `false` says nothing, because not every poller can tell.
     #[must_use]
     pub fn has_finished<T: AsFd + 'static>(&self, source: &Source<T>) -> bool {
         source.readiness().finished

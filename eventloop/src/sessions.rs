@@ -219,7 +219,7 @@ impl Core {
         self.enqueue(id, if by_itself { Cause::Again } else { Cause::Woken });
     }
 
-    /// Counts a step without progress, or begins to count anew. Returns how many steps in a row it were.
+    /// Counts a step without progress, or begins to count anew. Returns the number of such steps in a row.
     pub(crate) fn count_fruitless(&self, id: SessionId, progress: bool) -> u32 {
         let mut sessions = self.sessions.borrow_mut();
         let Some(entry) = sessions.get_mut(id) else { return 0 };

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-/// How long a session may last as it stands.
+/// How long a session may stay in each phase.
 #[derive(Clone, Copy, Debug)]
 pub struct Limits {
     /// How long the client has, from the beginning, until a destination is chosen.

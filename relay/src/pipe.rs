@@ -19,8 +19,7 @@ use ringbuf::{Drain, Fill};
 /// A pipe, and how many bytes are in it.
 ///
 /// A pipe is filled only when it is empty. How much fits into one depends on how the kernel has cut the
-/// bytes up, so one that holds a few may be full; but for an empty one there is no doubt: if it takes
-/// nothing, that is the socket's doing.
+/// bytes up, so one that holds a few may be full. If an empty one takes nothing, the socket has nothing to give.
 #[derive(Debug)]
 pub struct Pipe {
     entry: OwnedFd,

@@ -77,7 +77,7 @@ enum Phase<D> {
         end_seen: bool,
     },
     Connecting(Box<D>),
-    /// The attempt has failed, which the owner has been told.
+    /// The attempt has failed, which was reported.
     Unconnected,
     Established,
     /// The client receives a reply and FIN, and has until then to finish, too.
@@ -378,7 +378,7 @@ impl<D: Dial> ProxySession<D> {
         None
     }
 
-    /// Whether the owner has to look at the client's first bytes, or has done so in vain.
+    /// Reports new first bytes, or ends a session that has no destination and receives no more of them.
     fn look_at_opening(&mut self) -> Option<SessionEvent<D::Error>> {
         let (pending, ended) = (self.up().pending(), self.client_has_ended());
         let nothing_more_comes = ended || !self.up().has_room();

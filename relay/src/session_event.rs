@@ -12,9 +12,9 @@ use crate::tunnel::{Peer, TunnelEnd};
 pub enum SessionEvent<E> {
     /// There is nothing to do until something is ready.
     Waiting,
-    /// Before a destination was chosen the client has sent more, or has finished. The session ends if it is not
-    /// [connected](crate::ProxySession::connect) or [refused](crate::ProxySession::refuse) although nothing more can come:
-    /// after FIN, and when the ring is full.
+    /// Before a destination was chosen the client has sent more, or has finished. When nothing more can come,
+    /// after FIN or with a full ring, the session ends unless it is [connected](crate::ProxySession::connect) or
+    /// [refused](crate::ProxySession::refuse).
     FirstBytes,
     /// The server is connected, at this address, and nothing was sent to it yet.
     Connected(SocketAddr),

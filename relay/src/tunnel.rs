@@ -17,8 +17,8 @@ use crate::side_io::{SideSink, SideSource};
 /// Carries bytes both ways between a client and a server until both have finished or one has failed. In the
 /// second case the other one receives the bytes before the failure and then RST.
 ///
-/// It owns both connections and the client's permit, and is a part of a session: the session passes on [`intents`](Self::intents) and
-/// calls [`advance`](Self::advance) in its step until that returns the end.
+/// It owns both connections and the client's permit, and is a part of a session: the session passes on
+/// [`intents`](Self::intents) and calls [`advance`](Self::advance) in its step until that returns the end.
 ///
 /// ```
 /// use std::time::Duration;

@@ -79,7 +79,7 @@
 //! The crate depends on memmap2 alone, for memory that can be refused and that goes back to the system.
 //!
 //! Next: [`eventloop`](../eventloop/index.html), which reports when a ring can be filled and drained;
-//! [a proxy made of both](../tcpproxy/index.html); [HTTP on rings](../http1/index.html).
+//! [`relay`](../relay/index.html), which is made of both; [HTTP on rings](../http1/index.html).
 
 mod pool;
 mod ring;

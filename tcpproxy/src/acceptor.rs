@@ -52,8 +52,10 @@ pub(crate) struct Acceptor {
     closing: Option<Closing>,
     /// Since when there is no session and no client.
     idle_since: Option<Instant>,
-    told_that_clients_wait: bool,
-    told_that_resources_ran_out: bool,
+    /// The log says that clients are pending.
+    logged_pending: bool,
+    /// The log says what ran out since the last client was accepted.
+    logged_exhaustion: bool,
 }
 
 /// What the buffers of sessions are taken from.
@@ -108,8 +110,8 @@ impl Acceptor {
             kept_open,
             closing: None,
             idle_since: None,
-            told_that_clients_wait: false,
-            told_that_resources_ran_out: false,
+            logged_pending: false,
+            logged_exhaustion: false,
         }
     }
 
@@ -118,7 +120,7 @@ impl Acceptor {
         while self.accepts() {
             match self.listener.accept(ready) {
                 Accept::Client { stream, address } => {
-                    self.told_that_resources_ran_out = false;
+                    self.logged_exhaustion = false;
                     if !self.allow.admits(address.ip()) {
                         self.not_allowed.deny(stream, address, ready.now());
                         self.context.counters.change(|statistics| statistics.denied += 1);
@@ -143,7 +145,7 @@ impl Acceptor {
                 Accept::Full => return self.note_pending_client(),
                 Accept::Exhausted(error) => {
                     self.context.counters.change(|statistics| statistics.accept_errors += 1);
-                    if !replace(&mut self.told_that_resources_ran_out, true) {
+                    if !replace(&mut self.logged_exhaustion, true) {
                         warn!(%error, "cannot accept clients for now; they wait");
                     }
                     return;
@@ -210,7 +212,7 @@ impl Acceptor {
         if self.context.pending.note() && self.context.config.may_yield() {
             self.handle.wake_all(); // one of the sessions may have to yield now
         }
-        if !replace(&mut self.told_that_clients_wait, true) {
+        if !replace(&mut self.logged_pending, true) {
             warn!(serving = self.active(), "--max-clients is reached and a client is waiting");
         }
     }
@@ -237,7 +239,7 @@ impl Acceptor {
         settled && self.context.pending.is_empty() && !(self.is_open() && self.listener.has_pending_clients())
     }
 
-    /// When the proxy stops because it has had no client for so long.
+    /// When the proxy stops because it has had no client for the configured time.
     fn idle_exit(&self) -> Option<Instant> {
         let idle = self.idle_since.filter(|_| !self.context.lifecycle.is_draining())?;
         self.context.config.exit_on_idle.map(|quiet| idle + quiet)

@@ -1,4 +1,4 @@
-//! The command line: what may be said, and what it means.
+//! The command line, and what it means.
 
 mod values;
 
@@ -134,11 +134,11 @@ struct Arguments {
     #[arg(long, value_name = "DURATION", default_value = "10s", value_parser = values::duration)]
     connect_timeout: Duration,
 
-    /// End a session in which no byte has moved either way for so long [default: off]
+    /// End a session in which no byte has moved either way for this long [default: off]
     #[arg(long, value_name = "DURATION", value_parser = values::duration)]
     idle_timeout: Option<Duration>,
 
-    /// End a session in which no byte has moved for so long after one side has finished; 0s is off
+    /// End a session in which no byte has moved for this long after one side has finished; 0s is off
     #[arg(long, value_name = "DURATION", default_value = "1h", value_parser = values::duration_or_off)]
     half_close_timeout: Duration,
 
@@ -291,8 +291,8 @@ fn conflict(arguments: &Arguments) -> Option<&'static str> {
     None
 }
 
-/// Puts what clap found wrong on one line, with the usage below it. Of clap's advice only what a word was
-/// probably meant to be is of use.
+/// Puts what clap found wrong on one line, with the usage below it. Of clap's advice only the similar argument is of
+/// use.
 fn refuse(error: clap::Error) -> Refusal {
     let text = error.render().to_string();
     if matches!(error.kind(), ErrorKind::DisplayHelp | ErrorKind::DisplayVersion) {

@@ -31,8 +31,8 @@ impl Client {
         self.announced.as_ref().map_or(self.peer, |announced| announced.source)
     }
 
-    /// The address that the client connected to on this stream. Of a connection that has failed already it is not known; the client's
-    /// own address then stands for it, because it has the same family.
+    /// The address that the client connected to on this stream. Of a connection that has failed already it is not
+    /// known; the client's own address then stands for it, because it has the same family.
     pub(crate) fn destination(&self, stream: Option<&Stream>) -> SocketAddr {
         self.announced.as_ref().map_or_else(
             || {

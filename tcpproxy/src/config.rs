@@ -24,7 +24,7 @@ pub struct Config {
     pub reuse_port: bool,
     /// How many clients are served at once; `None` is as many as descriptors allow.
     pub max_clients: Option<usize>,
-    /// While others wait, end a session in which no byte has moved for so long and none waits.
+    /// While a client is pending, end a session in which no byte has moved for this long and none waits.
     pub yield_idle: Option<Duration>,
     /// Bytes that may wait in each direction of a session.
     pub buffer_size: usize,
@@ -47,27 +47,27 @@ pub struct Config {
     pub retry: bool,
     /// How long the server may take to answer, all its addresses and attempts together.
     pub connect_timeout: Duration,
-    /// End a session in which no byte has moved for so long.
+    /// End a session in which no byte has moved for this long.
     pub idle_timeout: Option<Duration>,
-    /// End a session in which no byte has moved for so long after one side has finished.
+    /// End a session in which no byte has moved for this long after one side has finished.
     pub half_close_timeout: Option<Duration>,
     /// Silence after which the kernel probes whether a peer is still there.
     pub keepalive: Option<Duration>,
-    /// How long a side may go on taking what is left for it, without taking anything, once the other
-    /// side has failed. It may be slow, but it must not keep its place for ever.
+    /// How long a peer may take nothing of what is left for it, once the other one has failed. It may be slow, but
+    /// it must not keep a permit for ever.
     pub linger_timeout: Duration,
-    /// Networks whose clients are served; any other client is reset at once. None: every client is served. What counts is where
-    /// the connection comes from, whatever a PROXY header says.
+    /// Networks whose clients are served; any other client is reset at once. None: every client is served. What
+    /// counts is where the connection comes from, whatever a PROXY header says.
     pub allow: Vec<IpNet>,
     /// How many clients one address may have at once; more are reset at once. The address is that of the
     /// connection, or the one that a PROXY header names.
     pub max_per_address: Option<usize>,
-    /// Whether clients begin with a header of the PROXY protocol that says whom they were passed on for, and
-    /// those who do not are reset.
+    /// Whether each client has to begin with a header of the PROXY protocol, which names the client that it
+    /// passes on. One that does not is reset.
     pub accept_proxy_protocol: bool,
     /// How long a client may take to send that header.
     pub header_timeout: Duration,
-    /// Whether and how servers are told who the client is, before its first byte.
+    /// Whether and in which version the server receives a header that names the client, before its first byte.
     pub proxy_protocol: Option<ProxyProtocol>,
     /// Where metrics and health can be asked for, over HTTP; port 0 lets the system choose.
     pub metrics: Option<SocketAddr>,
@@ -76,7 +76,7 @@ pub struct Config {
     pub quiet_empty: bool,
     /// How long sessions may go on after the proxy was asked to stop.
     pub drain_timeout: Duration,
-    /// Stop when no client has come and none has been served for so long.
+    /// Stop when no client has come and none has been served for this long.
     pub exit_on_idle: Option<Duration>,
 }
 
@@ -102,7 +102,7 @@ pub enum ProxyProtocol {
 }
 
 impl Config {
-    /// The host and port to forward to, an IPv6 address in brackets, so that its port can be told apart (RFC 3986,
+    /// The host and port to forward to, an IPv6 address in brackets, which separate it from the port (RFC 3986,
     /// section 3.2.2).
     #[must_use]
     pub fn remote(&self) -> String {
@@ -165,8 +165,7 @@ impl Config {
         }
     }
 
-    /// What deserves a second look, in words for the log: what these settings open to hosts that may not be
-    /// meant.
+    /// Warnings for the log: what these settings open to more hosts than an operator may expect.
     #[must_use]
     pub fn warnings(&self) -> Vec<String> {
         let mut warnings = Vec::new();

@@ -8,11 +8,11 @@
 //!
 //! | word | meaning |
 //! |---|---|
-//! | client | who connected to the proxy |
+//! | client | a program that has connected to the proxy |
 //! | server | the host and port that clients are forwarded to |
 //! | session | one client, its connection to the server, and what is between them |
 //! | relay | one direction of a session: a ring of bytes, and how the direction ends |
-//! | finish | to end one's direction with FIN and go on listening: a half-close |
+//! | finish | to end one direction with FIN and go on receiving: a half-close |
 //!
 //! # The picture
 //!
@@ -63,10 +63,10 @@
 //! # For other programs
 //!
 //! A [`Proxy`] inside a program is turned by that program, or runs on a thread. A program that needs less takes a
-//! part: [`relay::Tunnel`] carries the bytes between two connections, both ways and to the right end; [`relay::Relay`] is one
-//! direction, without sockets; [`relay::BufferedStream`] is a connection whose bytes are understood on the way. They are
-//! made of [rings](../ringbuf/index.html) and stepped by a [loop](../eventloop/index.html). Next:
-//! [`http1`](../http1/index.html), for programs that speak HTTP.
+//! part: [`relay::ProxySession`] is one client from accept to end; [`relay::Tunnel`] carries the bytes between two
+//! connections; [`relay::Relay`] is one direction, without sockets; [`relay::BufferedStream`] is a connection whose
+//! bytes are understood on the way. They are made of [rings](../ringbuf/index.html) and stepped by a
+//! [loop](../eventloop/index.html). Next: [`http1`](../http1/index.html), for programs that speak HTTP.
 
 mod acceptor;
 pub mod cli;

@@ -1,4 +1,4 @@
-//! How the life of a proxy goes: it serves, it drains, it is over.
+//! The life of a proxy: it serves, it drains, it is over.
 
 use std::cell::Cell;
 use std::fmt;

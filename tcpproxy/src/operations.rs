@@ -1,4 +1,4 @@
-//! What operators add to the forwarder: who may connect, what is measured, and how it is started and watched.
+//! What operators add to the forwarder: which clients may connect, what is measured, and how it is started and watched.
 
 pub(crate) mod address_limit;
 pub(crate) mod allow;

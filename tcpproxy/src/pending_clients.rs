@@ -9,8 +9,8 @@ use eventloop::{Intents, Ready, Stream, Waker};
 
 use crate::operations::address_limit::AddressPermit;
 
-/// The clients at the head of the accept queue, which are accepted to see who they are and whether they are still
-/// there. A session yields only to one that is; the others are served in their turn.
+/// The clients at the head of the accept queue, which are accepted for their addresses and to see whether they are
+/// still there. A session yields only to one that is; the others are served in their turn.
 ///
 /// A client that has reset its connection has left. So has one that has finished without having sent anything, as far
 /// as is known: it may also have closed for writing alone, so it keeps its turn.

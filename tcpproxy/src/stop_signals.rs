@@ -37,7 +37,7 @@ impl StopSignals {
     ///
     /// If a signal cannot be caught, or descriptors have run out.
     pub fn catch() -> Result<Self, StartError> {
-        let failed = |reason| StartError::setting_up("the reception of signals", reason);
+        let failed = |reason| StartError::setting_up("the handling of signals", reason);
         let exit = ExitOnSignals::new(&STOP, 0).map_err(failed)?;
         let signals = [&STOP[..], &[SIGHUP, SIGUSR1, SIGUSR2]].concat();
         Ok(Self { signals: Signals::new(&signals).map_err(failed)?, exit })

@@ -107,14 +107,14 @@ impl Cache {
         self.insert(candidate, response, recording.into_body(), request);
     }
 
-    /// Uses that the origin confirms an entry. `None` if it means another one.
+    /// Uses a 304 (Not Modified) of the origin for an entry. `None` if it confirms another one.
     pub(crate) fn confirm(
         &mut self,
         stale: &Stale,
-        told: &Response<()>,
+        not_modified: &Response<()>,
         request: &Request<()>,
     ) -> Option<Cached> {
-        let (cached, candidate) = stale.entry.confirmed(&stale.request, told, SystemTime::now())?;
+        let (cached, candidate) = stale.entry.confirmed(&stale.request, not_modified, SystemTime::now())?;
         match candidate {
             Some(candidate) => self.insert(candidate, &cached.0, stale.entry.body.clone(), request),
             None => self.forget(request),

@@ -6,7 +6,7 @@ use std::time::Duration;
 use bytesize::ByteSize;
 use clap::{ArgAction, Parser};
 
-/// A caching web proxy for HTTP/1.1. It has no access control, and listens on the loopback address unless told otherwise.
+/// A caching web proxy for HTTP/1.1. It has no access control, and listens on the loopback address by default.
 #[derive(Debug, Parser)]
 #[command(
     name = "webproxy",

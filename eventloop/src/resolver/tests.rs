@@ -63,7 +63,7 @@ impl System {
     }
 }
 
-/// Sessions that ask and note what they are told.
+/// Sessions that look names up, and the answers that they receive.
 #[derive(Default)]
 struct Answers(Rc<RefCell<Vec<(&'static str, Addresses)>>>);
 
@@ -185,7 +185,7 @@ fn more_names_than_threads_wait_and_those_withdrawn_are_not_asked_for() {
     assert_eq!((system.asked(MAX_THREADS).len(), threads(&resolver)), (MAX_THREADS, MAX_THREADS));
     system.answer("c");
     assert_eq!(answers.await_some(&mut event_loop, 1), ["c"]);
-    assert_eq!(system.asked(MAX_THREADS + 1)[MAX_THREADS], "i", "who waited longest is next");
+    assert_eq!(system.asked(MAX_THREADS + 1)[MAX_THREADS], "i", "the oldest query is next");
     system.answer_all();
     answers.await_some(&mut event_loop, NAMES.len());
     assert!(!system.asked(NAMES.len()).contains(&"withdrawn".to_owned()));

@@ -1,4 +1,4 @@
-//! Who may connect.
+//! Which clients may connect.
 
 use std::net::IpAddr;
 
@@ -60,7 +60,7 @@ mod tests {
     }
 
     #[test]
-    fn who_is_in_one_of_the_networks_is_admitted() {
+    fn a_client_in_one_of_the_networks_is_admitted() {
         let list = list(&["192.0.2.0/24", "2001:db8::/32", "198.51.100.7", "::1"]);
         for (ip, admitted) in [
             ("192.0.2.0", true),

@@ -3,8 +3,8 @@
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use tracing::warn;
 
-/// Descriptors that are not sessions': the standard streams, the poller, listeners, signals, lookups, those who
-/// ask for metrics.
+/// Descriptors that are not sessions': the standard streams, the poller, listeners, signals, lookups, connections
+/// to the status server.
 const RESERVED: u64 = 48;
 
 /// A session holds its client and the server; while it connects, briefly more.

@@ -16,7 +16,7 @@ use crate::termination::Phase;
 #[derive(Default)]
 pub(crate) struct SessionTable(RefCell<SlotMap<DefaultKey, Weak<RefCell<dyn Listed>>>>);
 
-/// A session that can say how it is.
+/// A session that the table can list.
 pub(crate) trait Listed {
     /// What can be said of it at `now`.
     fn row(&self, now: Instant) -> SessionRow;
@@ -29,7 +29,7 @@ pub(crate) struct ListedSession<S> {
     _entry: TableEntry,
 }
 
-/// A place in the table, which is free again when this is dropped.
+/// An entry of the table, which is removed when this is dropped.
 struct TableEntry {
     table: Rc<SessionTable>,
     key: DefaultKey,

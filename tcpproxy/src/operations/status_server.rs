@@ -109,9 +109,7 @@ impl Status {
         };
         self.metrics.text(moment, format)
     }
-}
 
-impl Status {
     /// Totals, and a page of the sessions, as JSON.
     fn sessions(&self, page: PageRequest) -> String {
         let now = Instant::now();

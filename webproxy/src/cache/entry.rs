@@ -98,18 +98,20 @@ impl Entry {
         !matches!(known, BeforeRequest::Stale { matches: false, .. })
     }
 
-    /// The response, if `told` confirms it, and what to keep in place of this entry, if that may be kept.
+    /// The response, if `not_modified` confirms it, and what to keep in place of this entry, if that may be kept.
     pub(super) fn confirmed(
         &self,
         request: &Request<()>,
-        told: &Response<()>,
+        not_modified: &Response<()>,
         now: SystemTime,
     ) -> Option<(Cached, Option<Candidate>)> {
-        let told = normalized_response(told.clone());
-        let AfterResponse::NotModified(policy, head) = self.policy.after_response(request, &told, now) else {
+        let not_modified = normalized_response(not_modified.clone());
+        let AfterResponse::NotModified(policy, head) =
+            self.policy.after_response(request, &not_modified, now)
+        else {
             return None;
         };
-        let date = told.headers().get(DATE).cloned();
+        let date = not_modified.headers().get(DATE).cloned();
         let merged = Response::from_parts(head.clone(), ());
         let keep = may_store(request, &merged) && policy.is_storable();
         let response = respond(head, date.as_ref(), &self.body);

@@ -20,7 +20,7 @@ pub struct StatusRequest {
     pub format: MetricsFormat,
 }
 
-/// What a request wants to be done.
+/// What is to be done for a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Method {
     /// Answer.
