@@ -156,8 +156,7 @@ impl Acceptor {
 
     fn admit(&mut self, stream: Stream, address: SocketAddr, permit: AddressPermit, ready: &Ready<'_>) {
         self.context.pending.forget();
-        // The session may outlive the client's connection, and only its end makes room for the next client.
-        let client = Client::new(address, stream.take_permit());
+        let client = Client::new(address);
         let connections = self.buffers.session(stream, &self.context.config, ready.now());
         let mut session = Session::new(self.context.clone(), client, permit, connections, ready.now());
         match &self.table {

@@ -2,7 +2,7 @@
 
 use std::net::SocketAddr;
 
-use eventloop::{Permit, Stream};
+use eventloop::Stream;
 
 use crate::operations::proxy_protocol::Announced;
 
@@ -12,13 +12,11 @@ pub(crate) struct Client {
     pub(crate) peer: SocketAddr,
     /// The client that the peer has passed on, if it has said so.
     announced: Option<Box<Announced>>,
-    /// Held as long as the session exists: the next client is accepted when it is dropped.
-    _permit: Option<Permit>,
 }
 
 impl Client {
-    pub(crate) fn new(peer: SocketAddr, permit: Option<Permit>) -> Self {
-        Self { peer, announced: None, _permit: permit }
+    pub(crate) fn new(peer: SocketAddr) -> Self {
+        Self { peer, announced: None }
     }
 
     /// The peer says which client it passes on.
