@@ -1,5 +1,7 @@
 //! The lines of the chunked coding (RFC 9112, section 7.1).
 
+use http::header::HeaderName;
+
 /// The size of a chunk and the length of its extensions, from a line with its CRLF. `None` if the line is none.
 ///
 /// Extensions are not understood, but they have to be text: a control character may end the line for another program.
@@ -17,7 +19,7 @@ pub(crate) fn chunk_size(line: &[u8]) -> Option<(u64, usize)> {
 pub(crate) fn is_field(line: &[u8]) -> bool {
     let mut parts = line.strip_suffix(b"\r\n").unwrap_or_default().splitn(2, |&byte| byte == b':');
     let (name, value) = (parts.next().unwrap_or_default(), parts.next());
-    !name.is_empty() && name.iter().all(|&byte| is_token(byte)) && value.is_some_and(is_text)
+    HeaderName::from_bytes(name).is_ok() && value.is_some_and(is_text)
 }
 
 /// As many as a `u64` can have.
@@ -26,9 +28,4 @@ const MAX_DIGITS: usize = 16;
 /// Whether these bytes may be in a field's value (RFC 9110, section 5.5).
 fn is_text(bytes: &[u8]) -> bool {
     bytes.iter().all(|&byte| byte == b'\t' || byte >= b' ' && byte != 0x7f)
-}
-
-/// Whether this byte may be in a field's name (RFC 9110, section 5.6.2).
-fn is_token(byte: u8) -> bool {
-    byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte)
 }
