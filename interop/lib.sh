@@ -93,6 +93,24 @@ private_network() {
   ip link set lo up
 }
 
+# Makes another network namespace behind a veth pair, from within a private one: 192.0.2.1 (near) is here, 192.0.2.2 (far) there.
+# Sets far, a process there; away runs a command there.
+far_network() {
+  start far unshare --net sleep 600
+  far=$PID
+  wait_until "there is another network" is_elsewhere "$far"
+  ip link add near address 02:00:00:00:00:01 type veth peer name far address 02:00:00:00:00:02 netns "$far"
+  ip address add 192.0.2.1/24 dev near
+  ip link set near up
+  away ip address add 192.0.2.2/24 dev far
+  away ip link set far up
+  away ip link set lo up
+}
+
+away() { nsenter --target "$far" --net -- "$@"; }
+
+is_elsewhere() { [[ $(readlink "/proc/$1/ns/net") != "$(readlink /proc/self/ns/net)" ]]; }
+
 # start NAME COMMAND...: runs it in the background, its output in $WORK/NAME.out and NAME.err. Sets PID.
 # It gets a process group of its own, so that a function or a server can be ended together with its children.
 start() {
@@ -127,6 +145,26 @@ start_listening() {
   shift 2
   start "$name" "$@"
   wait_until "$name listens on port $port" listening "$port"
+}
+
+# nginx_configuration SERVER...: writes $WORK/nginx.conf, with these lines in its one server.
+nginx_configuration() {
+  cat >"$WORK/nginx.conf" <<END
+daemon off;
+worker_processes 1;
+user $(id -un) $(id -gn);
+pid $WORK/nginx.pid;
+error_log stderr;
+events {}
+http {
+  access_log off;
+  client_body_temp_path $WORK/body; proxy_temp_path $WORK/proxy; fastcgi_temp_path $WORK/fastcgi;
+  uwsgi_temp_path $WORK/uwsgi; scgi_temp_path $WORK/scgi;
+  server {
+$(printf '    %s\n' "$@")
+  }
+}
+END
 }
 
 # A port below the range that the kernel gives to clients, so no client takes it before the server does.

@@ -7,17 +7,7 @@ need socat jq unshare=util-linux nsenter=util-linux ip=iproute2 ss=iproute2
 private_network "$@"
 
 # The proxy is here; one of its peers is in another network namespace, behind a veth pair.
-start far unshare --net sleep 600
-far=$PID
-away() { nsenter --target "$far" --net -- "$@"; }
-differs() { [[ $(readlink "/proc/$far/ns/net") != "$(readlink /proc/self/ns/net)" ]]; }
-wait_until "there is another network" differs
-ip link add near type veth peer name far netns "$far"
-ip address add 192.0.2.1/24 dev near
-ip link set near up
-away ip address add 192.0.2.2/24 dev far
-away ip link set far up
-away ip link set lo up
+far_network
 # A connect to the hole, another veth pair with no host behind it, gets no answer.
 ip link add hole type veth peer name void netns "$far"
 ip address add 198.51.100.1/24 dev hole

@@ -9,24 +9,8 @@ need nginx curl jq socat ss=iproute2
 port=$(free_port)
 mkdir -p "$WORK/www"
 head -c 50000000 /dev/zero >"$WORK/www/big"
-cat >"$WORK/nginx.conf" <<END
-daemon off;
-worker_processes 1;
-user $(id -un) $(id -gn);
-pid $WORK/nginx.pid;
-error_log stderr;
-events {}
-http {
-  access_log off;
-  client_body_temp_path $WORK/body; proxy_temp_path $WORK/proxy; fastcgi_temp_path $WORK/fastcgi;
-  uwsgi_temp_path $WORK/uwsgi; scgi_temp_path $WORK/scgi;
-  server {
-    listen 127.0.0.1:$port;
-    root $WORK/www;
-    location = / { return 200 "\$remote_addr\n"; }
-  }
-}
-END
+# shellcheck disable=SC2016 # nginx expands it
+nginx_configuration "listen 127.0.0.1:$port;" "root $WORK/www;" 'location = / { return 200 "$remote_addr\n"; }'
 chmod 755 "$WORK"
 start_nginx() { start_listening nginx "$port" nginx -c "$WORK/nginx.conf" -e stderr && nginx=$PID; }
 get() { curl --silent --show-error --fail --max-time 60 "$@" "http://127.0.0.1:$PROXY_PORT/"; }

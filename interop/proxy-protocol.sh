@@ -25,24 +25,9 @@ END
 start_listening haproxy "$haproxy_port" haproxy -db -f "$WORK/haproxy.cfg"
 
 nginx_port=$(free_port)
-cat >"$WORK/nginx.conf" <<END
-daemon off;
-worker_processes 1;
-user $(id -un) $(id -gn);
-pid $WORK/nginx.pid;
-error_log stderr;
-events {}
-http {
-  access_log off;
-  client_body_temp_path $WORK/body; proxy_temp_path $WORK/proxy; fastcgi_temp_path $WORK/fastcgi;
-  uwsgi_temp_path $WORK/uwsgi; scgi_temp_path $WORK/scgi;
-  server {
-    listen 127.0.0.1:$nginx_port proxy_protocol;
-    default_type text/plain;
-    return 200 "\$proxy_protocol_addr \$proxy_protocol_port \$proxy_protocol_server_addr \$proxy_protocol_server_port";
-  }
-}
-END
+# shellcheck disable=SC2016 # nginx expands it
+nginx_configuration "listen 127.0.0.1:$nginx_port proxy_protocol;" 'default_type text/plain;' \
+  'return 200 "$proxy_protocol_addr $proxy_protocol_port $proxy_protocol_server_addr $proxy_protocol_server_port";'
 start_listening nginx "$nginx_port" nginx -p "$WORK" -c "$WORK/nginx.conf"
 
 for server in haproxy nginx; do

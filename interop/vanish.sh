@@ -7,17 +7,7 @@ need socat jq unshare=util-linux nsenter=util-linux ip=iproute2 ss=iproute2
 private_network "$@"
 
 # The proxy is here; its peers are here and in another network namespace, behind a veth pair that says nothing when it is cut.
-start far unshare --net sleep 600
-far=$PID
-away() { nsenter --target "$far" --net -- "$@"; }
-differs() { [[ $(readlink "/proc/$far/ns/net") != "$(readlink /proc/self/ns/net)" ]]; }
-wait_until "there is another network" differs
-ip link add near address 02:00:00:00:00:01 type veth peer name far address 02:00:00:00:00:02 netns "$far"
-ip address add 192.0.2.1/24 dev near
-ip link set near up
-away ip address add 192.0.2.2/24 dev far
-away ip link set far up
-away ip link set lo up
+far_network
 ip neighbor add 192.0.2.2 lladdr 02:00:00:00:00:02 dev near nud permanent
 away ip neighbor add 192.0.2.1 lladdr 02:00:00:00:00:01 dev far nud permanent
 
