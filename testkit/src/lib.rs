@@ -11,7 +11,7 @@
 //! | word | meaning |
 //! |---|---|
 //! | seed | one number from which everything random is drawn, so that a failure can be replayed |
-//! | payload | bytes that each know their place, so that one that is lost, doubled or moved is found out |
+//! | payload | bytes that each depend on their place, so that one that is lost, doubled or moved is found |
 //! | script | what a peer, or a reader or writer in memory, does, step by step |
 //! | peer | a real socket, on a thread of its own, that follows a script and reports what it saw |
 //! | connection | what a peer has with the program under test; [`peer::Connection`] |
@@ -58,7 +58,7 @@
 //! | [`seed`], [`replay`] | one number that decides everything random, and the line that replays a failure |
 //! | [`payload`] | bytes that know their place in the stream, and the check that they arrived there |
 //! | [`scripted`] | in-memory readers and writers that are short, blocked, interrupted or failing |
-//! | [`peer`] | real sockets that send in bits, stall, half-close and reset as told, and report what they saw |
+//! | [`peer`] | real sockets that send in bits, stall, half-close and reset by a script, and report what they saw |
 //! | [`scenario`] | random sessions of two such peers through a proxy, judged by what it promises |
 //! | [`proxy`] | a proxy of any make as a process: started on a free port, watched from outside, stopped at the end |
 //! | [`procfs`] | what the kernel tells about connections and processes |

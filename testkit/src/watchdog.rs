@@ -6,17 +6,17 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
 use std::time::Duration;
 
-/// What a guarded test is doing, told by the test itself. Clones tell the same.
+/// What a guarded test is doing, as the test itself says. Clones are the same status.
 #[derive(Clone, Debug, Default)]
 pub struct Status(Arc<Mutex<String>>);
 
 impl Status {
-    /// Replaces what was told before.
+    /// Replaces what was said before.
     pub fn set(&self, doing: impl Into<String>) {
         *self.0.lock().unwrap_or_else(PoisonError::into_inner) = doing.into();
     }
 
-    /// What was told last.
+    /// What was said last.
     pub fn get(&self) -> String {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }

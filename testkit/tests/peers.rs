@@ -124,7 +124,7 @@ fn a_reset_calls_off_the_steps_beside_it() {
     let client = Script::new([Step::ReceiveAll(Pace::FAST)]);
     let (client, server) = meet(client, server, SocketOptions::default());
     assert_eq!(client.ending, Ending::Reset);
-    assert!(server.late.is_none(), "it waited for more and was told to stop");
+    assert!(server.late.is_none(), "it waited for more and was called off");
 }
 
 #[test]

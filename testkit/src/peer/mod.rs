@@ -1,4 +1,4 @@
-//! Real sockets that do as they are told: send in bits, stall, half-close, reset at byte k, and say what they saw.
+//! Real sockets that follow a script: they send in bits, stall, half-close, reset at byte k, and report what they saw.
 //!
 //! A peer runs a [`Script`] of [`Step`]s on a thread of its own and ends with a [`Report`]. Every wait in it has a
 //! deadline, so a peer whose partner hangs ends too and says at which step it did.

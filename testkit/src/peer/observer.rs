@@ -19,8 +19,8 @@ pub enum Event<'a> {
 pub(super) struct Observer(Arc<dyn Fn(Event<'_>) + Send + Sync>);
 
 impl Observer {
-    pub(super) fn new(hear: impl Fn(Event<'_>) + Send + Sync + 'static) -> Self {
-        Self(Arc::new(hear))
+    pub(super) fn new(observe: impl Fn(Event<'_>) + Send + Sync + 'static) -> Self {
+        Self(Arc::new(observe))
     }
 
     pub(super) fn tell(&self, event: Event<'_>) {

@@ -55,7 +55,7 @@ impl Report {
     ///
     /// # Panics
     ///
-    /// When the script was not told what to [expect](crate::peer::Script::expects): a check that cannot fail is none.
+    /// When the script does not say what it [expects](crate::peer::Script::expects): a check that cannot fail is none.
     pub fn verify(&self, expected: u64) -> Result<(), Mismatch> {
         let verifier = self.verifier.as_ref().expect("the script says what it expects: Script::expects");
         verifier.finish(expected)
@@ -70,8 +70,8 @@ pub enum Sending {
     Open,
     /// The peer has sent its FIN.
     Finished,
-    /// A write failed: with `ConnectionReset` when the reset was news, with `BrokenPipe` when it came after a FIN or had
-    /// been reported before. Or the FIN did, with `NotConnected`.
+    /// A write failed: with `ConnectionReset` when it was the first call to find a reset, with `BrokenPipe` when the reset
+    /// came after a FIN or had been reported before. Or the FIN did, with `NotConnected`.
     Broken(ErrorKind),
 }
 
@@ -92,7 +92,7 @@ pub enum Ending {
     /// A FIN after the last byte, then a reset, seen before the peer closed. The received bytes are whole; those the
     /// peer sent may be lost.
     EofThenReset,
-    /// A reset without a FIN: more may have been meant to come.
+    /// A reset without a FIN: the stream may be incomplete.
     Reset,
     /// A read failed in another way.
     Failed(ErrorKind),

@@ -15,7 +15,7 @@ use crate::seed::Seed;
 /// More than two kernels and a proxy of bounded memory hold between a sender and a receiver that does not read.
 pub const MOST_TO_FILL: u64 = 128 << 20;
 
-/// What has a thread that runs at each of several looks, for so long, spins.
+/// A process that is found running each time it is looked at, for this long, spins.
 const SPINS: Duration = Duration::from_secs(2);
 
 /// What a peer does next.
@@ -25,10 +25,10 @@ pub enum Step {
     Send(u64, Pace),
     /// Send these bytes, which are not of the payload.
     Say(Vec<u8>),
-    /// Send until the other side has taken nothing for so long, which fills every buffer on the way; at most 128 MiB.
+    /// Send until the other side has taken nothing for this long, which fills every buffer on the way; at most 128 MiB.
     /// [`Report::sent`] tells how much it was.
     Fill(Duration),
-    /// Wait until nothing was sent for so long, because every buffer on the way is full, or because neither list has
+    /// Wait until nothing was sent for this long, because every buffer on the way is full, or because neither list has
     /// anything more to send.
     Stalled(Duration),
     /// Send one more byte of the payload as urgent (`MSG_OOB`).
@@ -80,8 +80,8 @@ pub struct Script {
 }
 
 impl Script {
-    /// These steps alone. By default the script sends the payload of seed 0, takes what is received as it is, unless told
-    /// what to [expect](Self::expects), and waits for nothing longer than 20 seconds.
+    /// These steps alone. By default the script sends the payload of seed 0, takes what is received as it is, unless it
+    /// [expects](Self::expects) something, and waits for nothing longer than 20 seconds.
     pub fn new(steps: impl Into<Vec<Step>>) -> Self {
         let seed = Seed::new(0);
         Self {
@@ -134,8 +134,8 @@ impl Script {
 
     /// Calls the observer with everything that happens, from the threads in which it happens.
     #[must_use]
-    pub fn observed(mut self, hear: impl Fn(Event<'_>) + Send + Sync + 'static) -> Self {
-        self.observer = Some(Observer::new(hear));
+    pub fn observed(mut self, observe: impl Fn(Event<'_>) + Send + Sync + 'static) -> Self {
+        self.observer = Some(Observer::new(observe));
         self
     }
 

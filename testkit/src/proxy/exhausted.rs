@@ -20,7 +20,7 @@ impl<'a> Exhausted<'a> {
         let mut exhausted = Self { proxy, before: HashMap::new() };
         for process in proxy.processes()?.iter().filter(|process| !process.ended) {
             // The numbers below are taken, as long as nothing is closed. A limit below what is open would make poll(2)
-            // fail, which is not meant.
+            // fail, which a lack of descriptors does not.
             let limit = process.descriptors()? as u64;
             exhausted.before.insert(process.pid, limit_descriptors(process.pid, limit)?);
         }

@@ -20,7 +20,7 @@ use crate::proxy::tree;
 static RUNNING: Mutex<BTreeMap<u32, Option<PathBuf>>> = Mutex::new(BTreeMap::new());
 
 /// How long a process that was killed may take to be gone, and to let go of its ports.
-const LAST_BREATH: Duration = Duration::from_secs(5);
+const KILL_PATIENCE: Duration = Duration::from_secs(5);
 
 /// Starts `command` as the leader of a group of its own.
 pub(super) fn spawn(command: &mut Command, directory: Option<PathBuf>) -> io::Result<Child> {
@@ -30,7 +30,7 @@ pub(super) fn spawn(command: &mut Command, directory: Option<PathBuf>) -> io::Re
     Ok(child)
 }
 
-/// Sends a signal to every process of the group. One that is gone has got it, as it were.
+/// Sends a signal to every process of the group that is left.
 pub(super) fn signal(leader: u32, signal: Signal) {
     if let Some(group) = leader.try_into().ok().and_then(Pid::from_raw) {
         let _ = kill_process_group(group, signal);
@@ -59,7 +59,7 @@ fn kill_tree(leader: u32) {
         tree::processes(leader).unwrap_or_default().into_iter().map(|process| process.pid).collect();
     signal(leader, Signal::KILL);
     let members = |process: &Process| process.group == leader || tree.contains(&process.pid);
-    let until = Instant::now() + LAST_BREATH;
+    let until = Instant::now() + KILL_PATIENCE;
     loop {
         let mut left = procfs::processes().unwrap_or_default();
         left.retain(|process| members(process) && !process.ended);

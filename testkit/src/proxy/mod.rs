@@ -1,6 +1,6 @@
 //! A proxy as a process: started on a free port, watched from outside, stopped at the end.
 //!
-//! [`Proxy::command`] starts one that announces its port, or any other that listens on the port it was told.
+//! [`Proxy::command`] starts one that announces its port, or any other that listens on the port it was given.
 //!
 //! What a proxy is measured by (processor time, memory, descriptors, sockets) is summed over all of its processes.
 
@@ -217,7 +217,7 @@ impl Proxy {
         Exhausted::new(self)
     }
 
-    /// How hard the proxy has worked so far.
+    /// The processor time used so far, thread by thread.
     ///
     /// # Errors
     ///
@@ -244,7 +244,7 @@ impl Proxy {
         Ok(kill_process(self.process()?, Signal::INT)?)
     }
 
-    /// Stops the process in its tracks until [`thaw`](Self::thaw): what its peers do meanwhile, it meets all at once.
+    /// Halts the process (SIGSTOP) until [`thaw`](Self::thaw): what its peers do meanwhile, it then finds all at once.
     ///
     /// # Errors
     ///

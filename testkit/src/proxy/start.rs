@@ -73,7 +73,7 @@ impl ProxyCommand {
         Ok(proxy)
     }
 
-    /// Starts any proxy, which was told to listen on this port, see [`free_port`](super::free_port), and waits until it does.
+    /// Starts any proxy whose arguments let it listen on this port, see [`free_port`](super::free_port), and waits until it does.
     ///
     /// The kernel's table of sockets tells; a connection on trial would be a client for a proxy that serves one.
     ///

@@ -55,7 +55,7 @@ impl Scenario {
         .map_err(|why| format!("the client {why}"))
     }
 
-    /// The server's half of that, which can be told without the client's.
+    /// The server's half of that, which does not depend on the client's.
     pub(super) fn judge_server(&self, server: &Report) -> Result<(), String> {
         match self.kind {
             Kind::Independent | Kind::AnswerAfterFin | Kind::RequestAfterFin => {

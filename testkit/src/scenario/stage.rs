@@ -18,20 +18,20 @@ pub struct Stage {
     proxy: Vec<SocketAddr>,
     /// Where the server does.
     origin: Vec<SocketAddr>,
-    house: Arc<House>,
+    sessions: Arc<Sessions>,
     servers: Mutex<Vec<Server<()>>>,
 }
 
 /// What clients and servers know of each other.
 #[derive(Debug)]
-struct House {
+struct Sessions {
     crowd: bool,
-    state: Mutex<Sessions>,
+    state: Mutex<SessionState>,
     served: Condvar,
 }
 
 #[derive(Debug, Default)]
-struct Sessions {
+struct SessionState {
     /// The sessions whose client is not done, or whose server is not.
     under_way: HashMap<Name, Entry>,
     /// The last of those whose client vanished before the server was reached. It may still be.
@@ -71,11 +71,11 @@ impl Stage {
     /// When there is no address, or no listener.
     pub fn new(proxy: Vec<SocketAddr>, origin: Vec<Listener>, crowd: bool) -> io::Result<Self> {
         assert!(!proxy.is_empty() && !origin.is_empty(), "a proxy stands between two addresses");
-        let house = Arc::new(House { crowd, state: Mutex::default(), served: Condvar::new() });
+        let sessions = Arc::new(Sessions { crowd, state: Mutex::default(), served: Condvar::new() });
         let stage = Self {
             proxy,
             origin: origin.iter().map(Listener::address).collect(),
-            house,
+            sessions,
             servers: Mutex::default(),
         };
         stage.serve_at(origin)?;
@@ -93,11 +93,11 @@ impl Stage {
     ///
     /// When a session is under way that cannot be told from this one.
     pub fn play(&self, scenario: &Scenario) -> Played {
-        let name = self.house.enter(scenario);
+        let name = self.sessions.enter(scenario);
         let address = scenario.address(&self.proxy);
         let client = Connection::connect(address, scenario.client_options(), PATIENCE)
             .map(|connection| connection.run(&scenario.client_script()));
-        let servers = self.house.leave(&name);
+        let servers = self.sessions.leave(&name);
         Played { scenario: scenario.clone(), client, servers }
     }
 
@@ -107,7 +107,7 @@ impl Stage {
     ///
     /// All of it.
     pub fn check(&self) -> Result<(), String> {
-        let state = self.house.lock();
+        let state = self.sessions.lock();
         let mut faults = state.faults.clone();
         // A client that resets at once may take back even its name.
         if state.nameless > state.vanishing {
@@ -149,8 +149,8 @@ impl Stage {
 
     fn serve_at(&self, listeners: Vec<Listener>) -> io::Result<()> {
         for listener in listeners {
-            let house = self.house.clone();
-            self.servers().push(Server::start(listener, move |connection| house.serve(connection))?);
+            let sessions = self.sessions.clone();
+            self.servers().push(Server::start(listener, move |connection| sessions.serve(connection))?);
         }
         Ok(())
     }
@@ -174,8 +174,8 @@ fn listen_again(address: SocketAddr) -> io::Result<Listener> {
     }
 }
 
-impl House {
-    fn lock(&self) -> MutexGuard<'_, Sessions> {
+impl Sessions {
+    fn lock(&self) -> MutexGuard<'_, SessionState> {
         // Each change of the state is whole: a panic elsewhere spoils nothing.
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -194,7 +194,7 @@ impl House {
     fn leave(&self, name: &Name) -> Vec<Report> {
         let state = self.lock();
         // Each connection of the server has its own deadlines.
-        let unfinished = |state: &mut Sessions| state.under_way[name].served.iter().any(Option::is_none);
+        let unfinished = |state: &mut SessionState| state.under_way[name].served.iter().any(Option::is_none);
         let mut state = self.served.wait_while(state, unfinished).unwrap_or_else(PoisonError::into_inner);
         let Entry { scenario, served } = state.under_way.remove(name).expect("it was there a moment ago");
         if scenario.kind == Kind::Vanish && served.is_empty() {

@@ -1,4 +1,4 @@
-//! In-memory readers and writers that are short, blocked, interrupted or failing, as told.
+//! In-memory readers and writers that are short, blocked, interrupted or failing, by a script.
 //!
 //! A script is a list of steps, and every `read` or `write` takes the next one. Scripts come by hand, from
 //! [`scripts`], which lists all of them up to a depth, from the strategies [`read_scripts`] and [`write_scripts`] for

@@ -68,7 +68,7 @@ impl ScriptedWriter {
 
     /// Ends the stream, as `shutdown(SHUT_WR)` does: later writes find a `BrokenPipe`.
     ///
-    /// Finishing is recorded each time it is asked for, since asking twice is a bug a test wants to see.
+    /// Each call is recorded, so that a test finds a second one, which is a bug.
     pub fn finish(&mut self) {
         self.finishes.push(self.written.len());
         self.cursor.ended = true;
