@@ -46,12 +46,12 @@ impl Namespaces {
 /// A pair of interfaces, one in each namespace, with these addresses.
 fn join(left: &Namespace, here: Ipv4Addr, right: &Namespace, there: Ipv4Addr, name: &str) -> io::Result<()> {
     let peer = ["peer", "name", name, "netns", &right.holder.id().to_string()].map(str::to_owned);
-    let words = ["ip", "connection", "add", name, "type", "veth"].map(str::to_owned);
+    let words = ["ip", "link", "add", name, "type", "veth"].map(str::to_owned);
     let words: Vec<_> = words.iter().chain(&peer).map(String::as_str).collect();
     left.run(&words)?;
     for (namespace, address) in [(left, here), (right, there)] {
         namespace.run(&["ip", "address", "add", &format!("{address}/24"), "dev", name])?;
-        namespace.run(&["ip", "connection", "set", name, "up"])?;
+        namespace.run(&["ip", "link", "set", name, "up"])?;
     }
     Ok(())
 }
@@ -67,7 +67,7 @@ pub(super) struct Namespace {
 impl Namespace {
     fn new() -> io::Result<Self> {
         let mut holder = Command::new("unshare")
-            .args(["--net", "sh", "-c", "ip connection set lo up && echo ready && exec cat"])
+            .args(["--net", "sh", "-c", "ip link set lo up && echo ready && exec cat"])
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .spawn()

@@ -117,10 +117,10 @@ impl Process {
     ///
     /// When there is no such process, or it belongs to another user.
     pub fn sockets(&self) -> io::Result<Vec<u64>> {
-        let connections = fs::read_dir(format!("/proc/{}/fd", self.pid))?
+        let links = fs::read_dir(format!("/proc/{}/fd", self.pid))?
             .filter_map(|entry| fs::read_link(entry.ok()?.path()).ok());
         let inode = |text: &str| text.strip_prefix("socket:[")?.strip_suffix(']')?.parse().ok();
-        Ok(connections.filter_map(|connection| inode(connection.to_str()?)).collect())
+        Ok(links.filter_map(|link| inode(link.to_str()?)).collect())
     }
 
     /// What this file says of each thread, by its id. A thread that ends meanwhile is left out.

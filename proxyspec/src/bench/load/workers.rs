@@ -53,7 +53,7 @@ impl LoadWorkers {
         });
     }
 
-    /// Lets the workers work for so long.
+    /// Lets the workers work for this long.
     ///
     /// # Errors
     ///
@@ -62,7 +62,7 @@ impl LoadWorkers {
         match self.failures.recv_timeout(time) {
             Ok(error) => Err(error),
             Err(RecvTimeoutError::Timeout) => Ok(()),
-            Err(RecvTimeoutError::Disconnected) => unreachable!("this workers holds a sender itself"),
+            Err(RecvTimeoutError::Disconnected) => unreachable!("the workers hold a sender themselves"),
         }
     }
 
@@ -85,8 +85,8 @@ impl LoadWorkers {
         Ok(())
     }
 
-    /// Lets the workers work for so long, or until it has done anything at all, and tells what it and the contender did
-    /// meanwhile.
+    /// Lets the workers work for this long, or until they have done anything at all, and returns what they and the contender
+    /// did meanwhile.
     ///
     /// # Errors
     ///

@@ -110,7 +110,7 @@ fn summary(text: &mut String, judged: &[Judged<'_>]) {
             text,
             &format!(
                 "| {} | {} | {} | {} |",
-                connection(&contender.name),
+                link(&contender.name),
                 cell(&judgement.version),
                 judgement.serves,
                 cells.join(" | ")
@@ -123,7 +123,7 @@ fn summary(text: &mut String, judged: &[Judged<'_>]) {
 fn table(text: &mut String, topic: &Topic, judged: &[Judged<'_>]) {
     line(text, &format!("\n## {}: {}\n", topic.name, topic.about));
     line(text, "✓ passed, ✗ failed, – not applicable\n");
-    let names: Vec<_> = judged.iter().map(|judged| connection(&judged.contender.name)).collect();
+    let names: Vec<_> = judged.iter().map(|judged| link(&judged.contender.name)).collect();
     line(text, &format!("| | {} |", names.join(" | ")));
     line(text, &format!("|---|{}", ":-:|".repeat(names.len())));
     for case in topic.cases {
@@ -220,8 +220,8 @@ fn changed(changes: &Result<Changes, String>) -> String {
     }
 }
 
-/// A connection to the section of a contender.
-fn connection(name: &str) -> String {
+/// A link to the section of a contender.
+fn link(name: &str) -> String {
     format!("[{name}](#{name})")
 }
 
