@@ -39,7 +39,7 @@ enum Command {
         /// What to do, as JSON
         orders: String,
     },
-    /// A server or a client that does as told, to try a program by hand
+    /// A server or a client that carries out verbs, to try a program by hand
     Peer(peer::Arguments),
     /// Play random sessions through a proxy for a while, many at once
     Stress(stress::Arguments),

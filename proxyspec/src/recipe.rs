@@ -15,8 +15,8 @@ const ATTEMPTS: usize = 3;
 /// How to start a proxy of any make: a command line, and maybe a configuration file.
 ///
 /// In the words of the command and in the configuration, `{host}` and `{port}` stand for the server to forward to, and
-/// `{address}` for both, as `host:port` or `[host]:port`; `{listen}` for the port to listen on, `{dir}` for a directory of its own that is removed at the end. In the command,
-/// `{config}` is the path of the configuration file. There is no shell.
+/// `{address}` for both, as `host:port` or `[host]:port`; `{listen}` for the port to listen on, `{dir}` for a directory of
+/// its own that is removed at the end. In the command, `{config}` is the path of the configuration file. There is no shell.
 ///
 /// Some things can be asked of a proxy only if its recipe says where they go, and what is usual: `{half_close:3600}` is
 /// the time in seconds after which a silent half-closed session is ended, and 3600 unless a test asks for another one,

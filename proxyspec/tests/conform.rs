@@ -47,7 +47,7 @@ fn a_correct_proxy_passes() {
 
 /// One bug of each topic; `make selftest` tries every bug on every case.
 #[test]
-fn a_planted_bug_fails_the_cases_meant_for_it() {
+fn a_planted_bug_fails_the_cases_listed_for_it() {
     for (bug, case) in [
         (Bug::SwapsBlocks, "bytes_go_both_ways_at_once"),
         (Bug::ResetBecomesFin, "a_servers_reset_is_a_reset_for_the_client"),

@@ -1,4 +1,4 @@
-//! Sessions that note what they hear: one that does what the test tells it, and one that admits clients.
+//! Sessions that note how they are called: one that does what the test tells it, and one that admits clients.
 
 #![allow(dead_code, unreachable_pub, clippy::unwrap_used)] // each test program uses a part of this
 

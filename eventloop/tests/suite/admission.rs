@@ -39,9 +39,9 @@ fn each_client_that_comes_too_late_is_reported_once() {
     let _client = client();
     until(&mut event_loop, || seen.borrow().served.len() == 1);
     let mut late = Vec::new();
-    for told in 1..=3 {
+    for reported in 1..=3 {
         late.push(client());
-        until(&mut event_loop, || seen.borrow().full == told);
+        until(&mut event_loop, || seen.borrow().full == reported);
         assert_quiet(&mut event_loop);
     }
 }

@@ -10,15 +10,15 @@ use crate::common::event_loop;
 use eventloop::{Intents, Progress, Ready, Result, Session, Source};
 use proptest::prelude::*;
 
-const SEATS: usize = 5;
+const SOURCES: usize = 5;
 
 #[derive(Clone, Copy, Debug)]
 enum Op {
-    /// Puts a new source there, in place of one that may be.
-    Sit(usize),
-    Leave(usize),
-    Want {
-        seat: usize,
+    /// Puts a new source there, instead of the one that may be there.
+    Open(usize),
+    Close(usize),
+    Declare {
+        index: usize,
         read: bool,
         write: bool,
     },
@@ -28,7 +28,7 @@ enum Op {
     Drain(usize),
 }
 
-struct Guest {
+struct Watched {
     near: Source<UnixStream>,
     far: UnixStream,
     read: bool,
@@ -38,31 +38,32 @@ struct Guest {
 
 #[derive(Default)]
 struct Table {
-    seats: [Option<Guest>; SEATS],
-    /// What the last step was told of each: readable, writable.
-    told: [(bool, bool); SEATS],
+    sources: [Option<Watched>; SOURCES],
+    /// What was reported of each in the last step: readable, writable.
+    reported: [(bool, bool); SOURCES],
 }
 
 struct Watching(Rc<RefCell<Table>>);
 
 impl Session for Watching {
     fn intents(&self, intents: &mut Intents<'_>) {
-        for guest in self.0.borrow().seats.iter().flatten() {
-            intents.hangup(&guest.near);
-            if guest.read {
-                intents.read(&guest.near);
+        for watched in self.0.borrow().sources.iter().flatten() {
+            intents.hangup(&watched.near);
+            if watched.read {
+                intents.read(&watched.near);
             }
-            if guest.write {
-                intents.write(&guest.near);
+            if watched.write {
+                intents.write(&watched.near);
             }
         }
     }
 
     fn advance(&mut self, ready: &Ready<'_>) -> Result<Progress> {
-        let Table { seats, told } = &mut *self.0.borrow_mut();
-        for (seat, told) in seats.iter().zip(told) {
-            let near = seat.as_ref().map(|guest| &guest.near);
-            *told = near.map_or((false, false), |near| (ready.is_readable(near), ready.is_writable(near)));
+        let Table { sources, reported } = &mut *self.0.borrow_mut();
+        for (source, reported) in sources.iter().zip(reported) {
+            let near = source.as_ref().map(|watched| &watched.near);
+            *reported =
+                near.map_or((false, false), |near| (ready.is_readable(near), ready.is_writable(near)));
         }
         Ok(Progress::Continue)
     }
@@ -71,47 +72,47 @@ impl Session for Watching {
 impl Table {
     fn apply(&mut self, op: Op) {
         match op {
-            Op::Sit(seat) => {
+            Op::Open(index) => {
                 let (near, far) = UnixStream::pair().unwrap();
                 let near = Source::new(near).unwrap();
-                self.seats[seat] = Some(Guest { near, far, read: false, write: false, fed: false });
+                self.sources[index] = Some(Watched { near, far, read: false, write: false, fed: false });
             }
-            Op::Leave(seat) => self.seats[seat] = None,
-            Op::Want { seat, read, write } => {
-                if let Some(guest) = &mut self.seats[seat] {
-                    (guest.read, guest.write) = (read, write);
+            Op::Close(index) => self.sources[index] = None,
+            Op::Declare { index, read, write } => {
+                if let Some(watched) = &mut self.sources[index] {
+                    (watched.read, watched.write) = (read, write);
                 }
             }
-            Op::Feed(seat) => {
-                if let Some(guest) = &mut self.seats[seat] {
-                    guest.far.write_all(b"x").unwrap();
-                    guest.fed = true;
+            Op::Feed(index) => {
+                if let Some(watched) = &mut self.sources[index] {
+                    watched.far.write_all(b"x").unwrap();
+                    watched.fed = true;
                 }
             }
-            Op::Drain(seat) => {
-                if let Some(guest) = &mut self.seats[seat] {
-                    while (&guest.near).read(&mut [0; 64]).is_ok() {}
-                    guest.fed = false;
+            Op::Drain(index) => {
+                if let Some(watched) = &mut self.sources[index] {
+                    while (&watched.near).read(&mut [0; 64]).is_ok() {}
+                    watched.fed = false;
                 }
             }
         }
     }
 
-    fn expected(&self) -> [(bool, bool); SEATS] {
-        self.seats
-            .each_ref()
-            .map(|seat| seat.as_ref().map_or((false, false), |guest| (guest.read && guest.fed, guest.write)))
+    fn expected(&self) -> [(bool, bool); SOURCES] {
+        self.sources.each_ref().map(|source| {
+            source.as_ref().map_or((false, false), |watched| (watched.read && watched.fed, watched.write))
+        })
     }
 }
 
 fn ops() -> impl Strategy<Value = Vec<Op>> {
     let op =
-        (0..SEATS, any::<bool>(), any::<bool>(), 0..10).prop_map(|(seat, read, write, kind)| match kind {
-            0 | 1 => Op::Sit(seat),
-            2 => Op::Leave(seat),
-            3..=6 => Op::Want { seat, read, write },
-            7 | 8 => Op::Feed(seat),
-            _ => Op::Drain(seat),
+        (0..SOURCES, any::<bool>(), any::<bool>(), 0..10).prop_map(|(index, read, write, kind)| match kind {
+            0 | 1 => Op::Open(index),
+            2 => Op::Close(index),
+            3..=6 => Op::Declare { index, read, write },
+            7 | 8 => Op::Feed(index),
+            _ => Op::Drain(index),
         });
     // Several at once, and then a look.
     prop::collection::vec(op, 1..200)
@@ -128,11 +129,11 @@ proptest! {
             some.iter().for_each(|&op| table.borrow_mut().apply(op));
             waker.wake();
             event_loop.turn(Some(Duration::ZERO)).unwrap(); // declares it
-            table.borrow_mut().told = Default::default();
+            table.borrow_mut().reported = Default::default();
             let expected = table.borrow().expected();
             let steps = event_loop.turn(Some(Duration::ZERO)).unwrap();
-            prop_assert_eq!(table.borrow().told, expected);
-            prop_assert_eq!(steps > 0, expected != <[(bool, bool); SEATS]>::default());
+            prop_assert_eq!(table.borrow().reported, expected);
+            prop_assert_eq!(steps > 0, expected != <[(bool, bool); SOURCES]>::default());
         }
     }
 }

@@ -44,7 +44,7 @@ pub(super) fn run(
     let namespace = namespaces.map(|all| all.origin.path());
     let orders = Orders { workload: measure.workload, seconds, origin: origin_ip, namespace };
     let mut load = within(inside(|all| &all.clients), || Load::start(&orders)).map_err(text)?;
-    let origin: SocketAddr = load.hear(PATIENCE)?;
+    let origin: SocketAddr = load.receive(PATIENCE)?;
     let origin = http.as_ref().map_or(origin, |http| SocketAddr::new(origin_ip, http.address().port()));
     let proxy = within(inside(|all| &all.proxy), || contender.start(origin)).map_err(text)?;
     let target = Target {
@@ -55,10 +55,10 @@ pub(super) fn run(
         process: proxy.as_ref().map(|proxy| proxy.pid()),
         origin: http.as_ref().map(|http| http.pid()),
     };
-    load.tell(&target)?;
-    load.hear(PATIENCE + Duration::from_secs_f64(seconds * 2.0)).map_err(|error| match &proxy {
+    load.send(&target)?;
+    load.receive(PATIENCE + Duration::from_secs_f64(seconds * 2.0)).map_err(|error| match &proxy {
         Some(proxy) => match proxy.log().last() {
-            Some(line) => format!("{error}; its last words: {line}"),
+            Some(line) => format!("{error}; its last line: {line}"),
             None => error,
         },
         None => error,
@@ -124,13 +124,13 @@ impl Load {
         Ok(Self { child, input, lines })
     }
 
-    fn tell(&mut self, target: &Target) -> Result<(), String> {
+    fn send(&mut self, target: &Target) -> Result<(), String> {
         let line = serde_json::to_string(target).map_err(|error| error.to_string())?;
         writeln!(self.input, "{line}").map_err(|_| self.last_words())
     }
 
-    /// The next line, understood.
-    fn hear<T: DeserializeOwned>(&mut self, patience: Duration) -> Result<T, String> {
+    /// The value of the next line.
+    fn receive<T: DeserializeOwned>(&mut self, patience: Duration) -> Result<T, String> {
         match self.lines.recv_timeout(patience) {
             Ok(line) => serde_json::from_str(&line).map_err(|error| format!("{line}: {error}")),
             Err(RecvTimeoutError::Timeout) => Err(format!("no end within {patience:?}")),

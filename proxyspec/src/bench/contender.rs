@@ -96,7 +96,7 @@ impl Peer {
     }
 }
 
-/// How many clients peers are told to serve at once, if they have to be told.
+/// How many clients peers serve at once, if they have a setting for it.
 const MOST_CLIENTS: &str = "12000";
 
 /// How many connections are asked of those that have a process for each, look at every descriptor each time they wait

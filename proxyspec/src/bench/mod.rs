@@ -1,8 +1,8 @@
 //! Proxies side by side: throughput, cost, latency, memory, system calls.
 //!
 //! Clients and origin of each measurement are a process of their own ([`load`]); the contender is another, started for
-//! that measurement alone. Contenders take turns (A B C, A B C, …), so that a machine that changes its mind changes it
-//! for all of them; a figure is the median of the rounds.
+//! that measurement alone. Contenders take turns (A B C, A B C, …), so that a machine that becomes slower does so for
+//! all of them; a figure is the median of the rounds.
 
 mod cell;
 mod contender;
@@ -159,12 +159,13 @@ fn chosen_measures(options: &BenchOptions, limit: usize) -> Result<Vec<Measure>,
 
 /// Those that are asked for and here, and the names of those that are not here.
 fn chosen_contenders(options: &BenchOptions) -> Result<(Vec<Contender>, Vec<String>), String> {
-    let wanted = |name: &str| options.contenders.is_empty() || options.contenders.iter().any(|n| n == name);
+    let asked_for =
+        |name: &str| options.contenders.is_empty() || options.contenders.iter().any(|n| n == name);
     let beside = || Some(std::env::current_exe().ok()?.with_file_name("tcpproxy"));
     let ours = options.tcpproxy.clone().or_else(beside).unwrap_or_else(|| PathBuf::from("tcpproxy"));
     let (peers, missing) = Contender::peers()?;
     let mut all = vec![Contender::direct()];
-    // A run that does not want it does not need it.
+    // A run without it does not need the program.
     if options.contenders.is_empty() || options.contenders.iter().any(|name| name.starts_with("tcpproxy")) {
         all.extend(Contender::ours(&ours)?);
     }
@@ -178,7 +179,10 @@ fn chosen_contenders(options: &BenchOptions) -> Result<(Vec<Contender>, Vec<Stri
         return Err(format!("there is no contender {name}"));
     }
     all.extend(options.others.iter().cloned());
-    Ok((all, missing.into_iter().filter(|text| wanted(text.split(' ').next().unwrap_or_default())).collect()))
+    Ok((
+        all,
+        missing.into_iter().filter(|text| asked_for(text.split(' ').next().unwrap_or_default())).collect(),
+    ))
 }
 
 /// How many connections fit under a limit of descriptors: a contender, and the process of clients and origin, have two

@@ -80,8 +80,8 @@ impl Quantity {
         }
     }
 
-    /// Whether 0 is no figure but says that the kernel has not told: work takes processor time, and that of a child
-    /// that ended without being waited for is lost.
+    /// Whether 0 is no figure but a missing one: work takes processor time, and that of a child that
+    /// has ended is lost if its parent has not waited for it.
     pub const fn is_never_zero(self) -> bool {
         matches!(self, Self::CpuPerGib | Self::CpuPerRequest | Self::CpuPerConnection)
     }

@@ -130,19 +130,19 @@ impl MeasureResults {
 }
 
 impl Row {
-    /// Takes the medians of the rounds in which the machine was quiet, if they are the majority; of what was not told in
-    /// every round there is none.
+    /// Takes the medians of the rounds in which the machine was quiet, if they are the majority. A quantity
+    /// that is missing in a round has none.
     fn summarize(&mut self) {
         let loads = self.values.get(&Quantity::OthersLoad).cloned().unwrap_or_default();
         let quiet = |round: usize| loads.get(round).is_none_or(|load| *load <= BUSY);
         let quiet_rounds = (0..loads.len()).filter(|round| quiet(*round)).count();
         self.busy = quiet_rounds * 2 <= loads.len() && !loads.is_empty();
         let counts = |round: usize| self.busy || quiet(round);
-        let told = self
+        let complete = self
             .values
             .iter()
             .filter(|(quantity, values)| !(quantity.is_never_zero() && values.contains(&0.0)));
-        let summaries = told.filter_map(|(&quantity, values)| {
+        let summaries = complete.filter_map(|(&quantity, values)| {
             let counted = values.iter().enumerate().filter(|(round, _)| counts(*round));
             let counted: Vec<_> = counted.map(|(_, value)| *value).collect();
             Some((quantity, Summary::of(&counted)?))

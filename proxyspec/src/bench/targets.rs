@@ -88,7 +88,7 @@ impl Target {
     }
 }
 
-/// The table; nothing if no line of it can be told.
+/// The table; empty if no line of it can be filled.
 pub(super) fn table(results: &BenchResults) -> String {
     let mut lines = String::new();
     for target in TARGETS {

@@ -103,7 +103,7 @@ fn judge(file: &Path, template: &Template, cases: &Chosen, seed: Seed) -> Result
         let end = limit(4 * Plan::limit(cases) + SLACK);
         let tried = Tried::run(template, option, &plan, cases, &outcomes, |_| ());
         drop(end);
-        say(&mut io::stdout(), &told(&tried));
+        say(&mut io::stdout(), &describe(&tried));
         judgement.tried.push(tried);
     }
     Ok(judgement)
@@ -118,7 +118,7 @@ fn watched(name: &str, plan: &Plan, cases: &Chosen, replay: &str) -> Vec<Outcome
     outcomes
 }
 
-fn told(Tried { option, changes }: &Tried) -> String {
+fn describe(Tried { option, changes }: &Tried) -> String {
     let list = |names: &[String]| if names.is_empty() { "nothing".to_owned() } else { names.join(", ") };
     match changes {
         Ok(Changes { mended, broken }) if broken.is_empty() => {

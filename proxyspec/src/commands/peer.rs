@@ -86,7 +86,7 @@ struct RoleArguments {
     quiet: bool,
 }
 
-/// Does as told; the status says whether every verb could be carried out.
+/// Carries out the verbs; the status says whether every one could be carried out.
 pub(crate) fn run(arguments: &Arguments) -> Result<ExitCode, String> {
     let (arguments, peer) = match &arguments.role {
         Role::Listen(arguments) => {
@@ -218,7 +218,7 @@ impl<'a> Peer<'a> {
                 let (voice, stopped) = (self.voice.clone(), stopped.clone());
                 move |event| {
                     stopped.fetch_or(matches!(event, Event::Stopped(..)), Ordering::Relaxed);
-                    voice.hear(number, event);
+                    voice.report(number, event);
                 }
             });
         let script = match self.arguments.verify {
@@ -249,18 +249,18 @@ fn summary(report: &Report) -> String {
     format!("closed: sent {} bytes, received {}, {ending}", report.sent, report.received)
 }
 
-/// What is said to people, on the standard error, and the bytes for the standard output.
+/// Writes what happens to the standard error, and received bytes to the standard output.
 struct Voice {
     began: Instant,
     quiet: bool,
-    /// Whether there are connections to be told apart.
+    /// Whether lines have the number of their connection.
     numbered: bool,
     print: bool,
     connections: AtomicU64,
 }
 
 impl Voice {
-    fn hear(&self, number: u64, event: Event<'_>) {
+    fn report(&self, number: u64, event: Event<'_>) {
         match event {
             Event::Received(bytes) if self.print => {
                 let mut stdout = io::stdout().lock();

@@ -16,8 +16,8 @@ use crate::commands::end_everything_when_interrupted;
 /// How many cases of one proxy run at once.
 const CASES_AT_ONCE: usize = 4;
 
-/// Small proxies, each with a bug planted in it, are judged by the suite: each must fail the cases meant for its bug and no
-/// others, and the one without a bug none.
+/// Small proxies, each with a bug planted in it, are judged by the suite: each must fail the cases that are listed for its
+/// bug and no others, and the proxy without a bug none.
 #[derive(Debug, Args)]
 pub(crate) struct Arguments {
     /// These bugs alone

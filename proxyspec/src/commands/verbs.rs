@@ -26,7 +26,7 @@ Verbs, carried out one after the other:
   connect            connect again; the connection before it is closed (connect)
   send:SIZE          send SIZE bytes, each of them a function of --seed and its place
   say:TEXT           send this text; \\r \\n \\t \\\\ \\0 and \\xHH stand for what they usually do
-  fill[:TIME]        send until nothing has been taken for so long [500ms]
+  fill[:TIME]        send until no byte has been taken for TIME [500ms]
   urgent             send one more byte, as urgent
   recv:SIZE          receive SIZE bytes
   expect:TEXT        receive this text, and stop if it is another one
@@ -34,7 +34,7 @@ Verbs, carried out one after the other:
   echo               send back what is received, until the stream ends
   readable           wait until there is something to read, be it the end, and leave it there
   acked              wait until the other kernel has everything that was sent
-  pause:TIME         do nothing for so long
+  pause:TIME         do nothing for TIME
   hold               do nothing any more, and keep the connection
   fin                end the own direction (shutdown) and go on
   rst                close with a reset (SO_LINGER 0)
@@ -51,7 +51,7 @@ Exit status: 0 if every verb was carried out, 1 if one was not, 2 if the words m
   proxyspec peer connect 127.0.0.1:7000 send:10MB,by:1..100 fin beside recv:all,rate:100KB
   proxyspec peer listen '[::1]:7000' pause:5s accept hold --rcvbuf 4096";
 
-/// How long [`fill`](Step::Fill) waits unless told otherwise.
+/// How long [`fill`](Step::Fill) waits if no time is given.
 const FILLED: Duration = Duration::from_millis(500);
 
 /// Long enough for a program that is started by hand.

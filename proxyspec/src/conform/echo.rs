@@ -49,7 +49,7 @@ pub(super) fn judge(who: &str, client: &Report) -> Result<(), Stop> {
     judge::all(who, client, REQUEST)
 }
 
-/// What it has got, in words.
-pub(super) fn told(client: &Report) -> String {
+/// What it received, in words.
+pub(super) fn describe(client: &Report) -> String {
     format!("{} back", judge::bytes(client.received))
 }

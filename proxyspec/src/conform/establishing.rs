@@ -74,14 +74,18 @@ const ANSWER: u64 = 20_000;
 fn refused(trial: &Trial) -> Verdict {
     let client = client_of_refusing_server(trial)?;
     match (client.ending, &client.late) {
-        (Ending::Open, _) | (_, Some(_)) => broken(judge::told(&client)),
-        _ => Ok(judge::told(&client)),
+        (Ending::Open, _) | (_, Some(_)) => broken(judge::describe(&client)),
+        _ => Ok(judge::describe(&client)),
     }
 }
 
 fn refused_is_no_fin(trial: &Trial) -> Verdict {
     let client = client_of_refusing_server(trial)?;
-    if client.ending == Ending::Reset { Ok(judge::told(&client)) } else { broken(judge::told(&client)) }
+    if client.ending == Ending::Reset {
+        Ok(judge::describe(&client))
+    } else {
+        broken(judge::describe(&client))
+    }
 }
 
 fn client_of_refusing_server(trial: &Trial) -> Result<Report, Stop> {
@@ -104,7 +108,7 @@ fn unanswered(trial: &Trial) -> Verdict {
     let begin = Instant::now();
     let script = Script::new([Step::ReceiveAll(Pace::FAST)]).patience(Duration::from_secs(40));
     let client = Peer::client(running.address(), SocketOptions::default(), script).join()?;
-    let observed = format!("{} after {:.1?}", judge::told(&client), begin.elapsed());
+    let observed = format!("{} after {:.1?}", judge::describe(&client), begin.elapsed());
     if client.late.is_some() { broken(observed) } else { Ok(observed) }
 }
 
@@ -222,7 +226,7 @@ fn leaves_while_connecting(trial: &Trial, leaves: Step) -> Verdict {
         })?;
     }
     drop(server);
-    Ok(format!("the next client got {}", echo::told(&next)))
+    Ok(format!("the next client got {}", echo::describe(&next)))
 }
 
 fn until_it_connects(proxy: &Proxy) -> Result<(), Stop> {
@@ -279,5 +283,5 @@ fn resumes(trial: &Trial) -> Verdict {
         let echoed = echo::judge("client", &client);
         Ok(echoed.map(|()| client).map_err(|_| "no session within 20 s".to_owned()))
     })?;
-    Ok(format!("{} after {:.1?}", echo::told(&client), begin.elapsed()))
+    Ok(format!("{} after {:.1?}", echo::describe(&client), begin.elapsed()))
 }

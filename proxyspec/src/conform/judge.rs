@@ -17,7 +17,7 @@ pub(super) const SMALL: SocketOptions = SocketOptions {
 pub(super) const QUIET: Duration = Duration::from_millis(300);
 
 /// `2097152 bytes, then FIN`.
-pub(super) fn told(report: &Report) -> String {
+pub(super) fn describe(report: &Report) -> String {
     let mut text = format!("{}, then {}", bytes(report.received), ending(report.ending));
     if let Some(step) = &report.late {
         text += &format!(" (it waited in vain {})", waited_for(step));
@@ -59,7 +59,7 @@ pub(super) fn ending(ending: Ending) -> String {
 pub(super) fn all(who: &str, report: &Report, sent: u64) -> Result<(), Stop> {
     match report.verify(sent) {
         Ok(()) => Ok(()),
-        Err(mismatch) => broken(format!("the {who} got {}: {mismatch}", told(report))),
+        Err(mismatch) => broken(format!("the {who} got {}: {mismatch}", describe(report))),
     }
 }
 
@@ -69,7 +69,7 @@ pub(super) fn all_then(who: &str, report: &Report, sent: u64, endings: &[Ending]
     if endings.contains(&report.ending) {
         return Ok(());
     }
-    broken(format!("the {who} got {}", told(report)))
+    broken(format!("the {who} got {}", describe(report)))
 }
 
 /// Everything sent has arrived both ways, then a FIN; `client` and `server` have sent these numbers of bytes.

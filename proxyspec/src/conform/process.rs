@@ -116,7 +116,7 @@ const HALF: u64 = 1 << 20;
 
 fn cut_transfer(trial: &Trial) -> Verdict {
     let (client, end) = sigterm_in_a_transfer(trial.stand()?)?;
-    let observed = format!("the client got {}", judge::told(&client));
+    let observed = format!("the client got {}", judge::describe(&client));
     match client.ending {
         Ending::Reset => {}
         Ending::Eof if client.verify(2 * HALF).is_ok() => {}
@@ -129,7 +129,7 @@ fn drained_transfer(trial: &Trial) -> Verdict {
     let recipe = trial.recipe_with(Setting::Drain, "30")?;
     let (client, end) = sigterm_in_a_transfer(trial.stand_of(&recipe, SocketOptions::default())?)?;
     judge::all_then("client", &client, 2 * HALF, &[Ending::Eof])?;
-    Ok(format!("the client got {}; {}", judge::told(&client), end?))
+    Ok(format!("the client got {}; {}", judge::describe(&client), end?))
 }
 
 /// Sends SIGTERM when half of a download has arrived, and what is left of it when the proxy has ended or had its time
@@ -181,7 +181,7 @@ fn drain_deadline(trial: &Trial) -> Verdict {
     alive(proxy.terminate())?;
     let client = session.client()?;
     let after = begin.elapsed();
-    let observed = format!("the client got {} after {after:.1?}", judge::told(&client));
+    let observed = format!("the client got {} after {after:.1?}", judge::describe(&client));
     if client.ending != Ending::Reset || after < Duration::from_secs(1) {
         return broken(observed);
     }
@@ -266,7 +266,7 @@ fn unresolvable(trial: &Trial) -> Verdict {
     let client = Peer::client(address, SocketOptions::default(), script).join();
     // Some listen before they look the name up, and end then.
     let Ok(client) = client else { return complains(proxy) };
-    let observed = format!("it listens, and a client got {}", judge::told(&client));
+    let observed = format!("it listens, and a client got {}", judge::describe(&client));
     if client.late.is_some() { broken(observed) } else { Ok(observed) }
 }
 

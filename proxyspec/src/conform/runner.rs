@@ -177,11 +177,11 @@ mod tests {
             begun += usize::from(matches!(event, CaseEvent::Begun(_)));
         });
         assert_eq!(begun, CASES.len());
-        let told: Vec<_> = outcomes.iter().map(|outcome| (outcome.word(), outcome.observed())).collect();
-        assert_eq!(told[0], ("fail", "no end within 1s; it was doing this: waiting for no client"));
-        assert_eq!(told[1], ("fail", "the case itself failed: as it is, with ManyAtOnce"));
-        assert_eq!(told[2], ("fail", "the case itself failed: as it is"));
-        assert_eq!(told[3], ("pass", Seed::new(1).derive("passes").to_string().as_str()));
-        assert_eq!(told[4], ("n/a", "it needs the process of the proxy"));
+        let seen: Vec<_> = outcomes.iter().map(|outcome| (outcome.word(), outcome.observed())).collect();
+        assert_eq!(seen[0], ("fail", "no end within 1s; it was doing this: waiting for no client"));
+        assert_eq!(seen[1], ("fail", "the case itself failed: as it is, with ManyAtOnce"));
+        assert_eq!(seen[2], ("fail", "the case itself failed: as it is"));
+        assert_eq!(seen[3], ("pass", Seed::new(1).derive("passes").to_string().as_str()));
+        assert_eq!(seen[4], ("n/a", "it needs the process of the proxy"));
     }
 }

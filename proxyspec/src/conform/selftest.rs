@@ -1,4 +1,4 @@
-//! The suite judges itself: each planted bug fails the cases that are meant for it, and no others.
+//! The suite judges itself: each planted bug fails the cases that are listed for it, and no others.
 
 use std::collections::BTreeSet;
 use std::fmt;
@@ -17,9 +17,9 @@ const ATTEMPTS: usize = 3;
 pub struct Selftest {
     /// The cases that had to fail and did not, tried several times.
     pub missed: Vec<&'static str>,
-    /// What failed and was not meant to, with what was observed.
+    /// What failed and must not, with what was observed.
     pub false_alarms: Vec<Outcome>,
-    /// How many cases failed as they were meant to.
+    /// How many cases failed as expected.
     pub found: usize,
 }
 
@@ -74,7 +74,7 @@ impl Selftest {
 /// A line for each case that came out wrong.
 impl fmt::Display for Selftest {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{:2} cases failed as meant", self.found)?;
+        write!(f, "{:2} cases failed as expected", self.found)?;
         for case in &self.missed {
             write!(f, "\n           it did not fail {case}")?;
         }

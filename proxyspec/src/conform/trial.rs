@@ -16,7 +16,7 @@ use testkit::watchdog::Status;
 pub(super) const PATIENCE: Duration = Duration::from_secs(20);
 
 /// How long a proxy whose case is over may take to end when asked to; it is killed then.
-const FAREWELL: Duration = Duration::from_millis(300);
+const STOP_PATIENCE: Duration = Duration::from_millis(300);
 
 /// How often a condition without an event is looked at.
 const LOOK_AGAIN: Duration = Duration::from_millis(5);
@@ -298,7 +298,7 @@ impl Drop for Running<'_> {
             notes.deaths.push(format!("the proxy ended by itself: {status}{last}"));
         }
         drop(notes);
-        proxy.stop(FAREWELL);
+        proxy.stop(STOP_PATIENCE);
     }
 }
 

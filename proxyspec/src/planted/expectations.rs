@@ -1,4 +1,4 @@
-//! Which cases each bug is meant to fail.
+//! Which cases a proxy with a bug must fail, and which ones it may fail.
 
 use super::Bug;
 
@@ -90,7 +90,7 @@ const STALLED_SLEEP: &[&str] = &[
     "a_stalled_transfer_whose_sender_has_reset_sleeps",
 ];
 
-/// And while nothing is held back.
+/// Those that measure processor time while no sender is held back.
 const QUIET_SLEEP: &[&str] = &[
     "an_idle_proxy_sleeps",
     "a_half_closed_session_sleeps",
@@ -99,7 +99,7 @@ const QUIET_SLEEP: &[&str] = &[
 
 const FAIRNESS: &[&str] = &["a_bulk_transfer_leaves_room_for_small_exchanges"];
 
-/// Those in which sessions have to work although lines cannot be logged; what waits in vain in them makes them late.
+/// Those in which sessions have to work although lines cannot be logged; a proxy that waits for something in each session is too late in them.
 const WITHOUT_LOG: &[&str] = &[
     "service_goes_on_without_a_standard_error",
     "service_goes_on_when_its_log_is_not_read",
@@ -338,15 +338,15 @@ mod tests {
     use crate::conform::topics;
 
     #[test]
-    fn every_case_is_meant_for_a_bug() {
-        let meant: Vec<_> = Bug::all().iter().flat_map(|bug| bug.must_fail()).collect();
+    fn every_case_must_be_failed_by_a_bug() {
+        let must_fail: Vec<_> = Bug::all().iter().flat_map(|bug| bug.must_fail()).collect();
         for case in topics().iter().flat_map(|topic| topic.cases) {
-            assert!(meant.contains(&case.name()), "nothing shows that {} can fail", case.name());
+            assert!(must_fail.contains(&case.name()), "nothing shows that {} can fail", case.name());
         }
     }
 
     #[test]
-    fn the_cases_meant_for_a_bug_exist() {
+    fn the_cases_that_a_bug_fails_exist() {
         let known: Vec<_> = topics().iter().flat_map(|topic| topic.cases).map(|case| case.name()).collect();
         for bug in Bug::all() {
             for name in [bug.must_fail(), bug.may_fail()].concat() {

@@ -44,7 +44,7 @@ pub struct PlantedOptions {
     pub listen: Option<u32>,
 }
 
-/// What the threads of a proxy share.
+/// A proxy with at most one bug, for all of its threads.
 #[derive(Debug)]
 pub(super) struct PlantedProxy {
     pub(super) options: PlantedOptions,
@@ -57,9 +57,9 @@ pub(super) struct PlantedProxy {
     pub(super) time_is_up: AtomicBool,
     /// Set by a proxy that gives up when its server has refused.
     gave_up: AtomicBool,
-    /// Held by the session that others have to wait for, in proxies that take sessions in turn.
+    /// Held by the session that others wait for, in proxies that take sessions in turn.
     pub(super) turn: Mutex<()>,
-    /// The session that goes on as long as it is busy, if that is how the proxy does it; by a number of its own.
+    /// The number of the session that goes on as long as it is busy, in proxies that serve the busy one first.
     pub(super) busy: Mutex<Option<usize>>,
     pub(super) idle: Condvar,
 }
@@ -96,8 +96,7 @@ pub fn serve(options: PlantedOptions) -> io::Result<()> {
 }
 
 /// Listens and forwards on threads of this process for as long as it runs, and returns where it listens: port 0 is any
-/// free one. Signals are left
-/// alone, and nothing is logged.
+/// free one. Signals are left alone, and nothing is logged.
 ///
 /// # Errors
 ///

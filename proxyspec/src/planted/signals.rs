@@ -14,7 +14,7 @@ use super::Bug;
 use super::server::PlantedProxy;
 
 /// How long sessions may take to end when their time is up.
-const LAST_BREATH: Duration = Duration::from_secs(2);
+const END_PATIENCE: Duration = Duration::from_secs(2);
 
 /// From now on the first SIGTERM or SIGINT lets sessions end, and a second one ends the proxy.
 pub(super) fn heed(server: &Arc<PlantedProxy>) -> io::Result<()> {
@@ -47,7 +47,7 @@ fn drain(server: &PlantedProxy) {
     let limit = if server.has(Bug::NeverStopsDraining) { 3600 } else { server.options.drain };
     if !server.wait_for_the_last(Instant::now() + Duration::from_secs(limit)) {
         server.time_is_up.store(true, Ordering::SeqCst);
-        server.wait_for_the_last(Instant::now() + LAST_BREATH);
+        server.wait_for_the_last(Instant::now() + END_PATIENCE);
     }
     process::exit(0);
 }

@@ -31,13 +31,13 @@ pub struct Figures {
 pub struct ProcessFigures {
     /// Open descriptors.
     pub descriptors: usize,
-    /// The most there ever were, as far as seen.
+    /// The most that were seen.
     pub most_descriptors: usize,
     /// Those after the first round of sessions, when it was over.
     pub first_descriptors: Option<usize>,
     /// Resident memory in bytes.
     pub memory: u64,
-    /// The most there ever was, as far as seen.
+    /// The most that was seen.
     pub most_memory: u64,
     /// That after the first round of sessions, when it was over.
     pub first_memory: Option<u64>,

@@ -1,4 +1,4 @@
-//! Random sessions through a proxy, many at once, for as long as told.
+//! Random sessions through a proxy, many at once, for a given time.
 //!
 //! Every session is a [`Scenario`] drawn from a seed of its own, is judged when it is over, and can be played again
 //! alone: [`replay`]. The first one that goes wrong ends the run.

@@ -24,13 +24,13 @@ pub(super) fn html(pictures: &[Picture]) -> String {
     TEMPLATE.replace("{of}", &pictures.len().to_string()).replace("{figures}", &figures)
 }
 
-/// The icon is given in the page itself: one connection less that depends on the browser's mood.
+/// The icon is given in the page itself: a browser would ask for it on a connection of its own, or not.
 const TEMPLATE: &str = r##"<!DOCTYPE html>
 <html lang="en">
 <head>
 <meta charset="utf-8">
 <title>loading</title>
-<connection rel="icon" href="data:,">
+<link rel="icon" href="data:,">
 <style>
 body { font: 16px/1.4 sans-serif; margin: 0; background: #f4f4f4; color: #222 }
 #result { margin: 0; padding: .7em 1em; color: white; background: #a60; font-weight: bold }
@@ -76,6 +76,7 @@ mod tests {
         assert!(html.contains(r#"<img src="/image/one.png" alt="one" data-width="3" data-bytes="7">"#));
         assert!(html.contains(r#"<img src="/image/two.png" alt="two" data-width="4" data-bytes="7">"#));
         assert!(html.contains(r#"data-state="loading" data-loaded="0" data-of="2""#));
+        assert!(html.contains(r#"<link rel="icon""#), "a browser would ask for another file");
         assert!(!html.contains("{of}") && !html.contains("{figures}"));
     }
 }

@@ -98,16 +98,16 @@ impl Strace {
             .spawn()
             .map_err(|error| io::Error::new(error.kind(), format!("cannot start strace: {error}")))?;
         let mut messages = BufReader::new(child.stderr.take().expect("standard error was piped"));
-        let mut heard = String::new();
+        let mut lines = String::new();
         for _ in &processes {
-            if messages.read_line(&mut heard)? == 0 {
-                return Err(io::Error::other(heard.trim().to_owned()));
+            if messages.read_line(&mut lines)? == 0 {
+                return Err(io::Error::other(lines.trim().to_owned()));
             }
         }
-        if !heard.lines().all(|line| line.contains(" attached")) {
-            return Err(io::Error::other(heard.trim().to_owned()));
+        if !lines.lines().all(|line| line.contains(" attached")) {
+            return Err(io::Error::other(lines.trim().to_owned()));
         }
-        // It tells of every process that comes and goes.
+        // It writes a line for every process that begins or ends.
         thread::spawn(move || io::copy(&mut messages, &mut io::sink()));
         Ok(Self { child })
     }

@@ -8,7 +8,7 @@ use super::workers::Sample;
 use super::{LoadReport, Target};
 use crate::bench::quantity::Quantity;
 
-/// Lets wrk ask for whole seconds, one at least, which is what it can be told.
+/// Lets wrk ask for whole seconds, one at least: it takes no fractions.
 pub(super) fn measure(
     target: &Target,
     connections: usize,

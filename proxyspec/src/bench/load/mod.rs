@@ -99,7 +99,7 @@ pub struct Orders {
 pub struct Target {
     /// Where the clients connect.
     pub address: SocketAddr,
-    /// The first process of the contender; without one there is nothing to be told about it.
+    /// The first process of the contender; without one its processor time and memory are not measured.
     pub process: Option<u32>,
     /// The first process of the origin, if it is not the load process itself.
     pub origin: Option<u32>,

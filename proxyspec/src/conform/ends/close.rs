@@ -17,14 +17,14 @@ pub(super) fn by_client(trial: &Trial) -> Verdict {
     let sends = [Step::Send(HANDED_OVER, Pace::FAST), Step::Close];
     let (_, server) = ends_before_the_other_reads(trial, true, &sends)?;
     judge::all_then("server", &server, HANDED_OVER, &[Ending::Eof])?;
-    Ok(judge::told(&server))
+    Ok(judge::describe(&server))
 }
 
 pub(super) fn by_server(trial: &Trial) -> Verdict {
     let sends = [Step::Send(HANDED_OVER, Pace::FAST), Step::Close];
     let (client, _) = ends_before_the_other_reads(trial, false, &sends)?;
     judge::all_then("client", &client, HANDED_OVER, &[Ending::Eof])?;
-    Ok(judge::told(&client))
+    Ok(judge::describe(&client))
 }
 
 /// One side does these steps after a greeting of one byte from the other one, which reads only when they are done.
@@ -81,7 +81,7 @@ fn cannot_send(who: &str, report: &Report) -> Verdict {
     match report.sending {
         Sending::Broken(error) => Ok(format!("the {who}'s sending ended with {error:?}")),
         _ if report.late.is_some() => {
-            broken(format!("the {who} waits for room for ever: {}", judge::told(report)))
+            broken(format!("the {who} waits for room for ever: {}", judge::describe(report)))
         }
         _ => broken(format!("the {who} could send {} bytes without a reader", report.sent)),
     }
@@ -98,5 +98,5 @@ pub(super) fn reply_to_unread_upload(trial: &Trial) -> Verdict {
     let server = [Step::Await(full), Step::Send(REQUEST, Pace::FAST), Step::Acknowledged, Step::Close];
     let (client, _) = stand.session_with(judge::SMALL, client, Script::new(server))?;
     judge::all("client", &client, REQUEST)?;
-    Ok(judge::told(&client))
+    Ok(judge::describe(&client))
 }

@@ -33,7 +33,7 @@ fn sent_before(trial: &Trial, fin: bool) -> Verdict {
     let client = Script::new(client).sends(trial.upwards()).expects(trial.downwards()).patience(NEXT_SYN * 2);
     let client = Peer::client(proxy.address(), judge::SMALL, client);
     if !sent.wait(PATIENCE) {
-        let client = judge::told(&client.join()?);
+        let client = judge::describe(&client.join()?);
         return broken(format!("the client's bytes were not acknowledged; it got {client}"));
     }
     if let Ok(process) = proxy.proxy() {
@@ -69,7 +69,7 @@ pub(super) fn reset_before(trial: &Trial) -> Verdict {
     alive(proxy.thaw())?;
     let client = client.join()?;
     judge::all("client", &client, REQUEST)?;
-    Ok(judge::told(&client))
+    Ok(judge::describe(&client))
 }
 
 fn until_connecting(proxy: &Proxy) -> Result<(), Stop> {

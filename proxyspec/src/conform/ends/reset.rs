@@ -10,25 +10,25 @@ const WAITING: u64 = 48 << 10;
 pub(super) fn bytes_before_clients(trial: &Trial) -> Verdict {
     let (_, server) = reset_after(trial, true, 10_000)?;
     judge::all("server", &server, 10_000)?;
-    Ok(judge::told(&server))
+    Ok(judge::describe(&server))
 }
 
 pub(super) fn bytes_before_servers(trial: &Trial) -> Verdict {
     let (client, _) = reset_after(trial, false, 10_000)?;
     judge::all("client", &client, 10_000)?;
-    Ok(judge::told(&client))
+    Ok(judge::describe(&client))
 }
 
 pub(super) fn waiting_before_clients(trial: &Trial) -> Verdict {
     let (_, server) = close::ends_before_the_other_reads(trial, true, &reset_when_acknowledged())?;
     judge::all("server", &server, WAITING)?;
-    Ok(judge::told(&server))
+    Ok(judge::describe(&server))
 }
 
 pub(super) fn waiting_before_servers(trial: &Trial) -> Verdict {
     let (client, _) = close::ends_before_the_other_reads(trial, false, &reset_when_acknowledged())?;
     judge::all("client", &client, WAITING)?;
-    Ok(judge::told(&client))
+    Ok(judge::describe(&client))
 }
 
 fn reset_when_acknowledged() -> [Step; 3] {
@@ -37,12 +37,20 @@ fn reset_when_acknowledged() -> [Step; 3] {
 
 pub(super) fn by_client(trial: &Trial) -> Verdict {
     let (_, server) = reset_after(trial, true, 0)?;
-    if server.ending == Ending::Reset { Ok(judge::told(&server)) } else { broken(judge::told(&server)) }
+    if server.ending == Ending::Reset {
+        Ok(judge::describe(&server))
+    } else {
+        broken(judge::describe(&server))
+    }
 }
 
 pub(super) fn by_server(trial: &Trial) -> Verdict {
     let (client, _) = reset_after(trial, false, 0)?;
-    if client.ending == Ending::Reset { Ok(judge::told(&client)) } else { broken(judge::told(&client)) }
+    if client.ending == Ending::Reset {
+        Ok(judge::describe(&client))
+    } else {
+        broken(judge::describe(&client))
+    }
 }
 
 /// One side greets, and the other one answers with this number of bytes and, when they are acknowledged, a reset.

@@ -69,7 +69,7 @@ pub(super) fn given_back(trial: &Trial) -> Verdict {
     let few = nothing_but(proxy, usize::MAX)?;
     turned_down(&running, each)?;
     let mut observed = format!("{few} descriptors after 10 refused clients");
-    let refused = nothing_but(proxy, few + KEPT).or_else(|stop| told_after(stop, &observed))?;
+    let refused = nothing_but(proxy, few + KEPT).or_else(|stop| observed_after(stop, &observed))?;
     observed += &format!(", {refused} after {each} more");
 
     let _server = serve_kinds(Listener::of(refusing.open()?)?)?;
@@ -78,11 +78,11 @@ pub(super) fn given_back(trial: &Trial) -> Verdict {
     let few = nothing_but(proxy, usize::MAX)?;
     observed += &format!("; {few} after 5 sessions of each kind");
     sessions(trial, running.address(), each)?;
-    let many = nothing_but(proxy, few + KEPT).or_else(|stop| told_after(stop, &observed))?;
+    let many = nothing_but(proxy, few + KEPT).or_else(|stop| observed_after(stop, &observed))?;
     Ok(format!("{observed}, {many} after {each} more of each"))
 }
 
-fn told_after<T>(stop: Stop, before: &str) -> Result<T, Stop> {
+fn observed_after<T>(stop: Stop, before: &str) -> Result<T, Stop> {
     match stop {
         Stop::Broken(observed) => broken(format!("{before}; then {observed}")),
         other => Err(other),
@@ -225,8 +225,8 @@ pub(super) fn exhausted_recovers(trial: &Trial) -> Verdict {
         // Some accept no client for a while.
         let report = until(PATIENCE, || {
             let client = Peer::join(echo::client(trial, proxy_address))?;
-            let echoed = echo::judge("client", &client).map(|()| echo::told(&client));
-            Ok(echoed.map_err(|_| format!("a client later got {}", judge::told(&client))))
+            let echoed = echo::judge("client", &client).map(|()| echo::describe(&client));
+            Ok(echoed.map_err(|_| format!("a client later got {}", judge::describe(&client))))
         })?;
         Ok(format!("{observed}a client later got {report}"))
     })

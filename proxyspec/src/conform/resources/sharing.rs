@@ -38,11 +38,12 @@ pub(super) fn beyond_the_limit(trial: &Trial) -> Verdict {
     let client = one_more.join();
     match (client, server) {
         (Ok(client), Ok(server)) => echo::judge_both(&client, &server, REQUEST, ANSWER),
-        (Ok(client), Err(_)) if client.late.is_none() => {
-            Err(Stop::NotApplicable(format!("it turns such a client away, who got {}", judge::told(&client))))
-        }
+        (Ok(client), Err(_)) if client.late.is_none() => Err(Stop::NotApplicable(format!(
+            "it turns such a client away, who got {}",
+            judge::describe(&client)
+        ))),
         (Ok(client), Err(error)) => {
-            broken(format!("not served: {error}; the client got {}", judge::told(&client)))
+            broken(format!("not served: {error}; the client got {}", judge::describe(&client)))
         }
         // The queue itself is full.
         (Err(error), _) if error.kind() == ErrorKind::ConnectionRefused => {
