@@ -196,7 +196,7 @@ impl Recipe {
             let _ = write!(text, " {place}"); // writing to a string does not fail
             text
         });
-        if missing.is_empty() { Ok(recipe) } else { Err(format!("the proxy is not told{missing}")) }
+        if missing.is_empty() { Ok(recipe) } else { Err(format!("the command line lacks{missing}")) }
     }
 }
 

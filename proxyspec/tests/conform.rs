@@ -141,12 +141,12 @@ fn what_cannot_be_judged_is_status_2_with_the_reason() {
     let missing = conform(&[], &["no-such-proxy".to_owned(), "{host}:{port}:{listen}".to_owned()]);
     let silent = conform(&[], &["false".to_owned(), "{host}:{port}:{listen}".to_owned()]);
     let unknown = conform(&["--only", "no_such_case"], &planted(&[]));
-    let untold = conform(&[], &[PROGRAM.to_owned()]);
+    let incomplete = conform(&[], &[PROGRAM.to_owned()]);
     for (output, reason) in [
         (missing, "cannot start no-such-proxy"),
         (silent, "it ended (exit status: 1)"),
         (unknown, "there is no case or topic \"no_such_case\""),
-        (untold, "the proxy is not told {host} {port} {listen}"),
+        (incomplete, "the command line lacks {host} {port} {listen}"),
     ] {
         assert_eq!(output.status.code(), Some(2));
         assert!(text(&output.stderr).contains(reason), "{}", text(&output.stderr));

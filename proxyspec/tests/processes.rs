@@ -1,4 +1,4 @@
-//! Programs that are no proxies of ours, started on a port they were told and watched with all their processes.
+//! Programs that are no proxies of ours, started on a given port and watched with all their processes.
 
 #![allow(clippy::unwrap_used)] // a test that cannot go on says so by failing
 
@@ -12,7 +12,7 @@ use testkit::proxy::{Proxy, free_port};
 const PROGRAM: &str = env!("CARGO_BIN_EXE_proxyspec");
 const PATIENCE: Duration = Duration::from_secs(30);
 
-/// A shell that does as told and then becomes a server, which stands for a proxy.
+/// A shell that runs this script and then becomes a server, instead of a proxy.
 fn shell_then_server(script: &str) -> Recipe {
     let script = format!("echo to {{host}} {{port}}; {script} exec {PROGRAM} origin --port {{listen}}");
     Recipe::new(["sh", "-c", &script]).unwrap()
@@ -58,7 +58,7 @@ fn a_configuration_is_written_to_a_directory_that_lives_as_long_as_the_proxy() {
 fn a_recipe_that_cannot_work_is_refused() {
     let refused = |words: &[&str]| Recipe::new(words.iter().copied()).unwrap_err();
     assert_eq!(refused(&[]), "no command is given");
-    assert_eq!(refused(&["nc", "{listen}"]), "the proxy is not told {host} {port}");
+    assert_eq!(refused(&["nc", "{listen}"]), "the command line lacks {host} {port}");
     assert!(refused(&["haproxy", "-f", "{config}"]).contains("no configuration"));
     let error = Recipe::with_configuration(["haproxy"], "{host} {port} {listen}").unwrap_err();
     assert_eq!(error, "the command does not say {config}");

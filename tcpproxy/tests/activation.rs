@@ -119,25 +119,25 @@ fn ending_when_idle_loses_no_client_that_comes_at_that_moment() {
 }
 
 #[test]
-fn the_service_manager_hears_when_it_is_ready_and_when_it_stops() {
+fn the_service_manager_is_notified_when_it_is_ready_and_when_it_stops() {
     let port = echo();
     let path = std::env::temp_dir().join(format!("tcpproxy-{}.notify", std::process::id()));
     let _ = std::fs::remove_file(&path);
     let manager = UnixDatagram::bind(&path).unwrap();
     manager.set_read_timeout(Some(PATIENCE)).unwrap();
-    let hear = || {
-        let mut message = [0; 1000];
-        let n = manager.recv(&mut message).unwrap();
-        String::from_utf8(message[..n].to_vec()).unwrap()
+    let message = || {
+        let mut bytes = [0; 1000];
+        let n = manager.recv(&mut bytes).unwrap();
+        String::from_utf8(bytes[..n].to_vec()).unwrap()
     };
     let socket_option = format!("NOTIFY_SOCKET={}", path.display());
     let command = Proxy::command("env").arg(socket_option).args([PROGRAM, "127.0.0.1", &port, "0"]);
     let mut proxy = command.start().unwrap();
-    assert_eq!(hear(), format!("READY=1\nSTATUS=forwarding to 127.0.0.1:{port}\n"));
+    assert_eq!(message(), format!("READY=1\nSTATUS=forwarding to 127.0.0.1:{port}\n"));
     let client = connect(proxy.address());
     converse(&client);
     proxy.terminate().unwrap();
-    assert_eq!(hear(), "STOPPING=1\nSTATUS=sessions left: 1\n");
+    assert_eq!(message(), "STOPPING=1\nSTATUS=sessions left: 1\n");
     drop(client);
     assert_eq!(proxy.wait(PATIENCE).unwrap().code(), Some(0));
     std::fs::remove_file(path).unwrap();
@@ -156,10 +156,10 @@ fn a_service_manager_whose_socket_is_full_delays_nothing_and_is_notified_later()
     let command = Proxy::command("env").arg(socket_option).args([PROGRAM, "127.0.0.1", &port, "0"]);
     let mut proxy = command.start().unwrap();
     visit(proxy.address()).unwrap();
-    let mut message = [0; 1000];
+    let mut bytes = [0; 1000];
     let ready = format!("READY=1\nSTATUS=forwarding to 127.0.0.1:{port}\n");
     loop {
-        let n = manager.recv(&mut message).unwrap();
+        let n = manager.recv(&mut bytes).unwrap();
         if message[..n] == *ready.as_bytes() {
             break;
         }

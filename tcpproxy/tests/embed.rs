@@ -17,8 +17,8 @@ fn embed_serves_three_clients_tells_about_them_and_stops() {
         TcpStream::connect(program.address()).unwrap().read_to_string(&mut got).unwrap();
         assert_eq!(got, "hello through the proxy\n");
         let bytes = number * got.len();
-        let told = format!("0 sessions now, {number} ended, 0 bytes up, {bytes} down");
-        program.wait_for_line(patience, |line| line == told).unwrap();
+        let report = format!("0 sessions now, {number} ended, 0 bytes up, {bytes} down");
+        program.wait_for_line(patience, |line| line == report).unwrap();
     }
     assert!(program.wait(patience).unwrap().success());
 }

@@ -1,5 +1,4 @@
-//! The end of a session is passed on as it was meant: FIN for FIN, RST for everything else, and both
-//! after the last byte before them.
+//! The end of a session is passed on: a FIN as a FIN, any other end as a RST, and both after the last byte before them.
 
 #![allow(clippy::unwrap_used)] // a test that cannot go on says so by failing
 

@@ -29,11 +29,12 @@ fn asker(stage: &Stage) -> TcpStream {
 fn ask(stage: &mut Stage, request: &str) -> (String, String) {
     let asker = asker(stage);
     stage.send(&asker, request.as_bytes());
-    hear(stage, &asker)
+    response(stage, &asker)
 }
 
+/// The status line and the body of the response.
 #[track_caller]
-fn hear(stage: &mut Stage, asker: &TcpStream) -> (String, String) {
+fn response(stage: &mut Stage, asker: &TcpStream) -> (String, String) {
     let (answer, end) = stage.drain(asker);
     assert_eq!(end, End::Fin);
     let answer = String::from_utf8(answer).unwrap();
@@ -186,7 +187,7 @@ fn idle_and_slow_connections_however_many_make_room_for_a_request() {
     assert_eq!(stage.drain(&others[0]), (vec![], End::Reset), "the longest idle one made room");
     let last = others.last().unwrap();
     stage.send(last, b"GET /healthz HTTP/1.0\r\n\r\n");
-    assert_eq!(hear(&mut stage, last).1, "serving\n");
+    assert_eq!(response(&mut stage, last).1, "serving\n");
 }
 
 #[test]
@@ -199,12 +200,12 @@ fn a_connection_that_has_its_answer_and_is_not_closed_makes_room_first() {
         .map(|_| {
             let asker = asker(&stage);
             stage.send(&asker, b"GET /healthz HTTP/1.0\r\n\r\n");
-            assert_eq!(hear(&mut stage, &asker).1, "serving\n");
+            assert_eq!(response(&mut stage, &asker).1, "serving\n");
             asker
         })
         .collect();
     stage.send(&slow, b"TP/1.0\r\n\r\n");
-    assert_eq!(hear(&mut stage, &slow).1, "serving\n");
+    assert_eq!(response(&mut stage, &slow).1, "serving\n");
     drop(answered);
 }
 
@@ -327,7 +328,7 @@ fn a_request_may_come_byte_by_byte_and_the_answer_be_taken_slowly() {
         stage.proxy.turn(Some(Duration::ZERO)).unwrap();
     }
     stage.settle();
-    let (status, body) = hear(&mut stage, &asker);
+    let (status, body) = response(&mut stage, &asker);
     assert_eq!(status, "HTTP/1.1 200 OK");
     assert!(body.ends_with("# EOF\n"));
 }
@@ -353,7 +354,7 @@ fn what_is_asked_wrongly_is_answered_so() {
     let finishes = asker(&stage);
     stage.send(&finishes, b"GET /healthz HTTP/1.0\r\n\r\n");
     fin(&finishes);
-    assert_eq!(hear(&mut stage, &finishes).1, "serving\n");
+    assert_eq!(response(&mut stage, &finishes).1, "serving\n");
 }
 
 #[test]

@@ -1,4 +1,4 @@
-//! Who the client is: heard from a balancer before anything else, and told to the server before anything else.
+//! The address of the client: read from a balancer before anything else, and sent to the server before anything else.
 
 #![allow(clippy::unwrap_used)] // a test that cannot go on says so by failing
 
@@ -242,7 +242,7 @@ fn what_is_no_header_is_reset_at_once_in_one_segment_and_in_two_and_no_server_is
             let client = stage.client();
             stage.send(&client, &garbage[..at]);
             stage.settle();
-            // The first byte may have been enough, and the error is then told to the write.
+            // The first byte may have been enough, and the write reports the error then.
             if (&client).write(&garbage[at..]).is_ok() {
                 assert_eq!(stage.drain(&client), (vec![], End::Reset), "{}", garbage.escape_ascii());
             }

@@ -153,7 +153,7 @@ fn a_name_that_takes_long_delays_no_other() {
 }
 
 #[test]
-fn a_name_that_many_ask_for_is_asked_for_once() {
+fn a_name_is_looked_up_once_for_all_that_wait_for_it() {
     let (system, resolver, mut event_loop, answers) = setup();
     for _ in 0..100 {
         answers.ask(&mut event_loop, &resolver, "unknown");

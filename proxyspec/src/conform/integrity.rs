@@ -169,12 +169,12 @@ fn around_buffer_sizes(trial: &Trial) -> Verdict {
     let multiples = (9..=18).flat_map(|power| [1, 2, 3].map(|times: u64| times << power));
     let sizes: Vec<u64> = multiples.flat_map(|size| [size - 1, size, size + 1]).collect();
     let bytes = (sizes.iter().sum(), sizes.len() as u64);
-    let (mut says, mut hears) = (Vec::new(), Vec::new());
+    let (mut client, mut server) = (Vec::new(), Vec::new());
     for size in sizes {
-        says.extend([Step::Send(size, Pace::FAST), Step::Receive(1, Pace::FAST)]);
-        hears.extend([Step::Receive(size, Pace::FAST), Step::Send(1, Pace::FAST)]);
+        client.extend([Step::Send(size, Pace::FAST), Step::Receive(1, Pace::FAST)]);
+        server.extend([Step::Receive(size, Pace::FAST), Step::Send(1, Pace::FAST)]);
     }
-    let sides = Sides { client: (vec![], says), server: (vec![], hears), bytes };
+    let sides = Sides { client: (vec![], client), server: (vec![], server), bytes };
     sides.meet(trial, SocketOptions::default())
 }
 

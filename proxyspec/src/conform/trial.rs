@@ -130,8 +130,8 @@ impl Trial {
         }
     }
 
-    /// The proxy in front of a server that is slow to answer: it is given ten minutes to connect, if it can be
-    /// told so: the next SYN may be a minute away.
+    /// The proxy in front of a server that is slow to answer: it has ten minutes to connect, if it has a
+    /// setting for it: the next SYN may be a minute away.
     ///
     /// # Errors
     ///
@@ -441,7 +441,7 @@ impl Session {
 ///
 /// # Errors
 ///
-/// What `look` found at last, when it did not find what was wanted within `patience`; and whatever fails in it.
+/// What `look` found at last, when it did not find the right thing within `patience`; and whatever fails in it.
 pub(super) fn until<T>(
     patience: Duration,
     mut look: impl FnMut() -> Result<Result<T, String>, Stop>,

@@ -245,7 +245,7 @@ impl Run {
     }
 }
 
-/// A scripted writer that can also be told that nothing more comes.
+/// A scripted writer that can also be finished.
 struct Outlet {
     writer: ScriptedWriter,
     finishes: VecDeque<FinishStep>,

@@ -35,7 +35,7 @@ pub fn connect(address: SocketAddr) -> TcpStream {
     stream
 }
 
-/// Says something to the server, and hears it again.
+/// Sends something to the server, and receives it again.
 #[track_caller]
 pub fn converse(mut client: &TcpStream) {
     let mut echo = [0; 5];

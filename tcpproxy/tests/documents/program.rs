@@ -86,7 +86,7 @@ fn the_words_of_the_log_are_those_of_the_program() {
     assert_eq!(column(2), words(Reason::ALL));
 }
 
-/// A program for whose clients there is a server, and which was told to answer about itself.
+/// A program with a server for its clients, with a log of JSON and a metrics address.
 fn program(port: u16, options: &[&str]) -> Proxy {
     let command = Proxy::command(env!("CARGO_BIN_EXE_tcpproxy")).args(["127.0.0.1", &port.to_string(), "0"]);
     command.args(["--log-format", "json", "--metrics", "127.0.0.1:0"]).args(options).start().unwrap()
@@ -131,7 +131,7 @@ fn docs_operations_has_every_metric_with_its_labels_and_no_other() {
 
     // What a sample is called, with the names of its labels; of a histogram, what all its samples have in common.
     let histogram = |name: &str| answer.lines().any(|line| line == format!("# TYPE {name} histogram"));
-    let mut told = BTreeSet::new();
+    let mut reported = BTreeSet::new();
     for line in answer.as_bytes().lines().map(Result::unwrap) {
         let Some(sample) = line.strip_prefix("tcpproxy_").map(|_| line.rsplit_once(' ').unwrap().0) else {
             continue;
@@ -143,13 +143,13 @@ fn docs_operations_has_every_metric_with_its_labels_and_no_other() {
             .split(',')
             .filter_map(|label| Some(label.split_once('=')?.0))
             .collect();
-        told.insert(match base.filter(|base| histogram(base)) {
+        reported.insert(match base.filter(|base| histogram(base)) {
             Some(base) => base.to_owned(),
             None if labels.is_empty() => name.to_owned(),
             None => format!("{name}{{{}}}", labels.join(",")),
         });
     }
-    assert_eq!(told, documented);
+    assert_eq!(reported, documented);
 }
 
 #[test]

@@ -79,8 +79,8 @@ fn a_body_of_any_size_goes_through_in_little_memory() {
 
 #[test]
 fn a_client_that_does_not_read_makes_the_origin_wait() {
-    let (told, sent) = channel();
-    let told = Mutex::new(told);
+    let (sender, sent) = channel();
+    let sender = Mutex::new(sender);
     let origin = origin(move |mut peer| {
         peer.head();
         peer.say("HTTP/1.1 200 OK\r\n\r\n");
@@ -89,7 +89,7 @@ fn a_client_that_does_not_read_makes_the_origin_wait() {
         while let Ok(n) = peer.0.get_mut().write(&[0; 65536]) {
             bytes += n as u64;
         }
-        told.lock().unwrap().send(bytes).unwrap();
+        sender.lock().unwrap().send(bytes).unwrap();
     });
     let proxy = proxy();
     let mut client = Peer::connect(&proxy);

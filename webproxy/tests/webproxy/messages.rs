@@ -155,9 +155,9 @@ fn an_answer_that_ends_with_the_connection_is_delivered_to_its_end() {
     }
 }
 
-/// RFC 9110, section 10.1.1: it is for the origin to say so, or that it does not want the body.
+/// RFC 9110, section 10.1.1: the origin says so, or rejects the body.
 #[test]
-fn a_client_that_waits_to_be_told_to_go_on_hears_what_the_origin_says() {
+fn a_client_that_expects_100_continue_gets_what_the_origin_says() {
     let origin = origin(|mut peer| {
         let head = peer.head().unwrap();
         assert_eq!(head.get("expect"), Some("100-continue"));
@@ -195,8 +195,8 @@ fn options_and_trace_go_as_far_as_they_say() {
     let mut client = Peer::connect(&proxy);
     client.say(format!("OPTIONS http://{origin} HTTP/1.1\r\nHost: {origin}\r\nMax-Forwards: 1\r\n\r\n"));
     assert_eq!(client.head().unwrap().status(), 204);
-    let heard = heads.recv_timeout(PATIENCE).unwrap();
-    assert_eq!((heard.0.as_str(), heard.get("max-forwards")), ("OPTIONS * HTTP/1.1", Some("0")));
+    let head = heads.recv_timeout(PATIENCE).unwrap();
+    assert_eq!((head.0.as_str(), head.get("max-forwards")), ("OPTIONS * HTTP/1.1", Some("0")));
     client.ask("TRACE", origin, "/", "Max-Forwards: 0\r\n");
     assert_eq!(client.answer().0, 501);
     client.expect_end();

@@ -156,16 +156,16 @@ pub(crate) fn origin(serve: impl Fn(Peer) + Send + Sync + 'static) -> SocketAddr
     address
 }
 
-/// An origin that answers each request with what `answer` makes of its head, and tells of the heads it got.
+/// An origin that answers each request with what `answer` makes of its head, and sends the heads it received to the channel.
 pub(crate) fn answering(
     answer: impl Fn(&Head) -> String + Send + Sync + 'static,
 ) -> (SocketAddr, Receiver<Head>) {
-    let (heard, heads): (Sender<Head>, Receiver<Head>) = channel();
-    let heard = Mutex::new(heard);
+    let (sender, heads): (Sender<Head>, Receiver<Head>) = channel();
+    let sender = Mutex::new(sender);
     let address = origin(move |mut peer| {
         while let Some(head) = peer.head() {
             let answer = answer(&head);
-            let _ = heard.lock().unwrap().send(head);
+            let _ = sender.lock().unwrap().send(head);
             peer.say(answer);
         }
     });

@@ -63,10 +63,11 @@ fn a_tunnel_passes_a_reset_on() {
     assert_eq!(client.bytes(4), b"part");
     client.say("x").expect_reset();
 
-    let (told, ends) = channel();
-    let told = Mutex::new(told);
-    let listening =
-        origin(move |mut peer| told.lock().unwrap().send(peer.rest().map_err(|error| error.kind())).unwrap());
+    let (sender, ends) = channel();
+    let sender = Mutex::new(sender);
+    let listening = origin(move |mut peer| {
+        sender.lock().unwrap().send(peer.rest().map_err(|error| error.kind())).unwrap()
+    });
     let mut client = Peer::connect(&proxy);
     client.say(format!("CONNECT {listening} HTTP/1.1\r\nHost: {listening}\r\n\r\n"));
     assert_eq!(client.head().unwrap().status(), 200);

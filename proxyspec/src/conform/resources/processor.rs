@@ -53,9 +53,9 @@ pub(super) fn half_closed(trial: &Trial) -> Verdict {
         let arrived = Gate::new()?;
         let (measured, _release) = gate()?;
         let finishes = [Step::Send(1, Pace::FAST), Step::Fin, Step::Await(measured.clone())];
-        let hears = [Step::ReceiveAll(Pace::FAST), Step::Open(arrived.clone()), Step::Await(measured)];
-        let (finishes, hears) = (Script::new(finishes), Script::new(hears));
-        let (client, server) = if client_finishes { (finishes, hears) } else { (hears, finishes) };
+        let receives = [Step::ReceiveAll(Pace::FAST), Step::Open(arrived.clone()), Step::Await(measured)];
+        let (finishes, receives) = (Script::new(finishes), Script::new(receives));
+        let (client, server) = if client_finishes { (finishes, receives) } else { (receives, finishes) };
         let _session = stand.begin(SocketOptions::default(), client, server)?;
         if !arrived.wait(PATIENCE) {
             return broken(format!("the FIN of the {who} did not arrive"));
