@@ -17,7 +17,8 @@ pub struct SocketOptions {
     /// acknowledged what was sent before.
     pub no_delay: bool,
     /// Silence after which the kernel probes whether the peer is still there; it gives up after as
-    /// long again. `None`: never. Rounded to seconds, at least 1 (`TCP_KEEPIDLE`, tcp(7)).
+    /// long again. `None`: never. Rounded to seconds, at least 1; Linux rejects
+    /// more than 32767 (`TCP_KEEPIDLE`, tcp(7)).
     ///
     /// Accepted connections inherit it on Linux; for each connect it costs four system calls. See
     /// [`Stream::set_keepalive`](crate::Stream::set_keepalive) for setting it later.

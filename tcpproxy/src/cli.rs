@@ -143,8 +143,8 @@ struct Arguments {
     half_close_timeout: Duration,
 
     /// Give up a peer that has been silent for this time and then answers no probe for as long again, or that
-    /// acknowledges no data for this time; 0s is off
-    #[arg(long, value_name = "DURATION", default_value = "60s", value_parser = values::duration_or_off)]
+    /// acknowledges no data for this time; at most 9h, 0s is off
+    #[arg(long, value_name = "DURATION", default_value = "60s", value_parser = values::keepalive)]
     keepalive: Duration,
 
     /// How long sessions may go on after the first SIGTERM, SIGINT or SIGQUIT; a second signal ends them at once
@@ -406,6 +406,7 @@ mod tests {
             (&["host", "80", "8000", "--idle-timeout", "5"], "unit"),
             (&["host", "80", "8000", "--idle-timeout", "0s"], "longer than 0"),
             (&["host", "80", "8000", "--connect-timeout", "9999y"], "at most a year"),
+            (&["host", "80", "8000", "--keepalive", "10h"], "at most 9h"),
             (&["host", "80", "8000", "--allow", "everything"], "such as 192.0.2.0/24"),
             (&["host", "80", "8000", "--allow", "192.0.2.1/24"], "the network is 192.0.2.0/24"),
             (&["host", "80", "8000", "--metrics", "9090"], "such as 127.0.0.1:9090"),

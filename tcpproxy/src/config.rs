@@ -51,7 +51,7 @@ pub struct Config {
     pub idle_timeout: Option<Duration>,
     /// End a session in which no byte has moved for this long after one side has finished.
     pub half_close_timeout: Option<Duration>,
-    /// Silence after which the kernel probes whether a peer is still there.
+    /// Silence after which the kernel probes whether a peer is still there; Linux rejects more than 32767 seconds.
     pub keepalive: Option<Duration>,
     /// How long a peer may take nothing of what is left for it, once the other one has failed. It may be slow, but
     /// it must not keep a permit for ever.
@@ -79,6 +79,9 @@ pub struct Config {
     /// Stop when no client has come and none has been served for this long.
     pub exit_on_idle: Option<Duration>,
 }
+
+/// A year.
+pub(crate) const LONGEST_TIME: Duration = Duration::from_secs(366 * 24 * 3600);
 
 /// Whether bytes are moved with splice(2), which does not copy them. Only Linux has it; elsewhere bytes are
 /// copied.
@@ -112,6 +115,27 @@ impl Config {
         } else {
             format!("{host}:{}", self.remote_port)
         }
+    }
+
+    /// The same with times of a year at most: that is for ever as well, and leaves room for adding to a point in time.
+    #[must_use]
+    pub(crate) fn with_bounded_times(mut self) -> Self {
+        let limits = [
+            &mut self.yield_idle,
+            &mut self.idle_timeout,
+            &mut self.half_close_timeout,
+            &mut self.exit_on_idle,
+        ];
+        let times = [
+            &mut self.connect_timeout,
+            &mut self.linger_timeout,
+            &mut self.header_timeout,
+            &mut self.drain_timeout,
+        ];
+        for time in limits.into_iter().flatten().chain(times) {
+            *time = (*time).min(LONGEST_TIME);
+        }
+        self
     }
 
     /// The options of every connection.

@@ -6,6 +6,8 @@ use std::time::Duration;
 use bytesize::ByteSize;
 use eventloop::literal;
 
+use crate::config::LONGEST_TIME;
+
 /// Where to listen.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum ServerPort {
@@ -52,13 +54,19 @@ pub(super) fn duration(text: &str) -> Result<Duration, String> {
     }
 }
 
-/// A year is for ever, and leaves room for adding to a point in time.
 pub(super) fn duration_or_off(text: &str) -> Result<Duration, String> {
-    let longest = Duration::from_secs(366 * 24 * 3600);
     match humantime::parse_duration(text) {
-        Ok(duration) if duration <= longest => Ok(duration),
+        Ok(duration) if duration <= LONGEST_TIME => Ok(duration),
         Ok(_) => Err("it must be at most a year".to_owned()),
         Err(error) => Err(error.to_string()),
+    }
+}
+
+/// Linux rejects more than 32767 seconds, which are nine hours and six minutes (`TCP_KEEPIDLE`, tcp(7)).
+pub(super) fn keepalive(text: &str) -> Result<Duration, String> {
+    match duration_or_off(text)? {
+        duration if duration <= Duration::from_secs(9 * 3600) => Ok(duration),
+        _ => Err("it must be at most 9h".to_owned()),
     }
 }
 
