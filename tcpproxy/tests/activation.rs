@@ -160,7 +160,7 @@ fn a_service_manager_whose_socket_is_full_delays_nothing_and_is_notified_later()
     let ready = format!("READY=1\nSTATUS=forwarding to 127.0.0.1:{port}\n");
     loop {
         let n = manager.recv(&mut bytes).unwrap();
-        if message[..n] == *ready.as_bytes() {
+        if bytes[..n] == *ready.as_bytes() {
             break;
         }
     }
