@@ -6,7 +6,7 @@ use std::io::{ErrorKind, Read, Write};
 use std::rc::Rc;
 use std::time::Duration;
 
-use crate::common::{Probe, event_loop, probe};
+use crate::common::{Probe, probe};
 use eventloop::testing::{assert_quiet, pair, reset, settle, until};
 use eventloop::{Intents, Progress, Ready, Result, Session, Source, Stream};
 
