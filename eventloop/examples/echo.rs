@@ -39,11 +39,12 @@ fn main() -> Result<()> {
     let port = std::env::args().nth(1).ok_or("usage: echo PORT")?.parse()?;
     let mut event_loop = EventLoop::new()?;
     let listener = Listener::bind_all(port, SocketOptions::default())?.with_max_clients(CLIENTS);
-    println!("listening on {}", listener.local_addr()?);
+    let address = listener.local_addr()?;
     let pool = Pool::new(16 * 1024, CLIENTS);
     event_loop.spawn(listener.into_session(move |client, ready| {
         let ring = pool.reserve().expect("there are as many rings as clients");
         ready.spawn(Echo { client, ring, finished: false });
     }));
+    println!("listening on {address}");
     Ok(event_loop.run()?)
 }
