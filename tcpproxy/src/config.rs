@@ -80,9 +80,6 @@ pub struct Config {
     pub exit_on_idle: Option<Duration>,
 }
 
-/// A year.
-pub(crate) const LONGEST_TIME: Duration = Duration::from_secs(366 * 24 * 3600);
-
 /// Whether bytes are moved with splice(2), which does not copy them. Only Linux has it; elsewhere bytes are
 /// copied.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -115,27 +112,6 @@ impl Config {
         } else {
             format!("{host}:{}", self.remote_port)
         }
-    }
-
-    /// The same with times of a year at most: that is for ever as well, and leaves room for adding to a point in time.
-    #[must_use]
-    pub(crate) fn with_bounded_times(mut self) -> Self {
-        let limits = [
-            &mut self.yield_idle,
-            &mut self.idle_timeout,
-            &mut self.half_close_timeout,
-            &mut self.exit_on_idle,
-        ];
-        let times = [
-            &mut self.connect_timeout,
-            &mut self.linger_timeout,
-            &mut self.header_timeout,
-            &mut self.drain_timeout,
-        ];
-        for time in limits.into_iter().flatten().chain(times) {
-            *time = (*time).min(LONGEST_TIME);
-        }
-        self
     }
 
     /// The options of every connection.

@@ -99,7 +99,6 @@ impl Proxy {
         if let Some(&own) = addresses.first().filter(|_| addresses.iter().all(leads_back)) {
             return Err(StartError::forwarding_to_itself(own));
         }
-        let config = config.with_bounded_times();
         let cannot_set_up = |reason| StartError::setting_up("the event loop", reason);
         let metrics = config.metrics.map(|address| listen_for_metrics(address, &config)).transpose()?;
         let local_addrs = listening.iter().map(|own| own.address).collect();

@@ -137,28 +137,3 @@ fn a_second_request_to_stop_resets_what_is_left_at_once() {
     assert_eq!(stage.drain(&client), (vec![], End::Reset));
     assert_eq!(stage.drain(&server), (vec![], End::Reset));
 }
-
-#[test]
-fn a_session_whose_times_are_the_longest_there_are_is_served() {
-    let mut stage = Stage::with(|config| Config {
-        yield_idle: Some(Duration::MAX),
-        idle_timeout: Some(Duration::MAX),
-        half_close_timeout: Some(Duration::MAX),
-        exit_on_idle: Some(Duration::MAX),
-        connect_timeout: Duration::MAX,
-        linger_timeout: Duration::MAX,
-        header_timeout: Duration::MAX,
-        drain_timeout: Duration::MAX,
-        retry: true,
-        ..config
-    });
-    let (client, server) = stage.session();
-    stage.send(&client, b"question");
-    assert_eq!(stage.receive(&server, 8), b"question");
-    fin(&client);
-    assert_eq!(stage.drain(&server), (vec![], End::Fin));
-    stage.send(&server, b"answer");
-    drop(server);
-    assert_eq!(stage.drain(&client), (b"answer".to_vec(), End::Fin));
-    stage.until_over();
-}

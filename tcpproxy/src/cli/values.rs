@@ -6,8 +6,6 @@ use std::time::Duration;
 use bytesize::ByteSize;
 use eventloop::literal;
 
-use crate::config::LONGEST_TIME;
-
 /// Where to listen.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum ServerPort {
@@ -54,9 +52,11 @@ pub(super) fn duration(text: &str) -> Result<Duration, String> {
     }
 }
 
+/// A year is for ever, and leaves room for adding to a point in time.
 pub(super) fn duration_or_off(text: &str) -> Result<Duration, String> {
+    let longest = Duration::from_secs(366 * 24 * 3600);
     match humantime::parse_duration(text) {
-        Ok(duration) if duration <= LONGEST_TIME => Ok(duration),
+        Ok(duration) if duration <= longest => Ok(duration),
         Ok(_) => Err("it must be at most a year".to_owned()),
         Err(error) => Err(error.to_string()),
     }
