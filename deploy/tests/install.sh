@@ -26,9 +26,7 @@ same "what can be executed" ./usr/bin/tcpproxy "$(find . -type f -perm /111)"
 for path in "$REPO" "$HOME/" "${CARGO_HOME:-$HOME/.cargo}"; do
   ! grep -qaF "$path" usr/bin/tcpproxy || fail "the program contains the path of its build: $path"
 done
-for section in .symtab .debug_info; do
-  ! grep -qaF "$section" usr/bin/tcpproxy || fail "the program is not stripped: it has $section"
-done
+! grep -qaF .symtab usr/bin/tcpproxy || fail "the program is not stripped"
 
 share="$WORK/my root/usr/share"
 man --warnings -l "$share/man/man1/tcpproxy.1" >"$WORK/page" 2>"$WORK/man.err"
