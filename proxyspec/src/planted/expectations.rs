@@ -111,6 +111,9 @@ const RESTART: &[&str] = &["a_restart_gets_the_port_although_connections_are_in_
 /// Those in which there is no port to listen on, whatever the reason.
 const WITHOUT_PORT: &[&str] = &["a_missing_argument_is_reported", "a_number_that_is_no_port_is_reported"];
 
+const PEER_GONE: &[&str] =
+    &["a_server_learns_that_the_client_has_gone", "a_client_learns_that_the_server_has_gone"];
+
 const SIGTERM_IN_A_TRANSFER: &[&str] = &[
     "a_transfer_that_sigterm_meets_does_not_look_complete_unless_it_is",
     "a_transfer_may_finish_after_sigterm",
@@ -174,9 +177,7 @@ impl Bug {
             ]],
             Self::BelievesSoError => &[BEATS_CONNECT],
             Self::StopsAtFailedWrite => &[BOTH_DIRECTIONS, &["a_reply_before_the_upload_was_read_arrives"]],
-            Self::SendsToNobody => {
-                &[&["a_server_learns_that_the_client_has_gone", "a_client_learns_that_the_server_has_gone"]]
-            }
+            Self::SendsToNobody => &[PEER_GONE],
             Self::NeverTimesOut => &[
                 &["a_silent_half_closed_session_ends_when_its_time_is_up"],
                 &["a_session_cut_by_a_time_limit_does_not_look_complete"],
@@ -220,10 +221,7 @@ impl Bug {
             Self::SpinsWhenHalfClosed => &[&["a_half_closed_session_sleeps"]],
             Self::SpinsWhenStalled => &[STALLED_SLEEP],
             Self::SpinsAfterReset => &[&["a_stalled_transfer_whose_sender_has_reset_sleeps"]],
-            Self::RetriesFailedWrites => &[
-                &["a_stalled_transfer_whose_reader_has_reset_sleeps"],
-                &["a_server_learns_that_the_client_has_gone", "a_client_learns_that_the_server_has_gone"],
-            ],
+            Self::RetriesFailedWrites => &[&["a_stalled_transfer_whose_reader_has_reset_sleeps"], PEER_GONE],
             Self::LeaksWhenRefused => &[&["descriptors_are_given_back_however_sessions_end"]],
             Self::LeavesCloseWait => {
                 &[MANY_SESSIONS, &["a_client_that_closes_while_connecting_does_not_hold_up_the_next"]]
@@ -271,8 +269,9 @@ impl Bug {
                     "nothing_is_left_of_a_finished_session",
                 ],
             ],
-            // Full buffers and their ends come as they like.
-            Self::KeepsFullBuffer => &[FAR, WAITING_BEFORE_RESET, SIGTERM_IN_A_TRANSFER],
+            // Full buffers and their ends come as they like. While each read fills the buffer, nothing is written, so that
+            // no write meets a peer that has gone.
+            Self::KeepsFullBuffer => &[FAR, WAITING_BEFORE_RESET, SIGTERM_IN_A_TRANSFER, PEER_GONE],
             // Small blocks come at once wherever bytes are sent or taken in pieces.
             Self::OverwritesSmallBlocks => &[
                 FAR,
