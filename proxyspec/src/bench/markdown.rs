@@ -45,7 +45,10 @@ fn head(text: &mut String, results: &BenchResults) {
     let machine = &results.machine;
     line(text, "# Performance, side by side");
     line(text, "");
-    line(text, "This page is written by `proxyspec bench`; `make bench` makes one for your machine.");
+    line(
+        text,
+        "This page is written by `proxyspec bench`; `make bench` makes one for your machine. The web proxy is measured in [webproxy.md](webproxy.md).",
+    );
     line(text, "");
     line(
         text,
