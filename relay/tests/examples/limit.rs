@@ -30,5 +30,6 @@ fn a_download_takes_as_long_as_the_rate_demands() {
     server.write_all(&body).unwrap();
     drop(server);
     assert_eq!(read_all(&client), body);
-    assert!(begin.elapsed() > Duration::from_millis(285), "{:?} for 0.3 seconds' bytes", begin.elapsed());
+    // The bucket was full when the server's first byte came if the way to it took long: that is what comes in 40 ms.
+    assert!(begin.elapsed() >= Duration::from_millis(260), "{:?} for 0.3 seconds' bytes", begin.elapsed());
 }
