@@ -81,6 +81,7 @@
 //! Next: [`eventloop`](../eventloop/index.html), which reports when a ring can be filled and drained;
 //! [`relay`](../relay/index.html), which is made of both; [HTTP on rings](../http1/index.html).
 
+mod content;
 mod pool;
 mod ring;
 

@@ -2,12 +2,11 @@
 
 use std::cell::{Cell, RefCell};
 use std::fmt;
-use std::io::{self, ErrorKind};
+use std::io;
 use std::rc::Rc;
 
-use memmap2::MmapMut;
-
 use crate::RingBuffer;
+use crate::content::Content;
 
 /// Storage for many rings of one capacity, of which few hold bytes at the same time.
 ///
@@ -42,11 +41,8 @@ pub struct Pool {
     store: Rc<Store>,
 }
 
-/// The right of one ring to storage of a pool, and the storage while it is lent.
-pub(crate) struct Loan {
-    pool: Pool,
-    storage: Option<MmapMut>,
-}
+/// The right of one ring to storage of a pool.
+pub(crate) struct Reservation(Pool);
 
 /// Pieces of storage that the pool keeps, at most. More are needed only while many connections stall.
 const MAX_SPARE: usize = 16;
@@ -56,7 +52,8 @@ struct Store {
     max_rings: usize,
     reserved: Cell<usize>,
     lent: Cell<usize>,
-    spare: RefCell<Vec<MmapMut>>,
+    #[expect(clippy::vec_box, reason = "rings hold them boxed")]
+    spare: RefCell<Vec<Box<Content>>>,
 }
 
 impl Pool {
@@ -81,7 +78,7 @@ impl Pool {
             return None;
         }
         reserved.set(reserved.get() + 1);
-        Some(RingBuffer::lent(Loan { pool: self.clone(), storage: None }))
+        Some(RingBuffer::lent(Reservation(self.clone())))
     }
 
     /// The number of rings that have storage now, which are those with bytes in them.
@@ -91,49 +88,39 @@ impl Pool {
     }
 }
 
-impl Loan {
+impl Reservation {
     /// The capacity of the ring, with storage or without.
-    pub(crate) fn capacity(&self) -> usize {
-        self.pool.store.ring_capacity
+    pub(crate) fn ring_capacity(&self) -> usize {
+        self.0.store.ring_capacity
     }
 
-    /// The storage, if it is lent now.
-    pub(crate) fn storage(&self) -> &[u8] {
-        self.storage.as_ref().map_or(&[], |storage| &storage[..])
+    /// Borrows storage.
+    ///
+    /// # Errors
+    ///
+    /// [`io::ErrorKind::OutOfMemory`].
+    pub(crate) fn borrow(&self) -> io::Result<Box<Content>> {
+        let store = &self.0.store;
+        let spare = store.spare.borrow_mut().pop();
+        let content = spare.map_or_else(|| Content::mapped(store.ring_capacity), Ok)?;
+        store.lent.set(store.lent.get() + 1);
+        Ok(content)
     }
 
-    pub(crate) fn storage_mut(&mut self) -> &mut [u8] {
-        self.storage.as_mut().map_or(&mut [], |storage| &mut storage[..])
-    }
-
-    /// Borrows storage, unless some is lent already.
-    pub(crate) fn borrow(&mut self) -> io::Result<()> {
-        if self.storage.is_none() {
-            let store = &self.pool.store;
-            let spare =
-                store.spare.borrow_mut().pop().map_or_else(|| MmapMut::map_anon(store.ring_capacity), Ok);
-            self.storage = Some(spare.map_err(|_| ErrorKind::OutOfMemory)?);
-            store.lent.set(store.lent.get() + 1);
-        }
-        Ok(())
-    }
-
-    /// Gives the storage back, if it is lent.
-    pub(crate) fn give_back(&mut self) {
-        if let Some(storage) = self.storage.take() {
-            let (lent, mut spare) = (&self.pool.store.lent, self.pool.store.spare.borrow_mut());
-            lent.set(lent.get() - 1);
-            if spare.len() < MAX_SPARE {
-                spare.push(storage);
-            }
+    /// Gives storage back.
+    pub(crate) fn give_back(&self, mut content: Box<Content>) {
+        let (lent, mut spare) = (&self.0.store.lent, self.0.store.spare.borrow_mut());
+        lent.set(lent.get() - 1);
+        if spare.len() < MAX_SPARE {
+            (content.head, content.len) = (0, 0);
+            spare.push(content);
         }
     }
 }
 
-impl Drop for Loan {
+impl Drop for Reservation {
     fn drop(&mut self) {
-        self.give_back();
-        let reserved = &self.pool.store.reserved;
+        let reserved = &self.0.store.reserved;
         reserved.set(reserved.get() - 1);
     }
 }
@@ -155,6 +142,7 @@ impl fmt::Debug for Pool {
 mod tests {
     use super::*;
     use crate::{Drain, Fill};
+    use std::io::ErrorKind;
 
     #[test]
     fn no_more_than_max_rings_can_be_reserved() {

@@ -3,7 +3,8 @@
 use std::fmt;
 use std::io::{self, ErrorKind, IoSlice, IoSliceMut, Read, Write};
 
-use crate::pool::Loan;
+use crate::content::Content;
+use crate::pool::Reservation;
 
 /// A first-in, first-out queue of bytes with a fixed capacity.
 ///
@@ -15,14 +16,10 @@ use crate::pool::Loan;
 ///
 /// The [crate page](crate) has the vocabulary, the pictures and an example.
 pub struct RingBuffer {
-    storage: Storage,
-    head: usize,
-    len: usize,
-}
-
-enum Storage {
-    Owned(Box<[u8]>),
-    Lent(Loan),
+    /// Absent while the ring is empty, if its storage is lent. So thousands of idle rings are small.
+    content: Option<Box<Content>>,
+    /// Where the storage is lent; absent if the ring owns it.
+    lender: Option<Reservation>,
 }
 
 /// What [`RingBuffer::fill_from`] did.
@@ -62,39 +59,39 @@ impl RingBuffer {
     #[must_use]
     pub fn new(capacity: usize) -> Self {
         assert!(capacity > 0, "a ring buffer needs a capacity of at least 1 byte");
-        Self { storage: Storage::Owned(vec![0; capacity].into_boxed_slice()), head: 0, len: 0 }
+        Self { content: Some(Box::new(Content::owned(capacity))), lender: None }
     }
 
     /// An empty ring with storage of a pool.
-    pub(crate) fn lent(loan: Loan) -> Self {
-        Self { storage: Storage::Lent(loan), head: 0, len: 0 }
+    pub(crate) fn lent(lender: Reservation) -> Self {
+        Self { content: None, lender: Some(lender) }
     }
 
     /// The number of bytes that the ring can hold.
     #[must_use]
     pub fn capacity(&self) -> usize {
-        match &self.storage {
-            Storage::Owned(storage) => storage.len(),
-            Storage::Lent(loan) => loan.capacity(),
+        match &self.lender {
+            Some(lender) => lender.ring_capacity(),
+            None => self.content.as_ref().map_or(0, |content| content.storage().len()),
         }
     }
 
     /// The number of bytes buffered.
     #[must_use]
     pub fn len(&self) -> usize {
-        self.len
+        self.content.as_ref().map_or(0, |content| content.len)
     }
 
     /// The number of bytes that still fit.
     #[must_use]
     pub fn free(&self) -> usize {
-        self.capacity() - self.len
+        self.capacity() - self.len()
     }
 
     /// Whether no byte is buffered.
     #[must_use]
     pub fn is_empty(&self) -> bool {
-        self.len == 0
+        self.len() == 0
     }
 
     /// Whether no further byte fits.
@@ -122,8 +119,8 @@ impl RingBuffer {
         if room == 0 {
             return Ok(Fill::Full);
         }
-        self.borrow_storage()?;
-        let (first, second) = self.free_slices();
+        let content = self.content_mut()?;
+        let (first, second) = content.free_slices();
         let outcome = if second.is_empty() {
             uninterrupted(|| source.read(first))
         } else {
@@ -131,7 +128,7 @@ impl RingBuffer {
         };
         if let Ok(n) = outcome {
             assert!(n <= room, "the source says it read {n} bytes into room for {room}");
-            self.len += n;
+            content.len += n;
         }
         self.end_change();
         match outcome {
@@ -180,23 +177,13 @@ impl RingBuffer {
     /// The buffered bytes, oldest first; the second slice is empty unless they wrap.
     #[must_use]
     pub fn as_slices(&self) -> (&[u8], &[u8]) {
-        let (storage, end) = (self.storage(), self.head + self.len);
-        if end <= storage.len() {
-            (&storage[self.head..end], &[])
-        } else {
-            (&storage[self.head..], &storage[..end - storage.len()])
-        }
+        self.content.as_ref().map_or((&[], &[]), |content| content.slices())
     }
 
     /// The buffered bytes as one slice. A wrapped ring is rearranged first, at the cost of moving up to
     /// `capacity` bytes.
     pub fn make_contiguous(&mut self) -> &[u8] {
-        if self.head + self.len > self.capacity() {
-            let head = self.head;
-            self.storage_mut().rotate_left(head);
-            self.head = 0;
-        }
-        &self.storage()[self.head..self.head + self.len]
+        self.content.as_mut().map_or(&[], |content| content.make_contiguous())
     }
 
     /// The index of the first `needle` at or after index `from`, counted from the oldest buffered byte, also
@@ -206,7 +193,7 @@ impl RingBuffer {
     /// `needle.len() - 1`. So a line that comes byte by byte costs linear time.
     #[must_use]
     pub fn find(&self, needle: &[u8], from: usize) -> Option<usize> {
-        let last = self.len.checked_sub(needle.len())?;
+        let last = self.len().checked_sub(needle.len())?;
         let (first, second) = self.as_slices();
         let byte = |at: usize| first.get(at).or_else(|| second.get(at - first.len()));
         (from..=last).find(|&at| needle.iter().enumerate().all(|(i, wanted)| byte(at + i) == Some(wanted)))
@@ -218,12 +205,10 @@ impl RingBuffer {
     ///
     /// If fewer than `n` bytes are buffered.
     pub fn consume(&mut self, n: usize) {
-        assert!(n <= self.len, "cannot consume {n} of {} buffered bytes", self.len);
-        self.len -= n;
-        self.head = match self.head + n {
-            head if head >= self.capacity() => head - self.capacity(),
-            head => head,
-        };
+        assert!(n <= self.len(), "cannot consume {n} of {} buffered bytes", self.len());
+        if let Some(content) = &mut self.content {
+            content.consume(n);
+        }
         self.end_change();
     }
 
@@ -237,12 +222,12 @@ impl RingBuffer {
     pub fn push_slice(&mut self, bytes: &[u8]) -> io::Result<usize> {
         let n = self.free().min(bytes.len());
         if n > 0 {
-            self.borrow_storage()?;
-            let (first, second) = self.free_slices();
+            let content = self.content_mut()?;
+            let (first, second) = content.free_slices();
             let (one, two) = bytes[..n].split_at(first.len().min(n));
             first[..one.len()].copy_from_slice(one);
             second[..two.len()].copy_from_slice(two);
-            self.len += n;
+            content.len += n;
         }
         Ok(n)
     }
@@ -265,7 +250,7 @@ impl RingBuffer {
     ///
     /// [`ErrorKind::OutOfMemory`] if the pool of `other` finds no memory; then nothing has moved.
     pub fn move_to(&mut self, other: &mut RingBuffer, limit: usize) -> io::Result<usize> {
-        let n = self.len.min(other.free()).min(limit);
+        let n = self.len().min(other.free()).min(limit);
         let (first, second) = self.as_slices();
         let one = first.len().min(n);
         for bytes in [&first[..one], &second[..n - one]] {
@@ -290,56 +275,41 @@ impl RingBuffer {
 
     /// Drops all buffered bytes.
     pub fn clear(&mut self) {
-        self.consume(self.len);
+        self.consume(self.len());
     }
 }
 
 /// The storage.
 impl RingBuffer {
-    /// All of the storage; empty while none is lent.
-    fn storage(&self) -> &[u8] {
-        match &self.storage {
-            Storage::Owned(storage) => storage,
-            Storage::Lent(loan) => loan.storage(),
-        }
-    }
-
-    fn storage_mut(&mut self) -> &mut [u8] {
-        match &mut self.storage {
-            Storage::Owned(storage) => storage,
-            Storage::Lent(loan) => loan.storage_mut(),
-        }
-    }
-
-    /// Makes sure that there is storage. [`end_change`](Self::end_change) gives it back if it was not needed.
-    fn borrow_storage(&mut self) -> io::Result<()> {
-        match &mut self.storage {
-            Storage::Owned(_) => Ok(()),
-            Storage::Lent(loan) => loan.borrow(),
+    /// What is filled. [`end_change`](Self::end_change) gives storage back that was borrowed and not needed.
+    fn content_mut(&mut self) -> io::Result<&mut Content> {
+        match (&mut self.content, &self.lender) {
+            (Some(content), _) => Ok(content),
+            (none, Some(lender)) => Ok(none.insert(lender.borrow()?)),
+            (None, None) => unreachable!("a ring that has no lender owns its storage"),
         }
     }
 
     /// Restores what holds for an empty ring: it begins at 0 and borrows no storage.
     fn end_change(&mut self) {
-        if self.len == 0 {
-            self.head = 0;
-            if let Storage::Lent(loan) = &mut self.storage {
-                loan.give_back();
-            }
+        if let Some(content) = self.content.as_mut().filter(|content| content.len == 0) {
+            content.head = 0;
+            self.give_back();
         }
     }
 
-    /// The free part, in the order in which it is to be filled. There is storage.
-    fn free_slices(&mut self) -> (&mut [u8], &mut [u8]) {
-        let (head, tail) = (self.head, self.head + self.len);
-        let storage = self.storage_mut();
-        if tail < storage.len() {
-            let (before, after) = storage.split_at_mut(tail);
-            (after, &mut before[..head])
-        } else {
-            let tail = tail - storage.len();
-            (&mut storage[tail..head], &mut [])
+    fn give_back(&mut self) {
+        if let Some(lender) = &self.lender
+            && let Some(content) = self.content.take()
+        {
+            lender.give_back(content);
         }
+    }
+}
+
+impl Drop for RingBuffer {
+    fn drop(&mut self) {
+        self.give_back();
     }
 }
 
@@ -348,8 +318,8 @@ impl fmt::Debug for RingBuffer {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("RingBuffer")
             .field("capacity", &self.capacity())
-            .field("head", &self.head)
-            .field("len", &self.len)
+            .field("head", &self.content.as_ref().map_or(0, |content| content.head))
+            .field("len", &self.len())
             .finish()
     }
 }
