@@ -3,7 +3,8 @@
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
 use std::io;
-use std::time::Instant;
+use std::num::NonZeroU64;
+use std::time::{Duration, Instant};
 
 use slotmap::SecondaryMap;
 
@@ -14,19 +15,25 @@ use crate::sessions::SessionId;
 /// Invariant: a session with a deadline has exactly one live entry in the heap, at or before that
 /// deadline. When the entry comes up too early it is put back at what the deadline is by then. So a
 /// session whose deadline moves with every byte costs nothing until its entry comes up.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct Deadlines {
+    /// Ticks are counted from here.
+    begin: Instant,
     /// Entries, earliest first; one that does not equal its session's `armed` is stale.
-    heap: BinaryHeap<Reverse<(Instant, SessionId)>>,
+    heap: BinaryHeap<Reverse<(Tick, SessionId)>>,
     timers: SecondaryMap<SessionId, Timer>,
 }
 
 #[derive(Debug)]
 struct Timer {
-    deadline: Option<Instant>,
+    deadline: Option<Tick>,
     /// When the live entry comes up.
-    armed: Instant,
+    armed: Tick,
 }
+
+/// An instant in half the memory: nanoseconds since the beginning. One before that is the first.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+struct Tick(NonZeroU64);
 
 /// Stale entries that may pile up before they are swept out.
 const SLACK: usize = 64;
@@ -40,6 +47,10 @@ impl Deadlines {
 
     /// From now on the deadline of `id` is this.
     pub(crate) fn declare(&mut self, id: SessionId, deadline: Option<Instant>) {
+        self.arm(id, deadline.map(|at| self.tick(at)));
+    }
+
+    fn arm(&mut self, id: SessionId, deadline: Option<Tick>) {
         match (self.timers.get_mut(id), deadline) {
             (Some(timer), deadline) => {
                 timer.deadline = deadline;
@@ -66,7 +77,9 @@ impl Deadlines {
     pub(crate) fn next(&mut self) -> Option<Instant> {
         while let Some(&Reverse((at, id))) = self.heap.peek() {
             match self.timers.get(id).filter(|timer| timer.armed == at) {
-                Some(timer) if timer.deadline.is_some() => return Some(at),
+                Some(timer) if timer.deadline.is_some() => {
+                    return Some(self.begin + Duration::from_nanos(at.0.get()));
+                }
                 Some(_) => self.forget(id),
                 None => {}
             }
@@ -77,6 +90,7 @@ impl Deadlines {
 
     /// Calls `fire` for every session whose deadline has passed.
     pub(crate) fn expire(&mut self, now: Instant, mut fire: impl FnMut(SessionId)) {
+        let now = self.tick(now);
         while let Some(&Reverse((at, id))) = self.heap.peek().filter(|Reverse((at, _))| *at <= now) {
             self.heap.pop();
             if self.timers.get(id).is_none_or(|timer| timer.armed != at) {
@@ -85,19 +99,31 @@ impl Deadlines {
             if let Some(timer) = self.timers.remove(id) {
                 match timer.deadline {
                     Some(deadline) if deadline <= now => fire(id),
-                    later => self.declare(id, later),
+                    later => self.arm(id, later),
                 }
             }
         }
     }
 
-    fn push(&mut self, at: Instant, id: SessionId) {
+    fn tick(&self, at: Instant) -> Tick {
+        let nanoseconds = at.saturating_duration_since(self.begin).as_nanos();
+        let nanoseconds = u64::try_from(nanoseconds).unwrap_or(u64::MAX); // later than any program runs
+        Tick(NonZeroU64::new(nanoseconds).unwrap_or(NonZeroU64::MIN))
+    }
+
+    fn push(&mut self, at: Tick, id: SessionId) {
         self.heap.push(Reverse((at, id)));
         if self.heap.len() > SLACK + 2 * self.timers.len() {
             let timers = &self.timers;
             self.heap.retain(|&Reverse((at, id))| timers.get(id).is_some_and(|timer| timer.armed == at));
             self.heap.shrink_to(SLACK + 2 * self.timers.len());
         }
+    }
+}
+
+impl Default for Deadlines {
+    fn default() -> Self {
+        Self { begin: Instant::now(), heap: BinaryHeap::new(), timers: SecondaryMap::new() }
     }
 }
 

@@ -3,10 +3,11 @@
 use std::io::{self, ErrorKind};
 use std::os::fd::AsFd;
 use std::os::fd::AsRawFd;
+use std::ptr;
 use std::rc::{Rc, Weak};
 use std::time::Duration;
 
-use slotmap::{Key as _, SlotMap};
+use slotmap::SlotMap;
 
 use crate::poller::{Event, Inbox, Poller, Watch};
 use crate::sessions::SessionId;
@@ -30,7 +31,7 @@ pub(crate) struct Registry {
 
 /// A source that is watched for a session.
 ///
-/// Invariants: it is in the list of its session; the source has its key as long as it is.
+/// Invariants: it is in the list of its session; the source is marked as registered as long as it is.
 struct Registration {
     /// Gone when the session has dropped its source, which closes it and takes it out of an epoll set.
     source: Weak<Inner<dyn AsFd>>,
@@ -151,14 +152,10 @@ impl Registry {
         source: &AnySource,
         interest: Interest,
     ) -> io::Result<()> {
-        let key = source.key.get();
-        if let Some(known) = self.registrations.get(key) {
-            if known.session != session {
-                return Err(io::Error::new(
-                    ErrorKind::AlreadyExists,
-                    "another session has declared this source",
-                ));
-            }
+        if source.registered.get() {
+            let key = self.find(*registered, source).ok_or_else(|| {
+                io::Error::new(ErrorKind::AlreadyExists, "another session has declared this source")
+            })?;
             if source.interest.replace(interest) != interest {
                 self.changes += 1;
                 self.poller.watch(key, source, interest, Watch::Changed)?;
@@ -174,9 +171,22 @@ impl Registry {
             return Err(error);
         }
         *registered = Registered(Some(key));
-        source.key.set(key);
+        source.registered.set(true);
         source.interest.set(interest);
         Ok(())
+    }
+
+    /// The registration of this source, if it is one of these. They are few: those of one session.
+    fn find(&self, registered: Registered, source: &AnySource) -> Option<Key> {
+        let mut next = registered.0;
+        while let Some(key) = next {
+            let registration = self.registrations.get(key)?;
+            if ptr::addr_eq(registration.source.as_ptr(), Rc::as_ptr(source)) {
+                return Some(key);
+            }
+            next = registration.next;
+        }
+        None
     }
 
     /// Lets go of a session's sources, but for those that are to be kept.
@@ -195,7 +205,7 @@ impl Registry {
             if let Some(source) = source {
                 self.changes += 1;
                 self.poller.forget(key, &source);
-                source.key.set(Key::null());
+                source.registered.set(false);
                 source.ready.take();
             }
         }

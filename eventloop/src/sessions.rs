@@ -122,6 +122,12 @@ impl Waker {
         }
     }
 
+    /// Whether the session is over: waking it does nothing.
+    #[must_use]
+    pub fn is_over(&self) -> bool {
+        self.core.upgrade().is_none_or(|core| !core.sessions.borrow().contains_key(self.id))
+    }
+
     /// A waker of the same session that can be sent to other threads.
     #[must_use]
     pub fn remote(&self) -> RemoteWaker {

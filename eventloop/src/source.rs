@@ -8,7 +8,6 @@ use std::os::fd::{AsFd, BorrowedFd};
 use std::rc::Rc;
 
 use crate::permit::Permit;
-use crate::registry::Key;
 
 /// A non-blocking I/O object that a [`Session`](crate::Session) can ask the loop to watch.
 ///
@@ -29,8 +28,8 @@ pub(crate) struct Inner<T: ?Sized> {
     pub(crate) used: Cell<bool>,
     /// It was declared after the present step.
     pub(crate) declared: Cell<bool>,
-    /// Its registration; null if there is none.
-    pub(crate) key: Cell<Key>,
+    /// It is watched for a session.
+    pub(crate) registered: Cell<bool>,
     /// The client's permit, if a listener has accepted this connection. It is given back when the source is closed.
     permit: Cell<Option<Permit>>,
     /// Declared last, because it may be unsized.
@@ -82,7 +81,7 @@ impl<T: AsFd + 'static> Source<T> {
                 interest: Cell::default(),
                 used: Cell::default(),
                 declared: Cell::default(),
-                key: Cell::default(),
+                registered: Cell::default(),
                 permit: Cell::new(permit),
                 io,
             }),
