@@ -4,7 +4,7 @@ use std::io::{self, ErrorKind, IoSlice, Read, Write};
 
 use ringbuf::{Drain, Fill, RingBuffer};
 
-use crate::pipe::{LentPipe, Pipes};
+use crate::pipe::{LentPipe, Pipe, Pipes};
 use crate::relay::{Sink, Source};
 
 /// The bytes of one direction.
@@ -17,7 +17,8 @@ pub(crate) struct Buffer {
     ring: RingBuffer,
     /// Where pipes are available, if bytes may be spliced.
     pipes: Option<Pipes>,
-    pipe: Option<LentPipe>,
+    /// Boxed, because few directions have one.
+    pipe: Option<Box<LentPipe>>,
     /// The number of large reads since the last small one.
     large_reads: u8,
     /// Splice from the first byte on.
@@ -129,14 +130,14 @@ impl Buffer {
     }
 
     /// The pipe in use, or, if nothing is pending and splicing pays, one that is lent now.
-    fn pipe_for_bulk(&mut self, most: u64) -> Option<&mut LentPipe> {
+    fn pipe_for_bulk(&mut self, most: u64) -> Option<&mut Pipe> {
         if self.pipe.is_none() && self.ring.is_empty() && most == u64::MAX {
             let pipes = self.pipes.as_ref()?;
             if self.always || self.large_reads >= PROOF {
-                self.pipe = pipes.lend();
+                self.pipe = pipes.lend().map(Box::new);
             }
         }
-        self.pipe.as_mut()
+        self.pipe.as_mut().map(|pipe| &mut ***pipe)
     }
 
     fn note_read(&mut self, n: usize) {

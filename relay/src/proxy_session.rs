@@ -3,6 +3,7 @@
 use std::fmt;
 use std::io;
 use std::ops::ControlFlow;
+use std::rc::Rc;
 use std::time::{Duration, Instant};
 
 use eventloop::{Connector, Intents, Progress, Ready, Session};
@@ -11,7 +12,6 @@ use ringbuf::RingBuffer;
 use crate::dial::{Dial, Dialed};
 use crate::limits::{Limits, TimeLimit};
 use crate::pipe::Pipes;
-use crate::rate_limit::RateLimit;
 use crate::relay::Relay;
 use crate::session_event::{EndCause, SessionEnd, SessionEvent, SessionPhase};
 use crate::tunnel::{Peer, Tunnel};
@@ -57,22 +57,17 @@ use crate::tunnel::{Peer, Tunnel};
 pub struct ProxySession<D: Dial = Connector> {
     tunnel: Tunnel<D::Connection>,
     phase: Phase<D>,
-    limits: Limits,
-    up_limit: Option<Box<RateLimit>>,
-    down_limit: Option<Box<RateLimit>>,
-    /// Where pipes are available once a destination is chosen; and whether every byte goes through them.
-    pipes: Option<(Pipes, bool)>,
-    /// When a byte last moved, or the server was connected.
+    /// When a byte last moved, or the server was connected; before that, when the session or the refusal began.
     active: Instant,
     /// There is something to do without an event.
     due: bool,
-    end: Option<SessionEnd>,
+    /// Boxed, because it comes late.
+    end: Option<Box<SessionEnd>>,
 }
 
 enum Phase<D> {
-    /// The client has until then. This many bytes, and perhaps the end, were seen by the owner.
+    /// This many bytes, and perhaps the end, were seen by the owner.
     Opening {
-        until: Instant,
         seen: usize,
         end_seen: bool,
     },
@@ -80,10 +75,8 @@ enum Phase<D> {
     /// The attempt has failed, which was reported.
     Unconnected,
     Established,
-    /// The client receives a reply and FIN, and has until then to finish, too.
-    Refusing {
-        until: Instant,
-    },
+    /// The client receives a reply and FIN, and has the time to linger to finish, too.
+    Refusing,
     /// The owner has closed it.
     Closing,
     Over,
@@ -91,52 +84,56 @@ enum Phase<D> {
 
 impl<D: Dial> ProxySession<D> {
     /// A session with a client, and the rings for the bytes that go up to the server and down to the client.
+    ///
+    /// Sessions with the same limits can share them: [`Limits`] are taken as they are, or in an [`Rc`].
     #[must_use]
     pub fn new(
         client: D::Connection,
         up: RingBuffer,
         down: RingBuffer,
-        limits: Limits,
+        limits: impl Into<Rc<Limits>>,
         now: Instant,
     ) -> Self {
-        let tunnel = Tunnel::without_server(client, up, down, limits.linger);
-        Self::with_tunnel(tunnel, limits, now)
+        Self::with_tunnel(Tunnel::without_server(client, up, down, limits.into()), now)
     }
 
     /// A session whose server is connected already.
     #[must_use]
-    pub fn established(tunnel: Tunnel<D::Connection>, limits: Limits, now: Instant) -> Self {
-        Self { phase: Phase::Established, ..Self::with_tunnel(tunnel, limits, now) }
+    pub fn established(
+        mut tunnel: Tunnel<D::Connection>,
+        limits: impl Into<Rc<Limits>>,
+        now: Instant,
+    ) -> Self {
+        tunnel.set_limits(limits.into());
+        Self { phase: Phase::Established, ..Self::with_tunnel(tunnel, now) }
     }
 
-    fn with_tunnel(tunnel: Tunnel<D::Connection>, limits: Limits, now: Instant) -> Self {
-        let phase = Phase::Opening { until: now + limits.opening, seen: 0, end_seen: false };
-        Self {
-            tunnel,
-            phase,
-            limits,
-            up_limit: None,
-            down_limit: None,
-            pipes: None,
-            active: now,
-            due: false,
-            end: None,
-        }
+    fn with_tunnel(tunnel: Tunnel<D::Connection>, now: Instant) -> Self {
+        let phase = Phase::Opening { seen: 0, end_seen: false };
+        Self { tunnel, phase, active: now, due: false, end: None }
     }
 
-    /// Lets bytes be spliced, from the first byte on or while the transfer is bulk: see [`Relay::splice`].
-    /// Those that come before a destination is chosen are not, so that they can be looked at.
+    /// Lets bytes be spliced from now on, each of them or while the transfer is bulk: see [`Relay::splice`].
+    ///
+    /// # Panics
+    ///
+    /// If no destination is chosen yet: the bytes that come before that are there to be looked at.
     pub fn splice(&mut self, pipes: &Pipes, always: bool) {
-        self.pipes = Some((pipes.clone(), always));
-        if !matches!(self.phase, Phase::Opening { .. }) {
-            self.begin_to_splice();
-        }
+        assert!(
+            !matches!(self.phase, Phase::Opening { .. }),
+            "a destination is chosen before bytes are spliced"
+        );
+        self.tunnel.splice(pipes, always);
     }
 
     /// Limits how many bytes a second go up to the server and down to the client.
     pub fn limit_rate(&mut self, up: Option<u64>, down: Option<u64>, now: Instant) {
-        let limit = |rate: Option<u64>| rate.map(|rate| Box::new(RateLimit::new(rate, now)));
-        (self.up_limit, self.down_limit) = (limit(up), limit(down));
+        if let Some(rate) = up {
+            self.tunnel.up_mut().limit_rate(rate, now);
+        }
+        if let Some(rate) = down {
+            self.tunnel.down_mut().limit_rate(rate, now);
+        }
     }
 
     /// What the client has sent and the server has not received: before a server is connected, its first bytes.
@@ -180,7 +177,6 @@ impl<D: Dial> ProxySession<D> {
         if matches!(self.phase, Phase::Opening { .. } | Phase::Connecting(_) | Phase::Unconnected) {
             self.phase = Phase::Connecting(Box::new(dial));
             self.due = true;
-            self.begin_to_splice();
         }
     }
 
@@ -189,7 +185,7 @@ impl<D: Dial> ProxySession<D> {
     pub fn refuse(&mut self, reply: &[u8], now: Instant) {
         if matches!(self.phase, Phase::Opening { .. } | Phase::Connecting(_) | Phase::Unconnected) {
             self.decide(EndCause::Refused);
-            self.phase = Phase::Refusing { until: now + self.limits.linger };
+            (self.phase, self.active) = (Phase::Refusing, now);
             self.tunnel.down_mut().precede(reply);
             self.tunnel.refuse();
             self.due = true;
@@ -238,7 +234,7 @@ impl<D: Dial> ProxySession<D> {
         self.tunnel.server()
     }
 
-    /// When a byte last moved or the server was connected; before that, when the session began.
+    /// When a byte last moved, or the server was connected; before that, when the session or the refusal began.
     #[must_use]
     pub fn last_active(&self) -> Instant {
         self.active
@@ -255,8 +251,8 @@ impl<D: Dial> ProxySession<D> {
     pub fn phase(&self) -> SessionPhase {
         match self.phase {
             Phase::Opening { .. } => SessionPhase::Opening,
-            Phase::Connecting(_) | Phase::Unconnected | Phase::Refusing { .. } => SessionPhase::Connecting,
-            Phase::Established | Phase::Closing | Phase::Over => match self.end {
+            Phase::Connecting(_) | Phase::Unconnected | Phase::Refusing => SessionPhase::Connecting,
+            Phase::Established | Phase::Closing | Phase::Over => match self.decided() {
                 Some(SessionEnd { cause: EndCause::Finished(_), .. }) => SessionPhase::HalfClosed,
                 _ => SessionPhase::Established,
             },
@@ -266,7 +262,7 @@ impl<D: Dial> ProxySession<D> {
     /// What has decided how the session ends, if something has: before it is over, too.
     #[must_use]
     pub fn decided(&self) -> Option<&SessionEnd> {
-        self.end.as_ref()
+        self.end.as_deref()
     }
 
     /// Declares what the session intends to do.
@@ -276,10 +272,7 @@ impl<D: Dial> ProxySession<D> {
             dial.intents(intents);
         }
         let limit = self.time_limit().map(|(at, _)| at);
-        let pauses = [(&self.up_limit, self.up()), (&self.down_limit, self.down())].map(|(limit, relay)| {
-            limit.as_ref().filter(|_| relay.lacks_allowance()).map(|limit| limit.next())
-        });
-        for at in pauses.into_iter().chain([limit]).flatten() {
+        for at in [limit, self.up().resumes_at(), self.down().resumes_at()].into_iter().flatten() {
             intents.deadline(at);
         }
         if self.due {
@@ -341,33 +334,23 @@ impl<D: Dial> ProxySession<D> {
     /// Lets the tunnel move what it can.
     fn carry(&mut self, ready: &Ready<'_>) -> Option<SessionEvent<D::Error>> {
         let now = ready.now();
-        let before = (self.up().received(), self.down().received());
-        if let Some(limit) = &mut self.up_limit {
-            self.tunnel.up_mut().allow(limit.available(now));
-        }
-        if let Some(limit) = &mut self.down_limit {
-            self.tunnel.down_mut().allow(limit.available(now));
-        }
-        let flow = self.tunnel.advance(ready);
-        let received = (self.up().received() - before.0, self.down().received() - before.1);
-        if let Some(limit) = &mut self.up_limit {
-            limit.take(received.0);
-        }
-        if let Some(limit) = &mut self.down_limit {
-            limit.take(received.1);
-        }
-        let moved = match flow {
+        self.tunnel.up_mut().note_time(now);
+        self.tunnel.down_mut().note_time(now);
+        let moved = match self.tunnel.advance(ready) {
             ControlFlow::Continue(moved) => moved,
             ControlFlow::Break(end) => {
                 self.decide(end.into());
                 return Some(self.over());
             }
         };
-        if moved.is_something() {
+        let is_established = matches!(self.phase, Phase::Established);
+        if is_established && moved.is_something() {
             self.active = now;
         }
         if let Some((peer, error)) = self.tunnel.take_failure() {
-            self.active = now; // the other side has its full time to take what is left
+            if is_established {
+                self.active = now; // the other side has its full time to take what is left
+            }
             self.decide(EndCause::Failed(peer, error));
             if self.tunnel.server_is_absent() {
                 return Some(self.over());
@@ -398,16 +381,17 @@ impl<D: Dial> ProxySession<D> {
     /// When time runs out for the session as it stands, and which time that is. The dial and a tunnel that is
     /// closing have their own.
     fn time_limit(&self) -> Option<(Instant, TimeLimit)> {
+        let limits = self.tunnel.limits();
         match self.phase {
-            Phase::Opening { until, .. } => Some((until, TimeLimit::Opening)),
-            Phase::Refusing { until } => Some((until, TimeLimit::Linger)),
+            Phase::Opening { .. } => Some((self.active + limits.opening, TimeLimit::Opening)),
+            Phase::Refusing => Some((self.active + limits.linger, TimeLimit::Linger)),
             Phase::Established if !self.tunnel.is_closing() => {
                 let after = |quiet: Option<Duration>, limit| quiet.map(|quiet| (self.active + quiet, limit));
-                let failed = matches!(self.end, Some(SessionEnd { cause: EndCause::Failed(..), .. }));
+                let failed = matches!(self.decided(), Some(SessionEnd { cause: EndCause::Failed(..), .. }));
                 let half_closed = self.up().source_is_over() || self.down().source_is_over();
-                let linger = after(failed.then_some(self.limits.linger), TimeLimit::Linger);
-                let idle = after(self.limits.idle, TimeLimit::Idle);
-                let half_close = after(self.limits.half_close.filter(|_| half_closed), TimeLimit::HalfClose);
+                let linger = after(failed.then_some(limits.linger), TimeLimit::Linger);
+                let idle = after(limits.idle, TimeLimit::Idle);
+                let half_close = after(limits.half_close.filter(|_| half_closed), TimeLimit::HalfClose);
                 [linger, idle, half_close].into_iter().flatten().min_by_key(|&(at, _)| at)
             }
             _ => None,
@@ -417,10 +401,10 @@ impl<D: Dial> ProxySession<D> {
     /// The first decision stands, except that a FIN only says how the session would end if nothing else came.
     fn decide(&mut self, cause: EndCause) {
         if self.end.as_ref().is_none_or(|end| matches!(end.cause, EndCause::Finished(_))) {
-            if matches!((&self.end, &cause), (Some(_), EndCause::Finished(_))) {
+            if self.end.is_some() && matches!(cause, EndCause::Finished(_)) {
                 return;
             }
-            self.end = Some(SessionEnd { cause, phase: self.phase() });
+            self.end = Some(Box::new(SessionEnd { cause, phase: self.phase() }));
         }
     }
 
@@ -428,13 +412,7 @@ impl<D: Dial> ProxySession<D> {
     fn over(&mut self) -> SessionEvent<D::Error> {
         self.tunnel.reset();
         self.phase = Phase::Over;
-        SessionEvent::Ended(self.end.take().expect("what ends a session is decided first"))
-    }
-
-    fn begin_to_splice(&mut self) {
-        if let Some((pipes, always)) = self.pipes.take() {
-            self.tunnel.splice(&pipes, always);
-        }
+        SessionEvent::Ended(*self.end.take().expect("what ends a session is decided first"))
     }
 }
 

@@ -23,8 +23,13 @@ impl RateLimit {
         limit
     }
 
-    /// How many bytes may be carried now.
-    pub(crate) fn available(&mut self, now: Instant) -> u64 {
+    /// How many bytes may be carried, at the time of the last refill.
+    pub(crate) fn tokens(&self) -> u64 {
+        self.tokens
+    }
+
+    /// Adds the tokens that have come.
+    pub(crate) fn refill(&mut self, now: Instant) {
         let elapsed = now.saturating_duration_since(self.counted);
         let come = elapsed.as_nanos() * u128::from(self.rate) / NANOS;
         let most = 2 * self.quantum();
@@ -35,7 +40,6 @@ impl RateLimit {
             self.tokens += come;
             self.counted += self.time_for(come);
         }
-        self.tokens
     }
 
     pub(crate) fn take(&mut self, bytes: u64) {
@@ -70,7 +74,8 @@ mod tests {
         let (mut now, mut sum) = (begin, 0);
         let mut limit = RateLimit::new(rate, begin);
         while now < begin + Duration::from_secs(seconds) {
-            let bytes = limit.available(now);
+            limit.refill(now);
+            let bytes = limit.tokens();
             limit.take(bytes);
             sum += bytes;
             now = limit.next().max(now) + late;
@@ -94,6 +99,7 @@ mod tests {
     fn what_was_not_used_in_a_pause_is_not_saved_up() {
         let begin = Instant::now();
         let mut limit = RateLimit::new(1000, begin);
-        assert_eq!(limit.available(begin + Duration::from_secs(3600)), 40);
+        limit.refill(begin + Duration::from_secs(3600));
+        assert_eq!(limit.tokens(), 40);
     }
 }

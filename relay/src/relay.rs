@@ -9,6 +9,7 @@
 //! ```
 
 use std::io::{self, ErrorKind, IoSlice, Read, Write};
+use std::time::Instant;
 
 use eventloop::Stream;
 use ringbuf::{Drain, Fill, RingBuffer};
@@ -16,6 +17,7 @@ use ringbuf::{Drain, Fill, RingBuffer};
 use crate::buffer::Buffer;
 use crate::pipe::{Pipe, Pipes};
 use crate::preface::Preface;
+use crate::rate_limit::RateLimit;
 
 /// Where a relay takes bytes from: a reader that may also know how to fill a pipe.
 pub trait Source: Read {
@@ -152,8 +154,8 @@ pub struct Relay {
     source_lost: bool,
     /// The source has ended: all that it will ever give can be read now.
     source_finished: bool,
-    /// How many more bytes may be read; `u64::MAX` if there is no limit.
-    allowance: u64,
+    /// How many more bytes may be read now, if there is a limit.
+    rate: Option<Box<RateLimit>>,
     received: u64,
     delivered: u64,
 }
@@ -207,7 +209,7 @@ impl Relay {
             writable: true,
             source_lost: false,
             source_finished: false,
-            allowance: u64::MAX,
+            rate: None,
             received: 0,
             delivered: 0,
         }
@@ -246,9 +248,16 @@ impl Relay {
         self.readable = true;
     }
 
-    /// From now on at most this many bytes are read, until the next call.
-    pub fn allow(&mut self, bytes: u64) {
-        self.allowance = bytes;
+    /// From now on at most this many bytes a second are read.
+    pub(crate) fn limit_rate(&mut self, rate: u64, now: Instant) {
+        self.rate = Some(Box::new(RateLimit::new(rate, now)));
+    }
+
+    /// Time has passed: a rate limit may allow more.
+    pub(crate) fn note_time(&mut self, now: Instant) {
+        if let Some(rate) = &mut self.rate {
+            rate.refill(now);
+        }
     }
 
     /// Sends bytes of the program's own before those of the source that have not been delivered yet. They do
@@ -307,7 +316,7 @@ impl Relay {
     /// Whether the next thing to do is to read, as soon as the source is readable.
     #[must_use]
     pub fn intends_read(&self) -> bool {
-        self.state == RelayState::Open && self.allowance > 0 && self.has_room()
+        self.state == RelayState::Open && self.allowance() > 0 && self.has_room()
     }
 
     /// Whether there is something to write, as soon as the sink is writable.
@@ -320,9 +329,10 @@ impl Relay {
         }
     }
 
-    /// Whether more would be read now if it were [allowed](Self::allow).
-    pub(crate) fn lacks_allowance(&self) -> bool {
-        self.state == RelayState::Open && self.allowance == 0 && self.has_room()
+    /// When the rate limit allows the next read, if only that keeps it from reading.
+    pub(crate) fn resumes_at(&self) -> Option<Instant> {
+        let is_limited = self.state == RelayState::Open && self.allowance() == 0 && self.has_room();
+        self.rate.as_ref().filter(|_| is_limited).map(|rate| rate.next())
     }
 
     /// How this direction ended, if it has.
@@ -363,6 +373,11 @@ impl Relay {
         self.delivered
     }
 
+    /// How many bytes may be read now; `u64::MAX` if there is no limit.
+    fn allowance(&self) -> u64 {
+        self.rate.as_ref().map_or(u64::MAX, |rate| rate.tokens())
+    }
+
     fn can_fill(&self) -> bool {
         self.readable && self.intends_read()
     }
@@ -375,16 +390,17 @@ impl Relay {
         if !self.can_fill() {
             return;
         }
+        let allowance = self.allowance();
         let Some(buffer) = &mut self.buffer else { return };
-        match buffer.fill_from(source, self.allowance) {
+        match buffer.fill_from(source, allowance) {
             Ok(Fill::Read(n)) => {
                 // A read that was not allowed to fill the room proves nothing when it is short.
-                let drained = !buffer.is_full() && self.allowance == u64::MAX;
+                let drained = !buffer.is_full() && self.rate.is_none();
                 self.readable = !drained || self.source_lost;
                 self.received += n as u64;
                 transfer.received += n;
-                if self.allowance != u64::MAX {
-                    self.allowance -= n as u64;
+                if let Some(rate) = &mut self.rate {
+                    rate.take(n as u64);
                 }
                 if drained && self.source_finished && buffer.short_read_was_last(source) {
                     self.end_source();

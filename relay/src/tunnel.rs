@@ -3,12 +3,14 @@
 use std::io;
 use std::mem;
 use std::ops::ControlFlow;
+use std::rc::Rc;
 use std::time::{Duration, Instant};
 
 use eventloop::{Intents, Permit, Ready, Stream};
 use ringbuf::RingBuffer;
 
 use crate::connection::{Connection, Interest};
+use crate::limits::Limits;
 use crate::lingering_close::{Lingering, LingeringClose};
 use crate::pipe::Pipes;
 use crate::relay::{DirectionEnd, Relay, Sink, Source, Transfer};
@@ -65,8 +67,8 @@ pub struct Tunnel<C = Stream> {
     server: Side<C>,
     /// Held until both connections are closed: the server's may outlive the client's.
     _permit: Option<Permit>,
-    /// How long a peer has to acknowledge the last bytes before a reset.
-    linger: Duration,
+    /// Of these it observes `linger`; the others are its owner's. They are the same for many tunnels.
+    limits: Rc<Limits>,
     /// What has decided how the tunnel ends, until it is returned.
     end: Option<TunnelEnd>,
 }
@@ -113,7 +115,8 @@ enum Side<C> {
     Open(C),
     /// It has failed. Bytes from before that may still be readable.
     Failed(C),
-    Closing(LingeringClose<C>),
+    /// Boxed, because it takes more than the others.
+    Closing(Box<LingeringClose<C>>),
     Closed,
 }
 
@@ -123,22 +126,31 @@ impl<C: Connection> Tunnel<C> {
     /// last bytes.
     #[must_use]
     pub fn new(client: C, server: C, up: RingBuffer, down: RingBuffer, linger: Duration) -> Self {
-        let mut tunnel = Self::without_server(client, up, down, linger);
+        let limits = Limits { linger, ..Limits::default() };
+        let mut tunnel = Self::without_server(client, up, down, limits.into());
         tunnel.set_server(server);
         tunnel
     }
 
     /// A tunnel whose server is not connected yet: it takes from the client what fits.
-    pub(crate) fn without_server(client: C, up: RingBuffer, down: RingBuffer, linger: Duration) -> Self {
+    pub(crate) fn without_server(client: C, up: RingBuffer, down: RingBuffer, limits: Rc<Limits>) -> Self {
         Self {
             up: Relay::new(up),
             down: Relay::new(down),
             _permit: client.take_permit(),
             client: Side::Open(client),
             server: Side::Absent,
-            linger,
+            limits,
             end: None,
         }
+    }
+
+    pub(crate) fn limits(&self) -> &Limits {
+        &self.limits
+    }
+
+    pub(crate) fn set_limits(&mut self, limits: Rc<Limits>) {
+        self.limits = limits;
     }
 
     pub(crate) fn set_server(&mut self, server: C) {
@@ -376,8 +388,9 @@ impl<C: Connection> Tunnel<C> {
 
     fn begin_close(&mut self, now: Instant) {
         let has_finished = |to: &Relay| to.end() == Some(DirectionEnd::Finished);
-        self.client.begin_linger(has_finished(&self.down), self.linger, now);
-        self.server.begin_linger(has_finished(&self.up), self.linger, now);
+        let linger = self.limits.linger;
+        self.client.begin_linger(has_finished(&self.down), linger, now);
+        self.server.begin_linger(has_finished(&self.up), linger, now);
         self.up.abandon();
         self.down.abandon();
     }
@@ -467,7 +480,7 @@ impl<C: Connection> Side<C> {
 impl<C> From<Lingering<C>> for Side<C> {
     fn from(lingering: Lingering<C>) -> Self {
         match lingering {
-            Lingering::Open(closing) => Self::Closing(closing),
+            Lingering::Open(closing) => Self::Closing(Box::new(closing)),
             Lingering::Closed => Self::Closed,
         }
     }

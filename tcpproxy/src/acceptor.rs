@@ -7,19 +7,16 @@ use std::rc::Rc;
 use std::time::{Duration, Instant};
 
 use eventloop::{Accept, Handle, Intents, Listener, Progress, Ready, Stream};
-use relay::{Limits, Pipes, ProxySession};
+use relay::ProxySession;
 use ringbuf::Pool;
 use tracing::warn;
 
-use crate::client::Client;
 use crate::operations::address_limit::AddressPermit;
 use crate::operations::allow::AllowList;
 use crate::operations::denials::Denials;
 use crate::operations::session_table::SessionTable;
 use crate::pending_clients::{MAX_PENDING, PendingClient};
 use crate::session::{Session, SessionContext};
-use crate::upstream::Connecting;
-use crate::{Config, Splice};
 
 /// The session that admits clients. It ends some time after the proxy was asked to stop, which closes the
 /// listening sockets.
@@ -34,7 +31,8 @@ use crate::{Config, Splice};
 /// yields to it: to see its address, and whether it is still there, a client is accepted before it can be served.
 pub(crate) struct Acceptor {
     context: Rc<SessionContext>,
-    buffers: Buffers,
+    /// Two rings for each session.
+    pool: Pool,
     handle: Handle,
     listener: Listener,
     max_clients: usize,
@@ -58,13 +56,6 @@ pub(crate) struct Acceptor {
     logged_exhaustion: bool,
 }
 
-/// What the buffers of sessions are taken from.
-#[derive(Clone, Debug)]
-pub(crate) struct Buffers {
-    pub(crate) pool: Pool,
-    pub(crate) pipes: Pipes,
-}
-
 /// The proxy was asked to stop.
 #[derive(Clone, Copy)]
 struct Closing {
@@ -80,7 +71,7 @@ impl Acceptor {
     /// Admits at most `max_clients` clients at once. `kept_open` says that another process keeps the sockets open.
     pub(crate) fn new(
         context: Rc<SessionContext>,
-        buffers: Buffers,
+        pool: Pool,
         handle: Handle,
         listener: Listener,
         table: Option<Rc<SessionTable>>,
@@ -95,7 +86,7 @@ impl Acceptor {
         let listener = listener.with_max_clients(max_clients.saturating_add(further));
         Self {
             context,
-            buffers,
+            pool,
             handle,
             listener,
             max_clients,
@@ -156,15 +147,17 @@ impl Acceptor {
 
     fn admit(&mut self, stream: Stream, address: SocketAddr, permit: AddressPermit, ready: &Ready<'_>) {
         self.context.pending.forget();
-        let client = Client::new(address);
-        let connections = self.buffers.session(stream, &self.context.config, ready.now());
-        let mut session = Session::new(self.context.clone(), client, permit, connections, ready.now());
+        let now = ready.now();
+        let ring = || self.pool.reserve().expect("the pool has two rings for each client that is admitted");
+        let connections = ProxySession::new(stream, ring(), ring(), self.context.limits.clone(), now);
+        let mut session = Session::new(self.context.clone(), address, permit, connections, now);
+        let note = |waker| self.context.loops.note(address, waker);
         match &self.table {
             Some(table) => match table.try_reserve() {
-                Ok(()) => _ = ready.spawn(table.list(session)),
+                Ok(()) => note(ready.spawn(table.list(session))),
                 Err(error) => session.exhausted(error),
             },
-            None => _ = ready.spawn(session),
+            None => note(ready.spawn(session)),
         }
     }
 
@@ -253,24 +246,6 @@ impl Acceptor {
                 self.context.lifecycle.stop();
             }
         }
-    }
-}
-
-impl Buffers {
-    /// What carries the bytes of one client.
-    fn session(&self, client: Stream, config: &Config, now: Instant) -> ProxySession<Connecting> {
-        let ring = || self.pool.reserve().expect("the pool has two rings for each client that is admitted");
-        let limits = Limits {
-            opening: config.header_timeout,
-            linger: config.linger_timeout,
-            idle: config.idle_timeout,
-            half_close: config.half_close_timeout,
-        };
-        let mut session = ProxySession::new(client, ring(), ring(), limits, now);
-        if config.splice != Splice::Never {
-            session.splice(&self.pipes, config.splice == Splice::Always);
-        }
-        session
     }
 }
 

@@ -1,38 +1,86 @@
-//! The address of a client that was admitted.
+//! A client that was admitted: where it comes from, and what its PROXY header has said.
 
 use std::net::SocketAddr;
+use std::time::Instant;
 
 use eventloop::Stream;
 
-use crate::operations::proxy_protocol::Announced;
+use crate::operations::proxy_protocol::{Announced, HeaderParser};
 
 /// Where a client that was admitted comes from.
 pub(crate) struct Client {
     /// The other end of its connection.
     pub(crate) peer: SocketAddr,
+    header: Header,
+}
+
+/// The PROXY header of a client.
+enum Header {
+    /// None is expected.
+    None,
+    /// The client has yet to send it, or the rest of it.
+    Partial(Box<HeaderParser>),
+    Read(Box<ReadHeader>),
+}
+
+struct ReadHeader {
     /// The client that the peer has passed on, if it has said so.
-    announced: Option<Box<Announced>>,
+    announced: Option<Announced>,
+    /// The bytes that the header had.
+    len: u64,
+    at: Instant,
 }
 
 impl Client {
-    pub(crate) fn new(peer: SocketAddr) -> Self {
-        Self { peer, announced: None }
+    /// A client that has to send a PROXY header, or is not to send one.
+    pub(crate) fn new(peer: SocketAddr, has_header: bool) -> Self {
+        let header = if has_header { Header::Partial(Box::default()) } else { Header::None };
+        Self { peer, header }
     }
 
-    /// The peer says which client it passes on.
-    pub(crate) fn announce(&mut self, announced: Announced) {
-        self.announced = Some(Box::new(announced));
+    /// What reads the header that is still to come.
+    pub(crate) fn header_parser(&mut self) -> Option<&mut HeaderParser> {
+        match &mut self.header {
+            Header::Partial(parser) => Some(parser),
+            Header::None | Header::Read(_) => None,
+        }
+    }
+
+    /// The header was read, had this number of bytes, and may have said which client the peer passes on.
+    pub(crate) fn end_header(&mut self, announced: Option<Announced>, len: u64, at: Instant) {
+        self.header = Header::Read(Box::new(ReadHeader { announced, len, at }));
+    }
+
+    fn read_header(&self) -> Option<&ReadHeader> {
+        match &self.header {
+            Header::Read(header) => Some(header),
+            Header::None | Header::Partial(_) => None,
+        }
+    }
+
+    fn announced(&self) -> Option<&Announced> {
+        self.read_header()?.announced.as_ref()
+    }
+
+    /// The bytes of the client that were its header.
+    pub(crate) fn header_len(&self) -> u64 {
+        self.read_header().map_or(0, |header| header.len)
+    }
+
+    /// When the header was read, if there was one.
+    pub(crate) fn header_read_at(&self) -> Option<Instant> {
+        self.read_header().map(|header| header.at)
     }
 
     /// The client's address: the announced one, or else the peer's.
     pub(crate) fn source(&self) -> SocketAddr {
-        self.announced.as_ref().map_or(self.peer, |announced| announced.source)
+        self.announced().map_or(self.peer, |announced| announced.source)
     }
 
     /// The address that the client connected to on this stream. Of a connection that has failed already it is not
     /// known; the client's own address then stands for it, because it has the same family.
     pub(crate) fn destination(&self, stream: Option<&Stream>) -> SocketAddr {
-        self.announced.as_ref().map_or_else(
+        self.announced().map_or_else(
             || {
                 let local = stream.and_then(|stream| stream.local_addr().ok()).unwrap_or(self.peer);
                 SocketAddr::new(local.ip().to_canonical(), local.port())
@@ -43,6 +91,6 @@ impl Client {
 
     /// The peer, if it has passed on another client.
     pub(crate) fn passed_on_by(&self) -> Option<SocketAddr> {
-        self.announced.as_ref().map(|_| self.peer)
+        self.announced().map(|_| self.peer)
     }
 }

@@ -85,6 +85,7 @@ mod session;
 mod statistics;
 mod stop_signals;
 pub mod termination;
+mod ticks;
 mod upstream;
 
 pub use config::{Config, ProxyProtocol, Splice};

@@ -6,6 +6,8 @@ use std::time::{Duration, Instant};
 use eventloop::{Stream, TcpStatus};
 use relay::{Dial, Peer, ProxySession};
 
+use crate::ticks::Tick;
+
 /// Gives up a peer that has vanished with data in flight, within the keepalive time.
 ///
 /// The kernel sends no keepalive probe while data is unacknowledged: it retransmits, for 15 minutes with the usual
@@ -14,21 +16,17 @@ use relay::{Dial, Peer, ProxySession};
 /// sent something that may be unacknowledged:
 /// - A live peer with a closed window has nothing in flight, and answers the probes of its window.
 /// - A peer that has vanished has data in flight and acknowledges nothing, or leaves several probes unanswered.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(crate) struct Liveness {
-    keepalive: Option<Duration>,
     /// When to ask next; `None` while all that was sent is known to be acknowledged.
-    next: Option<Instant>,
-    client: PeerLiveness,
-    server: PeerLiveness,
+    next: Option<Tick>,
+    /// The client and the server, while one of them acknowledges nothing.
+    silent: Option<Box<[PeerLiveness; 2]>>,
 }
 
 /// What was known about one peer when the kernel was asked last.
 #[derive(Debug, Default)]
 struct PeerLiveness {
-    /// Bytes that were written to it.
-    delivered: u64,
-    unacknowledged: bool,
     /// Since when it has had data in flight and has acknowledged nothing.
     silent_since: Option<Instant>,
 }
@@ -41,49 +39,46 @@ const UNANSWERED_PROBES: u8 = 2;
 const TICK: Duration = Duration::from_millis(20);
 
 impl Liveness {
-    /// With `None` no peer is given up.
-    pub(crate) fn new(keepalive: Option<Duration>) -> Self {
-        let keepalive = keepalive.map(|keepalive| keepalive.max(Duration::from_secs(1)));
-        let (client, server) = (PeerLiveness::default(), PeerLiveness::default());
-        Self { keepalive, next: None, client, server }
-    }
-
     /// When to call [`check`](Self::check), if it has to be.
-    pub(crate) fn deadline(&self) -> Option<Instant> {
+    pub(crate) fn next(&self) -> Option<Tick> {
         self.next
     }
 
-    /// Asks the kernel, if it is time; returns a peer that has vanished. To be called at the end of each
-    /// step.
-    pub(crate) fn check<D>(&mut self, session: &ProxySession<D>, now: Instant) -> Option<(Peer, io::Error)>
+    /// Bytes were written to a peer: the kernel is to be asked at `at`, unless it is asked before.
+    pub(crate) fn note_sent(&mut self, at: impl FnOnce() -> Tick) {
+        self.next.get_or_insert_with(at);
+    }
+
+    /// Asks the kernel whether the peers acknowledge what was sent. Returns one that has vanished; if something is
+    /// unacknowledged, the kernel is asked again at `again`.
+    pub(crate) fn check<D>(
+        &mut self,
+        session: &ProxySession<D>,
+        keepalive: Duration,
+        now: Instant,
+        again: Tick,
+    ) -> Option<(Peer, io::Error)>
     where
         D: Dial<Connection = Stream>,
     {
-        let keepalive = self.keepalive.filter(|_| !session.is_closing())?; // closing has a limit of its own
+        self.next = None;
+        if session.is_closing() {
+            return None; // that has a limit of its own
+        }
         let mut vanished = None;
-        let delivered = [session.down().delivered(), session.up().delivered()];
-        let peers = [(Peer::Client, session.client()), (Peer::Server, session.server())];
-        let is_due = self.next.is_some_and(|next| next <= now);
-        let mut is_needed = false;
-        for ((peer, stream), delivered) in peers.into_iter().zip(delivered) {
-            let liveness = match peer {
-                Peer::Client => &mut self.client,
-                Peer::Server => &mut self.server,
-            };
-            let has_sent = delivered != liveness.delivered;
-            if is_due && (has_sent || liveness.unacknowledged) {
-                let status = stream.and_then(|stream| stream.tcp_status().ok().flatten());
-                liveness.delivered = delivered;
-                if liveness.is_dead(status, keepalive, now) {
-                    let why = format!("no acknowledgement for {keepalive:?} or longer");
-                    vanished.get_or_insert((peer, io::Error::new(ErrorKind::TimedOut, why)));
-                }
+        let mut peers = self.silent.take().unwrap_or_default();
+        let connections = [(Peer::Client, session.client()), (Peer::Server, session.server())];
+        for ((peer, stream), liveness) in connections.into_iter().zip(&mut *peers) {
+            let status = stream.and_then(|stream| stream.tcp_status().ok().flatten());
+            if status.is_some_and(|status| status.unacknowledged > 0) {
+                self.next = Some(again);
             }
-            is_needed |= delivered != liveness.delivered || liveness.unacknowledged;
+            if liveness.is_dead(status, keepalive, now) {
+                let why = format!("no acknowledgement for {keepalive:?} or longer");
+                vanished.get_or_insert((peer, io::Error::new(ErrorKind::TimedOut, why)));
+            }
         }
-        if is_due || self.next.is_none() {
-            self.next = is_needed.then_some(now + keepalive / 2);
-        }
+        self.silent = self.next.map(|_| peers);
         vanished
     }
 }
@@ -91,8 +86,8 @@ impl Liveness {
 impl PeerLiveness {
     /// Takes note of what the kernel says; `None` if it does not know.
     fn is_dead(&mut self, status: Option<TcpStatus>, keepalive: Duration, now: Instant) -> bool {
-        self.unacknowledged = status.is_some_and(|status| status.unacknowledged > 0);
-        let Some(status) = status else {
+        // While all is acknowledged, unanswered probes are those of the keepalive, which the kernel counts itself.
+        let Some(status) = status.filter(|status| status.unacknowledged > 0) else {
             self.silent_since = None;
             return false;
         };

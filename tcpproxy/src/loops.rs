@@ -1,9 +1,10 @@
 //! Connections to the server that come back to the proxy as clients.
 
 use std::cell::{Cell, RefCell};
-use std::collections::HashMap;
+use std::collections::hash_map::RandomState;
+use std::collections::{HashMap, HashSet};
+use std::hash::BuildHasher;
 use std::net::SocketAddr;
-use std::rc::{Rc, Weak};
 use std::time::{Duration, Instant};
 
 use eventloop::{Stream, Waker};
@@ -16,27 +17,30 @@ use crate::pending_clients::PendingClients;
 ///
 /// Once in its life a session compares the two ends of its connection to the server with those of each client. Its own
 /// end alone says little: a client on this machine may have the same address and port, towards another destination.
+///
+/// A session is known by the address of its client.
 #[derive(Debug, Default)]
 pub(crate) struct Loops {
-    clients: RefCell<HashMap<SocketAddr, Weak<Shared>>>,
+    /// What wakes each session, by the hash of its client's address: the address itself takes four times the memory. If
+    /// two have the same hash, the earlier one is not found.
+    sessions: RefCell<HashMap<u64, Waker>>,
+    hasher: RandomState,
+    /// What sessions are asked.
+    questions: RefCell<HashMap<SocketAddr, Question>>,
+    /// Sessions that are found to be an end of a loop, and do not know it yet.
+    found: RefCell<HashSet<SocketAddr>>,
     /// When a loop was found last, and logged last.
-    found: Cell<Option<Instant>>,
+    found_at: Cell<Option<Instant>>,
     logged: Cell<Option<Instant>>,
 }
 
-/// A session as one end of a possible loop. Its client can be found as long as this exists.
-pub(crate) struct LoopCheck {
-    loops: Rc<Loops>,
-    client: SocketAddr,
-    shared: Rc<Shared>,
-}
-
-#[derive(Debug, Default)]
-struct Shared {
-    waker: RefCell<Option<Waker>>,
-    /// A session whose connection to the server may be this client, and the address that it has connected to.
-    asked: RefCell<Option<(SocketAddr, Rc<Shared>)>>,
-    is_loop: Cell<bool>,
+/// Whether the client of a session is a connection to the server.
+#[derive(Debug)]
+struct Question {
+    /// The address that the connection was made to.
+    address: SocketAddr,
+    /// The session that has made it.
+    asker: SocketAddr,
 }
 
 /// The age at which a session looks for a loop. A short session is spared the system call.
@@ -49,84 +53,76 @@ const LOOK_SOON: Duration = Duration::from_millis(50);
 const INTERVAL: Duration = Duration::from_secs(60);
 
 impl Loops {
-    /// A session with a client of this address. Without memory to note it, the client is not found.
-    pub(crate) fn note(self: &Rc<Self>, client: SocketAddr) -> LoopCheck {
-        let shared = Rc::<Shared>::default();
-        let mut clients = self.clients.borrow_mut();
-        if clients.try_reserve(1).is_ok() {
-            clients.insert(client, Rc::downgrade(&shared));
+    /// There is a session with a client of this address, which `waker` wakes. Without memory to note it, it is not found.
+    pub(crate) fn note(&self, client: SocketAddr, waker: Waker) {
+        let mut sessions = self.sessions.borrow_mut();
+        if sessions.try_reserve(1).is_ok() {
+            sessions.insert(self.hasher.hash_one(client), waker);
         }
-        LoopCheck { loops: self.clone(), client, shared }
+    }
+
+    /// A session with a client of this address is over. Another one may have a client of the same address by now.
+    pub(crate) fn forget(&self, client: SocketAddr) {
+        let (hash, mut sessions) = (self.hasher.hash_one(client), self.sessions.borrow_mut());
+        if sessions.get(&hash).is_some_and(Waker::is_over) {
+            sessions.remove(&hash);
+            self.questions.borrow_mut().remove(&client);
+            self.found.borrow_mut().remove(&client);
+        }
     }
 
     /// At which age a session that is connected at `now` looks for a loop.
     pub(crate) fn look_after(&self, now: Instant) -> Duration {
-        let was_found = self.found.get().is_some_and(|found| now < found + INTERVAL);
+        let was_found = self.found_at.get().is_some_and(|found| now < found + INTERVAL);
         if was_found { LOOK_SOON } else { LOOK_AFTER }
     }
 
-    fn report(&self, client: SocketAddr, server: SocketAddr, now: Instant) {
-        self.found.set(Some(now));
-        if self.logged.get().is_none_or(|logged| logged + INTERVAL <= now) {
-            self.logged.set(Some(now));
-            warn!(%client, %server, "the server's address leads back to this proxy; resetting both ends");
-        }
-    }
-}
-
-impl LoopCheck {
-    /// Looks for the client that this connection to the server is. The answer comes in a later step, as
-    /// [`is_loop`](Self::is_loop). A client that is pending has no session to answer and is dropped at once.
-    pub(crate) fn look(&self, server: &Stream, address: SocketAddr, pending: &PendingClients, now: Instant) {
+    /// Looks for the client that this connection to the server is, for the session with the client `asker`. The answer
+    /// comes in a later step, as [`is_loop`](Self::is_loop). A client that is pending has no session to answer and is
+    /// dropped at once.
+    pub(crate) fn look(
+        &self,
+        asker: SocketAddr,
+        server: &Stream,
+        address: SocketAddr,
+        pending: &PendingClients,
+        now: Instant,
+    ) {
         let Ok(local) = server.local_addr() else { return };
         if pending.remove(|client| client.address == local && leads_to(&client.stream, address)) {
-            self.loops.report(local, address, now);
-            self.shared.is_loop.set(true);
-            return;
-        }
-        let client = self.loops.clients.borrow().get(&local).and_then(Weak::upgrade);
-        if let Some(client) = client.filter(|client| !Rc::ptr_eq(client, &self.shared)) {
-            *client.asked.borrow_mut() = Some((address, self.shared.clone()));
-            client.wake();
-        }
-    }
-
-    /// Whether one end of this session is the other end of one. `client` is the client's connection; `waker` gives the
-    /// waker of this session.
-    pub(crate) fn is_loop(
-        &self,
-        client: Option<&Stream>,
-        now: Instant,
-        waker: impl FnOnce() -> Waker,
-    ) -> bool {
-        let shared = &self.shared;
-        shared.waker.borrow_mut().get_or_insert_with(waker);
-        if let Some((address, session)) = shared.asked.take()
-            && client.is_some_and(|client| leads_to(client, address))
+            self.report(local, address, now);
+            self.found.borrow_mut().insert(asker);
+        } else if local != asker
+            && let Some(waker) = self.sessions.borrow().get(&self.hasher.hash_one(local))
         {
-            self.loops.report(self.client, address, now);
-            shared.is_loop.set(true);
-            session.is_loop.set(true);
-            session.wake();
-        }
-        shared.is_loop.get()
-    }
-}
-
-impl Shared {
-    fn wake(&self) {
-        if let Some(waker) = &*self.waker.borrow() {
+            self.questions.borrow_mut().insert(local, Question { address, asker });
             waker.wake();
         }
     }
-}
 
-impl Drop for LoopCheck {
-    fn drop(&mut self) {
-        let mut clients = self.loops.clients.borrow_mut();
-        // A client may come again from the address before the session of the earlier one is over.
-        if clients.get(&self.client).is_some_and(|known| known.ptr_eq(&Rc::downgrade(&self.shared))) {
-            clients.remove(&self.client);
+    /// Whether one end of this session is the other end of one. `client` is the client's connection.
+    pub(crate) fn is_loop(&self, session: SocketAddr, client: Option<&Stream>, now: Instant) -> bool {
+        if self.questions.borrow().is_empty() && self.found.borrow().is_empty() {
+            return false;
+        }
+        let question = self.questions.borrow_mut().remove(&session);
+        if let Some(Question { address, asker }) = question
+            && client.is_some_and(|client| leads_to(client, address))
+        {
+            self.report(session, address, now);
+            self.found.borrow_mut().extend([session, asker]);
+            if let Some(waker) = self.sessions.borrow().get(&self.hasher.hash_one(asker)) {
+                waker.wake();
+            }
+        }
+        self.found.borrow_mut().remove(&session)
+    }
+
+    fn report(&self, client: SocketAddr, server: SocketAddr, now: Instant) {
+        self.found_at.set(Some(now));
+        if self.logged.get().is_none_or(|logged| logged + INTERVAL <= now) {
+            self.logged.set(Some(now));
+            warn!(%client, %server, "the server's address leads back to this proxy; resetting both ends");
         }
     }
 }
@@ -140,8 +136,8 @@ fn leads_to(client: &Stream, address: SocketAddr) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use eventloop::testing::Stage;
-    use std::net::{TcpListener, TcpStream};
+    use eventloop::{EventLoop, Intents, Progress, Ready, Session};
+    use std::net::{IpAddr, Ipv4Addr, TcpListener, TcpStream};
 
     /// Our connection to a server, and what the server accepts.
     fn connection(listener: &TcpListener) -> (Stream, Stream, SocketAddr) {
@@ -150,38 +146,63 @@ mod tests {
         (Stream::new(ours).unwrap(), Stream::new(accepted).unwrap(), address)
     }
 
+    const CLIENT: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::new(192, 0, 2, 1)), 4711);
+
+    /// A session that does nothing.
+    struct Idle;
+
+    impl Session for Idle {
+        fn intents(&self, _: &mut Intents<'_>) {}
+
+        fn advance(&mut self, _: &Ready<'_>) -> eventloop::Result<Progress> {
+            Ok(Progress::Continue)
+        }
+    }
+
     #[test]
     fn a_client_that_is_a_connection_of_ours_is_found_by_both_sessions() {
-        let (loops, stage, now) = (Rc::<Loops>::default(), Stage::new(), Instant::now());
+        let (loops, now) = (Loops::default(), Instant::now());
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let (ours, client, address) = connection(&listener);
-        let session = loops.note(([192, 0, 2, 1], 4711).into());
-        let its_client = loops.note(address);
-        let waker = || stage.ready(now).waker();
-        assert!(!session.is_loop(None, now, waker) && !its_client.is_loop(Some(&client), now, waker));
+        let mut event_loop = EventLoop::new().unwrap();
+        loops.note(CLIENT, event_loop.spawn(Idle));
+        loops.note(address, event_loop.spawn(Idle));
+        assert_eq!(event_loop.turn(Some(Duration::ZERO)).unwrap(), 2);
+        assert!(!loops.is_loop(CLIENT, None, now) && !loops.is_loop(address, Some(&client), now));
         assert_eq!(loops.look_after(now), LOOK_AFTER);
-        session.look(&ours, listener.local_addr().unwrap(), &PendingClients::default(), now);
-        assert!(its_client.is_loop(Some(&client), now, waker));
-        assert!(session.is_loop(None, now, waker));
+        loops.look(CLIENT, &ours, listener.local_addr().unwrap(), &PendingClients::default(), now);
+        assert_eq!(event_loop.turn(Some(Duration::ZERO)).unwrap(), 1, "the session of the client is woken");
+        assert!(loops.is_loop(address, Some(&client), now));
+        assert_eq!(event_loop.turn(Some(Duration::ZERO)).unwrap(), 1, "and so is the one that has asked");
+        assert!(loops.is_loop(CLIENT, None, now));
         assert_eq!(loops.look_after(now), LOOK_SOON);
         assert_eq!(loops.look_after(now + INTERVAL), LOOK_AFTER);
-        drop((session, its_client));
-        assert!(loops.clients.borrow().is_empty(), "a session that is over takes no memory");
     }
 
     /// The kernel gives one local port to several connections, if their destinations differ.
     #[test]
     fn a_client_with_the_address_of_a_connection_of_ours_but_another_destination_is_no_loop() {
-        let (loops, stage, now) = (Rc::<Loops>::default(), Stage::new(), Instant::now());
+        let (loops, now) = (Loops::default(), Instant::now());
         let (server, listener) =
             (TcpListener::bind("127.0.0.1:0").unwrap(), TcpListener::bind("127.0.0.1:0").unwrap());
         let (ours, _accepted, address) = connection(&server);
         let (_client, client, _) = connection(&listener);
-        let session = loops.note(([192, 0, 2, 1], 4711).into());
-        let its_client = loops.note(address);
-        let waker = || stage.ready(now).waker();
-        session.look(&ours, server.local_addr().unwrap(), &PendingClients::default(), now);
-        assert!(!its_client.is_loop(Some(&client), now, waker));
-        assert!(!session.is_loop(None, now, waker));
+        let mut event_loop = EventLoop::new().unwrap();
+        loops.note(address, event_loop.spawn(Idle));
+        loops.look(CLIENT, &ours, server.local_addr().unwrap(), &PendingClients::default(), now);
+        assert!(!loops.is_loop(address, Some(&client), now));
+        assert!(!loops.is_loop(CLIENT, None, now));
+    }
+
+    #[test]
+    fn a_session_that_is_over_takes_no_memory_and_leaves_a_later_one_of_the_same_address_alone() {
+        let loops = Loops::default();
+        let mut event_loop = EventLoop::new().unwrap();
+        loops.note(CLIENT, event_loop.spawn(Idle));
+        loops.forget(CLIENT); // an earlier session
+        assert_eq!(loops.sessions.borrow().len(), 1);
+        drop(event_loop);
+        loops.forget(CLIENT);
+        assert!(loops.sessions.borrow().is_empty());
     }
 }

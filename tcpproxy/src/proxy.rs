@@ -7,14 +7,15 @@ use std::rc::Rc;
 use std::time::{Duration, Instant};
 
 use eventloop::{EventLoop, ListenOptions, Listener, check_memory, resolve};
-use relay::Pipes;
+use relay::{Limits, Pipes};
 use ringbuf::Pool;
 use tracing::{error, warn};
 
-use crate::acceptor::{Acceptor, Buffers};
+use crate::acceptor::Acceptor;
 use crate::error::StartError;
 use crate::lifecycle::Lifecycle;
 use crate::log::StatusLine;
+use crate::loops::Loops;
 use crate::operations::address_limit::AddressLimit;
 use crate::operations::descriptors::{self, Allowance};
 use crate::operations::metrics::Metrics;
@@ -25,6 +26,7 @@ use crate::pending_clients::PendingClients;
 use crate::session::SessionContext;
 use crate::statistics::{Counters, Statistics};
 use crate::stop_signals::StopSignals;
+use crate::ticks::Ticks;
 use crate::upstream::{ListenAddress, Upstream, check_source};
 use crate::{Config, Splice};
 
@@ -116,9 +118,12 @@ impl Proxy {
             config.exit_on_idle.is_some(),
         ));
         let pipe_size = if config.splice == Splice::Always { config.buffer_size } else { PIPE_SIZE };
-        let buffers = Buffers {
-            pool: Pool::new(config.buffer_size, max_clients.saturating_mul(2)),
-            pipes: Pipes::new(pipe_size, pipes),
+        let pool = Pool::new(config.buffer_size, max_clients.saturating_mul(2));
+        let limits = Limits {
+            opening: config.header_timeout,
+            linger: config.linger_timeout,
+            idle: config.idle_timeout,
+            half_close: config.half_close_timeout,
         };
         let pending = Rc::<PendingClients>::default();
         let (status_listener, metrics_addr) = metrics.unzip();
@@ -131,7 +136,7 @@ impl Proxy {
                 lifecycle: lifecycle.clone(),
                 counters: counters.clone(),
                 pending: pending.clone(),
-                pool: buffers.pool.clone(),
+                pool: pool.clone(),
                 max_clients,
                 table,
                 remote: config.remote(),
@@ -146,10 +151,13 @@ impl Proxy {
             address_limit: Rc::new(AddressLimit::new(config.max_per_address)),
             metrics,
             pending,
-            loops: Rc::default(),
+            loops: Loops::default(),
+            limits: Rc::new(limits),
+            pipes: Pipes::new(pipe_size, pipes),
+            ticks: Ticks::new(Instant::now()),
             config,
         });
-        event_loop.spawn(Acceptor::new(context, buffers, handle, listener, listed, max_clients, kept_open));
+        event_loop.spawn(Acceptor::new(context, pool, handle, listener, listed, max_clients, kept_open));
         Ok(Self { event_loop, local_addrs, metrics_addr, lifecycle, counters })
     }
 

@@ -1,5 +1,7 @@
 //! One client and its connection to the server: what the options ask of it, and what the log says of it.
 
+mod yielding;
+
 use std::any::Any;
 use std::io;
 use std::net::SocketAddr;
@@ -8,22 +10,24 @@ use std::rc::Rc;
 use std::time::{Duration, Instant};
 
 use eventloop::{Intents, Progress, Ready};
-use relay::{EndCause, Peer, ProxySession, SessionEnd, SessionEvent, SessionPhase, TimeLimit};
+use relay::{EndCause, Limits, Peer, Pipes, ProxySession, SessionEnd, SessionEvent, SessionPhase, TimeLimit};
 use tracing::{debug, info};
 
-use crate::Config;
 use crate::client::Client;
 use crate::lifecycle::{ActiveSession, Lifecycle};
 use crate::liveness::Liveness;
-use crate::loops::{LoopCheck, Loops};
+use crate::loops::Loops;
 use crate::operations::address_limit::{AddressLimit, AddressPermit};
 use crate::operations::metrics::Metrics;
-use crate::operations::proxy_protocol::{self, HeaderParser, Parsed};
+use crate::operations::proxy_protocol::{self, Parsed};
 use crate::operations::session_table::{Listed, SessionRow};
 use crate::pending_clients::PendingClients;
 use crate::statistics::Counters;
 use crate::termination::{By, Cause, Phase, Reason, Termination, shortened};
+use crate::ticks::{Tick, Ticks};
 use crate::upstream::{Connecting, Upstream};
+use crate::{Config, Splice};
+use yielding::Stalled;
 
 /// One client that is served.
 ///
@@ -33,30 +37,36 @@ pub(crate) struct Session {
     context: Rc<SessionContext>,
     client: Client,
     connections: ProxySession<Connecting>,
-    /// The PROXY header that the client has yet to send.
-    header: Option<Box<HeaderParser>>,
-    /// The bytes that the header had.
-    header_len: u64,
     began: Instant,
-    /// When the connection to the server was begun, and how long it took.
-    connect_began: Instant,
+    /// How long the connection to the server took.
     connect_time: Option<Duration>,
-    server: Option<SocketAddr>,
-    /// Until then: when the server's connection is to be probed from, and looked at for a loop. A short session is
-    /// spared the five system calls. (Clients inherit the probes from the listening socket.)
-    keepalive_at: Option<Instant>,
-    /// The bytes up and down that are in the statistics.
-    counted: (u64, u64),
-    /// How the session ends, once that is decided here, and what the log says beyond that.
-    termination: Option<(Termination, Option<String>)>,
+    /// Shared by all sessions that are connected to it.
+    server: Option<Rc<SocketAddr>>,
+    upkeep: Upkeep,
+    liveness: Liveness,
+    /// How the session ends, once that is decided here.
+    termination: Option<Box<Decision>>,
     /// Held for its address, as long as the session exists.
     _permit: AddressPermit,
-    liveness: Liveness,
-    loop_check: LoopCheck,
-    /// When the session could have yielded but for bytes that were left, and how many the client and the server had not
-    /// acknowledged then.
-    stalled: Option<(Instant, [u32; 2])>,
+    /// Present once the session could have yielded but for bytes that were left.
+    stalled: Option<Box<Stalled>>,
     _active: ActiveSession,
+}
+
+/// What a session has yet to do for its connection to the server. A short session is spared the five system calls.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Upkeep {
+    /// To find out whether it leads back to the proxy, and then to let the kernel probe it.
+    Look(Tick),
+    /// To let the kernel probe it. (Clients inherit the probes from the listening socket.)
+    Probe(Tick),
+    Nothing,
+}
+
+/// How a session ends, and what the log says beyond that.
+struct Decision {
+    termination: Termination,
+    detail: Option<String>,
 }
 
 /// What the sessions of one proxy have in common.
@@ -68,39 +78,32 @@ pub(crate) struct SessionContext {
     pub(crate) metrics: Option<Rc<Metrics>>,
     pub(crate) address_limit: Rc<AddressLimit>,
     pub(crate) pending: Rc<PendingClients>,
-    pub(crate) loops: Rc<Loops>,
+    pub(crate) loops: Loops,
+    pub(crate) limits: Rc<Limits>,
+    pub(crate) pipes: Pipes,
+    pub(crate) ticks: Ticks,
 }
-
-/// How long a client may be silent that has yet to send its PROXY header, while another client waits. A balancer sends
-/// it at once, and silent clients must not keep all others away for the whole time that a header may take.
-const SILENT_HEADER: Duration = Duration::from_secs(1);
 
 impl Session {
     /// Begins to serve a client. The connection to the server is started in the first step.
     pub(crate) fn new(
         context: Rc<SessionContext>,
-        client: Client,
+        peer: SocketAddr,
         permit: AddressPermit,
         connections: ProxySession<Connecting>,
         now: Instant,
     ) -> Self {
         let reads_header = context.config.accept_proxy_protocol;
-        let loop_check = context.loops.note(client.peer);
         let mut session = Self {
-            client,
+            client: Client::new(peer, reads_header),
             connections,
-            header: reads_header.then(|| Box::new(HeaderParser::new())),
-            header_len: 0,
             began: now,
-            connect_began: now,
             connect_time: None,
             server: None,
-            keepalive_at: None,
-            counted: (0, 0),
+            upkeep: Upkeep::Nothing,
+            liveness: Liveness::default(),
             termination: None,
             _permit: permit,
-            liveness: Liveness::new(context.config.keepalive),
-            loop_check,
             stalled: None,
             _active: context.lifecycle.begin_session(),
             context,
@@ -125,10 +128,8 @@ impl Session {
         if self.yields_at().is_some_and(|at| at <= now) {
             self.check_yield(now)?;
         }
-        if self.keepalive_at.take_if(|at| *at <= now).is_some() {
-            self.begin_keepalive(now);
-        }
-        if self.loop_check.is_loop(self.connections.client(), now, || ready.waker()) {
+        self.upkeep(now);
+        if self.context.loops.is_loop(self.client.peer, self.connections.client(), now) {
             return Err(Cause::with_detail(
                 By::Proxy,
                 Reason::Loop,
@@ -136,12 +137,13 @@ impl Session {
             ));
         }
         loop {
+            let before = self.carried();
             let event = self.connections.advance(ready);
-            self.count();
+            self.note_carried(before, now);
             match event {
                 SessionEvent::Waiting => {
                     self.check_silence(now)?;
-                    match self.liveness.check(&self.connections, now) {
+                    match self.check_liveness(now) {
                         Some((peer, error)) => self.connections.fail(peer, error),
                         None => return Ok(Continue(())),
                     }
@@ -159,7 +161,7 @@ impl Session {
 
     /// Reads what has come of the client's PROXY header.
     fn read_header(&mut self, now: Instant) -> Result<(), Cause> {
-        let Some(parser) = &mut self.header else { return Ok(()) };
+        let Some(parser) = self.client.header_parser() else { return Ok(()) };
         let bytes = self.connections.first_bytes();
         match parser.advance(bytes) {
             Ok(Parsed::Partial) => {
@@ -170,14 +172,12 @@ impl Session {
             Ok(Parsed::Complete { taken, announced }) => {
                 self.connections.consume(taken);
                 let up = self.connections.up();
-                self.header_len = up.received() - up.pending() as u64;
-                self.header = None;
+                self.client.end_header(announced, up.received() - up.pending() as u64, now);
                 if let Some(announced) = announced {
-                    self.client.announce(announced);
                     self._permit = self.address_permit(announced.source)?;
                 }
                 let (client, peer) = (self.client.source(), self.client.peer);
-                debug!(%client, %peer, bytes = self.header_len, "PROXY header read");
+                debug!(%client, %peer, bytes = self.client.header_len(), "PROXY header read");
                 self.connect(now);
                 Ok(())
             }
@@ -195,16 +195,21 @@ impl Session {
     }
 
     fn connect(&mut self, now: Instant) {
-        self.connect_began = now;
         self.connections.connect(self.context.upstream.connect(self.client.source(), now));
+        let splice = self.context.config.splice;
+        if splice != Splice::Never {
+            self.connections.splice(&self.context.pipes, splice == Splice::Always);
+        }
     }
 
     /// The server is reached: it receives the PROXY header before anything else.
     fn establish(&mut self, server: SocketAddr, now: Instant) {
-        self.server = Some(server);
-        let delay = self.context.loops.look_after(now);
-        self.keepalive_at = self.context.config.keepalive.map(|idle| now + (idle / 2).min(delay));
-        let connect_time = self.connect_began.elapsed();
+        self.server = Some(self.context.upstream.shared(server));
+        if let Some(keepalive) = self.context.config.keepalive {
+            let age = self.context.loops.look_after(now).min(keepalive / 2);
+            self.upkeep = Upkeep::Look(self.context.ticks.not_before(now + age));
+        }
+        let connect_time = self.client.header_read_at().unwrap_or(self.began).elapsed();
         self.connect_time = Some(connect_time);
         debug!(client = %self.client.source(), %server, connect_ms = milliseconds(connect_time), "connected");
         if let Some(version) = self.context.config.proxy_protocol {
@@ -214,97 +219,53 @@ impl Session {
         }
     }
 
-    /// From now on the kernel probes a silent server, which is not to be the proxy itself.
-    fn begin_keepalive(&self, now: Instant) {
-        if let (Some(server), Some(idle)) = (self.connections.server(), self.context.config.keepalive) {
-            let _ = server.set_keepalive(idle); // a connection that has failed refuses it, and needs it no more
-            if let Some(address) = self.server {
-                self.loop_check.look(server, address, &self.context.pending, now);
+    /// Does for the connection to the server what is due.
+    fn upkeep(&mut self, now: Instant) {
+        let context = &self.context;
+        let (Some(keepalive), Some(server)) = (context.config.keepalive, self.connections.server()) else {
+            return self.upkeep = Upkeep::Nothing;
+        };
+        match self.upkeep {
+            Upkeep::Look(at) if context.ticks.instant(at) <= now => {
+                if let Some(address) = &self.server {
+                    context.loops.look(self.client.peer, server, **address, &context.pending, now);
+                }
+                // The kernel counts the silence from the last segment on, also if the option is set later.
+                self.upkeep = Upkeep::Probe(context.ticks.not_before(now + keepalive / 2));
             }
+            Upkeep::Probe(at) if context.ticks.instant(at) <= now => {
+                let _ = server.set_keepalive(keepalive); // a connection that has failed refuses it, and needs it no more
+                self.upkeep = Upkeep::Nothing;
+            }
+            Upkeep::Look(_) | Upkeep::Probe(_) | Upkeep::Nothing => {}
         }
     }
 
-    /// Adds the bytes that were carried since the last time to the statistics.
-    fn count(&mut self) {
-        let carried = (self.connections.up().delivered(), self.connections.down().delivered());
-        if carried != self.counted {
-            self.context.counters.change(|statistics| {
-                statistics.up += carried.0 - self.counted.0;
-                statistics.down += carried.1 - self.counted.1;
-            });
-            self.counted = carried;
-        }
+    /// A peer that has vanished although bytes were sent to it, if it is time to ask.
+    fn check_liveness(&mut self, now: Instant) -> Option<(Peer, io::Error)> {
+        let ticks = self.context.ticks;
+        let keepalive = self.context.keepalive()?;
+        self.liveness.next().filter(|&at| ticks.instant(at) <= now)?;
+        self.liveness.check(&self.connections, keepalive, now, ticks.not_before(now + keepalive / 2))
     }
 
-    /// When a client that has sent nothing of its header yields to one that waits.
-    fn silent_until(&self) -> Option<Instant> {
-        let is_silent =
-            self.connections.phase() == SessionPhase::Opening && self.connections.up().received() == 0;
-        (is_silent && self.context.pending.is_known()).then(|| self.began + SILENT_HEADER)
+    /// The bytes that the server and the client have been given.
+    fn carried(&self) -> (u64, u64) {
+        (self.connections.up().delivered(), self.connections.down().delivered())
     }
 
-    /// Called when what has come was read: the header may have come while the program did not run.
-    ///
-    /// # Errors
-    ///
-    /// The client has been silent for too long, and another one waits.
-    fn check_silence(&self, now: Instant) -> Result<(), Cause> {
-        if self.silent_until().is_some_and(|at| at <= now) && self.context.pending.confirm() {
-            self.context.pending.forget(); // one session yields to it, the others go on
-            return Err(Cause::new(By::Timeout, Reason::Yielded));
+    /// Notes that bytes were carried, unless none were since `before`.
+    fn note_carried(&mut self, before: (u64, u64), now: Instant) {
+        let carried = self.carried();
+        if carried == before {
+            return;
         }
-        Ok(())
-    }
-
-    /// When the session, as it stands, yields to a client that waits.
-    fn yields_at(&self) -> Option<Instant> {
-        let connections = &self.connections;
-        if !self.context.pending.is_known() {
-            return None;
-        }
-        let established = matches!(connections.phase(), SessionPhase::Established | SessionPhase::HalfClosed);
-        // A server that takes no bytes may yet answer; its client has done its part.
-        let upload_waits = connections.up().pending() > 0;
-        let may_yield = established && !upload_waits && !connections.is_closing();
-        let quiet = self.context.config.yield_idle?;
-        let active =
-            self.stalled.map_or(connections.last_active(), |(at, _)| connections.last_active().max(at));
-        may_yield.then(|| active + quiet)
-    }
-
-    /// Yields, if the client that waits is still there and no byte has moved in the kernel, either.
-    ///
-    /// # Errors
-    ///
-    /// The session yields although bytes are left for a peer that takes none: they are lost.
-    fn check_yield(&mut self, now: Instant) -> Result<(), Cause> {
-        if !self.context.pending.confirm() {
-            return Ok(());
-        }
-        let unacknowledged = [self.connections.client(), self.connections.server()].map(|stream| {
-            let status = stream.and_then(|stream| stream.tcp_status().ok().flatten());
-            status.map_or(0, |status| status.unacknowledged)
+        self.context.counters.change(|statistics| {
+            statistics.up += carried.0 - before.0;
+            statistics.down += carried.1 - before.1;
         });
-        let pending = self.connections.up().pending() + self.connections.down().pending();
-        let cause = Cause::new(By::Timeout, Reason::Yielded);
-        if pending == 0 && unacknowledged == [0, 0] {
-            self.decide(cause, self.connections.phase());
-            self.context.pending.forget(); // one session yields to it, the others go on
-            self.connections.close(now);
-            return Ok(());
-        }
-        // Bytes that are written move on in the kernel: what is left of them shows whether a peer takes any.
-        let before = self.stalled.replace((now, unacknowledged));
-        match before {
-            Some((at, before))
-                if before == unacknowledged
-                    && unacknowledged[1] == 0
-                    && at >= self.connections.last_active() =>
-            {
-                self.context.pending.forget();
-                Err(cause)
-            }
-            _ => Ok(()),
+        if let Some(keepalive) = self.context.keepalive() {
+            self.liveness.note_sent(|| self.context.ticks.not_before(now + keepalive / 2));
         }
     }
 
@@ -334,7 +295,8 @@ impl Session {
     /// Decides how the session ends, unless that was decided before.
     fn decide(&mut self, Cause { by, reason, detail }: Cause, phase: SessionPhase) {
         let phase = self::phase(phase);
-        self.termination.get_or_insert((Termination { by, phase, reason }, detail));
+        let termination = Termination { by, phase, reason };
+        self.termination.get_or_insert_with(|| Box::new(Decision { termination, detail }));
     }
 
     /// Ends the session at once. Both connections are reset when it is dropped.
@@ -357,10 +319,11 @@ impl Session {
 
     /// Logs the session's end, and counts it.
     fn report(&mut self) {
-        let (termination, detail) = self
-            .termination
-            .take()
-            .unwrap_or((Termination { by: By::Proxy, phase: Phase::Data, reason: Reason::Error }, None));
+        let decision = self.termination.take().map_or_else(
+            || (Termination { by: By::Proxy, phase: Phase::Data, reason: Reason::Error }, None),
+            |decision| (decision.termination, decision.detail),
+        );
+        let (termination, detail) = decision;
         let duration = self.began.elapsed();
         if let Some(metrics) = &self.context.metrics {
             metrics.count_session(termination, self.connect_time, duration);
@@ -371,7 +334,7 @@ impl Session {
                 $level!(
                     client = %self.client.source(),
                     peer = self.client.passed_on_by().map(tracing::field::display),
-                    server = self.server.map(tracing::field::display),
+                    server = self.server.as_ref().map(tracing::field::display),
                     up = self.connections.up().delivered(),
                     down = self.connections.down().delivered(),
                     connect_ms = self.connect_time.map(milliseconds),
@@ -396,7 +359,7 @@ impl Session {
         let by_client = termination.by == By::Client
             && matches!(termination.reason, Reason::Fin | Reason::Reset | Reason::NoHeader);
         by_client
-            && self.connections.up().received() == self.header_len
+            && self.connections.up().received() == self.client.header_len()
             && self.connections.down().received() == 0
     }
 }
@@ -407,7 +370,7 @@ impl Listed for Session {
         SessionRow {
             client: self.client.source(),
             peer: self.client.passed_on_by(),
-            server: self.server,
+            server: self.server.as_deref().copied(),
             phase: phase(self.connections.phase()),
             age: now.saturating_duration_since(self.began),
             idle: now.saturating_duration_since(self.connections.last_active()),
@@ -424,11 +387,11 @@ impl eventloop::Session for Session {
         if let Some(deadline) = self.context.lifecycle.drain_deadline() {
             intents.deadline(deadline);
         }
-        for at in [self.silent_until(), self.yields_at(), self.keepalive_at].into_iter().flatten() {
+        for at in [self.silent_until(), self.yields_at()].into_iter().flatten() {
             intents.deadline(at);
         }
-        if let Some(at) = self.liveness.deadline() {
-            intents.deadline(at);
+        for tick in [self.upkeep.tick(), self.liveness.next()].into_iter().flatten() {
+            intents.deadline(self.context.ticks.instant(tick));
         }
         self.connections.intents(intents);
     }
@@ -456,8 +419,25 @@ impl eventloop::Session for Session {
     }
 }
 
+impl SessionContext {
+    /// How long a peer may acknowledge nothing.
+    fn keepalive(&self) -> Option<Duration> {
+        self.config.keepalive.map(|keepalive| keepalive.max(Duration::from_secs(1)))
+    }
+}
+
+impl Upkeep {
+    fn tick(self) -> Option<Tick> {
+        match self {
+            Self::Look(tick) | Self::Probe(tick) => Some(tick),
+            Self::Nothing => None,
+        }
+    }
+}
+
 impl Drop for Session {
     fn drop(&mut self) {
+        self.context.loops.forget(self.client.peer);
         self.context.pending.wake_acceptor(); // there is room for the next one
     }
 }
@@ -481,4 +461,15 @@ fn phase(phase: SessionPhase) -> Phase {
 /// Milliseconds, to the microsecond.
 fn milliseconds(duration: Duration) -> f64 {
     (duration.as_secs_f64() * 1e6).round() / 1e3
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What the whole session takes with its sources, tables and the allocator's share: `tests/memory.rs`.
+    #[test]
+    fn a_session_takes_no_more_memory_than_this() {
+        assert!(size_of::<Session>() <= 424, "{} bytes", size_of::<Session>());
+    }
 }

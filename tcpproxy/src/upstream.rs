@@ -7,7 +7,7 @@ mod sources;
 
 use std::cell::{Cell, RefCell};
 use std::net::SocketAddr;
-use std::rc::Rc;
+use std::rc::{Rc, Weak};
 use std::time::{Duration, Instant};
 
 use eventloop::{
@@ -38,6 +38,8 @@ pub(crate) struct Upstream {
     listening: Vec<ListenAddress>,
     /// When a loop was logged last.
     loop_logged: Cell<Option<Instant>>,
+    /// The addresses that sessions are connected to.
+    connected: RefCell<Vec<Weak<SocketAddr>>>,
 }
 
 /// The connection to the server in the making, for one session: lookup, then connect.
@@ -89,6 +91,7 @@ impl Upstream {
             turn: config.spread.then(Cell::default),
             listening,
             loop_logged: Cell::new(None),
+            connected: RefCell::default(),
         }
     }
 
@@ -103,6 +106,18 @@ impl Upstream {
         let retry = Retry::new(self.retry, now);
         let phase = self.begin(client, retry.time_left(now), now);
         Connecting { upstream: self.clone(), client, phase, retry }
+    }
+
+    /// An address that a session is connected to, as one that all such sessions share.
+    pub(crate) fn shared(&self, address: SocketAddr) -> Rc<SocketAddr> {
+        let mut connected = self.connected.borrow_mut();
+        let known = connected.iter().filter_map(Weak::upgrade).find(|known| **known == address);
+        known.unwrap_or_else(|| {
+            connected.retain(|known| known.strong_count() > 0);
+            let shared = Rc::new(address);
+            connected.push(Rc::downgrade(&shared));
+            shared
+        })
     }
 
     /// Begins an attempt, which may take as long as `timeout`.

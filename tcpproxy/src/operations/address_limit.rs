@@ -16,7 +16,7 @@ pub(crate) struct AddressLimit {
 
 /// The right of one client to be served, as far as its address is concerned.
 #[derive(Debug)]
-pub(crate) struct AddressPermit(Option<(Rc<AddressLimit>, IpAddr)>);
+pub(crate) struct AddressPermit(Option<Box<(Rc<AddressLimit>, IpAddr)>>); // boxed: most proxies have no limit
 
 impl AddressLimit {
     pub(crate) fn new(max: Option<usize>) -> Self {
@@ -40,7 +40,7 @@ impl AddressLimit {
             return None;
         }
         *count += 1;
-        Some(AddressPermit(Some((self.clone(), ip))))
+        Some(AddressPermit(Some(Box::new((self.clone(), ip)))))
     }
 }
 
@@ -53,7 +53,7 @@ impl AddressPermit {
 
 impl Drop for AddressPermit {
     fn drop(&mut self) {
-        let Some((limit, ip)) = &self.0 else { return };
+        let Some((limit, ip)) = self.0.as_deref() else { return };
         let mut clients = limit.clients.borrow_mut();
         if let Some(count) = clients.get_mut(ip) {
             *count -= 1;

@@ -1,0 +1,40 @@
+//! What a session costs while nothing happens in it.
+
+#![allow(clippy::unwrap_used)] // a test that cannot go on says so by failing
+
+use std::io::{Read, Write};
+use std::net::{TcpListener, TcpStream};
+
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+use testkit::proxy::Proxy;
+
+const SESSIONS: usize = 2000;
+
+/// What the resident memory grows by, tables and what the allocator adds included. Buffers and pipes are lent only
+/// while bytes are in them, and the kernel's memory is not counted.
+const MOST: u64 = 820;
+
+#[test]
+fn an_idle_session_after_traffic_costs_at_most_820_bytes() {
+    let limit = getrlimit(Resource::Nofile);
+    setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, ..limit }).unwrap();
+    let origin = TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = origin.local_addr().unwrap().port().to_string();
+    let arguments = ["127.0.0.1", &port, "0", "--max-clients", "5000"];
+    let proxy = Proxy::command(env!("CARGO_BIN_EXE_tcpproxy")).args(arguments).start().unwrap();
+    let session = || {
+        let mut client = TcpStream::connect(proxy.address()).unwrap();
+        let mut server = origin.accept().unwrap().0;
+        let mut bytes = vec![0x5a; 20_000];
+        client.write_all(&bytes).unwrap();
+        server.read_exact(&mut bytes).unwrap();
+        server.write_all(&bytes).unwrap();
+        client.read_exact(&mut bytes).unwrap();
+        (client, server)
+    };
+    let _first: Vec<_> = (0..50).map(|_| session()).collect(); // code and buffers are in memory then
+    let before = proxy.resident().unwrap();
+    let _sessions: Vec<_> = (0..SESSIONS).map(|_| session()).collect();
+    let cost = (proxy.resident().unwrap() - before) / SESSIONS as u64;
+    assert!((100..=MOST).contains(&cost), "{cost} bytes for each session");
+}
