@@ -3,16 +3,20 @@
 #![allow(clippy::unwrap_used)] // a test that cannot go on says so by failing
 
 mod stage;
+mod status_request;
 
 use std::collections::HashMap;
 use std::io::Read;
 use std::net::TcpStream;
 use std::time::Duration;
 
+use proptest::prelude::*;
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use serde_json::Value;
 use stage::{End, Stage, counting, fin, reset};
 use tcpproxy::{Config, Proxy, Splice};
 use testkit::peer::{BlackHole, Refuser};
+use testkit::replay;
 
 fn observed(change: impl FnOnce(Config) -> Config) -> Stage {
     Stage::with(|config| change(Config { metrics: Some("127.0.0.1:0".parse().unwrap()), ..config }))
@@ -171,12 +175,19 @@ fn a_request_that_does_not_come_has_its_time_and_no_more_and_delays_no_other() {
     }
 }
 
-/// Eight connections of five seconds each would take minutes for all of them.
+/// Five seconds for each connection would be minutes for all of them.
 #[test]
 fn idle_and_slow_connections_however_many_make_room_for_a_request() {
+    const MANY: u64 = 1000;
+    let limit = getrlimit(Resource::Nofile);
+    assert!(
+        limit.maximum.is_none_or(|most| most >= 2 * MANY),
+        "this test needs more descriptors than {limit:?} allows: see `ulimit -Hn`"
+    );
+    setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, ..limit }).unwrap();
     let mut stage = observed(|config| config);
     let mut others = Vec::new();
-    for n in 0..300 {
+    for n in 0..MANY {
         let other = asker(&stage);
         if n % 2 == 0 {
             stage.send(&other, b"GET /met");
@@ -355,6 +366,33 @@ fn what_is_asked_wrongly_is_answered_so() {
     stage.send(&finishes, b"GET /healthz HTTP/1.0\r\n\r\n");
     fin(&finishes);
     assert_eq!(response(&mut stage, &finishes).1, "serving\n");
+}
+
+proptest! {
+    #[test]
+    fn no_bytes_bring_the_parser_of_requests_down_and_more_of_them_change_no_verdict(
+        pieces in prop::collection::vec(
+            prop_oneof![
+                4 => prop::sample::select(vec![
+                    "GET ", "HEAD ", "POST ", "/", "/metrics", " HTTP/1.1", " HTTP/1.0", "\r\n", "\n", "\r", "Host: a", "Host: ",
+                    "Accept: text/plain", ";q=0.5", ",", " ", "?a=b&", ":", "\r\n\r\n",
+                ]).prop_map(|text| text.as_bytes().to_vec()),
+                1 => prop::collection::vec(any::<u8>(), 0..5),
+            ],
+            0..20,
+        ),
+    ) {
+        status_request::check(&pieces.concat());
+    }
+}
+
+#[test]
+fn each_input_of_the_fuzzers_corpus_is_judged_once_and_for_all() {
+    for (name, bytes) in replay::corpus(concat!(env!("CARGO_MANIFEST_DIR"), "/../fuzz/corpus/status_request"))
+    {
+        println!("{name}");
+        status_request::check(&bytes);
+    }
 }
 
 #[test]

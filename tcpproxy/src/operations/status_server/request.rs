@@ -137,7 +137,6 @@ impl Error for RequestError {}
 #[cfg(test)]
 mod tests {
     use super::*;
-    use proptest::prelude::*;
 
     fn parse(head: &str) -> Result<Option<StatusRequest>, RequestError> {
         StatusRequest::parse(head.as_bytes())
@@ -233,27 +232,5 @@ mod tests {
         assert_eq!(parse(&long), Err(RequestError::TooLong));
         let many = format!("GET / HTTP/1.0\r\n{}\r\n", "a: b\r\n".repeat(MOST_FIELDS + 1));
         assert_eq!(parse(&many), Err(RequestError::TooLong));
-    }
-
-    proptest! {
-        /// The verdict on a prefix is none, or that on the whole.
-        #[test]
-        fn no_bytes_bring_it_down_and_more_of_them_change_no_verdict(
-            pieces in prop::collection::vec(
-                prop_oneof![
-                    4 => prop::sample::select(vec![
-                        "GET ", "HEAD ", "POST ", "/", "/metrics", " HTTP/1.1", " HTTP/1.0", "\r\n", "\n", "\r", "Host: a", "Host: ",
-                        "Accept: text/plain", ";q=0.5", ",", " ", "?a=b&", ":", "\r\n\r\n",
-                    ]).prop_map(|text| text.as_bytes().to_vec()),
-                    1 => prop::collection::vec(any::<u8>(), 0..5),
-                ],
-                0..20,
-            ),
-        ) {
-            let bytes = pieces.concat();
-            let whole = StatusRequest::parse(&bytes);
-            let first = (0..=bytes.len()).map(|at| StatusRequest::parse(&bytes[..at])).find(|verdict| *verdict != Ok(None));
-            prop_assert_eq!(first.unwrap_or(Ok(None)), whole);
-        }
     }
 }
