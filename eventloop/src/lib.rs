@@ -134,7 +134,7 @@ pub use options::{ConnectOptions, ListenOptions, SocketOptions};
 pub use permit::Permit;
 pub use poller::PollerKind;
 pub use resolver::{Addresses, Lookup, Resolver, literal, resolve};
-pub use session::{Intents, Progress, Ready, Result, Session};
+pub use session::{Intents, Progress, Ready, Result, Session, panic_message};
 pub use sessions::{Handle, RemoteWaker, Waker};
 pub use signals::Signals;
 pub use source::{Readiness, Source};

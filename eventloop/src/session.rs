@@ -87,6 +87,13 @@ pub trait Session {
     }
 }
 
+/// What a panic says, for the report of [`Session::panicked`]; a payload that is no text gives `without a message`.
+#[must_use]
+pub fn panic_message(panic: &(dyn Any + Send)) -> &str {
+    let text = panic.downcast_ref::<&str>().copied();
+    text.or(panic.downcast_ref::<String>().map(String::as_str)).unwrap_or("without a message")
+}
+
 /// Whether a session goes on.
 #[must_use]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -18,7 +18,7 @@ slotmap::new_key_type! {
     pub(crate) struct SessionId;
 }
 
-/// A way to reach all sessions of a loop from anywhere on its thread.
+/// A way to add sessions to a loop, and to reach all of them, from anywhere on its thread.
 ///
 /// Handles are cheap to clone and do not keep the loop alive; one that has outlived it does nothing.
 #[derive(Clone)]
@@ -104,6 +104,14 @@ struct Entry {
 impl Handle {
     pub(crate) fn new(core: &Rc<Core>) -> Self {
         Self { core: Rc::downgrade(core) }
+    }
+
+    /// Adds a session, whose first step comes in this turn or the next; a loop that is gone drops it. A session in its
+    /// step has [`Ready::spawn`](crate::Ready::spawn).
+    pub fn spawn(&self, session: impl Session + 'static) {
+        if let Some(core) = self.core.upgrade() {
+            core.spawn(Box::new(session));
+        }
     }
 
     /// Gives every session a step: for rare events that concern all, such as a stop of the program.
