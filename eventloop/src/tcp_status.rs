@@ -16,8 +16,22 @@ pub struct TcpStatus {
     pub unanswered_probes: u8,
     /// How long ago the last acknowledgement came (`tcpi_last_ack_recv`), in milliseconds.
     pub since_last_ack: Duration,
+    /// How long ago a segment with bytes was last sent (`tcpi_last_data_sent`), in milliseconds; a probe has none.
+    pub since_last_sent: Duration,
     /// Segments that have come from the peer, with bytes or without (`tcpi_segs_in`).
     pub segments_received: u32,
+}
+
+impl TcpStatus {
+    /// How long no byte has moved towards the peer; `None` if all were acknowledged. The kernel counts time in ticks, of
+    /// 10 ms at most.
+    ///
+    /// A byte moves when it is sent or acknowledged. The answers to probes of a closed window acknowledge nothing.
+    #[must_use]
+    pub fn stalled_for(&self) -> Option<Duration> {
+        let since_last_sent = if self.in_flight == 0 { self.since_last_sent } else { Duration::ZERO };
+        (self.unacknowledged > 0).then(|| since_last_sent.max(self.since_last_ack))
+    }
 }
 
 impl Stream {
@@ -125,6 +139,7 @@ mod diag {
                     in_flight: 0,
                     unanswered_probes: 0,
                     since_last_ack: Duration::ZERO,
+                    since_last_sent: Duration::ZERO,
                     segments_received: 0,
                 };
                 let mut at = HEADER + MESSAGE;
@@ -135,7 +150,9 @@ mod diag {
                         status.unanswered_probes = word(answer, info)?.to_ne_bytes()[3];
                         status.in_flight = word(answer, info + 24)?;
                         status.segments_received = word(answer, info + 140)?;
-                        status.since_last_ack = Duration::from_millis(word(answer, info + 56)?.into());
+                        let ago =
+                            |offset| word(answer, info + offset).map(|ms| Duration::from_millis(ms.into()));
+                        (status.since_last_sent, status.since_last_ack) = (ago(44)?, ago(56)?);
                     }
                     at += usize::from(len).next_multiple_of(4);
                 }

@@ -5,7 +5,7 @@
 
 use std::io::Read;
 use std::net::{Ipv4Addr, Ipv6Addr, TcpListener, TcpStream};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use eventloop::testing::{PATIENCE, pair};
 use eventloop::{Stream, TcpStatus};
@@ -38,6 +38,38 @@ fn bytes_and_a_fin_are_unacknowledged_until_the_peer_has_received_them() {
     until(&near, |status| status.unwrap().unacknowledged == 0);
     drop(far);
     until(&near, |status| status.is_none_or(|status| status.unacknowledged == 0));
+}
+
+#[test]
+fn a_stall_lasts_from_the_last_byte_that_moved_whatever_probes_are_answered() {
+    let ms = Duration::from_millis;
+    let status = |unacknowledged, in_flight, since_last_ack, since_last_sent| TcpStatus {
+        unacknowledged,
+        in_flight,
+        unanswered_probes: 0,
+        since_last_ack: ms(since_last_ack),
+        since_last_sent: ms(since_last_sent),
+        segments_received: 0,
+    };
+    for (status, stalled_for) in [
+        (status(0, 0, 9000, 9000), None),           // there is nothing to move
+        (status(7, 0, 9000, 9000), Some(ms(9000))), // the window is closed
+        (status(7, 0, 3, 9000), Some(ms(9000))),    // the same, and a probe was answered
+        (status(7, 0, 9000, 3), Some(ms(9000))),    // sent just now, and the peer says nothing
+        (status(7, 2, 9000, 3), Some(ms(9000))),    // sent again, and the peer is gone
+        (status(7, 2, 3, 9000), Some(ms(3))),       // acknowledged just now
+    ] {
+        assert_eq!(status.stalled_for(), stalled_for, "{status:?}");
+    }
+
+    let (near, mut far) = pair().unwrap();
+    let near = Stream::new(near).unwrap();
+    while near.send(&[7; 1 << 16]).unwrap().is_some() {}
+    let is_stalled = |least| move |status: Option<TcpStatus>| status.unwrap().stalled_for() >= Some(least);
+    until(&near, is_stalled(ms(300))); // the window is probed after 200 ms at first
+    let begin = Instant::now();
+    far.read_exact(&mut vec![0; 1 << 20]).unwrap(); // which opens the window
+    until(&near, |status| status.unwrap().stalled_for() <= Some(begin.elapsed() + ms(20)));
 }
 
 #[test]

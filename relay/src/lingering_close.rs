@@ -66,6 +66,10 @@ impl<C: Connection> LingeringClose<C> {
         )
     }
 
+    pub(crate) fn stream(&self) -> &C {
+        &self.stream
+    }
+
     pub(crate) fn intents(&self, intents: &mut Intents<'_>) {
         let sending = matches!(self.phase, ClosePhase::Sending);
         self.stream.declare(Interest { read: false, write: sending }, intents);

@@ -240,6 +240,12 @@ impl<D: Dial> ProxySession<D> {
         self.active
     }
 
+    /// Takes note that a byte moved at that time in the kernel, which only the owner knows. A time before
+    /// [`last_active`](Self::last_active) changes nothing.
+    pub fn note_active(&mut self, at: Instant) {
+        self.active = self.active.max(at);
+    }
+
     /// Whether only the end of the connections is left to do.
     #[must_use]
     pub fn is_closing(&self) -> bool {

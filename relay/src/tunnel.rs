@@ -201,13 +201,13 @@ impl<C: Connection> Tunnel<C> {
     /// The client's connection, until it is closed.
     #[must_use]
     pub fn client(&self) -> Option<&C> {
-        self.client.stream()
+        self.client.connection()
     }
 
     /// The server's connection, until it is closed.
     #[must_use]
     pub fn server(&self) -> Option<&C> {
-        self.server.stream()
+        self.server.connection()
     }
 
     /// Takes the failure that ends the tunnel.
@@ -405,6 +405,15 @@ impl Moved {
 }
 
 impl<C: Connection> Side<C> {
+    /// The connection, until it is closed.
+    fn connection(&self) -> Option<&C> {
+        match self {
+            Self::Closing(closing) => Some(closing.stream()),
+            _ => self.stream(),
+        }
+    }
+
+    /// The connection, while it carries bytes.
     fn stream(&self) -> Option<&C> {
         match self {
             Self::Open(stream) | Self::Failed(stream) => Some(stream),

@@ -90,7 +90,7 @@ struct Arguments {
     #[arg(long, value_name = "N", default_value_t = 1, value_parser = values::count)]
     max_clients: usize,
 
-    /// When --max-clients is reached and a client is pending, end a session that has been idle for this long
+    /// When --max-clients is reached and a client is pending, end a session in which no byte has moved for this long
     /// [default: off]
     #[arg(long, value_name = "DURATION", value_parser = values::duration)]
     yield_idle: Option<Duration>,

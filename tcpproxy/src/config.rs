@@ -24,7 +24,7 @@ pub struct Config {
     pub reuse_port: bool,
     /// How many clients are served at once; `None` is as many as descriptors allow.
     pub max_clients: Option<usize>,
-    /// While a client is pending, end a session in which no byte has moved for this long and none waits.
+    /// While a client is pending, end a session in which no byte has moved for this long. Bytes that are left are lost.
     pub yield_idle: Option<Duration>,
     /// Bytes that may wait in each direction of a session.
     pub buffer_size: usize,

@@ -9,7 +9,7 @@ use std::ops::ControlFlow::{self, Break, Continue};
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
-use eventloop::{Intents, Progress, Ready};
+use eventloop::{Intents, Progress, Ready, panic_message};
 use relay::{EndCause, Limits, Peer, Pipes, ProxySession, SessionEnd, SessionEvent, SessionPhase, TimeLimit};
 use tracing::{debug, info};
 
@@ -27,7 +27,6 @@ use crate::termination::{By, Cause, Phase, Reason, Termination, shortened};
 use crate::ticks::{Tick, Ticks};
 use crate::upstream::{Connecting, Upstream};
 use crate::{Config, Splice};
-use yielding::Stalled;
 
 /// One client that is served.
 ///
@@ -48,8 +47,6 @@ pub(crate) struct Session {
     termination: Option<Box<Decision>>,
     /// Held for its address, as long as the session exists.
     _permit: AddressPermit,
-    /// Present once the session could have yielded but for bytes that were left.
-    stalled: Option<Box<Stalled>>,
     _active: ActiveSession,
 }
 
@@ -104,7 +101,6 @@ impl Session {
             liveness: Liveness::default(),
             termination: None,
             _permit: permit,
-            stalled: None,
             _active: context.lifecycle.begin_session(),
             context,
         };
@@ -125,9 +121,6 @@ impl Session {
         if self.context.lifecycle.drain_is_due(now) {
             return Err(Cause::new(By::Proxy, Reason::Stopped));
         }
-        if self.yields_at().is_some_and(|at| at <= now) {
-            self.check_yield(now)?;
-        }
         self.upkeep(now);
         if self.context.loops.is_loop(self.client.peer, self.connections.client(), now) {
             return Err(Cause::with_detail(
@@ -143,6 +136,7 @@ impl Session {
             match event {
                 SessionEvent::Waiting => {
                     self.check_silence(now)?;
+                    self.check_yield(now)?;
                     match self.check_liveness(now) {
                         Some((peer, error)) => self.connections.fail(peer, error),
                         None => return Ok(Continue(())),
@@ -412,9 +406,8 @@ impl eventloop::Session for Session {
 
     /// A bug that one client has met ends its session, and no other.
     fn panicked(&mut self, panic: Box<dyn Any + Send>) -> eventloop::Result<()> {
-        let text = panic.downcast_ref::<&str>().copied();
-        let text = text.or(panic.downcast_ref::<String>().map(String::as_str)).unwrap_or("without a message");
-        self.cut(Cause::with_detail(By::Proxy, Reason::Error, format!("a bug of the program: {text}")));
+        let detail = format!("a bug of the program: {}", panic_message(&*panic));
+        self.cut(Cause::with_detail(By::Proxy, Reason::Error, detail));
         Ok(())
     }
 }

@@ -90,9 +90,18 @@ fn a_client_that_left_while_it_waited_delays_no_other() {
     drop(server);
 }
 
+/// A proxy with one client at a time, whose session yields after this time.
+fn impatient(idle: Duration) -> Stage {
+    Stage::with(|config| Config {
+        yield_idle: Some(idle),
+        linger_timeout: Duration::from_secs(3600),
+        ..config
+    })
+}
+
 #[test]
 fn an_idle_session_yields_its_place_to_a_client_that_waits() {
-    let mut stage = Stage::with(|config| Config { yield_idle: Some(Duration::from_millis(50)), ..config });
+    let mut stage = impatient(Duration::from_millis(50));
     let (first, server) = stage.session();
     stage.send(&server, b"all of this arrives first");
     stage.settle();
@@ -106,45 +115,74 @@ fn an_idle_session_yields_its_place_to_a_client_that_waits() {
 }
 
 #[test]
-fn a_session_that_holds_bytes_for_its_server_does_not_yield_but_an_idle_one_beside_it() {
-    let mut stage = Stage::with(|config| Config {
-        yield_idle: Some(Duration::from_millis(50)),
-        max_clients: Some(2),
-        ..config
-    });
-    let (first, server) = stage.session();
-    let sent = stage.fill(&first); // more than the ring holds, and the server does not read
-    let (second, _second_server) = stage.session();
-    let third = stage.client();
-    stage.send(&third, b"my turn");
-    let begin = Instant::now();
-    while begin.elapsed() < Duration::from_millis(250) {
-        let _ = (&second).write(b"x"); // not idle yet; on a slow machine it may be, and have yielded
-        for _ in 0..2 {
-            let _ = stage.proxy.turn(Some(Duration::from_millis(5))).unwrap();
+fn a_session_in_which_no_byte_moves_yields_whichever_side_has_stopped_reading() {
+    for (client_stalls, server_stalls) in [(true, false), (false, true), (true, true)] {
+        let mut stage = impatient(Duration::from_millis(50));
+        let (first, server) = stage.session();
+        if client_stalls {
+            stage.fill(&server);
         }
+        if server_stalls {
+            stage.fill(&first);
+        }
+        let _ = stage.proxy.turn(Some(stage::WHILE)).unwrap();
+        assert_eq!(
+            stage.proxy.statistics().ended,
+            0,
+            "no client is pending: it may be stalled as long as it likes"
+        );
+        let second = stage.client();
+        stage.send(&second, b"my turn");
+        let new_server = stage.until_served(b"my turn");
+        assert_eq!(stage.drain(&first).1, End::Reset);
+        assert_eq!(stage.drain(&server).1, End::Reset);
+        drop(new_server);
     }
-    let _third_server = stage.until_served(b"my turn");
-    assert_eq!(stage.drain(&second), (vec![], End::Reset));
-    assert_eq!(stage.proxy.statistics().active, 2);
-    assert!(stage.receive(&server, sent) == stage::counting(0, sent));
 }
 
 #[test]
-fn a_client_that_has_stopped_reading_yields_and_one_that_reads_slowly_does_not() {
+fn a_session_whose_end_waits_for_a_client_that_has_stopped_reading_yields() {
+    for fits_into_the_kernel in [true, false] {
+        let mut stage = impatient(Duration::from_millis(50));
+        let (first, server) = stage.session();
+        if fits_into_the_kernel {
+            rustix::net::sockopt::set_socket_recv_buffer_size(&first, 4096).unwrap();
+            stage.send(&server, &stage::counting(0, 200_000));
+        } else {
+            stage.fill(&server);
+        }
+        stage.settle();
+        stage::reset(server);
+        stage.settle();
+        assert_eq!(stage.proxy.statistics().active, 1, "the client has its time to take the rest");
+        let second = stage.client();
+        stage.send(&second, b"my turn");
+        let new_server = stage.until_served(b"my turn");
+        assert_eq!(stage.drain(&first).1, End::Reset);
+        drop(new_server);
+    }
+}
+
+#[test]
+fn a_client_that_reads_slowly_keeps_its_session_until_it_stops() {
+    // With little in the kernel, each read lets bytes move.
+    let idle = Duration::from_millis(500);
     let mut stage = Stage::with(|config| Config {
-        yield_idle: Some(Duration::from_millis(300)),
+        yield_idle: Some(idle),
+        socket_buffer: Some(64 * 1024),
         linger_timeout: Duration::from_secs(3600),
         ..config
     });
     let (first, server) = stage.session();
+    rustix::net::sockopt::set_socket_recv_buffer_size(&first, 64 * 1024).unwrap();
     stage.fill(&server);
     let second = stage.client();
     stage.send(&second, b"my turn");
-    let mut bytes = vec![0; 65536];
-    for _ in 0..30 {
-        let _ = stage.proxy.turn(Some(Duration::from_millis(50))).unwrap();
+    let (begin, mut bytes) = (Instant::now(), vec![0; 65536]);
+    while begin.elapsed() < 2 * idle {
         let _ = (&first).read(&mut bytes);
+        let _ = (&server).write(&bytes);
+        let _ = stage.proxy.turn(Some(Duration::from_millis(20))).unwrap();
     }
     assert_eq!(stage.proxy.statistics().ended, 0, "it takes bytes");
     let new_server = stage.until_served(b"my turn");
@@ -155,8 +193,7 @@ fn a_client_that_has_stopped_reading_yields_and_one_that_reads_slowly_does_not()
 #[test]
 fn no_session_yields_to_a_client_that_has_left_and_one_yields_to_the_next() {
     for resets in [true, false] {
-        let mut stage =
-            Stage::with(|config| Config { yield_idle: Some(Duration::from_millis(100)), ..config });
+        let mut stage = impatient(Duration::from_millis(100));
         let (first, server) = stage.session();
         stage.send(&server, b"x");
         assert_eq!(stage.receive(&first, 1), b"x");
@@ -181,11 +218,7 @@ fn no_session_yields_to_a_client_that_has_left_and_one_yields_to_the_next() {
 #[test]
 fn a_half_closed_session_yields_without_waiting_for_a_client_that_has_everything() {
     for client_closes in [true, false] {
-        let mut stage = Stage::with(|config| Config {
-            yield_idle: Some(Duration::from_millis(50)),
-            linger_timeout: Duration::from_secs(3600),
-            ..config
-        });
+        let mut stage = impatient(Duration::from_millis(50));
         let (first, server) = stage.session();
         stage.send(&server, b"answer");
         fin(&server);

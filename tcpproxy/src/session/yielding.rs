@@ -7,12 +7,6 @@ use relay::SessionPhase;
 use super::Session;
 use crate::termination::{By, Cause, Reason};
 
-/// When bytes kept a session from yielding, and how many the client and the server had not acknowledged then.
-pub(super) struct Stalled {
-    at: Instant,
-    unacknowledged: [u32; 2],
-}
-
 /// How long a client may be silent that has yet to send its PROXY header, while another client waits. A balancer sends
 /// it at once, and silent clients must not keep all others away for the whole time that a header may take.
 const SILENT_HEADER: Duration = Duration::from_secs(1);
@@ -40,54 +34,38 @@ impl Session {
 
     /// When the session, as it stands, yields to a client that waits.
     pub(super) fn yields_at(&self) -> Option<Instant> {
-        let connections = &self.connections;
-        if !self.context.pending.is_known() {
-            return None;
-        }
-        let established = matches!(connections.phase(), SessionPhase::Established | SessionPhase::HalfClosed);
-        // A server that takes no bytes may yet answer; its client has done its part.
-        let upload_waits = connections.up().pending() > 0;
-        let may_yield = established && !upload_waits && !connections.is_closing();
         let quiet = self.context.config.yield_idle?;
-        let active = self
-            .stalled
-            .as_ref()
-            .map_or(connections.last_active(), |stalled| connections.last_active().max(stalled.at));
-        may_yield.then(|| active + quiet)
+        let phase = self.connections.phase();
+        let is_connected = matches!(phase, SessionPhase::Established | SessionPhase::HalfClosed);
+        (is_connected && self.context.pending.is_known()).then(|| self.connections.last_active() + quiet)
     }
 
-    /// Yields, if the client that waits is still there and no byte has moved in the kernel, either.
+    /// Yields, if it is time, the client that waits is still there, and no byte has moved in the kernel, either. Called
+    /// when what has come was moved on.
     ///
     /// # Errors
     ///
     /// The session yields although bytes are left for a peer that takes none: they are lost.
     pub(super) fn check_yield(&mut self, now: Instant) -> Result<(), Cause> {
-        if !self.context.pending.confirm() {
+        let Some(quiet) = self.context.config.yield_idle else { return Ok(()) };
+        if self.yields_at().is_none_or(|at| now < at) || !self.context.pending.confirm() {
             return Ok(());
         }
-        let unacknowledged = [self.connections.client(), self.connections.server()].map(|stream| {
-            let status = stream.and_then(|stream| stream.tcp_status().ok().flatten());
-            status.map_or(0, |status| status.unacknowledged)
-        });
-        let pending = self.connections.up().pending() + self.connections.down().pending();
+        let peers = [self.connections.client(), self.connections.server()];
+        let statuses = peers.into_iter().flatten().filter_map(|peer| peer.tcp_status().ok().flatten());
+        let stalled_for = statuses.filter_map(|status| status.stalled_for()).min();
+        if let Some(stalled_for) = stalled_for.filter(|&stalled_for| stalled_for < quiet) {
+            self.connections.note_active(now.checked_sub(stalled_for).unwrap_or(now));
+            return Ok(());
+        }
+        self.context.pending.forget(); // one session yields to it, the others go on
         let cause = Cause::new(By::Timeout, Reason::Yielded);
-        if pending == 0 && unacknowledged == [0, 0] {
-            self.decide(cause, self.connections.phase());
-            self.context.pending.forget(); // one session yields to it, the others go on
-            self.connections.close(now);
-            return Ok(());
+        let pending = self.connections.up().pending() + self.connections.down().pending();
+        if pending > 0 || stalled_for.is_some() || self.connections.is_closing() {
+            return Err(cause);
         }
-        // Bytes that are written move on in the kernel: what is left of them shows whether a peer takes any.
-        match self.stalled.replace(Box::new(Stalled { at: now, unacknowledged })) {
-            Some(before)
-                if before.unacknowledged == unacknowledged
-                    && unacknowledged[1] == 0
-                    && before.at >= self.connections.last_active() =>
-            {
-                self.context.pending.forget();
-                Err(cause)
-            }
-            _ => Ok(()),
-        }
+        self.decide(cause, self.connections.phase());
+        self.connections.close(now);
+        Ok(())
     }
 }
