@@ -6,7 +6,7 @@ use std::time::Instant;
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
-use socket2::{Domain, Protocol, Socket, Type};
+use socket2::{Domain, Protocol, SockRef, Socket, Type};
 
 use crate::listen_socket::ListenSocket;
 use crate::permit::Permits;
@@ -193,6 +193,17 @@ impl Listener {
     /// As [`local_addr`](Self::local_addr).
     pub fn local_addrs(&self) -> io::Result<Vec<SocketAddr>> {
         self.sockets.iter().map(|listening| listening.socket.local_addr()).collect()
+    }
+
+    /// What the kernel may hold of each connection for sending and for receiving, its bookkeeping included: what came
+    /// of [`SocketOptions::buffer_size`](crate::SocketOptions::buffer_size).
+    ///
+    /// # Errors
+    ///
+    /// What getsockopt(2) reports.
+    pub fn buffer_sizes(&self) -> io::Result<(usize, usize)> {
+        let socket = SockRef::from(&*self.sockets[0].socket);
+        Ok((socket.send_buffer_size()?, socket.recv_buffer_size()?))
     }
 
     /// From now on the kernel drops each SYN, whereas clients in the accept queue, or in the handshake, can

@@ -101,6 +101,7 @@ impl Proxy {
         if let Some(&own) = addresses.first().filter(|_| addresses.iter().all(leads_back)) {
             return Err(StartError::forwarding_to_itself(own));
         }
+        check_socket_buffer(&config, &listener);
         let cannot_set_up = |reason| StartError::setting_up("the event loop", reason);
         let metrics = config.metrics.map(|address| listen_for_metrics(address, &config)).transpose()?;
         let local_addrs = listening.iter().map(|own| own.address).collect();
@@ -142,7 +143,7 @@ impl Proxy {
                 remote: config.remote(),
                 started: Instant::now(),
             };
-            event_loop.spawn(StatusServer::new(status, listener));
+            event_loop.spawn(StatusServer::new(status, handle.clone(), listener));
         }
         let context = Rc::new(SessionContext {
             upstream: Rc::new(Upstream::new(&config, addresses, listening, Instant::now())),
@@ -268,6 +269,20 @@ fn prepare(config: &Config) -> Result<Vec<SocketAddr>, StartError> {
     Ok(addresses)
 }
 
+/// The kernel lowers what is asked for without an error (socket(7)).
+fn check_socket_buffer(config: &Config, listener: &Listener) {
+    let Some(wanted) = config.socket_buffer else { return };
+    match listener.buffer_sizes() {
+        Ok((send, receive)) if send.min(receive) < wanted / 2 * 2 => warn!(
+            wanted,
+            send,
+            receive,
+            "the kernel allows less than --socket-buffer; raise net.core.wmem_max and net.core.rmem_max"
+        ),
+        _ => {}
+    }
+}
+
 fn listen_for_metrics(address: SocketAddr, config: &Config) -> Result<(Listener, SocketAddr), StartError> {
     Listener::bind(address, config.socket_options())
         .and_then(|listener| listener.local_addr().map(|address| (listener, address)))
@@ -315,21 +330,50 @@ mod tests {
         }
     }
 
-    #[test]
-    fn an_error_that_ends_a_session_of_the_proxy_itself_is_logged_as_an_error() {
+    /// What is logged meanwhile.
+    fn logged(act: impl FnOnce()) -> Vec<serde_json::Value> {
         let log = Log::default();
         let writer = log.clone();
         let subscriber = tracing_subscriber::fmt().json().with_writer(move || writer.clone()).finish();
-        tracing::subscriber::with_default(subscriber, || {
+        tracing::subscriber::with_default(subscriber, act);
+        let bytes = log.0.lock().unwrap();
+        serde_json::Deserializer::from_slice(&bytes).into_iter().map(Result::unwrap).collect()
+    }
+
+    #[test]
+    fn an_error_that_ends_a_session_of_the_proxy_itself_is_logged_as_an_error() {
+        let lines = logged(|| {
             let mut proxy = Proxy::start(Config::new("127.0.0.1", 9)).unwrap();
             proxy.event_loop.spawn(Failing);
             proxy.turn(Some(Duration::ZERO)).unwrap();
             assert!(proxy.is_running());
         });
-        let line: serde_json::Value = serde_json::from_slice(&log.0.lock().unwrap()).unwrap();
+        let [line] = &lines[..] else { panic!("{lines:?}") };
         assert_eq!(line["level"], "ERROR");
         assert_eq!(line["fields"]["message"], "a session of the proxy itself has failed");
         assert_eq!(line["fields"]["session"], "tcpproxy::proxy::tests::Failing");
         assert_eq!(line["fields"]["error"], "it cannot go on");
+    }
+
+    #[cfg(target_os = "linux")]
+    #[test]
+    fn socket_buffers_that_the_kernel_makes_smaller_are_warned_of_once() {
+        let start = |socket_buffer| {
+            logged(|| {
+                Proxy::start(Config { socket_buffer: Some(socket_buffer), ..Config::new("127.0.0.1", 9) })
+                    .unwrap();
+            })
+        };
+        for size in [8 << 10, 65_535, 65_536] {
+            assert!(start(size).is_empty(), "{size}");
+        }
+        let maximum = |name| -> usize {
+            std::fs::read_to_string(format!("/proc/sys/net/core/{name}")).unwrap().trim().parse().unwrap()
+        };
+        let (send, receive) = (2 * maximum("wmem_max"), 2 * maximum("rmem_max"));
+        let lines = start(send.max(receive) + 2);
+        let [line] = &lines[..] else { panic!("{lines:?}") };
+        assert_eq!(line["level"], "WARN");
+        assert_eq!((&line["fields"]["send"], &line["fields"]["receive"]), (&send.into(), &receive.into()));
     }
 }

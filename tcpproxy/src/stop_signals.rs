@@ -1,5 +1,6 @@
 //! The signals that stop a proxy.
 
+use std::io;
 use std::rc::Rc;
 
 use eventloop::signals::{ExitOnSignals, SIGHUP, SIGINT, SIGQUIT, SIGTERM, SIGUSR1, SIGUSR2};
@@ -65,5 +66,12 @@ impl Session for SignalSession {
             }
         }
         Ok(if self.lifecycle.is_over() { Progress::Done } else { Progress::Continue })
+    }
+
+    /// A proxy that no signal could stop any more stops now.
+    fn refused(&mut self, error: io::Error) -> eventloop::Result<()> {
+        let why = format!("no signal can be received: {error}");
+        self.lifecycle.fail(io::Error::new(error.kind(), why.clone()));
+        Err(why.into())
     }
 }

@@ -5,11 +5,14 @@ mod request;
 mod response;
 mod sessions;
 
+use std::any::Any;
+use std::cell::RefCell;
+use std::io;
 use std::mem;
 use std::rc::Rc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
-use eventloop::{Accept, Intents, Listener, Progress, Ready, Session, Stream};
+use eventloop::{Accept, Handle, Intents, Listener, Progress, Ready, Session, Stream, panic_message};
 use ringbuf::Pool;
 
 pub use crate::operations::metrics_format::MetricsFormat;
@@ -29,10 +32,16 @@ use sessions::PageRequest;
 ///
 /// There are at most [`MOST_CONNECTIONS`]. One more takes the place of the least important, so that idle or
 /// slow connections, however many, delay no request.
+///
+/// A failure of it resets its connections and concerns no client. A new one with the same listener takes its place after
+/// [`PAUSE`].
 pub(crate) struct StatusServer {
-    status: Status,
-    listener: Listener,
+    status: Rc<Status>,
+    handle: Handle,
+    listener: Rc<RefCell<Listener>>,
     connections: Vec<Connection>,
+    /// Until then it does nothing, because the one before has failed.
+    paused_until: Option<Instant>,
 }
 
 /// What the status server reports.
@@ -52,9 +61,24 @@ pub(crate) struct Status {
 /// Connections at the same time: a few of Prometheus, of a balancer that checks health, and of a browser.
 pub(crate) const MOST_CONNECTIONS: usize = 16;
 
+/// How long after a failure the status server serves again: a failure that lasts is a line of the log a second.
+const PAUSE: Duration = Duration::from_secs(1);
+
 impl StatusServer {
-    pub(crate) fn new(status: Status, listener: Listener) -> Self {
-        Self { status, listener, connections: Vec::new() }
+    pub(crate) fn new(status: Status, handle: Handle, listener: Listener) -> Self {
+        let (status, listener) = (Rc::new(status), Rc::new(RefCell::new(listener)));
+        Self { status, handle, listener, connections: Vec::new(), paused_until: None }
+    }
+
+    /// Lets another one take its place.
+    fn restart(&self) {
+        self.handle.spawn(Self {
+            status: self.status.clone(),
+            handle: self.handle.clone(),
+            listener: self.listener.clone(),
+            connections: Vec::new(),
+            paused_until: Some(Instant::now() + PAUSE),
+        });
     }
 
     /// Serves a new connection, in place of the least important one if there are too many.
@@ -76,7 +100,10 @@ impl StatusServer {
 
 impl Session for StatusServer {
     fn intents(&self, intents: &mut Intents<'_>) {
-        self.listener.intents(intents);
+        if let Some(at) = self.paused_until {
+            return intents.deadline(at);
+        }
+        self.listener.borrow().intents(intents);
         for connection in &self.connections {
             connection.intents(intents);
         }
@@ -86,14 +113,29 @@ impl Session for StatusServer {
         if self.status.lifecycle.is_over() {
             return Ok(Progress::Done);
         }
+        self.paused_until = self.paused_until.filter(|&at| ready.now() < at);
+        if self.paused_until.is_some() {
+            return Ok(Progress::Continue);
+        }
         let step = |connection: Connection| {
             connection.advance(ready, false, |request| answer(&self.status, request))
         };
         self.connections = mem::take(&mut self.connections).into_iter().filter_map(step).collect();
-        while let Accept::Client { stream, .. } = self.listener.accept(ready) {
+        loop {
+            let accepted = self.listener.borrow_mut().accept(ready);
+            let Accept::Client { stream, .. } = accepted else { return Ok(Progress::Continue) };
             self.admit(stream, ready);
         }
-        Ok(Progress::Continue)
+    }
+
+    fn refused(&mut self, error: io::Error) -> eventloop::Result<()> {
+        self.restart();
+        Err(error.into())
+    }
+
+    fn panicked(&mut self, panic: Box<dyn Any + Send>) -> eventloop::Result<()> {
+        self.restart();
+        Err(format!("a bug of the program: {}", panic_message(&*panic)).into())
     }
 }
 
@@ -167,5 +209,80 @@ fn respond(status: &Status, request: &StatusRequest) -> Response {
             Response::file("text/javascript; charset=utf-8", include_str!("status_server/page/page.js"))
         }
         _ => Response::line(NOT_FOUND, "there are /, /sessions, /metrics and /healthz"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::{ErrorKind, Read, Write};
+    use std::net::{Ipv4Addr, SocketAddr, TcpStream};
+
+    use eventloop::testing::PATIENCE;
+    use eventloop::{EventLoop, SocketOptions};
+
+    use super::*;
+    use crate::operations::session_table::{Listed, SessionRow};
+
+    /// A session that cannot be listed.
+    struct Broken;
+
+    impl Listed for Broken {
+        fn row(&self, _: Instant) -> SessionRow {
+            panic!("a row with a bug");
+        }
+    }
+
+    /// What a client reads until the end, or the error that it meets.
+    fn ask(event_loop: &mut EventLoop, address: SocketAddr, path: &str) -> io::Result<String> {
+        let mut client = TcpStream::connect(address)?;
+        client.set_nonblocking(true)?;
+        client.write_all(format!("GET {path} HTTP/1.0\r\n\r\n").as_bytes())?;
+        let (begin, mut answer) = (Instant::now(), Vec::new());
+        loop {
+            match client.read_to_end(&mut answer) {
+                Err(error) if error.kind() == ErrorKind::WouldBlock => {}
+                outcome => return outcome.map(|_| String::from_utf8_lossy(&answer).into_owned()),
+            }
+            assert!(begin.elapsed() < PATIENCE, "no answer");
+            let _ = event_loop.turn(Some(Duration::from_millis(10)))?;
+        }
+    }
+
+    #[test]
+    fn after_a_bug_met_by_one_request_it_serves_again() {
+        let mut event_loop = EventLoop::new().unwrap();
+        let errors = Rc::new(RefCell::new(Vec::new()));
+        let report = errors.clone();
+        event_loop.on_error(move |session, error| report.borrow_mut().push(format!("{session}: {error}")));
+        let (handle, counters) = (event_loop.handle(), Rc::<Counters>::default());
+        let listener = Listener::bind((Ipv4Addr::LOCALHOST, 0).into(), SocketOptions::default()).unwrap();
+        let address = listener.local_addr().unwrap();
+        let table = Rc::<SessionTable>::default();
+        let status = Status {
+            metrics: Rc::new(Metrics::new()),
+            lifecycle: Rc::new(Lifecycle::new(handle.clone(), counters.clone(), Duration::ZERO, false)),
+            counters,
+            pending: Rc::default(),
+            pool: Pool::new(1024, 2),
+            max_clients: 1,
+            table: table.clone(),
+            remote: "localhost:80".to_owned(),
+            started: Instant::now(),
+        };
+        event_loop.spawn(StatusServer::new(status, handle, listener));
+        let broken = table.list(Broken);
+        for _ in 0..2 {
+            assert_eq!(
+                ask(&mut event_loop, address, "/sessions").unwrap_err().kind(),
+                ErrorKind::ConnectionReset
+            );
+            let answer = ask(&mut event_loop, address, "/healthz").unwrap();
+            assert!(answer.starts_with("HTTP/1.1 200 OK\r\n"), "{answer}");
+        }
+        drop(broken);
+        assert!(ask(&mut event_loop, address, "/sessions").unwrap().starts_with("HTTP/1.1 200 OK\r\n"));
+        let line =
+            "tcpproxy::operations::status_server::StatusServer: a bug of the program: a row with a bug";
+        assert_eq!(*errors.borrow(), [line, line]);
     }
 }
