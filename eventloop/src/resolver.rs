@@ -10,9 +10,10 @@ use crate::{Intents, Ready, RemoteWaker};
 
 /// Resolves names with the system's resolver, getaddrinfo(3), on helper threads, because that call blocks.
 ///
-/// A name that takes long delays no other: up to 8 are looked up at the same time, each on a thread of its
+/// A name that takes long delays no other: up to 16 are looked up at the same time, each on a thread of its
 /// own that starts when it is needed and ends when no query is left. Lookups of one name that are open at
-/// the same time share one query. Literal addresses need no thread.
+/// the same time share one query. Literal addresses need no thread. Where clients choose the names, one of them has 4 of
+/// the threads at most: see [`lookup_for`](Resolver::lookup_for).
 ///
 /// ```
 /// use eventloop::{EventLoop, Intents, Lookup, Progress, Ready, Resolver, Result, Session};
@@ -88,7 +89,7 @@ struct LookupQueue {
 }
 
 /// Invariants: no two queries are equal; there is a thread for each one that was started, and, unless there
-/// are as many as there may be, for each one that was not.
+/// are as many as there may be, or as its client may have, for each one that was not.
 #[derive(Default)]
 struct Queries {
     open: Vec<Query>,
@@ -98,6 +99,8 @@ struct Queries {
 struct Query {
     host: String,
     port: u16,
+    /// Whose query it is; the program's own have none.
+    client: Option<IpAddr>,
     /// A thread works on it.
     started: bool,
     /// The lookups that share it. One that was dropped has withdrawn.
@@ -105,7 +108,9 @@ struct Query {
 }
 
 /// How many names are looked up at the same time.
-const MAX_THREADS: usize = 8;
+const MAX_THREADS: usize = 16;
+/// How many of them one client has.
+const MAX_THREADS_OF_CLIENT: usize = 4;
 
 /// Resolves a name now, and blocks until the answer is there: for the time before the loop runs.
 ///
@@ -136,15 +141,26 @@ impl Resolver {
     /// Looks up the addresses of `host`, with `port` in each. Failures come as the answer.
     #[must_use]
     pub fn lookup(&self, host: &str, port: u16) -> Lookup {
+        self.begin(None, host, port)
+    }
+
+    /// The same for a client, whose further names have to wait while 4 of them are looked up: names that take long do not
+    /// keep other clients waiting.
+    #[must_use]
+    pub fn lookup_for(&self, client: IpAddr, host: &str, port: u16) -> Lookup {
+        self.begin(Some(client), host, port)
+    }
+
+    fn begin(&self, client: Option<IpAddr>, host: &str, port: u16) -> Lookup {
         match literal(host, port) {
             Some(address) => Lookup::known(Ok(vec![address])),
-            None => self.query(host, port).unwrap_or_else(|error| Lookup::known(Err(error))),
+            None => self.query(client, host, port).unwrap_or_else(|error| Lookup::known(Err(error))),
         }
     }
 
-    fn query(&self, host: &str, port: u16) -> io::Result<Lookup> {
+    fn query(&self, client: Option<IpAddr>, host: &str, port: u16) -> io::Result<Lookup> {
         let answer = Answer::default();
-        if self.queue.queries().put(host, port, Arc::downgrade(&answer)) {
+        if self.queue.queries().put(client, host, port, Arc::downgrade(&answer)) {
             let queue = self.queue.clone();
             let thread = thread::Builder::new().name("resolver".to_owned()).spawn(move || queue.serve());
             if let Err(error) = thread {
@@ -226,13 +242,16 @@ impl LookupQueue {
 impl Queries {
     /// Adds a waiter to the query that is open, or a new query. Returns whether another thread is to be
     /// started, which counts as started.
-    fn put(&mut self, host: &str, port: u16, waiter: Weak<Mutex<Pending>>) -> bool {
+    fn put(&mut self, client: Option<IpAddr>, host: &str, port: u16, waiter: Weak<Mutex<Pending>>) -> bool {
         self.forget_withdrawn();
         match self.open.iter_mut().find(|query| query.is(host, port)) {
-            Some(query) => query.waiters.push(waiter),
+            Some(query) => {
+                query.waiters.push(waiter);
+                query.client = client; // it must not wait for the threads of another one
+            }
             None => {
                 let host = host.to_owned();
-                self.open.push(Query { host, port, started: false, waiters: vec![waiter] });
+                self.open.push(Query { host, port, client, started: false, waiters: vec![waiter] });
             }
         }
         let start = self.threads < self.open.len().min(MAX_THREADS);
@@ -248,16 +267,23 @@ impl Queries {
         });
     }
 
-    /// Starts the oldest query that no thread works on. If there is none the thread is to end, and counts as
-    /// ended.
+    /// Starts the oldest query that no thread works on and whose client may have a further thread. If there is none the
+    /// thread is to end, and counts as ended.
     fn start_next(&mut self) -> Option<(String, u16)> {
         self.forget_withdrawn();
-        let Some(query) = self.open.iter_mut().find(|query| !query.started) else {
+        let Some(at) = self.open.iter().position(|query| !query.started && self.may_start(query)) else {
             self.threads -= 1;
             return None;
         };
+        let query = &mut self.open[at];
         query.started = true;
         Some((query.host.clone(), query.port))
+    }
+
+    /// If it may not, one of the threads that its client has will take it.
+    fn may_start(&self, query: &Query) -> bool {
+        let of_client = self.open.iter().filter(|other| other.started && other.client == query.client);
+        query.client.is_none() || of_client.count() < MAX_THREADS_OF_CLIENT
     }
 
     /// Removes a query that has its answer, and returns its waiters.

@@ -2,6 +2,7 @@
 
 use std::cell::RefCell;
 use std::collections::HashMap;
+use std::io;
 use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 use std::rc::Rc;
 
@@ -53,6 +54,24 @@ impl Acceptor {
         }
     }
 
+    fn accept(&mut self, ready: &Ready<'_>) {
+        loop {
+            match self.listener.accept(ready) {
+                Accept::Client { stream, address } => {
+                    self.exhausted = false;
+                    self.admit(stream, address, ready);
+                }
+                Accept::Blocked | Accept::Full => return,
+                Accept::Exhausted(error) => {
+                    if !std::mem::replace(&mut self.exhausted, true) {
+                        self.shared.log.line(&format!("cannot accept clients for now: {error}"));
+                    }
+                    return;
+                }
+            }
+        }
+    }
+
     /// A new connection takes a short response at once. What its client has sent is read first: unread bytes would turn
     /// the close into a reset.
     fn turn_away(&self, stream: Stream, address: IpAddr) {
@@ -70,21 +89,26 @@ impl Session for Acceptor {
     }
 
     fn advance(&mut self, ready: &Ready<'_>) -> eventloop::Result<Progress> {
-        loop {
-            match self.listener.accept(ready) {
-                Accept::Client { stream, address } => {
-                    self.exhausted = false;
-                    self.admit(stream, address, ready);
-                }
-                Accept::Blocked | Accept::Full => return Ok(Progress::Continue),
-                Accept::Exhausted(error) => {
-                    if !std::mem::replace(&mut self.exhausted, true) {
-                        self.shared.log.line(&format!("cannot accept clients for now: {error}"));
-                    }
-                    return Ok(Progress::Continue);
-                }
-            }
+        self.accept(ready);
+        let lifecycle = &self.shared.lifecycle;
+        if !lifecycle.is_draining() {
+            return Ok(Progress::Continue);
         }
+        // Clients in the queue would be reset with the socket; those that come from now on try another time.
+        let _ = self.listener.drop_new_connections(); // where the system cannot, they may be reset
+        if self.listener.has_pending_clients() {
+            return Ok(Progress::Continue);
+        }
+        lifecycle.end_accepting();
+        Ok(Progress::Done)
+    }
+
+    /// A proxy without an acceptor is of no use: it ends, so that a service manager can start the next one.
+    fn refused(&mut self, error: io::Error) -> eventloop::Result<()> {
+        let why = format!("no further client can be accepted: {error}");
+        self.shared.lifecycle.fail(why.clone());
+        self.shared.lifecycle.end_accepting();
+        Err(why.into())
     }
 }
 
@@ -113,7 +137,7 @@ impl Drop for AddressPermit {
 
 /// The address that counts: of IPv6 the first 64 bits, as a host has all addresses that begin with them (RFC 4291,
 /// section 2.5.4).
-fn site(address: IpAddr) -> IpAddr {
+pub(crate) fn site(address: IpAddr) -> IpAddr {
     match address {
         IpAddr::V6(address) if !address.is_loopback() => {
             Ipv6Addr::from_bits(address.to_bits() & !u128::from(u64::MAX)).into()

@@ -37,6 +37,10 @@ pub(crate) struct Options {
     #[arg(long, value_name = "DURATION", default_value = "30s", value_parser = duration)]
     pub(crate) timeout: Duration,
 
+    /// After the first SIGTERM or SIGINT, let responses and tunnels go on for this long; a second signal ends them at once
+    #[arg(long, value_name = "DURATION", default_value = "30s", value_parser = time)]
+    pub(crate) drain_timeout: Duration,
+
     /// Keep responses of at most SIZE in memory, those that are still being received included; 0 keeps none
     #[arg(long, value_name = "SIZE", default_value = "64MiB", value_parser = size)]
     pub(crate) cache_size: usize,
@@ -77,11 +81,18 @@ fn size(text: &str) -> Result<usize, String> {
 }
 
 fn duration(text: &str) -> Result<Duration, String> {
-    let duration = humantime::parse_duration(text).map_err(|error| error.to_string())?;
-    match duration {
+    match time(text)? {
         Duration::ZERO => Err("it must be longer than 0".into()),
-        _ if duration > Duration::from_secs(365 * 24 * 3600) => Err("it must be at most a year".into()),
-        _ => Ok(duration),
+        duration => Ok(duration),
+    }
+}
+
+fn time(text: &str) -> Result<Duration, String> {
+    match humantime::parse_duration(text).map_err(|error| error.to_string())? {
+        duration if duration > Duration::from_secs(365 * 24 * 3600) => {
+            Err("it must be at most a year".into())
+        }
+        duration => Ok(duration),
     }
 }
 
@@ -100,6 +111,8 @@ mod tests {
         assert_eq!((options.max_clients, options.max_per_address()), (256, 128));
         assert_eq!((options.cache_size, options.max_object_size), (64 << 20, 2 << 20));
         assert_eq!(options.timeout, Duration::from_secs(30));
+        assert_eq!(options.drain_timeout, Duration::from_secs(30));
+        assert_eq!(parse(&["0", "--drain-timeout", "0s"]).unwrap().drain_timeout, Duration::ZERO);
         assert_eq!(parse(&["0", "--max-clients", "1"]).unwrap().max_per_address(), 1);
     }
 
@@ -116,6 +129,7 @@ mod tests {
             (&["0", "--max-per-address", "many"], "invalid digit"),
             (&["0", "--timeout", "0s"], "longer than 0"),
             (&["0", "--timeout", "5"], "unit"),
+            (&["0", "--drain-timeout", "2y"], "at most a year"),
             (&["0", "--cache-size", "9XB"], "invalid value '9XB'"),
             (&["0", "--cache-size", "2TiB"], "at most 1TiB"),
         ] {
@@ -132,6 +146,7 @@ mod tests {
             "--max-clients",
             "--max-per-address",
             "--timeout",
+            "--drain-timeout",
             "--cache-size",
             "--max-object-size",
             "--quiet",

@@ -1,5 +1,6 @@
 //! A client: request after request on one connection, each answered by the cache or by an origin.
 
+use std::any::Any;
 use std::mem;
 use std::net::IpAddr;
 use std::ops::ControlFlow;
@@ -7,16 +8,17 @@ use std::rc::Rc;
 use std::time::{Duration, Instant};
 
 use eventloop::{Connect, ConnectOptions, Connected, Connector, Intents, Progress};
-use eventloop::{Permit, Ready, Session, Stream};
+use eventloop::{Permit, Ready, Session, Stream, panic_message};
 use http::{Method, StatusCode};
 use http1::HeadReader;
 use relay::{BufferedStream, Tunnel};
 
 use crate::SOCKET;
-use crate::acceptor::AddressPermit;
+use crate::acceptor::{AddressPermit, site};
 use crate::access::{Access, Verdict};
 use crate::cache::{self, Cached, CachedBody, Found};
 use crate::exchange::{Awaits, Exchange, Outcome};
+use crate::lifecycle::ActiveClient;
 use crate::refusal::Refusal;
 use crate::request::ProxyRequest;
 use crate::shared::{MAX_HEAD, Shared};
@@ -37,7 +39,7 @@ pub(crate) struct Client {
     /// The log's line on the present request.
     access: Option<Access>,
     /// Kept as long as the rings: a tunnel may close the client's connection before the origin's.
-    _permits: (Option<Permit>, AddressPermit),
+    _permits: (Option<Permit>, AddressPermit, ActiveClient),
 }
 
 #[derive(Default)]
@@ -58,6 +60,8 @@ type NextPhase = Result<ClientPhase, Refusal>;
 
 /// How long a client may take to receive the rest.
 const CLOSE_TIMEOUT: Duration = Duration::from_secs(5);
+/// How long a client that has asked for nothing is waited for while the proxy drains: its request may be on the way.
+const DRAIN_PATIENCE: Duration = Duration::from_secs(1);
 /// A tunnel may be silent for this many times the usual timeout.
 const TUNNEL_FACTOR: u32 = 20;
 const ESTABLISHED: &[u8] = b"HTTP/1.1 200 Connection established\r\n\r\n";
@@ -71,7 +75,7 @@ impl Client {
         permit: AddressPermit,
         now: Instant,
     ) -> Option<Self> {
-        let permits = (stream.take_permit(), permit);
+        let permits = (stream.take_permit(), permit, shared.lifecycle.begin_client());
         let stream = BufferedStream::new(stream, shared.rings.reserve()?, shared.rings.reserve()?);
         let phase = ClientPhase::ReadingRequest(HeadReader::new(MAX_HEAD));
         Some(Self {
@@ -133,7 +137,7 @@ impl Client {
             true => Found::Nothing,
             false => self.shared.cache.borrow().find(&request.head),
         };
-        let mut exchange = Box::new(Exchange::new(request));
+        let mut exchange = Box::new(Exchange::new(request, !self.shared.lifecycle.is_draining()));
         match found {
             Found::Fresh(cached) => return self.begin_cached(exchange, cached, Verdict::Hit, ready),
             _ if cache::only_if_cached(&exchange.request.head) => {
@@ -187,7 +191,7 @@ impl Client {
             exchange.send(self.origin.insert(stream))?;
             return Ok(ClientPhase::Exchanging(exchange));
         }
-        let lookup = self.shared.resolver.lookup(&origin.host, origin.port);
+        let lookup = self.shared.resolver.lookup_for(site(self.address), &origin.host, origin.port);
         exchange.reused = false;
         let options =
             ConnectOptions { socket: SOCKET, timeout: self.shared.timeout, ..ConnectOptions::default() };
@@ -243,6 +247,7 @@ impl Client {
         if let Some(mut access) = self.access.take() {
             access.complete(verdict);
         }
+        let keep = keep && !self.shared.lifecycle.is_draining();
         if keep { ClientPhase::ReadingRequest(HeadReader::new(MAX_HEAD)) } else { self.finish(ready) }
     }
 
@@ -276,6 +281,11 @@ impl Client {
         match self.phase {
             ClientPhase::Tunnelling(..) => Some(self.active + TUNNEL_FACTOR * self.shared.timeout),
             ClientPhase::Connecting(..) | ClientPhase::Closing | ClientPhase::Closed => None, // these have their own
+            ClientPhase::ReadingRequest(_) if self.is_idle() => {
+                let usual = self.active + self.shared.timeout;
+                let drain = self.shared.lifecycle.draining_since();
+                Some(drain.map_or(usual, |since| usual.min(self.active.max(since) + DRAIN_PATIENCE)))
+            }
             _ => Some(self.active + self.shared.timeout),
         }
     }
@@ -304,6 +314,11 @@ impl Client {
     /// Whether the last response has gone out and the next request has not come.
     fn awaits_request(&self) -> bool {
         matches!(self.phase, ClientPhase::ReadingRequest(_)) && self.stream.output.is_empty()
+    }
+
+    /// Whether nothing has come of the next request, either.
+    fn is_idle(&self) -> bool {
+        self.awaits_request() && self.stream.input.is_empty()
     }
 
     /// The connections whose bytes the session itself reads and writes.
@@ -352,5 +367,10 @@ impl Session for Client {
             return Ok(Progress::Again); // there may be more to do
         }
         Ok(Progress::Continue)
+    }
+
+    /// A bug that one client has met ends its connections, and no other client's.
+    fn panicked(&mut self, panic: Box<dyn Any + Send>) -> eventloop::Result<()> {
+        Err(format!("a bug of the program: {}", panic_message(&*panic)).into())
     }
 }

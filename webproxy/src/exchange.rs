@@ -58,8 +58,9 @@ pub(crate) enum Awaits {
 }
 
 impl Exchange {
-    pub(crate) fn new(request: ProxyRequest) -> Self {
-        let (framing, client_keeps) = (request.framing, request.keeps);
+    /// `keeps` says whether the proxy allows another request to follow on the client's connection.
+    pub(crate) fn new(request: ProxyRequest, keeps: bool) -> Self {
+        let (framing, client_keeps) = (request.framing, request.keeps && keeps);
         Self {
             request,
             stale: None,
@@ -210,6 +211,7 @@ impl Exchange {
         }
         self.download = Some(Body::new(incoming, outgoing));
         self.client_keeps &= outgoing != Framing::Close && self.upload.is_complete();
+        self.client_keeps &= !shared.lifecycle.is_draining();
         self.begin_response(client, response, Verdict::Miss, access)?;
         Ok(Outcome::Pending)
     }

@@ -38,6 +38,7 @@ mod cache;
 mod cli;
 mod client;
 mod exchange;
+mod lifecycle;
 mod log;
 mod origin;
 mod origins;
@@ -45,7 +46,6 @@ mod refusal;
 mod request;
 mod shared;
 
-use std::cell::Cell;
 use std::error::Error;
 use std::io::Write as _;
 use std::process::ExitCode;
@@ -54,11 +54,12 @@ use std::time::Duration;
 
 use clap::Parser as _;
 use eventloop::signals::{SIGINT, SIGTERM};
-use eventloop::{EventLoop, Intents, Listener, Progress, Ready, Session, Signals, SocketOptions};
+use eventloop::{EventLoop, Listener, Signals, SocketOptions};
 use rustix::process::{Resource, getrlimit, setrlimit};
 
 use acceptor::Acceptor;
 use cli::Options;
+use lifecycle::{Lifecycle, StopSignals};
 use origins::MAX_IDLE;
 use shared::Shared;
 
@@ -84,42 +85,23 @@ fn run(options: &Options) -> Result<(), Box<dyn Error>> {
     let address = listener.local_addr()?;
     check_descriptors(options.max_clients)?;
     let (log, writer) = log::start(!options.quiet)?;
-    let shared = Rc::new(Shared::new(options, address, Rc::new(log)));
-    let stopped = Rc::new(Cell::new(false));
     let mut event_loop = EventLoop::new()?;
+    let lifecycle = Rc::new(Lifecycle::new(event_loop.handle(), options.drain_timeout));
+    let shared = Rc::new(Shared::new(options, address, lifecycle.clone(), Rc::new(log)));
+    let signals = Signals::new(&[SIGTERM, SIGINT])?;
+    event_loop.spawn(StopSignals::new(signals, lifecycle.clone(), shared.log.clone()));
     let log = shared.log.clone();
     event_loop.on_error(move |session, error| log.error(session, error));
-    let signals = Signals::new(&[SIGTERM, SIGINT])?;
-    event_loop.spawn(Stop { signals, stopped: stopped.clone() });
     shared.origins.spawn_expiry(|expiry| event_loop.spawn(expiry));
     event_loop.spawn(Acceptor::new(shared.clone(), listener.with_max_clients(options.max_clients)));
     let _ = writeln!(std::io::stdout(), "listening on {address}"); // a reader that is gone does not need it
-    while !stopped.get() {
+    while !lifecycle.is_over() {
         event_loop.turn(None)?;
         shared.log.flush();
     }
-    drop((event_loop, shared)); // which logs the requests that are being served
+    drop((event_loop, shared)); // which resets the clients that are left, and logs their requests
     writer.finish();
-    Ok(())
-}
-
-/// Ends the program at SIGTERM or SIGINT.
-struct Stop {
-    signals: Signals,
-    stopped: Rc<Cell<bool>>,
-}
-
-impl Session for Stop {
-    fn intents(&self, intents: &mut Intents<'_>) {
-        self.signals.intents(intents);
-    }
-
-    fn advance(&mut self, ready: &Ready<'_>) -> eventloop::Result<Progress> {
-        if self.signals.advance(ready).is_some() {
-            self.stopped.set(true);
-        }
-        Ok(Progress::Continue)
-    }
+    Ok(lifecycle.outcome()?)
 }
 
 /// What the program itself has open: the listening socket, the poller, the standard streams, name lookups.

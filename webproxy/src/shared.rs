@@ -12,6 +12,7 @@ use ringbuf::Pool;
 
 use crate::cache::Cache;
 use crate::cli::Options;
+use crate::lifecycle::Lifecycle;
 use crate::log::Log;
 use crate::origins::{MAX_IDLE, Origins};
 
@@ -30,12 +31,18 @@ pub(crate) struct Shared {
     pub(crate) resolver: Resolver,
     pub(crate) cache: RefCell<Cache>,
     pub(crate) origins: Origins,
+    pub(crate) lifecycle: Rc<Lifecycle>,
     pub(crate) log: Rc<Log>,
 }
 
 impl Shared {
     /// What a proxy shares that listens on `address`.
-    pub(crate) fn new(options: &Options, address: SocketAddr, log: Rc<Log>) -> Self {
+    pub(crate) fn new(
+        options: &Options,
+        address: SocketAddr,
+        lifecycle: Rc<Lifecycle>,
+        log: Rc<Log>,
+    ) -> Self {
         // A client has four rings: two towards it and two towards an origin.
         let rings = 4 * options.max_clients + 2 * MAX_IDLE;
         Self {
@@ -47,6 +54,7 @@ impl Shared {
             resolver: Resolver::new(),
             cache: RefCell::new(Cache::new(options.cache_size, options.max_object_size)),
             origins: Origins::default(),
+            lifecycle,
             log,
         }
     }

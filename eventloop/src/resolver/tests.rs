@@ -169,7 +169,8 @@ fn a_name_is_looked_up_once_for_all_that_wait_for_it() {
 
 #[test]
 fn more_names_than_threads_wait_and_those_withdrawn_are_not_asked_for() {
-    const NAMES: [&str; 12] = ["a", "b", "c", "d", "e", "f", "g", "h", "i", "j", "k", "l"];
+    const NAMES: [&str; 20] =
+        ["a", "b", "c", "d", "e", "f", "g", "h", "i", "j", "k", "l", "m", "n", "o", "p", "q", "r", "s", "t"];
     let (system, resolver, mut event_loop, answers) = setup();
     for name in &NAMES[..MAX_THREADS] {
         answers.ask(&mut event_loop, &resolver, name);
@@ -185,10 +186,36 @@ fn more_names_than_threads_wait_and_those_withdrawn_are_not_asked_for() {
     assert_eq!((system.asked(MAX_THREADS).len(), threads(&resolver)), (MAX_THREADS, MAX_THREADS));
     system.answer("c");
     assert_eq!(answers.await_some(&mut event_loop, 1), ["c"]);
-    assert_eq!(system.asked(MAX_THREADS + 1)[MAX_THREADS], "i", "the oldest query is next");
+    assert_eq!(system.asked(MAX_THREADS + 1)[MAX_THREADS], NAMES[MAX_THREADS], "the oldest query is next");
     system.answer_all();
     answers.await_some(&mut event_loop, NAMES.len());
     assert!(!system.asked(NAMES.len()).contains(&"withdrawn".to_owned()));
+}
+
+#[test]
+fn a_client_whose_names_take_long_keeps_no_other_client_waiting() {
+    let (system, resolver, mut event_loop, answers) = setup();
+    let mut ask = |client, name| {
+        let lookup = resolver.lookup_for(IpAddr::from([192, 0, 2, client]), name, 80);
+        event_loop.spawn(Asking(name, lookup, answers.0.clone()));
+    };
+    for name in ["a", "b", "c", "d", "e", "f", "g", "h", "i", "j", "k", "l", "m", "n", "o", "p", "q"] {
+        ask(1, name);
+    }
+    ask(2, "other");
+    ask(2, "q"); // which the first one has yet to wait for
+    let mut asked = system.asked(MAX_THREADS_OF_CLIENT + 2);
+    asked.sort();
+    assert_eq!(asked, ["a", "b", "c", "d", "other", "q"]);
+    for name in ["other", "q"] {
+        system.answer(name);
+    }
+    answers.await_some(&mut event_loop, 3);
+    system.answer("b");
+    answers.await_some(&mut event_loop, 4);
+    assert_eq!(system.asked(7)[6], "e", "the next one in place of the one that was answered");
+    system.answer_all();
+    answers.await_some(&mut event_loop, 19);
 }
 
 #[test]

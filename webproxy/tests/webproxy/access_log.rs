@@ -64,5 +64,6 @@ fn a_quiet_proxy_logs_no_requests() {
     Peer::connect(&proxy).ask("GET", origin, "/", "").answer();
     proxy.terminate().unwrap();
     assert!(proxy.wait(PATIENCE).unwrap().success());
-    assert_eq!(proxy.log().len(), 1, "{:?}", proxy.log());
+    let log = proxy.log();
+    assert!(log.iter().all(|line| line.starts_with("listening") || line.starts_with("stopping")), "{log:?}");
 }

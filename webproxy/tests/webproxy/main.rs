@@ -12,4 +12,5 @@ mod peers;
 mod refusals;
 mod sharing;
 mod smuggling;
+mod stopping;
 mod tunnels;
