@@ -36,11 +36,12 @@ errors() { jq -Rr 'fromjson? | select(.level == "ERROR") | "\(.session): \(.erro
 port=$(free_port)
 start_listening server "$port" socat "TCP-LISTEN:$port,fork,reuseaddr" PIPE
 start_proxy 127.0.0.1 "$port" --log-format json --metrics 127.0.0.1:0
-metrics=$(sed -n 's|^metrics on \(.*\)/metrics$|\1|p' "$WORK/proxy.out")
-
-is_reset() { ! curl -sS --noproxy '*' --max-time 30 "$metrics/healthz" 2>"$WORK/curl.err" && grep -q reset "$WORK/curl.err"; }
-refuse "$PROXY_PID" proxy is_reset
-same "the health" serving "$(curl -sS --noproxy '*' --max-time 30 "$metrics/healthz")"
+metrics_port=$(sed -nE 's|^metrics on http://127.0.0.1:([0-9]+)/metrics$|\1|p' "$WORK/proxy.out")
+ask() { exec 6<>"/dev/tcp/127.0.0.1/$metrics_port"; } # for nothing yet
+refuse "$PROXY_PID" proxy ask
+! read -r -t 30 -u 6 || fail "a connection that is not watched was answered"
+exec 6>&-
+same "the health" serving "$(within 30 curl -sS --noproxy '*' "http://127.0.0.1:$metrics_port/healthz")"
 same "the errors" "tcpproxy::operations::status_server::StatusServer: No space left on device (os error 28)" "$(errors)"
 stop "$PROXY_PID"
 
