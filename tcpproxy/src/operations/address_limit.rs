@@ -34,12 +34,12 @@ impl AddressLimit {
         let Some(max) = self.max else { return Some(AddressPermit::unlimited()) };
         let ip = ip.to_canonical();
         let mut clients = self.clients.borrow_mut();
-        clients.try_reserve(1).ok()?; // without memory to count it, a client is not admitted
-        let count = clients.entry(ip).or_default();
-        if *count >= max {
+        let count = clients.get(&ip).map_or(1, |count| count + 1);
+        if count > max {
             return None;
         }
-        *count += 1;
+        clients.try_reserve(1).ok()?; // without memory to count it, a client is not admitted
+        clients.insert(ip, count);
         Some(AddressPermit(Some(Box::new((self.clone(), ip)))))
     }
 }
@@ -81,6 +81,14 @@ mod tests {
         assert!(limit.admit(ip("192.0.2.1")).is_none());
         drop((second, third, other));
         assert!(limit.clients.borrow().is_empty(), "an address without a client takes no memory");
+    }
+
+    /// The command line takes no limit of 0, but a library's caller may set one.
+    #[test]
+    fn a_limit_of_none_admits_no_client_and_keeps_nothing_of_it() {
+        let limit = Rc::new(AddressLimit::new(Some(0)));
+        assert!(limit.admit([192, 0, 2, 1].into()).is_none());
+        assert!(limit.clients.borrow().is_empty());
     }
 
     #[test]

@@ -102,4 +102,35 @@ impl<S: eventloop::Session> eventloop::Session for ListedSession<S> {
     fn panicked(&mut self, panic: Box<dyn Any + Send>) -> eventloop::Result<()> {
         self.session.borrow_mut().panicked(panic)
     }
+
+    fn name(&self) -> &'static str {
+        self.session.borrow().name()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    struct Idle;
+
+    impl eventloop::Session for Idle {
+        fn intents(&self, _: &mut Intents<'_>) {}
+
+        fn advance(&mut self, _: &Ready<'_>) -> eventloop::Result<Progress> {
+            Ok(Progress::Continue)
+        }
+    }
+
+    impl Listed for Idle {
+        fn row(&self, _: Instant) -> SessionRow {
+            panic!("no request asks")
+        }
+    }
+
+    #[test]
+    fn a_listed_session_is_called_in_reports_what_it_is_called_without_the_table() {
+        let listed = Rc::<SessionTable>::default().list(Idle);
+        assert_eq!(eventloop::Session::name(&listed), eventloop::Session::name(&Idle));
+    }
 }
