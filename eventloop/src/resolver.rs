@@ -3,6 +3,7 @@
 use std::fmt;
 use std::io::{self, ErrorKind};
 use std::net::{IpAddr, Ipv6Addr, SocketAddr, ToSocketAddrs};
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Mutex, MutexGuard, Weak};
 use std::thread;
 
@@ -227,7 +228,9 @@ impl LookupQueue {
     fn serve(&self) {
         loop {
             let Some((host, port)) = self.queries().start_next() else { return };
-            let addresses = (self.find)(&host, port);
+            // A panic is answered like an error: the lookups of this name would otherwise wait for ever.
+            let found = catch_unwind(AssertUnwindSafe(|| (self.find)(&host, port)));
+            let addresses = found.unwrap_or_else(|_| Err(io::Error::other("the lookup has panicked")));
             for waiter in self.queries().remove(&host, port).iter().filter_map(Weak::upgrade) {
                 let mut pending = lock(&waiter);
                 pending.addresses = Some(copy(&addresses));

@@ -31,6 +31,7 @@ impl System {
         let (names, late) = changed.wait_timeout_while(names, PATIENCE, wait).unwrap();
         drop(names);
         assert!(!late.timed_out(), "{host} is answered in time");
+        assert_ne!(host, "bug", "a bug of the system's resolver");
         if host == "unknown" {
             Err(ErrorKind::NotFound.into())
         } else {
@@ -216,6 +217,19 @@ fn a_client_whose_names_take_long_keeps_no_other_client_waiting() {
     assert_eq!(system.asked(7)[6], "e", "the next one in place of the one that was answered");
     system.answer_all();
     answers.await_some(&mut event_loop, 19);
+}
+
+#[test]
+fn a_lookup_that_panics_is_answered_with_an_error_and_the_next_one_of_that_name_is_made_anew() {
+    let (system, resolver, mut event_loop, answers) = setup();
+    for count in 1..=2 {
+        answers.ask(&mut event_loop, &resolver, "bug");
+        system.asked(count);
+        system.answer("bug");
+        answers.await_some(&mut event_loop, count);
+        let error = answers.0.borrow_mut()[count - 1].1.as_ref().unwrap_err().to_string();
+        assert_eq!(error, "the lookup has panicked");
+    }
 }
 
 #[test]
