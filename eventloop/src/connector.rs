@@ -11,6 +11,7 @@ use std::time::Instant;
 use rustix::io::Errno;
 use socket2::{Domain, Protocol, SockRef, Socket, Type};
 
+use crate::deadlines::after;
 use crate::exhaustion::{CONNECT_PIECES, check_pieces, is_exhaustion};
 use crate::{ConnectOptions, Intents, Lookup, Ready, Source, Stream};
 
@@ -55,13 +56,17 @@ use crate::{ConnectOptions, Intents, Lookup, Ready, Source, Stream};
 ///
 /// # fn main() -> std::io::Result<()> {
 /// let server = TcpListener::bind("127.0.0.1:0")?;
-/// # server.set_nonblocking(true)?;
 /// let addresses = [server.local_addr()?]; // of a name: Resolver::new().lookup("localhost", 80)
 /// let mut event_loop = EventLoop::new()?;
 /// let connector = Connector::new(&addresses[..], ConnectOptions::default(), Instant::now());
 /// event_loop.spawn(Greeting(connector));
 /// event_loop.run()?;
 /// assert_eq!(std::io::read_to_string(server.accept()?.0)?, "hello");
+/// # eventloop::testing::assert_withstands_misbehaving_clients(&mut event_loop, |event_loop| {
+/// #     let connector = Connector::new(&addresses[..], ConnectOptions::default(), Instant::now());
+/// #     event_loop.spawn(Greeting(connector));
+/// #     Ok((eventloop::testing::accept(event_loop, &server)?, None))
+/// # });
 /// # Ok(()) }
 /// ```
 #[derive(Debug)]
@@ -73,7 +78,7 @@ pub struct Connector {
     failures: Vec<(SocketAddr, io::Error)>,
     /// The system had run out of what an attempt needs; it is made again.
     exhausted: Option<io::Error>,
-    /// How many addresses were found so since the last pause.
+    /// How many attempts were found so since the last one that began, or the last pause.
     exhausted_in_a_row: usize,
     next_attempt: Instant,
     deadline: Instant,
@@ -148,7 +153,7 @@ impl Connector {
             exhausted: None,
             exhausted_in_a_row: 0,
             next_attempt: now,
-            deadline: now + options.timeout,
+            deadline: after(now, options.timeout),
             options,
             observer: None,
             over: false,
@@ -265,7 +270,8 @@ impl Connector {
         match start(address, &self.options) {
             Ok(stream) => {
                 self.exhausted = None;
-                self.next_attempt = now + self.options.attempt_delay;
+                self.exhausted_in_a_row = 0;
+                self.next_attempt = after(now, self.options.attempt_delay);
                 let before = self.failures.len();
                 let connected = self.look_at(Attempt { stream, address });
                 if self.failures.len() > before {
@@ -281,7 +287,7 @@ impl Connector {
                 self.exhausted_in_a_row += 1;
                 if self.exhausted_in_a_row >= self.untried.len() {
                     self.exhausted_in_a_row = 0;
-                    self.next_attempt = now + self.options.retry_after;
+                    self.next_attempt = after(now, self.options.retry_after);
                 }
                 None
             }

@@ -38,6 +38,16 @@ struct Tick(NonZeroU64);
 /// Stale entries that may pile up before they are swept out.
 const SLACK: usize = 64;
 
+/// The instant that is `duration` after `now`, or, if the clock cannot represent that one, 30 years after `now`. So a time
+/// limit of [`Duration::MAX`] never fires, where `now + Duration::MAX` panics.
+#[must_use]
+pub fn after(now: Instant, duration: Duration) -> Instant {
+    now.checked_add(duration).unwrap_or_else(|| now + NEVER)
+}
+
+/// Longer than a program runs. Every system's clock can represent it.
+const NEVER: Duration = Duration::from_secs(30 * 365 * 24 * 60 * 60);
+
 impl Deadlines {
     /// Makes room for `more` entries, of sessions whose index is below `sessions`.
     pub(crate) fn try_reserve(&mut self, more: usize, sessions: usize) -> io::Result<()> {
@@ -131,7 +141,6 @@ impl Default for Deadlines {
 mod tests {
     use super::*;
     use slotmap::SlotMap;
-    use std::time::Duration;
 
     fn fired(deadlines: &mut Deadlines, now: Instant) -> Vec<SessionId> {
         let mut fired = Vec::new();
@@ -189,6 +198,14 @@ mod tests {
         assert_eq!(fired(&mut deadlines, at(10)), []);
         deadlines.declare(id, Some(at(20)));
         assert_eq!(fired(&mut deadlines, at(20)), [id]);
+    }
+
+    #[test]
+    fn what_the_clock_cannot_represent_is_years_away() {
+        let now = Instant::now();
+        assert_eq!(after(now, Duration::from_secs(7)), now + Duration::from_secs(7));
+        assert_eq!(after(now, Duration::MAX), now + NEVER);
+        assert_eq!(after(after(now, Duration::MAX), Duration::MAX), now + 2 * NEVER);
     }
 
     #[test]

@@ -20,6 +20,31 @@ use crate::spin::Cause;
 ///
 /// Each turn sleeps until something happens that a session has declared, and gives every session
 /// concerned one step.
+///
+/// ```
+/// use std::time::{Duration, Instant};
+/// use eventloop::{EventLoop, Intents, Progress, Ready, Result, Session};
+///
+/// /// Fails at its deadline.
+/// struct Impatient(Instant);
+///
+/// impl Session for Impatient {
+///     fn intents(&self, intents: &mut Intents<'_>) {
+///         intents.deadline(self.0);
+///     }
+///
+///     fn advance(&mut self, ready: &Ready<'_>) -> Result<Progress> {
+///         if self.0 <= ready.now() { Err("it takes too long".into()) } else { Ok(Progress::Continue) }
+///     }
+/// }
+///
+/// # fn main() -> std::io::Result<()> {
+/// let mut event_loop = EventLoop::new()?;
+/// event_loop.on_error(|session, error| println!("{session} has failed: {error}"));
+/// event_loop.spawn(Impatient(Instant::now() + Duration::from_millis(10)));
+/// event_loop.run()?; // until the last session is over
+/// # Ok(()) }
+/// ```
 pub struct EventLoop {
     registry: Registry,
     core: Rc<Core>,
@@ -177,7 +202,9 @@ impl EventLoop {
             let changes = self.registry.changes();
             if progress != Progress::Done {
                 session.intents(&mut Intents::new(&mut self.declared));
-                if let Err(error) = self.registry.reconcile(id, &mut registered, &mut self.declared.sources) {
+                if let Err(error) =
+                    self.registry.reconcile(&self.core, id, &mut registered, &mut self.declared.sources)
+                {
                     session.refused(error)?;
                     return Ok(Progress::Done);
                 }

@@ -86,6 +86,8 @@
 //! let mut echo = [0; 5];
 //! client.read_exact(&mut echo)?;
 //! assert_eq!(&echo, b"hello");
+//! # let client = |_: &mut EventLoop| Ok((TcpStream::connect(address)?, None));
+//! # eventloop::testing::assert_withstands_misbehaving_clients(&mut event_loop, client);
 //! # Ok(()) }
 //! ```
 //!
@@ -127,6 +129,7 @@ mod tcp_status;
 pub mod testing;
 
 pub use connector::{Connect, ConnectError, ConnectEvent, Connected, Connector};
+pub use deadlines::after;
 pub use event_loop::EventLoop;
 pub use exhaustion::{check_memory, is_exhaustion};
 pub use listener::{Accept, Listener};

@@ -28,7 +28,7 @@ impl ListenSocket {
         }
         // Linux hands these options down to accepted connections, which saves calls for each client.
         let native = NATIVE && options.apply(&reference).is_ok();
-        Ok(Self { socket: Source::new(socket)?, native })
+        Ok(Self { socket: Source::wrap(socket)?, native })
     }
 
     /// Accepts one client if one is pending, and fails only when the system has run out of descriptors or
@@ -147,7 +147,6 @@ mod tests {
         let options = SocketOptions {
             no_delay: true,
             keepalive: Some(Duration::from_secs(42)),
-            linger: Some(Duration::ZERO),
             buffer_size: Some(65_536),
         };
         for native in [NATIVE, false] {
@@ -156,7 +155,7 @@ mod tests {
                 ListenSocket::new(socket, options).unwrap()
             } else {
                 // As on a system where nothing is inherited.
-                ListenSocket { socket: Source::new(socket).unwrap(), native }
+                ListenSocket { socket: Source::wrap(socket).unwrap(), native }
             };
             let client = TcpStream::connect(listening.socket.local_addr().unwrap()).unwrap();
             let (stream, address) = listening.accept_one(options).unwrap();

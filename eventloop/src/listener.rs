@@ -8,6 +8,7 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
 use socket2::{Domain, Protocol, SockRef, Socket, Type};
 
+use crate::deadlines::after;
 use crate::listen_socket::ListenSocket;
 use crate::permit::Permits;
 use crate::stream::canonical;
@@ -53,13 +54,16 @@ use crate::{Intents, ListenOptions, Progress, Ready, Result, Session, Source, St
 ///
 /// # fn main() -> std::io::Result<()> {
 /// let listener = Listener::bind("127.0.0.1:0".parse().unwrap(), SocketOptions::default())?;
-/// let client = TcpStream::connect(listener.local_addr()?)?;
+/// let listening = listener.local_addr()?;
+/// let client = TcpStream::connect(listening)?;
 /// let mut event_loop = EventLoop::new()?;
 /// event_loop.spawn(Greeter(listener.with_max_clients(100)));
 /// event_loop.turn(None)?; // its first step
 /// event_loop.turn(None)?; // the client is accepted
 /// let address = client.local_addr()?;
 /// assert_eq!(std::io::read_to_string(client)?, format!("hello {address}"));
+/// # let client = |_: &mut EventLoop| Ok((TcpStream::connect(listening)?, None));
+/// # eventloop::testing::assert_withstands_misbehaving_clients(&mut event_loop, client);
 /// # Ok(()) }
 /// ```
 ///
@@ -291,7 +295,7 @@ impl Listener {
         // After a pause no readiness was reported.
         let retrying = self.retry_at.take().is_some();
         if let Err(error) = ready.check_memory() {
-            self.retry_at = Some(ready.now() + self.options.retry_after);
+            self.retry_at = Some(after(ready.now(), self.options.retry_after));
             return Accept::Exhausted(error);
         }
         for turn in 0..self.sockets.len() {
@@ -308,7 +312,7 @@ impl Listener {
                 }
                 Ok(None) => {}
                 Err(error) => {
-                    self.retry_at = Some(ready.now() + self.options.retry_after);
+                    self.retry_at = Some(after(ready.now(), self.options.retry_after));
                     return Accept::Exhausted(error);
                 }
             }

@@ -9,24 +9,21 @@ use socket2::{SockRef, Socket, TcpKeepalive};
 /// What is set on each TCP connection that a [`Listener`](crate::Listener) accepts or a
 /// [`Connector`](crate::Connector) makes.
 ///
-/// `SO_OOBINLINE` is always on: a byte of urgent data stays where it is in the stream (RFC 6093, section 2),
-/// so that a reader gets all bytes in order.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// Two options are always on. With `SO_OOBINLINE` a byte of urgent data stays where it is in the stream (RFC 6093,
+/// section 2), so that a reader gets all bytes in order. With `SO_LINGER` of zero (socket(7)) a connection is born to be
+/// reset: see [`Stream`](crate::Stream).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct SocketOptions {
     /// Whether small writes are sent at once (`TCP_NODELAY`, tcp(7)) and not held back until the peer has
     /// acknowledged what was sent before.
     pub no_delay: bool,
     /// Silence after which the kernel probes whether the peer is still there; it gives up after as
-    /// long again. `None`: never. Rounded to seconds, at least 1; Linux rejects
-    /// more than 32767 (`TCP_KEEPIDLE`, tcp(7)).
+    /// long again. `None`: never. Rounded to seconds, at least 1 and at most 32767, the most that Linux takes
+    /// (`TCP_KEEPIDLE`, tcp(7)).
     ///
     /// Accepted connections inherit it on Linux; for each connect it costs four system calls. See
     /// [`Stream::set_keepalive`](crate::Stream::set_keepalive) for setting it later.
     pub keepalive: Option<Duration>,
-    /// What closing a connection without [`Stream::close`](crate::Stream::close) does (`SO_LINGER`,
-    /// socket(7)). Zero, the default: the peer gets RST, also if this process is killed. `None`: it gets FIN,
-    /// as if what it has received were complete.
-    pub linger: Option<Duration>,
     /// The bytes that the kernel may hold for each direction, its bookkeeping included (`SO_SNDBUF`, `SO_RCVBUF`,
     /// socket(7)). `None`: the kernel tunes it, up to the last value of `tcp_rmem` and `tcp_wmem` (tcp(7)).
     ///
@@ -67,6 +64,9 @@ pub struct ConnectOptions {
     pub source_v6: Option<Ipv6Addr>,
 }
 
+/// What a keepalive time can be.
+const KEEPALIVE: [Duration; 2] = [Duration::from_secs(1), Duration::from_secs(32_767)];
+
 /// Unanswered probes after which the peer counts as gone.
 const PROBES: u32 = 6;
 
@@ -74,15 +74,13 @@ const RETRY_AFTER: Duration = Duration::from_millis(100);
 
 impl SocketOptions {
     pub(crate) fn apply(&self, socket: &SockRef<'_>) -> io::Result<()> {
+        socket.set_linger(Some(Duration::ZERO))?;
         socket.set_out_of_band_inline(true)?;
         if self.no_delay {
             socket.set_tcp_nodelay(true)?;
         }
         if let Some(idle) = self.keepalive {
             set_keepalive(socket, idle)?;
-        }
-        if self.linger.is_some() {
-            socket.set_linger(self.linger)?;
         }
         if let Some(size) = self.buffer_size {
             // The kernel doubles the number, for its bookkeeping (socket(7)).
@@ -94,19 +92,11 @@ impl SocketOptions {
 }
 
 pub(crate) fn set_keepalive(socket: &SockRef<'_>, idle: Duration) -> io::Result<()> {
-    let second = Duration::from_secs(1);
-    let keepalive = TcpKeepalive::new()
-        .with_time(idle.max(second))
-        .with_interval((idle / PROBES).max(second))
-        .with_retries(PROBES);
+    let [least, most] = KEEPALIVE;
+    let idle = idle.clamp(least, most);
+    let keepalive =
+        TcpKeepalive::new().with_time(idle).with_interval((idle / PROBES).max(least)).with_retries(PROBES);
     socket.set_tcp_keepalive(&keepalive)
-}
-
-/// Small writes may be held back, the kernel never probes, and a connection that is dropped is reset.
-impl Default for SocketOptions {
-    fn default() -> Self {
-        Self { no_delay: false, keepalive: None, linger: Some(Duration::ZERO), buffer_size: None }
-    }
 }
 
 impl Default for ListenOptions {

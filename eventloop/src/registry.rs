@@ -10,7 +10,7 @@ use std::time::Duration;
 use slotmap::SlotMap;
 
 use crate::poller::{Event, Inbox, Poller, Watch};
-use crate::sessions::SessionId;
+use crate::sessions::{Core, SessionId};
 use crate::source::{AnySource, Inner, Interest, Readiness};
 use crate::spin::Cause;
 
@@ -70,12 +70,13 @@ impl Registry {
     /// Makes what is watched for a session equal to what it declares, which is used up.
     pub(crate) fn reconcile(
         &mut self,
+        core: &Core,
         session: SessionId,
         registered: &mut Registered,
         declared: &mut Vec<(AnySource, Interest)>,
     ) -> io::Result<()> {
         for (source, interest) in &*declared {
-            self.watch(session, registered, source, *interest)?;
+            self.watch(core, session, registered, source, *interest)?;
             source.declared.set(true);
         }
         self.release(registered, |source| source.declared.take());
@@ -147,15 +148,14 @@ impl Registry {
 
     fn watch(
         &mut self,
+        core: &Core,
         session: SessionId,
         registered: &mut Registered,
         source: &AnySource,
         interest: Interest,
     ) -> io::Result<()> {
         if source.registered.get() {
-            let key = self.find(*registered, source).ok_or_else(|| {
-                io::Error::new(ErrorKind::AlreadyExists, "another session has declared this source")
-            })?;
+            let key = self.find(*registered, source).ok_or_else(|| self.taken(core, source))?;
             if source.interest.replace(interest) != interest {
                 self.changes += 1;
                 self.poller.watch(key, source, interest, Watch::Changed)?;
@@ -176,12 +176,23 @@ impl Registry {
         Ok(())
     }
 
+    /// Why a source that is registered for another session cannot be watched.
+    fn taken(&self, core: &Core, source: &AnySource) -> io::Error {
+        let owner = self.registrations.values().find(|known| known.is_of(source));
+        let (descriptor, owner) = (source.as_fd().as_raw_fd(), owner.map(|known| core.name(known.session)));
+        let owner = owner.unwrap_or("of another loop");
+        let why = format!(
+            "descriptor {descriptor} is declared by the session {owner}, and a source belongs to one"
+        );
+        io::Error::new(ErrorKind::AlreadyExists, why)
+    }
+
     /// The registration of this source, if it is one of these. They are few: those of one session.
     fn find(&self, registered: Registered, source: &AnySource) -> Option<Key> {
         let mut next = registered.0;
         while let Some(key) = next {
             let registration = self.registrations.get(key)?;
-            if ptr::addr_eq(registration.source.as_ptr(), Rc::as_ptr(source)) {
+            if registration.is_of(source) {
                 return Some(key);
             }
             next = registration.next;
@@ -225,6 +236,12 @@ impl Registry {
             }
         }
         Ok(())
+    }
+}
+
+impl Registration {
+    fn is_of(&self, source: &AnySource) -> bool {
+        ptr::addr_eq(self.source.as_ptr(), Rc::as_ptr(source))
     }
 }
 

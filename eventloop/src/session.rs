@@ -54,8 +54,9 @@ pub trait Session {
     fn advance(&mut self, ready: &Ready<'_>) -> Result<Progress>;
 
     /// The loop cannot watch a source that was declared: the kernel refuses it (epoll_ctl(2): out of memory
-    /// or of watches), or another session has declared it already. The session is dropped after this call;
-    /// others are not touched.
+    /// or of watches), or another session has declared it already, which is a bug: the error
+    /// ([`AlreadyExists`](io::ErrorKind::AlreadyExists)) names that session and the descriptor. This session is dropped
+    /// after the call; others are not touched.
     ///
     /// # Errors
     ///

@@ -30,6 +30,51 @@ pub struct Handle {
 /// of its own, such as a message from another session.
 ///
 /// Wakers are cheap to clone and do not keep anything alive; waking a session that is over does nothing.
+///
+/// ```
+/// use std::cell::Cell;
+/// use std::rc::Rc;
+/// use eventloop::{EventLoop, Intents, Progress, Ready, Result, Session, Waker};
+///
+/// /// Waits for a letter.
+/// struct Receiver(Rc<Cell<Option<&'static str>>>);
+///
+/// impl Session for Receiver {
+///     fn intents(&self, _: &mut Intents<'_>) {}
+///
+///     fn advance(&mut self, _: &Ready<'_>) -> Result<Progress> {
+///         Ok(if self.0.take().is_some() { Progress::Done } else { Progress::Continue })
+///     }
+/// }
+///
+/// /// Sends it in its first step.
+/// struct Sender(Rc<Cell<Option<&'static str>>>, Waker);
+///
+/// impl Session for Sender {
+///     fn intents(&self, _: &mut Intents<'_>) {}
+///
+///     fn advance(&mut self, _: &Ready<'_>) -> Result<Progress> {
+///         self.0.set(Some("hello"));
+///         self.1.wake();
+///         Ok(Progress::Done)
+///     }
+/// }
+///
+/// # fn main() -> std::io::Result<()> {
+/// let letter = Rc::default();
+/// let mut event_loop = EventLoop::new()?;
+/// let waker = event_loop.spawn(Receiver(Rc::clone(&letter)));
+/// event_loop.spawn(Sender(letter, waker));
+/// event_loop.run()
+/// # }
+/// ```
+///
+/// It stays on the thread of its loop. [`remote`](Self::remote) makes one for other threads.
+///
+/// ```compile_fail,E0277
+/// # let waker: eventloop::Waker = todo!();
+/// std::thread::spawn(move || waker.wake());
+/// ```
 #[derive(Clone)]
 pub struct Waker {
     core: Weak<Core>,
@@ -176,6 +221,13 @@ impl Core {
         }
         self.enqueue(id, Cause::Woken);
         self.waker(id)
+    }
+
+    /// The name of a session that has no step now.
+    pub(crate) fn name(&self, id: SessionId) -> &'static str {
+        let sessions = self.sessions.borrow();
+        let session = sessions.get(id).and_then(|entry| entry.session.as_ref());
+        session.map_or("that has a step now", |session| session.name())
     }
 
     /// An id without a session yet.

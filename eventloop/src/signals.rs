@@ -98,7 +98,7 @@ impl Signals {
         let mut this = Self { caught: Vec::with_capacity(signals.len()) };
         for &signal in signals {
             let (here, handler) = UnixStream::pair()?;
-            this.caught.push((signal, Source::new(here)?, pipe::register(signal, handler)?));
+            this.caught.push((signal, Source::wrap(here)?, pipe::register(signal, handler)?));
         }
         Ok(this)
     }

@@ -14,6 +14,34 @@ use crate::permit::Permit;
 /// It behaves like what it wraps: it dereferences to it, and reads and writes through it. The
 /// descriptor is closed when the session has dropped the source, or right after that step, if the poller
 /// holds on to it. A source belongs to one session at a time.
+///
+/// ```
+/// use std::io::{self, Write};
+/// use eventloop::{EventLoop, Intents, Progress, Ready, Result, Session, Source};
+///
+/// /// Receives until the end.
+/// struct Receiver(Source<io::PipeReader>);
+///
+/// impl Session for Receiver {
+///     fn intents(&self, intents: &mut Intents<'_>) {
+///         intents.read(&self.0);
+///     }
+///
+///     fn advance(&mut self, ready: &Ready<'_>) -> Result<Progress> {
+///         let over = ready.is_readable(&self.0) && self.0.receive(&mut [0; 512])? == Some(0);
+///         Ok(if over { Progress::Done } else { Progress::Continue })
+///     }
+/// }
+///
+/// # fn main() -> io::Result<()> {
+/// let (exit, mut entry) = io::pipe()?;
+/// let mut event_loop = EventLoop::new()?;
+/// event_loop.spawn(Receiver(Source::wrap(exit)?));
+/// entry.write_all(b"a few bytes")?;
+/// drop(entry);
+/// event_loop.run()
+/// # }
+/// ```
 pub struct Source<T> {
     inner: Rc<Inner<T>>,
 }
@@ -63,12 +91,12 @@ pub(crate) struct Interest {
 }
 
 impl<T: AsFd + 'static> Source<T> {
-    /// Wraps an object, and puts it into non-blocking mode.
+    /// Wraps an object, and puts it into non-blocking mode. For a TCP connection there is [`Stream::new`](crate::Stream::new).
     ///
     /// # Errors
     ///
     /// If the mode cannot be set (`FIONBIO`, ioctl(2)).
-    pub fn new(io: T) -> io::Result<Self> {
+    pub fn wrap(io: T) -> io::Result<Self> {
         rustix::io::ioctl_fionbio(&io, true)?;
         Ok(Self::non_blocking(io, None))
     }

@@ -8,7 +8,7 @@ use socket2::SockRef;
 
 use crate::Permit;
 use crate::Source;
-use crate::options::set_keepalive;
+use crate::options::{SocketOptions, set_keepalive};
 
 /// A TCP connection as a [`Source`].
 ///
@@ -17,11 +17,41 @@ use crate::options::set_keepalive;
 ///
 /// # How it ends
 ///
-/// [`close`](Self::close) is the orderly end. Dropping a stream does what
-/// [`SocketOptions::linger`](crate::SocketOptions::linger) says.
+/// A connection is born to be reset (`SO_LINGER` of zero, socket(7)): if the stream is dropped, by an early return, a
+/// panic or the end of the process, the peer receives RST, so that it does not take a part for the whole.
+/// [`close`](Self::close) is the orderly end.
+///
+/// ```
+/// use std::io::{ErrorKind, Read};
+/// use eventloop::Stream;
+/// use eventloop::testing::pair;
+///
+/// # fn main() -> std::io::Result<()> {
+/// let ((near, mut far), (lost, mut betrayed)) = (pair()?, pair()?);
+/// let (stream, lost) = (Stream::new(near)?, Stream::new(lost)?);
+/// assert_eq!(stream.receive(&mut [0; 10])?, None, "nothing has come");
+/// stream.send(b"all of it")?;
+/// stream.close();
+/// let mut got = String::new();
+/// assert_eq!(far.read_to_string(&mut got)?, 9);
+/// drop(lost);
+/// assert_eq!(betrayed.read(&mut [0]).unwrap_err().kind(), ErrorKind::ConnectionReset);
+/// # Ok(()) }
+/// ```
 pub type Stream = Source<TcpStream>;
 
 impl Stream {
+    /// Makes a stream of a connection that was accepted or made elsewhere, with the default
+    /// [`SocketOptions`](crate::SocketOptions).
+    ///
+    /// # Errors
+    ///
+    /// What the system reports of the socket (ioctl(2), setsockopt(2)).
+    pub fn new(connection: TcpStream) -> io::Result<Self> {
+        SocketOptions::default().apply(&SockRef::from(&connection))?;
+        Self::wrap(connection)
+    }
+
     /// Sends FIN after the bytes written so far; nothing can be written any more (shutdown(2)).
     ///
     /// # Errors
@@ -70,17 +100,6 @@ impl Stream {
             }
         }
         self.local_addr().map(canonical)
-    }
-
-    /// Makes the coming close send RST instead of FIN, and discard what the kernel has not sent yet
-    /// (`SO_LINGER` of zero, socket(7)). Where the bytes matter, wait with
-    /// [`watch_send_queue`](Self::watch_send_queue) first.
-    ///
-    /// # Errors
-    ///
-    /// What setsockopt(2) reports.
-    pub fn reset_on_close(&self) -> io::Result<()> {
-        SockRef::from(&**self).set_linger(Some(Duration::ZERO))
     }
 
     /// Lets the kernel probe a peer that has been silent for `idle`, and give it up after as long again:

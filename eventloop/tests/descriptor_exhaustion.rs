@@ -1,22 +1,32 @@
-//! Without a descriptor to be had the listener pauses: clients wait, and the loop does not spin.
+//! Without a descriptor to be had a listener and a connector pause, and the loop does not spin.
 //!
-//! The limit is that of the whole process, so this test has a program of its own.
+//! The limit is that of the whole process, so this has a program of its own, with one test.
 
 #![allow(clippy::unwrap_used)] // a test that cannot go on says so by failing
 
 mod common;
 
-use std::net::TcpStream;
+use std::cell::RefCell;
+use std::net::{SocketAddr, TcpStream};
+use std::rc::Rc;
 use std::time::{Duration, Instant};
 
 use common::serve;
 use eventloop::testing::until;
+use eventloop::{
+    Connect, ConnectEvent, ConnectOptions, Connector, EventLoop, Intents, Progress, Ready, Result, Session,
+};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
 const POLLER: eventloop::PollerKind = eventloop::PollerKind::Auto;
 
 #[test]
-fn a_listener_without_descriptors_pauses_and_goes_on_when_there_are_some() {
+fn without_descriptors_listener_and_connector_pause_and_go_on_when_there_are_some() {
+    a_listener_pauses_and_goes_on();
+    an_attempt_that_begins_makes_an_end_of_those_that_could_not();
+}
+
+fn a_listener_pauses_and_goes_on() {
     let (mut event_loop, seen, client) = serve(usize::MAX);
     let _clients: Vec<TcpStream> = (0..3).map(|_| client()).collect();
 
@@ -33,4 +43,49 @@ fn a_listener_without_descriptors_pauses_and_goes_on_when_there_are_some() {
 
     setrlimit(Resource::Nofile, limit).unwrap();
     until(&mut event_loop, || seen.borrow().served.len() == 3);
+}
+
+/// Three addresses, of which the second alone finds a descriptor. The third finds none; the first one is asked then, without
+/// the pause that follows when none of them could begin.
+fn an_attempt_that_begins_makes_an_end_of_those_that_could_not() {
+    struct Connecting(Connector);
+    impl Session for Connecting {
+        fn intents(&self, intents: &mut Intents<'_>) {
+            self.0.intents(intents);
+        }
+        fn advance(&mut self, ready: &Ready<'_>) -> Result<Progress> {
+            Ok(if let Connect::Pending = self.0.advance(ready) { Progress::Continue } else { Progress::Done })
+        }
+    }
+    // An address that does not answer: its accept queue is full.
+    let socket = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None).unwrap();
+    socket.bind(&SocketAddr::from(([127, 0, 0, 1], 0)).into()).unwrap();
+    socket.listen(0).unwrap();
+    let silent = socket.local_addr().unwrap().as_socket().unwrap();
+    let mut filling = Vec::new();
+    while let Ok(stream) = TcpStream::connect_timeout(&silent, Duration::from_millis(200)) {
+        filling.push(stream);
+    }
+    let addresses = [1, 2, 3].map(|last| SocketAddr::from(([127, 0, 0, last], silent.port())));
+    let [first, second, third] = [addresses[1], silent, addresses[2]];
+
+    let options =
+        ConnectOptions { retry_after: Duration::MAX, timeout: Duration::MAX, ..ConnectOptions::default() };
+    let mut connector = Connector::new(&[first, second, third][..], options, Instant::now());
+    let (limit, started) = (getrlimit(Resource::Nofile), Rc::new(RefCell::new(Vec::new())));
+    let allow = move |descriptors| {
+        setrlimit(Resource::Nofile, Rlimit { current: descriptors, ..limit }).unwrap();
+    };
+    let log = started.clone();
+    connector.on_attempt(move |event| {
+        if let ConnectEvent::Started(address) = event {
+            log.borrow_mut().push(address);
+            allow(if address == second { limit.current } else { Some(3) });
+        }
+    });
+    let mut event_loop = EventLoop::with_poller(POLLER).unwrap();
+    event_loop.spawn(Connecting(connector));
+    until(&mut event_loop, || started.borrow().contains(&third));
+    allow(limit.current);
+    assert_eq!(started.borrow()[..4], [first, second, third, first]);
 }

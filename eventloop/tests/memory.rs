@@ -49,8 +49,8 @@ fn an_idle_session_with_two_sources_costs_half_a_kilobyte_and_nothing_when_it_ha
         for _ in 0..SESSIONS {
             let (a, b) = UnixStream::pair().unwrap();
             event_loop.spawn(Idle(
-                Source::new(a).unwrap(),
-                Source::new(b).unwrap(),
+                Source::wrap(a).unwrap(),
+                Source::wrap(b).unwrap(),
                 deadline,
                 leaving.clone(),
             ));

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-/// How long a session may stay in each phase.
+/// How long a session may stay in each phase. [`Duration::MAX`] is no limit.
 #[derive(Clone, Copy, Debug)]
 pub struct Limits {
     /// How long the client has, from the beginning, until a destination is chosen.

@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use eventloop::{Intents, Ready};
+use eventloop::{Intents, Ready, after};
 
 use crate::connection::{Connection, Interest};
 
@@ -54,7 +54,7 @@ impl<C: Connection> LingeringClose<C> {
     /// Begins, after the last byte was written to `stream`, and FIN if `finished`. The peer has `linger` to
     /// acknowledge them.
     pub(crate) fn begin(stream: C, finished: bool, linger: Duration, now: Instant) -> Lingering<C> {
-        let until = now + linger;
+        let until = after(now, linger);
         if !finished && stream.watch_send_queue().is_ok() {
             return Lingering::Open(Self { stream, phase: ClosePhase::Sending, until });
         }

@@ -29,6 +29,28 @@ pub struct Pipe {
 }
 
 /// A bounded store of pipes for many connections. A `Pipes` is a handle: its clones are the same store.
+///
+/// ```
+/// use std::time::{Duration, Instant};
+/// use eventloop::testing::{assert_withstands_misbehaving_clients, pair};
+/// use eventloop::{EventLoop, Stream};
+/// use relay::{Limits, Pipes, ProxySession, Tunnel};
+/// use ringbuf::Pool;
+///
+/// let (pool, pipes) = (Pool::new(64 * 1024, 2), Pipes::new(1024 * 1024, 64));
+/// let mut event_loop = EventLoop::new()?;
+/// assert_withstands_misbehaving_clients(&mut event_loop, |event_loop| {
+///     let ((near_client, client), (near_server, server)) = (pair()?, pair()?);
+///     let (near_client, near_server) = (Stream::new(near_client)?, Stream::new(near_server)?);
+///     let (up, down) = (pool.reserve().expect("two rings"), pool.reserve().expect("two rings"));
+///     let mut tunnel = Tunnel::new(near_client, near_server, up, down, Duration::from_secs(30));
+///     tunnel.splice(&pipes, true); // from the first byte on; `false`: while the transfer is bulk
+///     event_loop.spawn(ProxySession::established(tunnel, Limits::default(), Instant::now()));
+///     Ok((client, Some(server)))
+/// });
+/// assert_eq!((pool.lent(), pipes.lent()), (0, 0));
+/// # Ok::<(), std::io::Error>(())
+/// ```
 #[derive(Clone, Debug)]
 pub struct Pipes {
     store: Rc<PipeStore>,
@@ -352,7 +374,7 @@ mod tests {
     fn a_reset_is_reported_as_an_error() {
         let pipes = Pipes::new(1 << 16, 1);
         let (source, sender) = connection();
-        eventloop::Stream::new(sender).unwrap().reset_on_close().unwrap();
+        eventloop::testing::reset(sender).unwrap();
         let mut pipe = pipes.lend().unwrap();
         let error = loop {
             match pipe.fill_from(&source) {

@@ -6,7 +6,7 @@ use std::ops::ControlFlow;
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
-use eventloop::{Connector, Intents, Progress, Ready, Session};
+use eventloop::{Connector, Intents, Progress, Ready, Session, after};
 use ringbuf::RingBuffer;
 
 use crate::dial::{Dial, Dialed};
@@ -389,15 +389,16 @@ impl<D: Dial> ProxySession<D> {
     fn time_limit(&self) -> Option<(Instant, TimeLimit)> {
         let limits = self.tunnel.limits();
         match self.phase {
-            Phase::Opening { .. } => Some((self.active + limits.opening, TimeLimit::Opening)),
-            Phase::Refusing => Some((self.active + limits.linger, TimeLimit::Linger)),
+            Phase::Opening { .. } => Some((after(self.active, limits.opening), TimeLimit::Opening)),
+            Phase::Refusing => Some((after(self.active, limits.linger), TimeLimit::Linger)),
             Phase::Established if !self.tunnel.is_closing() => {
-                let after = |quiet: Option<Duration>, limit| quiet.map(|quiet| (self.active + quiet, limit));
+                let from_then =
+                    |quiet: Option<Duration>, limit| quiet.map(|quiet| (after(self.active, quiet), limit));
                 let failed = matches!(self.decided(), Some(SessionEnd { cause: EndCause::Failed(..), .. }));
                 let half_closed = self.up().source_is_over() || self.down().source_is_over();
-                let linger = after(failed.then_some(limits.linger), TimeLimit::Linger);
-                let idle = after(limits.idle, TimeLimit::Idle);
-                let half_close = after(limits.half_close.filter(|_| half_closed), TimeLimit::HalfClose);
+                let linger = from_then(failed.then_some(limits.linger), TimeLimit::Linger);
+                let idle = from_then(limits.idle, TimeLimit::Idle);
+                let half_close = from_then(limits.half_close.filter(|_| half_closed), TimeLimit::HalfClose);
                 [linger, idle, half_close].into_iter().flatten().min_by_key(|&(at, _)| at)
             }
             _ => None,

@@ -4,18 +4,15 @@
 
 use std::cell::RefCell;
 use std::io::{ErrorKind, Read, Write};
-use std::net::{Shutdown, TcpListener, TcpStream};
+use std::net::{Shutdown, TcpStream};
 use std::rc::Rc;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
+use eventloop::testing::{PATIENCE, PAUSE, pair, reset, settle};
 use eventloop::{EventLoop, Intents, Progress, Ready, Session, Stream, Waker};
 use relay::BufferedStream;
 use ringbuf::Pool;
 
-/// Longer than any machine takes; nothing waits for it when all is well.
-const PATIENCE: Duration = Duration::from_secs(30);
-/// Long enough to notice what should not happen.
-const WHILE: Duration = Duration::from_millis(100);
 const RING: usize = 4096;
 
 /// A session that does with its stream what the test tells it.
@@ -44,32 +41,21 @@ impl Session for Stage {
 
 /// A stream in a loop, and its peer.
 fn stage() -> (EventLoop, Stage, Waker, TcpStream) {
-    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-    let peer = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
-    peer.set_read_timeout(Some(PATIENCE)).unwrap();
-    let stream = Stream::new(listener.accept().unwrap().0).unwrap();
-    stream.reset_on_close().unwrap(); // as a connection that a listener accepts
+    let (near, peer) = pair().unwrap();
     let pool = Pool::new(RING, 2);
-    let stream = BufferedStream::new(stream, pool.reserve().unwrap(), pool.reserve().unwrap());
+    let (input, output) = (pool.reserve().unwrap(), pool.reserve().unwrap());
+    let stream = BufferedStream::new(Stream::new(near).unwrap(), input, output);
     let stage = Stage { stream: Rc::new(RefCell::new(stream)), pool };
     let mut event_loop = EventLoop::new().unwrap();
     let waker = event_loop.spawn(stage.clone());
     (event_loop, stage, waker, peer)
 }
 
-/// Turns until nothing happens any more.
-fn settle(event_loop: &mut EventLoop) {
-    let begin = Instant::now();
-    while event_loop.turn(Some(WHILE)).unwrap() > 0 {
-        assert!(begin.elapsed() < PATIENCE, "the loop does not come to rest");
-    }
-}
-
 #[test]
 fn what_fits_is_read_and_the_rest_waits_without_a_spin() {
     let (mut event_loop, stage, waker, mut peer) = stage();
     settle(&mut event_loop);
-    assert_eq!(stage.pool.lent(), 0, "who is idle has no ring");
+    assert_eq!(stage.pool.lent(), 0, "an idle connection has no ring");
     peer.write_all(&[7; 3 * RING]).unwrap();
     for _ in 0..3 {
         settle(&mut event_loop);
@@ -88,7 +74,7 @@ fn a_failure_is_noticed_after_what_came_before_it_was_read() {
     let (mut event_loop, stage, waker, mut peer) = stage();
     peer.write_all(&[7; RING + 1]).unwrap();
     settle(&mut event_loop);
-    Stream::new(peer).unwrap().reset_on_close().unwrap();
+    reset(peer).unwrap();
     settle(&mut event_loop);
     assert!(!stage.stream.borrow().has_ended());
     stage.stream.borrow_mut().input.clear();
@@ -119,25 +105,25 @@ fn an_orderly_close_delivers_all_though_the_peer_still_sends() {
 #[test]
 fn a_peer_that_does_not_finish_is_reset_when_its_time_is_up() {
     let (mut event_loop, stage, waker, _peer) = stage();
-    stage.stream.borrow_mut().finish(Instant::now() + WHILE);
+    stage.stream.borrow_mut().finish(Instant::now() + PAUSE);
     waker.wake();
     let begin = Instant::now();
     while event_loop.sessions() > 0 {
         assert!(begin.elapsed() < PATIENCE);
         event_loop.turn(Some(PATIENCE)).unwrap();
     }
-    assert!(begin.elapsed() >= WHILE);
+    assert!(begin.elapsed() >= PAUSE);
 }
 
 #[test]
 fn a_stream_that_is_finished_again_in_each_step_keeps_its_first_time_limit() {
     let (mut event_loop, stage, waker, _peer) = stage();
-    stage.stream.borrow_mut().finish(Instant::now() + WHILE);
+    stage.stream.borrow_mut().finish(Instant::now() + PAUSE);
     waker.wake();
     let begin = Instant::now();
     while event_loop.sessions() > 0 {
         assert!(begin.elapsed() < PATIENCE);
-        event_loop.turn(Some(WHILE)).unwrap();
+        event_loop.turn(Some(PAUSE)).unwrap();
         stage.stream.borrow_mut().finish(Instant::now() + 2 * PATIENCE);
     }
 }

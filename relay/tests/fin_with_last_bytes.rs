@@ -14,7 +14,7 @@ use eventloop::testing::{pair, reset, settle};
 use eventloop::{EventLoop, Intents, Progress, Ready, Session, Stream};
 use relay::{Pipes, Tunnel};
 use ringbuf::Pool;
-use rustix::net::{SendFlags, send, sockopt::set_socket_oobinline};
+use rustix::net::{SendFlags, send};
 
 const RING: usize = 4096;
 
@@ -41,13 +41,7 @@ enum By {
 fn tunnel(by: By) -> (EventLoop, TcpStream, TcpStream) {
     let ((near_client, client), (near_server, server)) = (pair().unwrap(), pair().unwrap());
     let pool = Pool::new(RING, 2);
-    let connection = |stream: TcpStream| {
-        set_socket_oobinline(&stream, true).unwrap();
-        let stream = Stream::new(stream).unwrap();
-        stream.reset_on_close().unwrap(); // as a connection that a listener accepts
-        stream
-    };
-    let (client_side, server_side) = (connection(near_client), connection(near_server));
+    let (client_side, server_side) = (Stream::new(near_client).unwrap(), Stream::new(near_server).unwrap());
     let linger = Duration::from_secs(60);
     let mut tunnel =
         Tunnel::new(client_side, server_side, pool.reserve().unwrap(), pool.reserve().unwrap(), linger);

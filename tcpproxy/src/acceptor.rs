@@ -6,7 +6,7 @@ use std::net::SocketAddr;
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
-use eventloop::{Accept, Handle, Intents, Listener, Progress, Ready, Stream};
+use eventloop::{Accept, Handle, Intents, Listener, Progress, Ready, Stream, after};
 use relay::ProxySession;
 use ringbuf::Pool;
 use tracing::warn;
@@ -234,7 +234,7 @@ impl Acceptor {
     /// When the proxy stops because it has had no client for the configured time.
     fn idle_exit(&self) -> Option<Instant> {
         let idle = self.idle_since.filter(|_| !self.context.lifecycle.is_draining())?;
-        self.context.config.exit_on_idle.map(|quiet| idle + quiet)
+        self.context.config.exit_on_idle.map(|quiet| after(idle, quiet))
     }
 
     fn check_idle_exit(&mut self, now: Instant) {

@@ -116,12 +116,7 @@ impl Config {
 
     /// The options of every connection.
     pub(crate) fn socket_options(&self) -> SocketOptions {
-        SocketOptions {
-            no_delay: true,
-            keepalive: self.keepalive,
-            linger: Some(Duration::ZERO),
-            buffer_size: self.socket_buffer,
-        }
+        SocketOptions { no_delay: true, keepalive: self.keepalive, buffer_size: self.socket_buffer }
     }
 
     /// Whether a session may end because another client waits.

@@ -6,7 +6,7 @@ use std::io;
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
-use eventloop::Handle;
+use eventloop::{Handle, after};
 use tracing::info;
 
 use crate::statistics::Counters;
@@ -55,7 +55,7 @@ impl Lifecycle {
     /// Begins to drain. A second call ends the drain at once.
     pub(crate) fn stop(&self) {
         let now = Instant::now();
-        let deadline = if self.is_draining() { now } else { now + self.drain_timeout };
+        let deadline = if self.is_draining() { now } else { after(now, self.drain_timeout) };
         info!(sessions = self.active_sessions(), "stopping");
         self.drain_deadline.set(Some(deadline));
         self.handle.wake_all();

@@ -9,7 +9,7 @@ use std::ops::ControlFlow::{self, Break, Continue};
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
-use eventloop::{Intents, Progress, Ready, panic_message};
+use eventloop::{Intents, Progress, Ready, after, panic_message};
 use relay::{EndCause, Limits, Peer, Pipes, ProxySession, SessionEnd, SessionEvent, SessionPhase, TimeLimit};
 use tracing::{debug, info};
 
@@ -225,7 +225,7 @@ impl Session {
                     context.loops.look(self.client.peer, server, **address, &context.pending, now);
                 }
                 // The kernel counts the silence from the last segment on, also if the option is set later.
-                self.upkeep = Upkeep::Probe(context.ticks.not_before(now + keepalive / 2));
+                self.upkeep = Upkeep::Probe(context.ticks.not_before(after(now, keepalive / 2)));
             }
             Upkeep::Probe(at) if context.ticks.instant(at) <= now => {
                 let _ = server.set_keepalive(keepalive); // a connection that has failed refuses it, and needs it no more
@@ -240,7 +240,7 @@ impl Session {
         let ticks = self.context.ticks;
         let keepalive = self.context.keepalive()?;
         self.liveness.next().filter(|&at| ticks.instant(at) <= now)?;
-        self.liveness.check(&self.connections, keepalive, now, ticks.not_before(now + keepalive / 2))
+        self.liveness.check(&self.connections, keepalive, now, ticks.not_before(after(now, keepalive / 2)))
     }
 
     /// The bytes that the server and the client have been given.
@@ -259,7 +259,7 @@ impl Session {
             statistics.down += carried.1 - before.1;
         });
         if let Some(keepalive) = self.context.keepalive() {
-            self.liveness.note_sent(|| self.context.ticks.not_before(now + keepalive / 2));
+            self.liveness.note_sent(|| self.context.ticks.not_before(after(now, keepalive / 2)));
         }
     }
 

@@ -137,3 +137,44 @@ fn a_second_request_to_stop_resets_what_is_left_at_once() {
     assert_eq!(stage.drain(&client), (vec![], End::Reset));
     assert_eq!(stage.drain(&server), (vec![], End::Reset));
 }
+
+/// The command line does not allow them, but a program with a proxy inside may: `now + Duration::MAX` panics.
+#[test]
+fn times_of_duration_max_are_no_limits() {
+    let max = Duration::MAX;
+    let mut stage = Stage::with(|config| Config {
+        connect_timeout: max,
+        header_timeout: max,
+        linger_timeout: max,
+        drain_timeout: max,
+        idle_timeout: Some(max),
+        half_close_timeout: Some(max),
+        yield_idle: Some(max),
+        exit_on_idle: Some(max),
+        keepalive: Some(max),
+        retry: true,
+        ..config
+    });
+    let (client, server) = stage.session();
+    let next = stage.client();
+    stage.send(&client, b"question");
+    assert_eq!(stage.receive(&server, 8), b"question");
+    fin(&client);
+    assert_eq!(stage.drain(&server), (vec![], End::Fin));
+    stage.send(&server, b"answer");
+    fin(&server);
+    assert_eq!(stage.drain(&client), (b"answer".to_vec(), End::Fin));
+    let server = stage.accept();
+    stage.send(&next, b"last words");
+    stage.settle();
+    reset(next);
+    assert_eq!(stage.drain(&server), (b"last words".to_vec(), End::Reset));
+    stage.until_over();
+    let (client, server) = stage.session();
+    stage.proxy.stop();
+    stage.settle();
+    fin(&client);
+    fin(&server);
+    assert_eq!((stage.drain(&client).1, stage.drain(&server).1), (End::Fin, End::Fin));
+    stage.until_over();
+}

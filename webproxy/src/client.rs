@@ -8,7 +8,7 @@ use std::rc::Rc;
 use std::time::{Duration, Instant};
 
 use eventloop::{Connect, ConnectOptions, Connected, Connector, Intents, Progress};
-use eventloop::{Permit, Ready, Session, Stream, panic_message};
+use eventloop::{Permit, Ready, Session, Stream, after, panic_message};
 use http::{Method, StatusCode};
 use http1::HeadReader;
 use relay::{BufferedStream, Tunnel};
@@ -279,14 +279,16 @@ impl Client {
     /// Until when the session waits as it stands.
     fn deadline(&self) -> Option<Instant> {
         match self.phase {
-            ClientPhase::Tunnelling(..) => Some(self.active + TUNNEL_FACTOR * self.shared.timeout),
+            ClientPhase::Tunnelling(..) => {
+                Some(after(self.active, self.shared.timeout.saturating_mul(TUNNEL_FACTOR)))
+            }
             ClientPhase::Connecting(..) | ClientPhase::Closing | ClientPhase::Closed => None, // these have their own
             ClientPhase::ReadingRequest(_) if self.is_idle() => {
-                let usual = self.active + self.shared.timeout;
+                let usual = after(self.active, self.shared.timeout);
                 let drain = self.shared.lifecycle.draining_since();
                 Some(drain.map_or(usual, |since| usual.min(self.active.max(since) + DRAIN_PATIENCE)))
             }
-            _ => Some(self.active + self.shared.timeout),
+            _ => Some(after(self.active, self.shared.timeout)),
         }
     }
 

@@ -55,7 +55,7 @@ impl Lifecycle {
     fn stop(&self) {
         let now = Instant::now();
         let drain = match self.drain.get() {
-            None => Drain { since: now, until: now + self.drain_timeout },
+            None => Drain { since: now, until: after(now, self.drain_timeout) },
             Some(drain) => Drain { until: now, ..drain },
         };
         self.drain.set(Some(drain));

@@ -50,7 +50,6 @@ use std::error::Error;
 use std::io::Write as _;
 use std::process::ExitCode;
 use std::rc::Rc;
-use std::time::Duration;
 
 use clap::Parser as _;
 use eventloop::signals::{SIGINT, SIGTERM};
@@ -63,10 +62,8 @@ use lifecycle::{Lifecycle, StopSignals};
 use origins::MAX_IDLE;
 use shared::Shared;
 
-/// What each connection gets: a response is not held back because it is short, and what does not end in an orderly way
-/// ends with RST.
-const SOCKET: SocketOptions =
-    SocketOptions { no_delay: true, keepalive: None, linger: Some(Duration::ZERO), buffer_size: None };
+/// What each connection gets: a response is not held back because it is short.
+const SOCKET: SocketOptions = SocketOptions { no_delay: true, keepalive: None, buffer_size: None };
 
 fn main() -> ExitCode {
     match run(&Options::parse()) {

@@ -30,9 +30,6 @@ pub(crate) struct EpollPoller {
 /// Events that one wait takes; others come with the next.
 const BATCH: usize = 256;
 
-/// A longer sleep is cut short: epoll_wait(2) takes milliseconds in an `int`.
-const LONGEST: Duration = Duration::from_secs(24 * 60 * 60);
-
 /// Stands for calloop's descriptor. No key has this number: its index is the one of the null key.
 const CALLOOP: u64 = u64::MAX;
 
@@ -62,7 +59,7 @@ impl EpollPoller {
     }
 
     pub(crate) fn wait(&mut self, timeout: Option<Duration>, inbox: &mut Inbox) -> io::Result<()> {
-        let timeout = timeout.map(|timeout| timeout.min(LONGEST).try_into().expect("a day fits"));
+        let timeout = timeout.map(|timeout| timeout.try_into().expect("a day fits"));
         match epoll::wait(&self.set, spare_capacity(&mut self.events), timeout.as_ref()) {
             Ok(_) => {}
             Err(Errno::INTR) => return Ok(()), // a signal handler has run: nothing has happened yet

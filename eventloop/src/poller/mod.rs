@@ -57,6 +57,9 @@ pub(crate) struct Event {
     pub(crate) finished: bool,
 }
 
+/// A longer sleep is cut short: epoll_wait(2) takes milliseconds in an `int`.
+const LONGEST: Duration = Duration::from_secs(24 * 60 * 60);
+
 /// What one wait has brought.
 #[derive(Default)]
 pub(crate) struct Inbox {
@@ -125,6 +128,7 @@ impl Poller {
 
     /// Sleeps until something happens, at most for `timeout`, and puts it into `inbox`.
     pub(crate) fn wait(&mut self, timeout: Option<Duration>, inbox: &mut Inbox) -> io::Result<()> {
+        let timeout = timeout.map(|timeout| timeout.min(LONGEST));
         match self {
             Self::Calloop(poller) => poller.wait(timeout, inbox),
             #[cfg(all(target_os = "linux", not(portable)))]

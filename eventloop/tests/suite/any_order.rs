@@ -74,7 +74,7 @@ impl Table {
         match op {
             Op::Open(index) => {
                 let (near, far) = UnixStream::pair().unwrap();
-                let near = Source::new(near).unwrap();
+                let near = Source::wrap(near).unwrap();
                 self.sources[index] = Some(Watched { near, far, read: false, write: false, fed: false });
             }
             Op::Close(index) => self.sources[index] = None,

@@ -9,8 +9,8 @@ use std::time::{Duration, Instant};
 use crate::common::event_loop;
 use eventloop::testing::{PATIENCE, assert_quiet, reset, until};
 use eventloop::{
-    Connect, ConnectError, ConnectOptions, Connected, Connector, EventLoop, Intents, Progress, Ready,
-    Resolver, Session, SocketOptions,
+    Connect, ConnectError, ConnectOptions, Connected, Connector, EventLoop, Intents, ListenOptions, Listener,
+    Progress, Ready, Resolver, Session, SocketOptions,
 };
 
 type Outcome = Rc<RefCell<Option<Result<Connected, ConnectError>>>>;
@@ -248,6 +248,36 @@ fn a_source_address_is_used_for_peers_of_its_family() {
     let error = connect_with(four.local_addr().unwrap(), foreign).unwrap_err();
     assert_eq!(error.attempts[0].1.kind(), ErrorKind::AddrNotAvailable, "{error}");
     connect_with(six.local_addr().unwrap(), ConnectOptions { timeout: PATIENCE, ..foreign }).unwrap();
+}
+
+/// `now + Duration::MAX` panics.
+#[cfg(target_os = "linux")]
+#[test]
+fn times_of_duration_max_are_no_limits() {
+    let max = Duration::MAX;
+    let socket = SocketOptions { keepalive: Some(max), ..SocketOptions::default() };
+    let listening = ListenOptions { socket, retry_after: max, ..ListenOptions::default() };
+    let listener = Listener::bind("127.0.0.1:0".parse().unwrap(), listening).unwrap();
+    let options = ConnectOptions {
+        socket,
+        timeout: max,
+        attempt_delay: max,
+        retry_after: max,
+        ..ConnectOptions::default()
+    };
+    let (mut event_loop, outcome) = begin_with(&[listener.local_addr().unwrap()], options);
+    let accepted = Rc::new(RefCell::new(None));
+    let client = accepted.clone();
+    event_loop.spawn(listener.into_session(move |stream, _| *client.borrow_mut() = Some(stream)));
+    event_loop.turn(Some(max)).unwrap(); // their first steps
+    event_loop.turn(Some(max)).unwrap(); // the connection is made by now
+    until(&mut event_loop, || accepted.borrow().is_some() && outcome.borrow().is_some());
+    let connected = outcome.take().unwrap().unwrap();
+    for stream in [accepted.take().unwrap(), connected.stream] {
+        let socket = socket2::SockRef::from(&*stream);
+        assert_eq!(socket.tcp_keepalive_time().unwrap(), Duration::from_secs(32_767), "the most there is");
+        assert_eq!(socket.linger().unwrap(), Some(Duration::ZERO), "it is born to be reset");
+    }
 }
 
 #[cfg(target_os = "linux")]

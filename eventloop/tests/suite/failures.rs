@@ -28,7 +28,7 @@ fn a_source_the_kernel_will_not_watch_ends_its_session_alone() {
     let (mut event_loop, probe, _, mut far) = probe(Probe { read: true, take: 10, ..Probe::default() });
     let refusal = Rc::new(RefCell::new(None));
     let file = File::open(env!("CARGO_MANIFEST_PATH")).unwrap(); // epoll(7) takes no regular files
-    event_loop.spawn(Unwatchable(Source::new(file).unwrap(), refusal.clone()));
+    event_loop.spawn(Unwatchable(Source::wrap(file).unwrap(), refusal.clone()));
     event_loop.turn(Some(Duration::ZERO)).unwrap();
     assert_eq!(refusal.borrow().as_ref().unwrap().kind(), ErrorKind::PermissionDenied);
     assert_eq!(event_loop.sessions(), 1);

@@ -3,6 +3,7 @@
 use std::cell::{Cell, RefCell};
 use std::io::Write;
 use std::net::TcpStream;
+use std::os::fd::AsRawFd;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::rc::Rc;
 use std::time::{Duration, Instant};
@@ -203,7 +204,16 @@ fn a_lookup_that_is_not_advanced_when_it_is_made_is_answered_all_the_same_and_on
 }
 
 #[test]
-fn a_source_of_another_session_ends_the_session_that_declares_it_with_an_error_and_not_the_other() {
+fn a_source_of_another_session_ends_the_session_that_declares_it_with_an_error_that_names_both() {
+    struct Second(Rc<Stream>);
+    impl Session for Second {
+        fn intents(&self, intents: &mut Intents<'_>) {
+            intents.write(&self.0);
+        }
+        fn advance(&mut self, _: &Ready<'_>) -> Result<Progress> {
+            Ok(Progress::Continue)
+        }
+    }
     struct Reading(Rc<Stream>, Rc<RefCell<Vec<u8>>>);
     impl Session for Reading {
         fn intents(&self, intents: &mut Intents<'_>) {
@@ -227,11 +237,15 @@ fn a_source_of_another_session_ends_the_session_that_declares_it_with_an_error_a
         move |session, error| reports.borrow_mut().push(format!("{session}: {error}"))
     });
     event_loop.spawn(Reading(stream.clone(), Rc::clone(&got)));
-    event_loop.spawn(Reading(stream, Rc::default()));
+    let descriptor = stream.as_raw_fd();
+    event_loop.spawn(Second(stream));
     event_loop.turn(Some(Duration::ZERO)).unwrap();
     assert_eq!((event_loop.sessions(), reports.borrow().len()), (1, 1));
     let report = &reports.borrow()[0];
-    assert!(report.ends_with("Reading: another session has declared this source"), "{report}");
+    let (second, first) = report.split_once(": ").unwrap();
+    assert!(second.ends_with("::Second"), "{report}");
+    assert!(first.starts_with(&format!("descriptor {descriptor} is declared by the session ")), "{report}");
+    assert!(first.contains("::Reading, and a source belongs to one"), "{report}");
     far.write_all(b"for the first").unwrap();
     until(&mut event_loop, || *got.borrow() == b"for the first");
     assert_quiet(&mut event_loop);

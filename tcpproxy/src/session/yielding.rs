@@ -2,6 +2,7 @@
 
 use std::time::{Duration, Instant};
 
+use eventloop::after;
 use relay::SessionPhase;
 
 use super::Session;
@@ -37,7 +38,8 @@ impl Session {
         let quiet = self.context.config.yield_idle?;
         let phase = self.connections.phase();
         let is_connected = matches!(phase, SessionPhase::Established | SessionPhase::HalfClosed);
-        (is_connected && self.context.pending.is_known()).then(|| self.connections.last_active() + quiet)
+        let yields = is_connected && self.context.pending.is_known();
+        yields.then(|| after(self.connections.last_active(), quiet))
     }
 
     /// Yields, if it is time, the client that waits is still there, and no byte has moved in the kernel, either. Called

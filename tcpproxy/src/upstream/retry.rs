@@ -3,6 +3,8 @@
 use std::io;
 use std::time::{Duration, Instant};
 
+use eventloop::after;
+
 use crate::Config;
 use crate::termination::Reason;
 
@@ -37,7 +39,7 @@ impl RetryPolicy {
 impl Retry {
     /// For a session that connects from `now` on.
     pub(super) fn new(policy: RetryPolicy, now: Instant) -> Self {
-        Self { policy, pause: FIRST_PAUSE, deadline: now + policy.timeout }
+        Self { policy, pause: FIRST_PAUSE, deadline: after(now, policy.timeout) }
     }
 
     /// The time that is left for an attempt.

@@ -200,8 +200,7 @@ pub fn fin(stream: &TcpStream) {
 
 /// Ends a connection with RST. What the kernel has not sent yet is lost, so send little before.
 pub fn reset(stream: TcpStream) {
-    let stream = eventloop::Stream::new(stream).unwrap();
-    stream.reset_on_close().unwrap();
+    eventloop::testing::reset(stream).unwrap();
 }
 
 /// The bytes from `offset` on of a stream that counts up modulo 251, a prime, so that no block of a
