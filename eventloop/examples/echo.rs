@@ -9,28 +9,23 @@ const CLIENTS: usize = 10_000;
 struct Echo {
     client: Stream,
     ring: RingBuffer,
-    finished: bool,
 }
 
 impl Session for Echo {
     fn intents(&self, intents: &mut Intents<'_>) {
-        if !self.finished && !self.ring.is_full() {
+        if self.ring.is_empty() {
             intents.read(&self.client);
-        }
-        if !self.ring.is_empty() {
+        } else {
             intents.write(&self.client);
         }
     }
 
     fn advance(&mut self, ready: &Ready<'_>) -> Result<Progress> {
-        if ready.is_readable(&self.client) {
-            self.finished |= self.ring.fill_from(&mut &self.client)? == Fill::Eof;
-        }
-        let _ = self.ring.drain_to(&mut &self.client)?; // what is not taken now waits
-        if self.finished && self.ring.is_empty() {
-            self.client.finish_on_drop();
+        if ready.is_readable(&self.client) && self.ring.fill_from(&mut &self.client)? == Fill::Eof {
+            self.client.finish_on_drop(); // all was sent: else nothing is read
             return Ok(Progress::Done);
         }
+        let _ = self.ring.drain_to(&mut &self.client)?; // what is not taken now waits
         Ok(Progress::Continue)
     }
 }
@@ -39,12 +34,11 @@ fn main() -> Result<()> {
     let port = std::env::args().nth(1).ok_or("usage: echo PORT")?.parse()?;
     let mut event_loop = EventLoop::new()?;
     let listener = Listener::bind_all(port, SocketOptions::default())?.with_max_clients(CLIENTS);
-    let address = listener.local_addr()?;
+    println!("listening on {}", listener.local_addr()?);
     let pool = Pool::new(16 * 1024, CLIENTS);
     event_loop.spawn(listener.into_session(move |client, ready| {
         let ring = pool.reserve().expect("there are as many rings as clients");
-        ready.spawn(Echo { client, ring, finished: false });
+        ready.spawn(Echo { client, ring });
     }));
-    println!("listening on {address}");
     Ok(event_loop.run()?)
 }

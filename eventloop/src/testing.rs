@@ -2,6 +2,7 @@
 //!
 //! On sockets, a test holds one end of a [`pair`], a session in a loop the other; the loop is turned
 //! [until](fn@until) something has happened, and must then be [quiet](assert_quiet).
+//! [`assert_withstands_misbehaving_clients`] has peers that reset, stall and half-close.
 //!
 //! Without sockets, streams are [`simulated`] and time is a number: a [`Stage`] collects what a session or
 //! part declares, [`set_readiness`] says what is ready, and the test makes the step itself.
@@ -47,6 +48,8 @@
 //! # Ok(()) }
 //! ```
 
+mod misbehaving;
+
 use std::io::{self, Read, Stdin, Write};
 use std::net::{Ipv4Addr, TcpListener, TcpStream};
 use std::ops::Deref;
@@ -59,6 +62,8 @@ use socket2::SockRef;
 use crate::session::Declaration;
 use crate::sessions::{Core, SessionId};
 use crate::{EventLoop, Intents, Readiness, Ready, Source};
+
+pub use misbehaving::assert_withstands_misbehaving_clients;
 
 /// Longer than any machine takes: what has not happened by then does not happen.
 pub const PATIENCE: Duration = Duration::from_secs(30);
@@ -80,6 +85,28 @@ pub fn pair() -> io::Result<(TcpStream, TcpStream)> {
         end.set_read_timeout(Some(PATIENCE))?;
     }
     Ok((near, far))
+}
+
+/// The next connection to a listener, which a session in the loop makes. It stays in non-blocking mode.
+///
+/// # Errors
+///
+/// What the system reports.
+///
+/// # Panics
+///
+/// As [`until`](fn@until).
+#[track_caller]
+pub fn accept(event_loop: &mut EventLoop, listener: &TcpListener) -> io::Result<TcpStream> {
+    listener.set_nonblocking(true)?;
+    let mut accepted = Err(io::ErrorKind::WouldBlock.into());
+    until(event_loop, || {
+        accepted = listener.accept();
+        !matches!(&accepted, Err(error) if error.kind() == io::ErrorKind::WouldBlock)
+    });
+    let (connection, _) = accepted?;
+    connection.set_nonblocking(true)?;
+    Ok(connection)
 }
 
 /// Ends a connection with RST.

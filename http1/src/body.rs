@@ -9,6 +9,23 @@ use crate::framing::Framing;
 ///
 /// Chunks are decoded and encoded anew, so that the next program cannot read them differently. Chunk extensions and
 /// trailer fields are checked and discarded (RFC 9112, sections 7.1.1 and 7.1.2).
+///
+/// ```
+/// use http1::{Body, Framing, Stop};
+/// use ringbuf::RingBuffer;
+///
+/// let (mut from, mut to) = (RingBuffer::new(64), RingBuffer::new(8));
+/// let mut body = Body::new(Framing::Chunked, Framing::Close); // to a client of HTTP/1.0
+/// assert!(from.push_all(b"6\r\nhello \r\n5\r\nwo")?);
+/// assert_eq!(body.advance(&mut from, false, &mut to), Stop::NeedsInput);
+/// assert_eq!(to.make_contiguous(), b"hello wo");
+/// assert!(from.push_all(b"rld\r\n0\r\n\r\n")?);
+/// assert_eq!(body.advance(&mut from, false, &mut to), Stop::NeedsRoom);
+/// to.clear();
+/// assert_eq!(body.advance(&mut from, false, &mut to), Stop::Complete);
+/// assert_eq!(to.make_contiguous(), b"rld");
+/// # Ok::<(), std::io::Error>(())
+/// ```
 #[derive(Debug)]
 pub struct Body {
     next: Next,

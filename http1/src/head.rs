@@ -10,6 +10,26 @@ use ringbuf::RingBuffer;
 ///
 /// It remembers how many bytes it has scanned for the end of a head, so that a head which comes byte by byte costs
 /// linear time.
+///
+/// ```
+/// use http1::{HeadError, HeadReader};
+/// use ringbuf::RingBuffer;
+///
+/// let (mut ring, mut reader) = (RingBuffer::new(1024), HeadReader::new(512));
+/// let mut heads = Vec::new();
+/// for byte in b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nokHTTP/1.1 404 Not Found\r\n\r\n" {
+///     assert!(ring.push_all(&[*byte])?);
+///     if let Some(response) = reader.response(&mut ring).expect("both heads are well formed") {
+///         heads.push(response.status().as_u16());
+///     } else if heads == [200] && ring.len() == 2 {
+///         ring.consume(2); // the body, for which there is `Body`
+///     }
+/// }
+/// assert_eq!(heads, [200, 404]);
+/// assert!(ring.push_all(&[b'x'; 512])?);
+/// assert_eq!(reader.response(&mut ring).unwrap_err(), HeadError::TooLong);
+/// # Ok::<(), std::io::Error>(())
+/// ```
 #[derive(Debug)]
 pub struct HeadReader {
     limit: usize,

@@ -2,10 +2,11 @@
 //! `cargo run --release --example limit -- 7000 example.org 80 100000`.
 
 use eventloop::{ConnectOptions, Connector, EventLoop, Listener, Resolver, Result, SocketOptions};
-use relay::{Limits, ProxySession};
-use ringbuf::Pool;
+use relay::{Limits, serve};
 
 const CLIENTS: usize = 1000;
+/// The most bytes that wait in one direction of a session.
+const CAPACITY: usize = 64 * 1024;
 
 fn main() -> Result<()> {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
@@ -15,13 +16,11 @@ fn main() -> Result<()> {
     let (host, server_port, rate): (_, u16, u64) = (host.clone(), server_port.parse()?, rate.parse()?);
     let socket = SocketOptions { no_delay: true, ..SocketOptions::default() };
     let options = ConnectOptions { socket, ..ConnectOptions::default() };
-    let listener = Listener::bind_all(port.parse()?, socket)?.with_max_clients(CLIENTS);
+    let listener = Listener::bind_all(port.parse()?, socket)?;
     let mut event_loop = EventLoop::new()?;
     println!("listening on {}", listener.local_addr()?);
-    let (pool, resolver) = (Pool::new(64 * 1024, 2 * CLIENTS), Resolver::new());
-    event_loop.spawn(listener.into_session(move |client, ready| {
-        let ring = || pool.reserve().expect("there are two rings for each client");
-        let mut session = ProxySession::new(client, ring(), ring(), Limits::default(), ready.now());
+    let resolver = Resolver::new();
+    event_loop.spawn(serve(listener, CLIENTS, CAPACITY, Limits::default(), move |mut session, ready| {
         session.limit_rate(Some(rate), Some(rate), ready.now());
         session.connect(Connector::new(resolver.lookup(&host, server_port), options, ready.now()));
         ready.spawn(session);

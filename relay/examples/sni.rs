@@ -7,11 +7,10 @@ use std::rc::Rc;
 
 use eventloop::{ConnectOptions, Connector, EventLoop, Intents, Listener, Progress, Ready, Result, Session};
 use eventloop::{SocketOptions, resolve};
-use relay::{Limits, ProxySession, SessionEvent};
-use ringbuf::Pool;
+use relay::{Limits, ProxySession, SessionEvent, serve};
 
 const CLIENTS: usize = 1000;
-/// The longest ClientHello that is read.
+/// The longest ClientHello that is read, and the most bytes that wait in one direction.
 const CAPACITY: usize = 16 * 1024;
 /// A fatal alert, "unrecognized_name" (RFC 8446, section 6).
 const UNRECOGNIZED_NAME: &[u8] = &[21, 3, 3, 0, 2, 2, 112];
@@ -107,13 +106,11 @@ fn main() -> Result<()> {
     }
     let socket = SocketOptions { no_delay: true, ..SocketOptions::default() };
     let options = ConnectOptions { socket, ..ConnectOptions::default() };
-    let listener = Listener::bind_all(port, socket)?.with_max_clients(CLIENTS);
+    let listener = Listener::bind_all(port, socket)?;
     let mut event_loop = EventLoop::new()?;
     println!("listening on {}", listener.local_addr()?);
-    let (pool, routes) = (Pool::new(CAPACITY, 2 * CLIENTS), Rc::new(routes));
-    event_loop.spawn(listener.into_session(move |client, ready| {
-        let ring = || pool.reserve().expect("there are two rings for each client");
-        let session = ProxySession::new(client, ring(), ring(), Limits::default(), ready.now());
+    let routes = Rc::new(routes);
+    event_loop.spawn(serve(listener, CLIENTS, CAPACITY, Limits::default(), move |session, ready| {
         ready.spawn(Router { session, routes: routes.clone(), options });
     }));
     Ok(event_loop.run()?)

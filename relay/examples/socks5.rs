@@ -7,10 +7,11 @@ use std::rc::Rc;
 
 use eventloop::{ConnectError, ConnectOptions, Connector, EventLoop, Intents, Listener, Progress, Ready};
 use eventloop::{Resolver, Result, Session, SocketOptions};
-use relay::{Limits, ProxySession, SessionEvent};
-use ringbuf::Pool;
+use relay::{Limits, ProxySession, SessionEvent, serve};
 
 const CLIENTS: usize = 1000;
+/// The most bytes that wait in one direction of a session.
+const CAPACITY: usize = 64 * 1024;
 /// The one command that is supported.
 const CONNECT: u8 = 1;
 
@@ -123,13 +124,11 @@ fn main() -> Result<()> {
     let port = std::env::args().nth(1).ok_or("usage: socks5 PORT")?.parse()?;
     let socket = SocketOptions { no_delay: true, ..SocketOptions::default() };
     let options = ConnectOptions { socket, ..ConnectOptions::default() };
-    let listener = Listener::bind_all(port, socket)?.with_max_clients(CLIENTS);
+    let listener = Listener::bind_all(port, socket)?;
     let mut event_loop = EventLoop::new()?;
     println!("listening on {}", listener.local_addr()?);
-    let (pool, resolver) = (Pool::new(64 * 1024, 2 * CLIENTS), Rc::new(Resolver::new()));
-    event_loop.spawn(listener.into_session(move |client, ready| {
-        let ring = || pool.reserve().expect("there are two rings for each client");
-        let session = ProxySession::new(client, ring(), ring(), Limits::default(), ready.now());
+    let resolver = Rc::new(Resolver::new());
+    event_loop.spawn(serve(listener, CLIENTS, CAPACITY, Limits::default(), move |session, ready| {
         ready.spawn(Client { session, resolver: resolver.clone(), options, negotiated: false });
     }));
     Ok(event_loop.run()?)

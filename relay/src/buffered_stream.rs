@@ -33,10 +33,8 @@ use crate::tunnel::{Peer, Tunnel};
 /// connection.
 ///
 /// ```
-/// use std::io::{Read, Write};
-/// use std::net::Shutdown;
 /// use std::time::{Duration, Instant};
-/// use eventloop::testing::pair;
+/// use eventloop::testing::{assert_withstands_misbehaving_clients, pair};
 /// use eventloop::{EventLoop, Intents, Progress, Ready, Session, Stream};
 /// use relay::BufferedStream;
 /// use ringbuf::Pool;
@@ -66,19 +64,17 @@ use crate::tunnel::{Peer, Tunnel};
 ///     }
 /// }
 ///
-/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
-/// let (near, mut far) = pair()?;
+/// # fn main() -> std::io::Result<()> {
 /// let pool = Pool::new(4096, 2);
-/// let (input, output) = (pool.reserve().expect("two rings"), pool.reserve().expect("two rings"));
-/// let until = Instant::now() + Duration::from_secs(30);
 /// let mut event_loop = EventLoop::new()?;
-/// event_loop.spawn(Echo { peer: BufferedStream::new(Stream::new(near)?, input, output), until });
-/// far.write_all(b"hello")?;
-/// far.shutdown(Shutdown::Write)?;
-/// event_loop.run()?;
-/// let mut echo = String::new();
-/// far.read_to_string(&mut echo)?;
-/// assert_eq!(echo, "hello");
+/// assert_withstands_misbehaving_clients(&mut event_loop, |event_loop| {
+///     let (near, client) = pair()?;
+///     let (input, output) = (pool.reserve().expect("two rings"), pool.reserve().expect("two rings"));
+///     let until = Instant::now() + Duration::from_secs(30);
+///     event_loop.spawn(Echo { peer: BufferedStream::new(Stream::new(near)?, input, output), until });
+///     Ok((client, None))
+/// });
+/// assert_eq!(pool.lent(), 0);
 /// # Ok(()) }
 /// ```
 ///

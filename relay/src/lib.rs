@@ -43,12 +43,12 @@
 //!
 //! # Example
 //!
-//! A forwarder for one client:
+//! A forwarder that serves one client ([`serve`] is for many):
 //!
 //! ```
 //! use std::io::{Read, Write};
 //! use std::net::{Shutdown, TcpListener, TcpStream};
-//! use std::time::{Duration, Instant};
+//! use std::time::Instant;
 //!
 //! use eventloop::{ConnectOptions, Connector, EventLoop, Stream};
 //! use relay::{Limits, ProxySession};
@@ -56,25 +56,35 @@
 //!
 //! # fn main() -> Result<(), Box<dyn std::error::Error>> {
 //! let (listener, origin) = (TcpListener::bind("127.0.0.1:0")?, TcpListener::bind("127.0.0.1:0")?);
-//! let mut client = TcpStream::connect(listener.local_addr()?)?;
+//! let (address, server) = (listener.local_addr()?, [origin.local_addr()?]);
+//! let pool = Pool::new(64 * 1024, 2);
+//! let serve_one = |event_loop: &mut EventLoop| -> std::io::Result<()> {
+//!     let (client, now) = (Stream::new(listener.accept()?.0)?, Instant::now());
+//!     let (up, down) = (pool.reserve().expect("two rings"), pool.reserve().expect("two rings"));
+//!     let mut session = ProxySession::new(client, up, down, Limits::default(), now);
+//!     session.connect(Connector::new(&server[..], ConnectOptions::default(), now));
+//!     event_loop.spawn(session);
+//!     Ok(())
+//! };
+//!
+//! let mut client = TcpStream::connect(address)?;
 //! client.write_all(b"hello")?;
 //! client.shutdown(Shutdown::Write)?;
-//!
-//! let (pool, now) = (Pool::new(64 * 1024, 2), Instant::now());
-//! let (up, down) = (pool.reserve().expect("two rings"), pool.reserve().expect("two rings"));
-//! let accepted = Stream::new(listener.accept()?.0)?;
-//! let mut session = ProxySession::new(accepted, up, down, Limits::default(), now);
-//! session.connect(Connector::new(&[origin.local_addr()?][..], ConnectOptions::default(), now));
 //! let mut event_loop = EventLoop::new()?;
-//! event_loop.spawn(session);
-//!
-//! let server = std::thread::spawn(move || -> std::io::Result<String> {
+//! serve_one(&mut event_loop)?;
+//! # let second_origin = origin.try_clone()?;
+//! let reader = std::thread::spawn(move || -> std::io::Result<String> {
 //!     let mut got = String::new();
 //!     origin.accept()?.0.read_to_string(&mut got)?;
 //!     Ok(got)
 //! });
 //! event_loop.run()?; // until the session is over
-//! assert_eq!(server.join().expect("the server does not panic")?, "hello");
+//! assert_eq!(reader.join().expect("the reader does not panic")?, "hello");
+//! # eventloop::testing::assert_withstands_misbehaving_clients(&mut event_loop, |event_loop| {
+//! #     let client = TcpStream::connect(address)?;
+//! #     serve_one(event_loop)?;
+//! #     Ok((client, Some(eventloop::testing::accept(event_loop, &second_origin)?)))
+//! # });
 //! # Ok(()) }
 //! ```
 //!
@@ -91,6 +101,7 @@ mod preface;
 mod proxy_session;
 mod rate_limit;
 mod relay;
+mod serve;
 mod session_event;
 mod side_io;
 mod tunnel;
@@ -102,6 +113,7 @@ pub use limits::{Limits, TimeLimit};
 pub use pipe::{LentPipe, Pipe, Pipes};
 pub use proxy_session::ProxySession;
 pub use relay::{DirectionEnd, Relay, Sink, Source, Transfer};
+pub use serve::serve;
 pub use session_event::{EndCause, SessionEnd, SessionEvent, SessionPhase};
 pub use tunnel::{Moved, Peer, Tunnel, TunnelEnd};
 

@@ -28,25 +28,54 @@ use crate::tunnel::{Peer, Tunnel};
 /// returns [`SessionEvent::Waiting`] or the end. A session that calls it once a step misses nothing: what is
 /// left to do is in the intents.
 ///
-/// ```no_run
-/// use std::net::SocketAddr;
-/// use eventloop::{ConnectOptions, Connector, EventLoop, ListenOptions, Listener};
-/// use relay::{Limits, ProxySession};
-/// use ringbuf::Pool;
+/// A forwarder that waits for the client's first line, and greets the client when the server is connected:
+///
+/// ```
+/// use std::io::Write;
+/// use std::net::{SocketAddr, TcpListener, TcpStream};
+/// use eventloop::testing::{accept, assert_withstands_misbehaving_clients};
+/// use eventloop::{
+///     ConnectOptions, Connector, EventLoop, Intents, Listener, Progress, Ready, Session, SocketOptions,
+/// };
+/// use relay::{Limits, ProxySession, SessionEvent, serve};
+///
+/// struct Patient { session: ProxySession, server: SocketAddr }
+///
+/// impl Session for Patient {
+///     fn intents(&self, intents: &mut Intents<'_>) {
+///         self.session.intents(intents);
+///     }
+///
+///     fn advance(&mut self, ready: &Ready<'_>) -> eventloop::Result<Progress> {
+///         loop {
+///             match self.session.advance(ready) {
+///                 SessionEvent::FirstBytes if self.session.first_bytes().contains(&b'\n') => {
+///                     let connector = Connector::new(&[self.server][..], ConnectOptions::default(), ready.now());
+///                     self.session.connect(connector);
+///                 }
+///                 SessionEvent::FirstBytes => {} // more will come, or the session ends
+///                 SessionEvent::Connected(_) => self.session.send_to_client(b"welcome\n"),
+///                 SessionEvent::ConnectFailed(_) => self.session.refuse(b"sorry\n", ready.now()),
+///                 SessionEvent::Waiting => return Ok(Progress::Continue),
+///                 SessionEvent::Ended(_) => return Ok(Progress::Done),
+///             }
+///         }
+///     }
+/// }
 ///
 /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
-/// // A forwarder from port 8000 to port 80, for up to 100 clients.
-/// let listener = Listener::bind("[::]:8000".parse()?, ListenOptions::default())?;
-/// let pool = Pool::new(64 * 1024, 2 * 100);
+/// let listener = Listener::bind("127.0.0.1:0".parse()?, SocketOptions::default())?;
+/// let origin = TcpListener::bind("127.0.0.1:0")?;
+/// let (address, server) = (listener.local_addr()?, origin.local_addr()?);
 /// let mut event_loop = EventLoop::new()?;
-/// event_loop.spawn(listener.with_max_clients(100).into_session(move |client, ready| {
-///     let (Some(up), Some(down)) = (pool.reserve(), pool.reserve()) else { return };
-///     let server = [SocketAddr::from(([127, 0, 0, 1], 80))];
-///     let mut session = ProxySession::new(client, up, down, Limits::default(), ready.now());
-///     session.connect(Connector::new(&server[..], ConnectOptions::default(), ready.now()));
-///     ready.spawn(session);
+/// event_loop.spawn(serve(listener, 100, 64 * 1024, Limits::default(), move |session, ready| {
+///     ready.spawn(Patient { session, server });
 /// }));
-/// event_loop.run()?;
+/// assert_withstands_misbehaving_clients(&mut event_loop, |event_loop| {
+///     let mut client = TcpStream::connect(address)?;
+///     client.write_all(b"hello\n")?;
+///     Ok((client, Some(accept(event_loop, &origin)?)))
+/// });
 /// # Ok(()) }
 /// ```
 ///

@@ -20,11 +20,13 @@ use crate::side_io::{SideSink, SideSource};
 /// second case the other one receives the bytes before the failure and then RST.
 ///
 /// It owns both connections and the client's permit, and is a part of a session: the session passes on
-/// [`intents`](Self::intents) and calls [`advance`](Self::advance) in its step until that returns the end.
+/// [`intents`](Self::intents) and calls [`advance`](Self::advance) in its step until that returns the end. A program that
+/// sends bytes of its own first, or limits rates and times, makes a
+/// [`ProxySession`](crate::ProxySession::established) of it.
 ///
 /// ```
 /// use std::time::Duration;
-/// use eventloop::testing::pair;
+/// use eventloop::testing::{assert_withstands_misbehaving_clients, pair};
 /// use eventloop::{EventLoop, Intents, Progress, Ready, Session, Stream};
 /// use relay::Tunnel;
 /// use ringbuf::Pool;
@@ -41,15 +43,18 @@ use crate::side_io::{SideSink, SideSource};
 ///     }
 /// }
 ///
-/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
-/// let ((near_client, client), (near_server, server)) = (pair()?, pair()?);
+/// # fn main() -> std::io::Result<()> {
 /// let pool = Pool::new(64 * 1024, 2);
-/// let (up, down) = (pool.reserve().expect("two rings"), pool.reserve().expect("two rings"));
-/// let (near_client, near_server) = (Stream::new(near_client)?, Stream::new(near_server)?);
 /// let mut event_loop = EventLoop::new()?;
-/// event_loop.spawn(Join(Tunnel::new(near_client, near_server, up, down, Duration::from_secs(30))));
-/// drop((client, server)); // both finish
-/// event_loop.run()?;
+/// assert_withstands_misbehaving_clients(&mut event_loop, |event_loop| {
+///     let ((near_client, client), (near_server, server)) = (pair()?, pair()?);
+///     let (near_client, near_server) = (Stream::new(near_client)?, Stream::new(near_server)?);
+///     let (up, down) = (pool.reserve().expect("two rings"), pool.reserve().expect("two rings"));
+///     let linger = Duration::from_secs(30);
+///     event_loop.spawn(Join(Tunnel::new(near_client, near_server, up, down, linger)));
+///     Ok((client, Some(server)))
+/// });
+/// assert_eq!(pool.lent(), 0);
 /// # Ok(()) }
 /// ```
 ///

@@ -14,7 +14,24 @@ use crate::pool::Reservation;
 /// Invariants: `len <= capacity`, `head < capacity`, an empty ring has `head == 0`, and a ring of a pool has
 /// storage between calls exactly if `len > 0`.
 ///
-/// The [crate page](crate) has the vocabulary, the pictures and an example.
+/// The [crate page](crate) has the vocabulary, the pictures, and bytes on their way from a source to a sink. A parser
+/// takes lines out like this:
+///
+/// ```
+/// use ringbuf::RingBuffer;
+///
+/// let mut ring = RingBuffer::new(16);
+/// assert!(ring.push_all(b"first\nsecond\nthi")?);
+/// let mut lines = Vec::new();
+/// while let Some(end) = ring.find(b"\n", 0) {
+///     lines.push(String::from_utf8_lossy(&ring.make_contiguous()[..end]).into_owned());
+///     ring.consume(end + 1);
+/// }
+/// assert_eq!(lines, ["first", "second"]);
+/// assert_eq!(ring.make_contiguous(), b"thi"); // the rest of this line has yet to come
+/// assert!(!ring.push_all(b"more than there is room for")?);
+/// # Ok::<(), std::io::Error>(())
+/// ```
 pub struct RingBuffer {
     /// Absent while the ring is empty, if its storage is lent. So thousands of idle rings are small.
     content: Option<Box<Content>>,

@@ -32,13 +32,14 @@ use crate::{Config, Splice};
 
 /// A proxy that listens. [`run`](Proxy::run) serves until it is stopped.
 ///
-/// ```no_run
+/// ```
 /// use tcpproxy::{Config, Proxy};
 ///
 /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
-/// let proxy = Proxy::start(Config { server_port: 8000, ..Config::new("www.example.org", 80) })?;
+/// let proxy = Proxy::start(Config { max_clients: Some(100), ..Config::new("127.0.0.1", 80) })?;
 /// println!("open http://{}/", proxy.local_addr());
-/// proxy.run()?;
+/// # proxy.stop(); // which a signal or another session of the program would do
+/// proxy.run()?; // until it is stopped and the last session is over
 /// # Ok(()) }
 /// ```
 pub struct Proxy {

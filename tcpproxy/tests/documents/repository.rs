@@ -255,3 +255,19 @@ fn every_option_that_the_documents_name_exists() {
         (!known).then(|| format!("there is no option {option}"))
     });
 }
+
+/// What a program of this kind may take, if the crates do their part.
+#[test]
+fn the_examples_are_as_short_as_they_should_be() {
+    for (example, most) in [
+        ("eventloop/examples/echo.rs", 45),
+        ("eventloop/examples/chat.rs", 100),
+        ("relay/examples/limit.rs", 60),
+        ("relay/examples/sni.rs", 120),
+        ("relay/examples/socks5.rs", 150),
+        ("tcpproxy/examples/embed.rs", 35),
+    ] {
+        let lines = read(example).lines().count();
+        assert!(lines <= most, "{example} has {lines} lines, more than {most}");
+    }
+}

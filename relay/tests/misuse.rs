@@ -1,0 +1,294 @@
+//! Mistakes of an author: each has the right effect, or in debug builds a panic that names the session.
+
+#![allow(clippy::unwrap_used)] // a test that cannot go on says so by failing
+
+use std::cell::Cell;
+use std::io::{ErrorKind, Read, Write};
+use std::net::{Shutdown, TcpListener, TcpStream};
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::rc::Rc;
+use std::time::{Duration, Instant};
+
+use eventloop::testing::{PATIENCE, PAUSE, accept, pair, reset, settle, until};
+use eventloop::{ConnectOptions, Connector, EventLoop, Intents, Progress, Ready, Result, Session, Stream};
+use relay::{BufferedStream, Limits, Peer, ProxySession, Tunnel};
+use ringbuf::RingBuffer;
+
+const RING: usize = 4096;
+const LINGER: Duration = PATIENCE;
+
+fn rings() -> [RingBuffer; 2] {
+    [0; 2].map(|_| RingBuffer::new(RING))
+}
+
+fn stream() -> (Stream, TcpStream) {
+    let (near, far) = pair().unwrap();
+    (Stream::new(near).unwrap(), far)
+}
+
+/// A session whose server is connected already, and both peers.
+fn established(limits: Limits) -> (ProxySession, TcpStream, TcpStream) {
+    let ((client, far_client), (server, far_server)) = (stream(), stream());
+    let [up, down] = rings();
+    let tunnel = Tunnel::new(client, server, up, down, limits.linger);
+    (ProxySession::established(tunnel, limits, Instant::now()), far_client, far_server)
+}
+
+/// Ends when the test says so, which is too early.
+struct TooEarly<P>(P, fn(&P, &mut Intents<'_>), fn(&mut P, &Ready<'_>), Rc<Cell<bool>>);
+
+impl<P> Session for TooEarly<P> {
+    fn intents(&self, intents: &mut Intents<'_>) {
+        self.1(&self.0, intents);
+    }
+
+    fn advance(&mut self, ready: &Ready<'_>) -> Result<Progress> {
+        self.2(&mut self.0, ready);
+        Ok(if self.3.get() { Progress::Done } else { Progress::Continue })
+    }
+}
+
+/// Lets a session take bytes of `sender` until it waits for `receiver`, and then ends it.
+fn ends_too_early<P: 'static>(
+    part: P,
+    intents: fn(&P, &mut Intents<'_>),
+    advance: fn(&mut P, &Ready<'_>),
+    mut sender: &TcpStream,
+) {
+    let (mut event_loop, done) = (EventLoop::new().unwrap(), Rc::new(Cell::new(false)));
+    let waker = event_loop.spawn(TooEarly(part, intents, advance, done.clone()));
+    sender.set_nonblocking(true).unwrap();
+    while sender.write(&[7; 65_536]).is_ok() {
+        while sender.write(&[7; 65_536]).is_ok() {}
+        settle(&mut event_loop);
+    }
+    done.set(true);
+    waker.wake();
+    until_over(&mut event_loop);
+}
+
+fn until_over(event_loop: &mut EventLoop) {
+    let begin = Instant::now();
+    while event_loop.sessions() > 0 {
+        assert!(begin.elapsed() < PATIENCE, "the session does not end");
+        event_loop.turn(Some(PAUSE)).unwrap();
+    }
+}
+
+/// Receives all there is. Returns whether the end is orderly.
+fn ends_in_order(mut peer: &TcpStream) -> bool {
+    peer.set_nonblocking(false).unwrap();
+    let mut bytes = Vec::new();
+    match peer.read_to_end(&mut bytes) {
+        Ok(_) => true,
+        Err(error) => {
+            assert_eq!(error.kind(), ErrorKind::ConnectionReset);
+            false
+        }
+    }
+}
+
+#[test]
+fn a_session_that_ends_too_early_never_looks_like_an_orderly_end() {
+    let (session, client, server) = established(Limits::default());
+    ends_too_early(session, ProxySession::intents, |session, ready| drop(session.advance(ready)), &client);
+    assert!(!ends_in_order(&client) && !ends_in_order(&server));
+
+    let ((client, far_client), (server, far_server)) = (stream(), stream());
+    let [up, down] = rings();
+    let tunnel = Tunnel::new(client, server, up, down, LINGER);
+    ends_too_early(
+        tunnel,
+        Tunnel::intents,
+        |tunnel, ready| assert!(tunnel.advance(ready).is_continue()),
+        &far_client,
+    );
+    assert!(!ends_in_order(&far_client) && !ends_in_order(&far_server));
+
+    let (near, far) = stream();
+    let [input, output] = rings();
+    let stream = BufferedStream::new(near, input, output);
+    let echo = |stream: &mut BufferedStream, ready: &Ready<'_>| {
+        while stream.fill(ready) | stream.flush(ready) {
+            stream.input.move_to(&mut stream.output, usize::MAX).unwrap();
+        }
+    };
+    ends_too_early(stream, BufferedStream::intents, echo, &far);
+    assert!(!ends_in_order(&far));
+}
+
+/// A server that refuses is lost before there is a connection to it.
+#[test]
+fn a_session_that_ignores_the_failure_of_its_server_resets_the_client() {
+    let refusing = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let [up, down] = rings();
+    let (client, far) = stream();
+    let mut session = ProxySession::new(client, up, down, Limits::default(), Instant::now());
+    session.connect(Connector::new(&[refusing][..], ConnectOptions::default(), Instant::now()));
+    let mut event_loop = EventLoop::new().unwrap();
+    event_loop.spawn(session); // as a session of the loop it ignores every event
+    until_over(&mut event_loop);
+    assert!(!ends_in_order(&far));
+}
+
+#[test]
+fn a_server_that_is_given_up_before_it_is_connected_ends_the_session_with_a_reset() {
+    let [up, down] = rings();
+    let (client, far) = stream();
+    let mut session: ProxySession = ProxySession::new(client, up, down, Limits::default(), Instant::now());
+    session.fail(Peer::Server, ErrorKind::HostUnreachable.into());
+    let mut event_loop = EventLoop::new().unwrap();
+    event_loop.spawn(session);
+    until_over(&mut event_loop);
+    assert!(!ends_in_order(&far));
+}
+
+#[test]
+fn limits_of_duration_max_end_no_session() {
+    let max = Duration::MAX;
+    let limits = Limits { opening: max, linger: max, idle: Some(max), half_close: Some(max) };
+    let mut event_loop = EventLoop::new().unwrap();
+    let (session, client, mut server) = established(limits);
+    event_loop.spawn(session);
+    client.shutdown(Shutdown::Write).unwrap();
+    settle(&mut event_loop);
+    assert!(ends_in_order(&server));
+    assert_eq!(event_loop.sessions(), 1);
+    server.write_all(b"an answer that takes its time").unwrap();
+    drop(server);
+    until_over(&mut event_loop);
+    assert!(ends_in_order(&client));
+
+    let (session, mut client, server) = established(limits);
+    event_loop.spawn(session);
+    client.write_all(b"last words").unwrap();
+    settle(&mut event_loop);
+    reset(client).unwrap();
+    until_over(&mut event_loop);
+    assert!(!ends_in_order(&server));
+
+    let [up, down] = rings();
+    let (client, far) = stream();
+    let mut session: ProxySession = ProxySession::new(client, up, down, limits, Instant::now());
+    session.refuse(b"no", Instant::now());
+    event_loop.spawn(session);
+    settle(&mut event_loop);
+    assert!(ends_in_order(&far));
+    drop(far);
+    until_over(&mut event_loop);
+}
+
+/// Calls what it should, but for one thing.
+struct Forgetful {
+    stream: BufferedStream,
+    forgets: Forgets,
+}
+
+#[derive(Clone, Copy, PartialEq)]
+enum Forgets {
+    Nothing,
+    ToFill,
+    ToFlush,
+    ToAdvanceTheClose,
+}
+
+impl Session for Forgetful {
+    fn intents(&self, intents: &mut Intents<'_>) {
+        self.stream.intents(intents);
+    }
+
+    fn advance(&mut self, ready: &Ready<'_>) -> Result<Progress> {
+        if self.forgets != Forgets::ToFill {
+            let _ = self.stream.fill(ready);
+        }
+        if self.forgets != Forgets::ToFlush {
+            let _ = self.stream.flush(ready);
+        }
+        if self.stream.has_ended() {
+            self.stream.finish(ready.now() + LINGER); // after the flush
+        }
+        let is_closed =
+            self.forgets != Forgets::ToAdvanceTheClose && self.stream.advance_close(ready).is_break();
+        Ok(if is_closed { Progress::Done } else { Progress::Continue })
+    }
+}
+
+fn run(forgets: Forgets) -> (std::thread::Result<()>, TcpStream) {
+    let (near, far) = stream();
+    let [input, mut output] = rings();
+    assert!(output.push_all(b"hello").unwrap());
+    far.shutdown(Shutdown::Write).unwrap();
+    let mut event_loop = EventLoop::new().unwrap();
+    event_loop.spawn(Forgetful { stream: BufferedStream::new(near, input, output), forgets });
+    (catch_unwind(AssertUnwindSafe(|| event_loop.run().unwrap())), far)
+}
+
+#[test]
+#[cfg(debug_assertions)]
+fn a_session_that_forgets_a_call_of_its_buffered_stream_is_named() {
+    for forgets in [Forgets::ToFill, Forgets::ToFlush, Forgets::ToAdvanceTheClose] {
+        let (outcome, far) = run(forgets);
+        let panic = outcome.unwrap_err().downcast::<String>().unwrap();
+        assert!(panic.contains("misuse::Forgetful spins"), "{panic}");
+        assert!(!ends_in_order(&far));
+    }
+}
+
+#[test]
+fn a_stream_that_is_finished_after_it_was_flushed_sends_fin_at_once() {
+    let begin = Instant::now();
+    let (outcome, far) = run(Forgets::Nothing);
+    assert!(outcome.is_ok() && ends_in_order(&far));
+    assert!(begin.elapsed() < LINGER, "it has waited for its time limit");
+}
+
+#[test]
+fn a_buffered_stream_becomes_a_tunnel_with_what_it_holds_and_a_tunnel_a_session_that_can_speak_and_be_slowed()
+{
+    let ((client, mut far_client), (server, far_server)) = (stream(), stream());
+    let [mut input, mut output] = rings();
+    assert!(input.push_all(b"request").unwrap() && output.push_all(b" 200").unwrap());
+    let mut buffered = BufferedStream::new(client, input, output);
+    let tunnel = buffered.tunnel_to(server, LINGER).unwrap();
+    let mut session: ProxySession = ProxySession::established(tunnel, Limits::default(), Instant::now());
+    assert_eq!(session.first_bytes(), b"request");
+    session.send_to_client(b"HTTP/1.1");
+    session.limit_rate(Some(1_000_000), Some(1_000_000), Instant::now());
+    let mut event_loop = EventLoop::new().unwrap();
+    event_loop.spawn(session);
+    far_client.write_all(b" and body").unwrap();
+    far_client.shutdown(Shutdown::Write).unwrap();
+    far_server.shutdown(Shutdown::Write).unwrap();
+    event_loop.run().unwrap();
+    let read = |mut peer: TcpStream| {
+        let mut text = String::new();
+        peer.read_to_string(&mut text).unwrap();
+        text
+    };
+    assert_eq!((read(far_server), read(far_client)), ("request and body".into(), "HTTP/1.1 200".into()));
+}
+
+/// The rings of a session are free when its permit is.
+#[test]
+fn clients_that_come_and_go_never_find_the_pool_of_a_listener_empty() {
+    let origin = TcpListener::bind("127.0.0.1:0").unwrap();
+    let server = [origin.local_addr().unwrap()];
+    let listener =
+        eventloop::Listener::bind("127.0.0.1:0".parse().unwrap(), eventloop::SocketOptions::default())
+            .unwrap();
+    let address = listener.local_addr().unwrap();
+    let mut event_loop = EventLoop::new().unwrap();
+    event_loop.spawn(relay::serve(listener, 1, RING, Limits::default(), move |mut session, ready| {
+        session.connect(Connector::new(&server[..], ConnectOptions::default(), ready.now()));
+        ready.spawn(session);
+    }));
+    let clients: Vec<TcpStream> = (0..20).map(|_| TcpStream::connect(address).unwrap()).collect();
+    for mut client in clients {
+        client.write_all(b"x").unwrap();
+        let server = accept(&mut event_loop, &origin).unwrap();
+        reset(client).unwrap();
+        until(&mut event_loop, || server.peek(&mut [0]).is_ok());
+    }
+    settle(&mut event_loop);
+    assert_eq!(event_loop.sessions(), 1);
+}
