@@ -270,6 +270,7 @@ fn times_of_duration_max_are_no_limits() {
     let client = accepted.clone();
     event_loop.spawn(listener.into_session(move |stream, _| *client.borrow_mut() = Some(stream)));
     event_loop.turn(Some(max)).unwrap(); // their first steps
+    assert!(outcome.borrow().as_ref().is_none_or(Result::is_ok), "{:?}", outcome.borrow());
     event_loop.turn(Some(max)).unwrap(); // the connection is made by now
     until(&mut event_loop, || accepted.borrow().is_some() && outcome.borrow().is_some());
     let connected = outcome.take().unwrap().unwrap();
