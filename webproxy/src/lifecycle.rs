@@ -5,7 +5,7 @@ use std::io;
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
-use eventloop::{Handle, Intents, Progress, Ready, Session, Signals};
+use eventloop::{Handle, Intents, Progress, Ready, Session, Signals, after};
 
 use crate::log::Log;
 
