@@ -319,14 +319,6 @@ mod tests {
         parse_words(&[&["host", "80", "8000"], options].concat()).unwrap().config
     }
 
-    #[track_caller]
-    fn mistake(words: &[&str]) -> String {
-        match parse_words(words) {
-            Err(Refusal::Mistake(text)) => text,
-            other => panic!("{words:?} gave {other:?}"),
-        }
-    }
-
     #[test]
     fn the_definition_is_sound() {
         Arguments::command().debug_assert();
@@ -384,42 +376,6 @@ mod tests {
         let invocation = parse_words(&["host", "80", "-", "--exit-on-idle", "10m"]).unwrap();
         assert!(invocation.passed_sockets);
         assert_eq!(invocation.config.exit_on_idle, Some(Duration::from_secs(600)));
-    }
-
-    #[test]
-    fn wrong_words_get_one_line_that_says_why_and_the_usage() {
-        for (words, reason) in [
-            (&[][..], "required arguments were not provided"),
-            (&["host"], "not provided: <remote_port> <server_port>"),
-            (&["host", "80"], "not provided: <server_port>"),
-            (&["host", "80", "8000", "more"], "unexpected argument 'more'"),
-            (&["host", "0", "8000"], "'0' for '<remote_port>'"),
-            (&["host", "65536", "8000"], "'65536' for '<remote_port>'"),
-            (&["host", "abc", "8000"], "'abc' for '<remote_port>'"),
-            (&["host", "80", "65536"], "'65536' for '<server_port>'"),
-            (&["host", "80", "-1"], "'-1'"),
-            (&["host", "80", "-", "--bind", "::1"], "--bind cannot be used with -"),
-            (&["host", "80", "-", "--reuse-port"], "--reuse-port cannot be used with -"),
-            (&["host", "80", "8000", "--exit-on-idle", "1m"], "--exit-on-idle needs -"),
-            (&["host", "80", "8000", "--buffer-size", "0"], "from 1 byte to 1GiB"),
-            (&["host", "80", "8000", "--buffer-size", "9TiB"], "from 1 byte to 1GiB"),
-            (&["host", "80", "8000", "--idle-timeout", "5"], "unit"),
-            (&["host", "80", "8000", "--idle-timeout", "0s"], "longer than 0"),
-            (&["host", "80", "8000", "--connect-timeout", "9999y"], "at most a year"),
-            (&["host", "80", "8000", "--keepalive", "10h"], "at most 9h"),
-            (&["host", "80", "8000", "--allow", "everything"], "such as 192.0.2.0/24"),
-            (&["host", "80", "8000", "--allow", "192.0.2.1/24"], "the network is 192.0.2.0/24"),
-            (&["host", "80", "8000", "--metrics", "9090"], "such as 127.0.0.1:9090"),
-            (&["host", "80", "8000", "--metrics", "localhost:9090"], "such as 127.0.0.1:9090"),
-            (&["host", "80", "8000", "--proxy-protocol", "v3"], "'v3' for '--proxy-protocol"),
-            (&["host", "80", "8000", "-q", "-v"], "cannot be used with"),
-            (&["", "80", "8000"], "remote_host"),
-        ] {
-            let text = mistake(words);
-            let (line, usage) = text.split_once('\n').unwrap();
-            assert!(line.starts_with("error: ") && line.contains(reason), "{words:?}: {line}");
-            assert_eq!(usage, "Usage: tcpproxy remote_host remote_port server_port");
-        }
     }
 
     #[test]
