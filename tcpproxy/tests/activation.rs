@@ -3,7 +3,7 @@
 
 #![allow(clippy::unwrap_used)] // a test that cannot go on says so by failing
 
-mod crowd;
+mod common;
 
 use std::io::ErrorKind;
 use std::net::TcpListener;
@@ -12,7 +12,7 @@ use std::process::Command;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crowd::{Crowd, PATIENCE, PROGRAM, connect, converse, echo, until, visit};
+use common::{Crowd, PATIENCE, PROGRAM, connect, converse, echo, until, visit};
 use testkit::proxy::{Proxy, ProxyCommand};
 
 fn socket() -> Arc<TcpListener> {

@@ -3,12 +3,12 @@
 
 #![allow(clippy::unwrap_used)] // a test that cannot go on says so by failing
 
-mod crowd;
+mod common;
 
 use std::io::{ErrorKind, Read, Write};
 use std::net::{Shutdown, TcpListener, TcpStream};
 
-use crowd::{PATIENCE, PROGRAM, connect, until};
+use common::{PATIENCE, PROGRAM, connect, until};
 use rustix::process::{Pid, Resource, Rlimit, Signal, kill_process, prlimit};
 use testkit::proxy::Proxy;
 

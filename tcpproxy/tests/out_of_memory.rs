@@ -3,12 +3,12 @@
 
 #![allow(clippy::unwrap_used)] // a test that cannot go on says so by failing
 
-mod crowd;
+mod common;
 
 use std::io::{ErrorKind, Read, Write};
 use std::net::{Shutdown, TcpListener, TcpStream};
 
-use crowd::{PATIENCE, PROGRAM, connect, converse, echo, until, visit};
+use common::{PATIENCE, PROGRAM, connect, converse, echo, until, visit};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use testkit::peer::BlackHole;
 use testkit::proxy::Proxy;

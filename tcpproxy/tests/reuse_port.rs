@@ -3,11 +3,11 @@
 #![cfg(target_os = "linux")]
 #![allow(clippy::unwrap_used)] // a test that cannot go on says so by failing
 
-mod crowd;
+mod common;
 
 use std::net::TcpListener;
 
-use crowd::{Crowd, PATIENCE, PROGRAM, connect, converse, echo, until, visit};
+use common::{Crowd, PATIENCE, PROGRAM, connect, converse, echo, until, visit};
 use testkit::proxy::Proxy;
 
 fn sharing(port: &str, listen: u16, options: &[&str]) -> Proxy {

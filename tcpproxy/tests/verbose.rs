@@ -2,12 +2,12 @@
 
 #![allow(clippy::unwrap_used)] // a test that cannot go on says so by failing
 
-mod crowd;
+mod common;
 
 use std::io::{Read, Write};
 use std::net::SocketAddr;
 
-use crowd::{PATIENCE, PROGRAM, connect, echo};
+use common::{PATIENCE, PROGRAM, connect, echo};
 use serde_json::Value;
 use testkit::peer::Refuser;
 use testkit::proxy::Proxy;
@@ -53,7 +53,7 @@ fn with_v_a_header_is_logged_when_it_was_read_and_a_server_when_it_is_reached() 
     let mut client = connect(proxy.address());
     let header = b"PROXY TCP4 192.0.2.7 198.51.100.1 4711 80\r\n";
     client.write_all(header).unwrap();
-    crowd::converse(&client);
+    common::converse(&client);
     let peer = client.local_addr().unwrap();
     drop(client);
     let server: SocketAddr = ([127, 0, 0, 1], port.parse().unwrap()).into();
@@ -72,7 +72,7 @@ fn with_v_a_header_is_logged_when_it_was_read_and_a_server_when_it_is_reached() 
 fn without_v_a_session_has_one_line() {
     let proxy = proxy(&echo(), &[]);
     let client = connect(proxy.address());
-    crowd::converse(&client);
+    common::converse(&client);
     let address = client.local_addr().unwrap();
     drop(client);
     assert_eq!(messages(&lines_of(&proxy, &[address])), ["session ended"]);
