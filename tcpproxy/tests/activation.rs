@@ -12,7 +12,7 @@ use std::process::Command;
 use std::sync::Arc;
 use std::time::Duration;
 
-use common::{Crowd, PATIENCE, PROGRAM, connect, converse, echo, until, visit};
+use common::{PATIENCE, PROGRAM, Workers, connect, converse, echo, until, visit};
 use testkit::proxy::{Proxy, ProxyCommand};
 
 fn socket() -> Arc<TcpListener> {
@@ -51,15 +51,15 @@ fn one_place_goes_to_the_clients_of_all_sockets_in_turn() {
 #[test]
 fn a_restart_under_load_loses_no_client() {
     let (port, socket) = (echo(), socket());
-    let crowd = Crowd::gather(socket.local_addr().unwrap(), 8);
+    let workers = Workers::start(socket.local_addr().unwrap(), 8);
     for _ in 0..10 {
         let mut proxy = activated(&port, &["--max-clients", "0", "-q"]).passing(&socket).start().unwrap();
-        crowd.until_more(100);
+        workers.until_more(100);
         proxy.terminate().unwrap();
         assert_eq!(proxy.wait(PATIENCE).unwrap().code(), Some(0));
     }
     let _proxy = activated(&port, &["--max-clients", "0", "-q"]).passing(&socket).start().unwrap();
-    crowd.disperse();
+    workers.stop();
 }
 
 #[test]
@@ -107,15 +107,15 @@ fn a_proxy_without_clients_ends_and_the_next_client_waits_for_its_successor() {
 #[test]
 fn ending_when_idle_loses_no_client_that_comes_at_that_moment() {
     let (port, socket) = (echo(), socket());
-    let crowd = Crowd::gather(socket.local_addr().unwrap(), 1);
+    let workers = Workers::start(socket.local_addr().unwrap(), 1);
     for _ in 0..100 {
         let options = ["--exit-on-idle", "1ns", "-q"];
         let mut proxy = activated(&port, &options).passing(&socket).start().unwrap();
         assert_eq!(proxy.wait(PATIENCE).unwrap().code(), Some(0));
     }
-    assert!(crowd.served() > 0, "the processes that ended have served a client");
+    assert!(workers.served() > 0, "the processes that ended have served a client");
     let _proxy = activated(&port, &["-q"]).passing(&socket).start().unwrap();
-    crowd.disperse();
+    workers.stop();
 }
 
 #[test]

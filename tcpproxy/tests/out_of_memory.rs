@@ -8,7 +8,7 @@ mod common;
 use std::io::{ErrorKind, Read, Write};
 use std::net::{Shutdown, TcpListener, TcpStream};
 
-use common::{PATIENCE, PROGRAM, connect, converse, echo, until, visit};
+use common::{PATIENCE, PROGRAM, assert_reset, connect, converse, echo, until, visit};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use testkit::peer::BlackHole;
 use testkit::proxy::Proxy;
@@ -39,11 +39,6 @@ fn session(proxy: &Proxy, origin: &TcpListener) -> (TcpStream, TcpStream) {
     let (server, _) = origin.accept().unwrap();
     server.set_read_timeout(Some(PATIENCE)).unwrap();
     (client, server)
-}
-
-#[track_caller]
-fn assert_reset(mut stream: &TcpStream) {
-    assert_eq!(stream.read(&mut [0]).unwrap_err().kind(), ErrorKind::ConnectionReset);
 }
 
 #[test]

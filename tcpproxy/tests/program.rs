@@ -2,65 +2,19 @@
 
 #![allow(clippy::unwrap_used)] // a test that cannot go on says so by failing
 
+mod common;
+
 use std::fs::File;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
-use std::process::{Child, Command, Stdio};
-use std::time::{Duration, Instant};
+use std::process::{Command, Stdio};
+use std::time::Duration;
 
+use common::{PATIENCE, PROGRAM, Running, connect, converse, echo, origin, proxy, reset, until};
 use serde_json::Value;
 use testkit::peer::{Refuser, churn};
 use testkit::procfs::TcpState;
 use testkit::proxy::Proxy;
-
-const PROGRAM: &str = env!("CARGO_BIN_EXE_tcpproxy");
-/// Longer than any machine takes.
-const PATIENCE: Duration = Duration::from_secs(30);
-
-/// A server that hands its connections to the test.
-fn origin() -> (TcpListener, String) {
-    let origin = TcpListener::bind("127.0.0.1:0").unwrap();
-    let port = origin.local_addr().unwrap().port().to_string();
-    (origin, port)
-}
-
-/// A server that sends back what it gets, until the test program ends.
-fn echo() -> String {
-    let (origin, port) = origin();
-    std::thread::spawn(move || {
-        for stream in origin.incoming().flatten() {
-            std::thread::spawn(move || {
-                let _ = std::io::copy(&mut &stream, &mut &stream);
-                let _ = stream.shutdown(Shutdown::Write);
-            });
-        }
-    });
-    port
-}
-
-fn proxy(port: &str, options: &[&str]) -> Proxy {
-    Proxy::command(PROGRAM).args(["127.0.0.1", port, "0"]).args(options).start().unwrap()
-}
-
-fn connect(address: SocketAddr) -> TcpStream {
-    let stream = TcpStream::connect(address).unwrap();
-    stream.set_read_timeout(Some(PATIENCE)).unwrap();
-    stream
-}
-
-fn reset(stream: TcpStream) {
-    rustix::net::sockopt::set_socket_linger(&stream, Some(Duration::ZERO)).unwrap();
-}
-
-/// Waits for a condition that the kernel or another process brings about.
-#[track_caller]
-fn until(what: &str, mut condition: impl FnMut() -> bool) {
-    let begin = Instant::now();
-    while !condition() {
-        assert!(begin.elapsed() < PATIENCE, "in vain: {what}");
-        std::thread::sleep(Duration::from_millis(5)); // there is no event for it, so look again
-    }
-}
 
 #[test]
 fn what_opens_the_proxy_to_any_host_is_warned_of_at_the_start() {
@@ -125,15 +79,14 @@ fn help_names_every_option_and_status() {
 fn the_first_line_says_where_it_listens_and_where_it_forwards_to() {
     let (_origin, port) = origin();
     for (host, remote) in [("127.0.0.1", "127.0.0.1"), ("localhost", "localhost"), ("::1", "[::1]")] {
-        let mut child = Command::new(PROGRAM)
+        let child = Command::new(PROGRAM)
             .args([host, &port, "0", "--bind", "127.0.0.1"])
             .stdout(Stdio::piped())
             .spawn()
             .unwrap();
+        let mut child = Running(child);
         let mut line = String::new();
-        BufReader::new(child.stdout.take().unwrap()).read_line(&mut line).unwrap();
-        child.kill().unwrap();
-        child.wait().unwrap();
+        BufReader::new(child.0.stdout.take().unwrap()).read_line(&mut line).unwrap();
         let (address, rest) = line.strip_prefix("listening on ").unwrap().split_once(", ").unwrap();
         assert_ne!(address.parse::<SocketAddr>().unwrap().port(), 0);
         assert_eq!(rest, format!("forwarding to {remote}:{port}\n"));
@@ -259,20 +212,6 @@ fn a_port_can_be_listened_on_again_at_once() {
     Proxy::command(PROGRAM).args(["127.0.0.1", &port, &port_again]).start().unwrap();
 }
 
-/// Starts a proxy whose standard error is of the test's making, and says where it listens.
-fn with_stderr(port: &str, stderr: Stdio) -> (Child, SocketAddr) {
-    let mut child = Command::new(PROGRAM)
-        .args(["127.0.0.1", port, "0", "--bind", "127.0.0.1"])
-        .stdout(Stdio::piped())
-        .stderr(stderr)
-        .spawn()
-        .unwrap();
-    let mut line = String::new();
-    BufReader::new(child.stdout.take().unwrap()).read_line(&mut line).unwrap();
-    let address = line.split([' ', ',']).nth(2).unwrap().parse().unwrap();
-    (child, address)
-}
-
 #[test]
 fn a_standard_error_that_is_not_read_or_full_or_gone_stops_nothing() {
     let port = echo();
@@ -281,10 +220,8 @@ fn a_standard_error_that_is_not_read_or_full_or_gone_stops_nothing() {
     drop(reader_gone);
     let full = File::options().write(true).open("/dev/full").unwrap();
     for stderr in [pipe.into(), broken.into(), full.into()] {
-        let (mut child, address) = with_stderr(&port, stderr);
+        let (_child, address) = Running::with_stderr(stderr, &port, &[]);
         churn(address, 1000, 10).unwrap(); // over 150 KB of log, and a pipe holds 64
-        child.kill().unwrap();
-        child.wait().unwrap();
     }
     drop(unread);
 }
@@ -293,7 +230,7 @@ fn a_standard_error_that_is_not_read_or_full_or_gone_stops_nothing() {
 fn log_lines_that_were_lost_are_counted_when_the_reader_goes_on() {
     let port = echo();
     let (unread, pipe) = std::io::pipe().unwrap();
-    let (mut child, address) = with_stderr(&port, pipe.into());
+    let (_child, address) = Running::with_stderr(pipe.into(), &port, &[]);
     churn(address, 1000, 10).unwrap();
     let mut lines = BufReader::new(unread).lines().map(Result::unwrap);
     for _ in 0..100 {
@@ -302,8 +239,6 @@ fn log_lines_that_were_lost_are_counted_when_the_reader_goes_on() {
     churn(address, 1, 10).unwrap();
     let lost = lines.find(|line| line.ends_with("log lines were lost: the standard error was full")).unwrap();
     assert_ne!(lost.split(' ').next().unwrap().parse::<u32>().unwrap(), 0);
-    child.kill().unwrap();
-    child.wait().unwrap();
 }
 
 #[test]

@@ -3,27 +3,26 @@
 
 #![allow(clippy::unwrap_used)] // a test that cannot go on says so by failing
 
+mod common;
+
 use std::collections::BTreeSet;
 use std::fs;
 use std::io::{Read, Write};
-use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
+use std::net::{Shutdown, TcpListener, TcpStream};
 use std::thread;
 use std::time::Duration;
 
+use common::{PATIENCE, PROGRAM, assert_reset, connect, reset};
 use serde_json::Value;
 use testkit::peer::{BlackHole, Refuser};
 use testkit::proxy::Proxy;
-
-const PROGRAM: &str = env!("CARGO_BIN_EXE_tcpproxy");
-/// Longer than any machine takes.
-const PATIENCE: Duration = Duration::from_secs(30);
 
 /// A reason, what brings it about, and what the session has carried up and down.
 type Scenario = (&'static str, fn() -> Proxy, [u64; 2]);
 
 const SCENARIOS: &[Scenario] = &[
     ("client header no-header", || headless(&[], |client| client.shutdown(Shutdown::Write).unwrap()), [0, 0]),
-    ("timeout header no-header", || headless(&[], |mut client| assert_reset(&mut client)), [0, 0]),
+    ("timeout header no-header", || headless(&[], |client| assert_reset(&client)), [0, 0]),
     ("client header bad-header", || headless(&[], |mut client| client.write_all(b"GET /").unwrap()), [0, 0]),
     ("client header reset", || headless(&[], reset), [0, 0]),
     ("proxy header stopped", header_stopped, [0, 0]),
@@ -116,12 +115,6 @@ fn proxy(host: &str, port: u16, options: &[&str]) -> Proxy {
     proxy.args(options).start().unwrap()
 }
 
-fn connect(address: SocketAddr) -> TcpStream {
-    let stream = TcpStream::connect(address).unwrap();
-    stream.set_read_timeout(Some(PATIENCE)).unwrap();
-    stream
-}
-
 /// A session in which 8 bytes have gone up and 6 down.
 fn session(options: &[&str], end: impl FnOnce(&Proxy, TcpStream, TcpStream)) -> Proxy {
     let origin = TcpListener::bind("127.0.0.1:0").unwrap();
@@ -171,25 +164,25 @@ fn header_yielded() -> Proxy {
     let proxy = proxy("127.0.0.1", 80, &["--accept-proxy-protocol", "--max-clients", "1"]);
     let mut silent = connect(proxy.address());
     let _waits = connect(proxy.address());
-    assert_reset(&mut silent);
+    assert_reset(&silent);
     proxy
 }
 
 fn refused() -> Proxy {
     let refusing = Refuser::new().unwrap();
     let proxy = proxy("127.0.0.1", refusing.address().port(), &[]);
-    assert_reset(&mut connect(proxy.address()));
+    assert_reset(&connect(proxy.address()));
     proxy
 }
 
 fn nowhere(host: &str) -> Proxy {
     let proxy = proxy(host, 80, &[]);
-    assert_reset(&mut connect(proxy.address()));
+    assert_reset(&connect(proxy.address()));
     proxy
 }
 
 fn unanswered() -> Proxy {
-    unreached(&["--connect-timeout", "200ms"], |_, mut client| assert_reset(&mut client))
+    unreached(&["--connect-timeout", "200ms"], |_, client| assert_reset(&client))
 }
 
 /// A client whose server does not answer; the proxy has its bytes.
@@ -213,7 +206,7 @@ fn exhausted() -> Proxy {
         open.map(|entry| entry.unwrap().file_name().to_str().unwrap().parse().unwrap()).collect();
     let next = (0..).find(|number| !open.contains(number)).unwrap();
     proxy.limit_descriptors(next + 1).unwrap(); // enough for the client, not for a connection to the server
-    assert_reset(&mut connect(proxy.address()));
+    assert_reset(&connect(proxy.address()));
     proxy
 }
 
@@ -241,10 +234,6 @@ fn finish(first: &TcpStream, second: &TcpStream) {
     }
 }
 
-fn reset(stream: TcpStream) {
-    rustix::net::sockopt::set_socket_linger(&stream, Some(Duration::ZERO)).unwrap();
-}
-
 /// Resets this side while the other is still open. Were that closed before the proxy has met the reset, its FIN could
 /// come first, and the reset would end a session that is half-closed.
 fn reset_first(proxy: &Proxy, stream: TcpStream) {
@@ -257,24 +246,18 @@ fn stopped(proxy: &Proxy, client: TcpStream, _server: TcpStream) {
     stopped_early(proxy, client);
 }
 
-fn stopped_early(proxy: &Proxy, mut client: TcpStream) {
+fn stopped_early(proxy: &Proxy, client: TcpStream) {
     proxy.terminate().unwrap();
-    assert_reset(&mut client);
+    assert_reset(&client);
 }
 
 /// The proxy cuts the session.
-fn cut(_: &Proxy, mut client: TcpStream, _server: TcpStream) {
-    assert_reset(&mut client);
+fn cut(_: &Proxy, client: TcpStream, _server: TcpStream) {
+    assert_reset(&client);
 }
 
 /// The proxy ends the session because a client is pending.
 fn yields(proxy: &Proxy, client: TcpStream, server: TcpStream) {
     let _waits = connect(proxy.address());
     cut(proxy, client, server);
-}
-
-#[track_caller]
-fn assert_reset(stream: &mut TcpStream) {
-    let error = stream.read(&mut [0]).unwrap_err();
-    assert_eq!(error.kind(), std::io::ErrorKind::ConnectionReset);
 }

@@ -7,7 +7,7 @@ mod common;
 
 use std::net::TcpListener;
 
-use common::{Crowd, PATIENCE, PROGRAM, connect, converse, echo, until, visit};
+use common::{PATIENCE, PROGRAM, Workers, connect, converse, echo, until, visit};
 use testkit::proxy::Proxy;
 
 fn sharing(port: &str, listen: u16, options: &[&str]) -> Proxy {
@@ -42,15 +42,15 @@ fn draining_and_replacing_one_process_after_the_other_loses_no_client() {
     let first = sharing(&port, 0, &options);
     let address = first.address();
     let mut proxies = vec![first, sharing(&port, address.port(), &options)];
-    let crowd = Crowd::gather(address, 8);
+    let workers = Workers::start(address, 8);
     for _ in 0..4 {
-        crowd.until_more(200);
+        workers.until_more(200);
         let mut leaving = proxies.remove(0);
         leaving.terminate().unwrap();
         assert_eq!(leaving.wait(PATIENCE).unwrap().code(), Some(0));
         proxies.push(sharing(&port, address.port(), &options));
     }
-    crowd.disperse();
+    workers.stop();
 }
 
 #[test]

@@ -8,39 +8,13 @@ use std::fs::File;
 use std::io::{ErrorKind, Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
-use std::process::{Child, Command, Stdio};
+use std::process::{Command, Stdio};
 
-use common::{Crowd, PATIENCE, PROGRAM, connect, converse, echo, until, visit};
+use common::{PATIENCE, PROGRAM, Running, Workers, connect, converse, echo, proxy, terminal, until, visit};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::fs::{Mode, OFlags};
-use rustix::io::{FdFlags, fcntl_setfd};
 use rustix::process::{Pid, Signal, kill_process};
-use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
 use testkit::proxy::Proxy;
-
-fn proxy(port: &str, options: &[&str]) -> Proxy {
-    Proxy::command(PROGRAM).args(["127.0.0.1", port, "0"]).args(options).start().unwrap()
-}
-
-/// A child that does not outlive the test, whatever becomes of that.
-struct Running(Child);
-
-impl Running {
-    /// Asks it to stop, which it does as though nothing had happened.
-    #[track_caller]
-    fn stop(mut self) {
-        kill_process(Pid::from_child(&self.0), Signal::TERM).unwrap();
-        assert_eq!(self.0.wait().unwrap().code(), Some(0));
-    }
-}
-
-impl Drop for Running {
-    fn drop(&mut self) {
-        // Both fail only if it has ended.
-        let _ = self.0.kill();
-        let _ = self.0.wait();
-    }
-}
 
 fn send(proxy: &Proxy, signal: Signal) {
     kill_process(Pid::from_raw(proxy.pid().try_into().unwrap()).unwrap(), signal).unwrap();
@@ -137,7 +111,7 @@ fn standard_streams_that_are_closed_from_the_start_are_not_missed() {
         .stdout(Stdio::null())
         .stderr(Stdio::null())
         .spawn();
-    let child = Running(child.unwrap());
+    let mut child = Running(child.unwrap());
     for _ in 0..10 {
         visit(address).unwrap();
     }
@@ -159,7 +133,7 @@ fn a_standard_output_that_is_broken_or_full_stops_nothing() {
             .stdout(stdout)
             .stderr(Stdio::null())
             .spawn();
-        let child = Running(child.unwrap());
+        let mut child = Running(child.unwrap());
         until("it listens", || TcpStream::connect(("127.0.0.1", listen)).is_ok());
         visit(([127, 0, 0, 1], listen).into()).unwrap();
         child.stop();
@@ -172,16 +146,6 @@ fn fill(pipe: &impl AsFd) {
     let flags = OFlags::WRONLY | OFlags::NONBLOCK;
     let writer = rustix::fs::open(path, flags, Mode::empty()).unwrap();
     while rustix::io::write(&writer, &[b'x'; 4096]).is_ok() {}
-}
-
-/// A terminal: the end that shows what is written, and the path of the other one.
-fn terminal() -> (OwnedFd, String) {
-    let master = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY).unwrap();
-    fcntl_setfd(&master, FdFlags::CLOEXEC).unwrap(); // it is the test that hangs up
-    grantpt(&master).unwrap();
-    unlockpt(&master).unwrap();
-    let path = ptsname(&master, Vec::new()).unwrap().into_string().unwrap();
-    (master, path)
 }
 
 /// A program on a terminal of its own, which it leads, that listens on a socket; its standard output is not read
@@ -204,7 +168,7 @@ fn a_terminal_that_was_halted_with_ctrl_s_stops_nothing() {
     let (master, path) = terminal();
     let socket = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = socket.local_addr().unwrap();
-    let child = on_terminal(&path, &port, socket);
+    let mut child = on_terminal(&path, &port, socket);
     visit(address).unwrap();
     rustix::io::write(&master, &[0x13]).unwrap(); // Ctrl-S
     for _ in 0..200 {
@@ -230,7 +194,7 @@ fn a_terminal_that_takes_a_part_of_a_line_and_no_more_stops_nothing() {
     let (master, path) = terminal();
     let socket = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = socket.local_addr().unwrap();
-    let child = on_terminal(&path, &port, socket);
+    let mut child = on_terminal(&path, &port, socket);
     for _ in 0..200 {
         visit(address).unwrap(); // the log is not read
     }
@@ -257,21 +221,21 @@ fn a_terminal_that_is_halted_at_any_moment_stops_nothing() {
     let (master, path) = terminal();
     let socket = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = socket.local_addr().unwrap();
-    let child = on_terminal(&path, &port, socket);
+    let mut child = on_terminal(&path, &port, socket);
     visit(address).unwrap(); // it has begun, and said so
-    let crowd = Crowd::gather(address, 2);
+    let workers = Workers::start(address, 2);
     let mut buffer = [0; 65536];
     for _ in 0..200 {
         rustix::io::write(&master, &[0x13]).unwrap(); // Ctrl-S
-        crowd.until_more(2);
+        workers.until_more(2);
         rustix::io::write(&master, &[0x11]).unwrap(); // Ctrl-Q
         while poll(&mut [PollFd::new(&master, PollFlags::IN)], Some(&Timespec::default())).unwrap() > 0 {
             rustix::io::read(&master, &mut buffer).unwrap();
         }
     }
     rustix::io::write(&master, &[0x13]).unwrap();
-    crowd.until_more(2);
-    crowd.disperse();
+    workers.until_more(2);
+    workers.stop();
     child.stop();
 }
 
@@ -281,7 +245,7 @@ fn a_terminal_that_is_gone_stops_nothing() {
     let (master, path) = terminal();
     let socket = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = socket.local_addr().unwrap();
-    let child = on_terminal(&path, &port, socket);
+    let mut child = on_terminal(&path, &port, socket);
     visit(address).unwrap();
     drop(master); // which sends SIGHUP
     for _ in 0..10 {

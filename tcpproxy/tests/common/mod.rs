@@ -1,22 +1,83 @@
-//! Clients that keep coming, and notice when one of them is not served.
+//! The program under test, a server behind it, and clients of it.
 
 #![allow(dead_code, unreachable_pub, clippy::unwrap_used)] // each test file uses a part of this
 
-use std::io::{self, Read, Write};
+use std::io::{self, BufRead, BufReader, ErrorKind, Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
+use std::os::fd::OwnedFd;
+use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
+use rustix::process::{Pid, Signal, kill_process};
+use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
+use testkit::proxy::Proxy;
+
 pub const PROGRAM: &str = env!("CARGO_BIN_EXE_tcpproxy");
 /// Longer than any machine takes.
 pub const PATIENCE: Duration = Duration::from_secs(30);
 
+/// A proxy in front of a server at this port of the loopback address.
+pub fn proxy(port: &str, options: &[&str]) -> Proxy {
+    Proxy::command(PROGRAM).args(["127.0.0.1", port, "0"]).args(options).start().unwrap()
+}
+
+/// The program as a child that does not outlive the test.
+pub struct Running(pub Child);
+
+impl Running {
+    /// Starts the program with this standard error; its address, which is in the first line of its output.
+    pub fn with_stderr(stderr: Stdio, port: &str, options: &[&str]) -> (Self, SocketAddr) {
+        let mut child = Command::new(PROGRAM)
+            .args(["127.0.0.1", port, "0", "--bind", "127.0.0.1"])
+            .args(options)
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(stderr)
+            .spawn()
+            .unwrap();
+        let mut line = String::new();
+        BufReader::new(child.stdout.take().unwrap()).read_line(&mut line).unwrap();
+        (Self(child), line.split([' ', ',']).nth(2).unwrap().parse().unwrap())
+    }
+
+    /// Stops the program with SIGTERM, and checks that its status is 0.
+    #[track_caller]
+    pub fn stop(&mut self) {
+        kill_process(Pid::from_child(&self.0), Signal::TERM).unwrap();
+        assert_eq!(self.0.wait().unwrap().code(), Some(0));
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        // Both fail only if it has ended.
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+/// A terminal: the end that shows what is written, and the path of the other one.
+pub fn terminal() -> (OwnedFd, String) {
+    let master = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY | OpenptFlags::CLOEXEC).unwrap();
+    grantpt(&master).unwrap();
+    unlockpt(&master).unwrap();
+    let path = ptsname(&master, Vec::new()).unwrap().into_string().unwrap();
+    (master, path)
+}
+
+/// A server that hands its connections to the test, and its port.
+pub fn origin() -> (TcpListener, String) {
+    let origin = TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = origin.local_addr().unwrap().port().to_string();
+    (origin, port)
+}
+
 /// A server that sends back what it gets, until the test program ends; its port.
 pub fn echo() -> String {
-    let origin = TcpListener::bind("127.0.0.1:0").unwrap();
-    let port = origin.local_addr().unwrap().port();
+    let (origin, port) = origin();
     std::thread::spawn(move || {
         for stream in origin.incoming().flatten() {
             std::thread::spawn(move || {
@@ -25,7 +86,7 @@ pub fn echo() -> String {
             });
         }
     });
-    port.to_string()
+    port
 }
 
 /// A client that waits for its answers, but not for ever.
@@ -33,6 +94,17 @@ pub fn connect(address: SocketAddr) -> TcpStream {
     let stream = TcpStream::connect_timeout(&address, PATIENCE).unwrap();
     stream.set_read_timeout(Some(PATIENCE)).unwrap();
     stream
+}
+
+/// Ends a connection with RST.
+pub fn reset(stream: TcpStream) {
+    rustix::net::sockopt::set_socket_linger(&stream, Some(Duration::ZERO)).unwrap();
+}
+
+/// Expects RST as the next thing that comes.
+#[track_caller]
+pub fn assert_reset(mut stream: &TcpStream) {
+    assert_eq!(stream.read(&mut [0]).unwrap_err().kind(), ErrorKind::ConnectionReset);
 }
 
 /// Sends something to the server, and receives it again.
@@ -60,20 +132,20 @@ pub fn visit(address: SocketAddr) -> io::Result<()> {
 pub fn until(what: &str, mut condition: impl FnMut() -> bool) {
     let begin = Instant::now();
     while !condition() {
-        assert!(begin.elapsed() < PATIENCE, "in vain: {what}");
+        assert!(begin.elapsed() < PATIENCE, "not within {PATIENCE:?}: {what}");
         std::thread::sleep(Duration::from_millis(5)); // there is no event for it, so look again
     }
 }
 
 /// Threads that visit one address again and again.
-pub struct Crowd {
+pub struct Workers {
     served: Arc<AtomicUsize>,
     enough: Arc<AtomicBool>,
     threads: Vec<JoinHandle<Vec<io::Error>>>,
 }
 
-impl Crowd {
-    pub fn gather(address: SocketAddr, size: usize) -> Self {
+impl Workers {
+    pub fn start(address: SocketAddr, size: usize) -> Self {
         let (served, enough) = (Arc::<AtomicUsize>::default(), Arc::<AtomicBool>::default());
         let visitor = |_| {
             let (served, enough) = (served.clone(), enough.clone());
@@ -101,12 +173,12 @@ impl Crowd {
     #[track_caller]
     pub fn until_more(&self, more: usize) {
         let goal = self.served() + more;
-        until("visits", || self.served() >= goal);
+        until("clients are served", || self.served() >= goal);
     }
 
-    /// Ends all clients, and looks whether one was turned away.
+    /// Ends all threads, and checks that every visit was served.
     #[track_caller]
-    pub fn disperse(self) {
+    pub fn stop(self) {
         self.enough.store(true, Ordering::Relaxed);
         let failures: Vec<io::Error> =
             self.threads.into_iter().flat_map(|thread| thread.join().unwrap()).collect();
