@@ -1,36 +1,51 @@
-//! How many clients one address may have (`--max-per-address`).
+//! How many clients one address may have.
 
 use std::cell::RefCell;
 use std::collections::HashMap;
 use std::net::IpAddr;
 use std::rc::Rc;
 
-/// The limit on the clients of one address, and how many each has now.
+/// The limit on the clients of one address, and how many each has now. An address without a client takes no memory, so
+/// the number of clients bounds it.
+///
+/// ```
+/// use std::rc::Rc;
+/// use eventloop::AddressLimit;
+///
+/// let limit = Rc::new(AddressLimit::new(Some(1)));
+/// let address = [192, 0, 2, 1].into();
+/// let permit = limit.admit(address).expect("it is the first client of this address");
+/// assert!(limit.admit(address).is_none());
+/// drop(permit); // the client has left
+/// assert!(limit.admit(address).is_some());
+/// ```
 #[derive(Debug)]
-pub(crate) struct AddressLimit {
-    /// `None`: there is no limit, and nothing is counted.
+pub struct AddressLimit {
     max: Option<usize>,
-    /// Addresses without a client are not in it, so that the number of clients bounds it.
     clients: RefCell<HashMap<IpAddr, usize>>,
 }
 
-/// The right of one client to be served, as far as its address is concerned.
+/// The right of one client of an address to be served, until it is dropped.
+#[must_use = "another client of the address is admitted as soon as this is dropped"]
 #[derive(Debug)]
-pub(crate) struct AddressPermit(Option<Box<(Rc<AddressLimit>, IpAddr)>>); // boxed: most proxies have no limit
+pub struct AddressPermit(Option<Box<(Rc<AddressLimit>, IpAddr)>>); // boxed: most proxies have no limit
 
 impl AddressLimit {
-    pub(crate) fn new(max: Option<usize>) -> Self {
+    /// At most `max` clients of each address at once. With `None` there is no limit, and nothing is counted.
+    #[must_use]
+    pub fn new(max: Option<usize>) -> Self {
         Self { max, clients: RefCell::default() }
     }
 
     /// Whether a client may be denied.
-    pub(crate) fn is_restrictive(&self) -> bool {
+    #[must_use]
+    pub fn is_restrictive(&self) -> bool {
         self.max.is_some()
     }
 
-    /// One more client of this address; `None` if it has as many as it may. An IPv4 address that is mapped into
-    /// IPv6 is the IPv4 address.
-    pub(crate) fn admit(self: &Rc<Self>, ip: IpAddr) -> Option<AddressPermit> {
+    /// One more client of this address; `None` if the address has as many as it may, or there is no memory to count the
+    /// client. An IPv4 address that is mapped into IPv6 is the IPv4 address.
+    pub fn admit(self: &Rc<Self>, ip: IpAddr) -> Option<AddressPermit> {
         let Some(max) = self.max else { return Some(AddressPermit::unlimited()) };
         let ip = ip.to_canonical();
         let mut clients = self.clients.borrow_mut();
@@ -45,8 +60,8 @@ impl AddressLimit {
 }
 
 impl AddressPermit {
-    /// That of a client whose address is not known yet, or does not count.
-    pub(crate) fn unlimited() -> Self {
+    /// The permit of a client whose address is not known yet, or does not count.
+    pub fn unlimited() -> Self {
         Self(None)
     }
 }

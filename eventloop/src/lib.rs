@@ -15,7 +15,7 @@
 //! | step | one call of [`Session::advance`]: bounded, non-blocking work |
 //! | turn | one sleep of the loop and the steps that follow from it |
 //! | wake | to have a session stepped for another reason than its intents: [`Waker`] |
-//! | permit | the right of one client to be served; its stream holds it: [`Listener::with_max_clients`] |
+//! | permit | the right of one client to be served; its stream holds it: [`Listener::with_max_clients`]. [`AddressPermit`] is the same for the clients of one address |
 //!
 //! # The picture
 //!
@@ -108,6 +108,7 @@
 //! Bytes that wait between two steps are best kept in a [ring](../ringbuf/index.html). Next:
 //! [`relay`](../relay/index.html), which carries bytes between connections and is made of both.
 
+mod address_limit;
 mod connector;
 mod deadlines;
 mod event_loop;
@@ -128,6 +129,7 @@ mod stream;
 mod tcp_status;
 pub mod testing;
 
+pub use address_limit::{AddressLimit, AddressPermit};
 pub use connector::{Connect, ConnectError, ConnectEvent, Connected, Connector};
 pub use deadlines::after;
 pub use event_loop::EventLoop;

@@ -6,12 +6,11 @@ use std::net::SocketAddr;
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
-use eventloop::{Accept, Handle, Intents, Listener, Progress, Ready, Stream, after};
+use eventloop::{Accept, AddressPermit, Handle, Intents, Listener, Progress, Ready, Stream, after};
 use relay::ProxySession;
 use ringbuf::Pool;
 use tracing::warn;
 
-use crate::operations::address_limit::AddressPermit;
 use crate::operations::allow::AllowList;
 use crate::operations::denials::Denials;
 use crate::operations::session_table::SessionTable;

@@ -1,6 +1,5 @@
 //! What operators add to the forwarder: which clients may connect, what is measured, and how it is started and watched.
 
-pub(crate) mod address_limit;
 pub(crate) mod allow;
 pub(crate) mod denials;
 pub(crate) mod descriptors;

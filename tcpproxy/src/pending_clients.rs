@@ -5,9 +5,8 @@ use std::collections::VecDeque;
 use std::io::ErrorKind;
 use std::net::SocketAddr;
 
-use eventloop::{Intents, Ready, Stream, Waker};
+use eventloop::{AddressPermit, Intents, Ready, Stream, Waker};
 
-use crate::operations::address_limit::AddressPermit;
 
 /// The clients at the head of the accept queue, which are accepted for their addresses and to see whether they are
 /// still there. A session yields only to one that is; the others are served in their turn.

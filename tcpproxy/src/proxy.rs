@@ -6,7 +6,7 @@ use std::net::{SocketAddr, TcpListener};
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
-use eventloop::{EventLoop, ListenOptions, Listener, check_memory, resolve};
+use eventloop::{AddressLimit, EventLoop, ListenOptions, Listener, check_memory, resolve};
 use relay::{Limits, Pipes};
 use ringbuf::Pool;
 use tracing::{error, warn};
@@ -16,7 +16,6 @@ use crate::error::StartError;
 use crate::lifecycle::Lifecycle;
 use crate::log::StatusLine;
 use crate::loops::Loops;
-use crate::operations::address_limit::AddressLimit;
 use crate::operations::descriptors::{self, Allowance};
 use crate::operations::metrics::Metrics;
 use crate::operations::progress::ProgressDisplay;

@@ -9,7 +9,7 @@ use std::ops::ControlFlow::{self, Break, Continue};
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
-use eventloop::{Intents, Progress, Ready, after, panic_message};
+use eventloop::{AddressLimit, AddressPermit, Intents, Progress, Ready, after, panic_message};
 use relay::{EndCause, Limits, Peer, Pipes, ProxySession, SessionEnd, SessionEvent, SessionPhase, TimeLimit};
 use tracing::{debug, info};
 
@@ -17,7 +17,6 @@ use crate::client::Client;
 use crate::lifecycle::{ActiveSession, Lifecycle};
 use crate::liveness::Liveness;
 use crate::loops::Loops;
-use crate::operations::address_limit::{AddressLimit, AddressPermit};
 use crate::operations::metrics::Metrics;
 use crate::operations::proxy_protocol::{self, Parsed};
 use crate::operations::session_table::{Listed, SessionRow};

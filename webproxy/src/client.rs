@@ -7,14 +7,14 @@ use std::ops::ControlFlow;
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
-use eventloop::{Connect, ConnectOptions, Connected, Connector, Intents, Progress};
+use eventloop::{AddressPermit, Connect, ConnectOptions, Connected, Connector, Intents, Progress};
 use eventloop::{Permit, Ready, Session, Stream, after, panic_message};
 use http::{Method, StatusCode};
 use http1::HeadReader;
 use relay::{BufferedStream, Tunnel};
 
 use crate::SOCKET;
-use crate::acceptor::{AddressPermit, site};
+use crate::acceptor::site;
 use crate::access::{Access, Verdict};
 use crate::cache::{self, Cached, CachedBody, Found};
 use crate::exchange::{Awaits, Exchange, Outcome};
