@@ -24,12 +24,12 @@ pub(crate) struct Access {
     pub(crate) bytes: u64,
     /// How many of them are no body but a head.
     pub(crate) head: u64,
-    cache: Verdict,
+    cache: ResultCode,
 }
 
 /// Where the response came from, or why there is none.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub(crate) enum Verdict {
+pub(crate) enum ResultCode {
     /// The client got no complete response.
     Aborted,
     Miss,
@@ -55,7 +55,7 @@ impl Access {
             status: 0,
             bytes: 0,
             head: 0,
-            cache: Verdict::Aborted,
+            cache: ResultCode::Aborted,
         }
     }
 
@@ -72,13 +72,13 @@ impl Access {
     }
 
     /// The client has got a complete response.
-    pub(crate) fn complete(&mut self, cache: Verdict) {
+    pub(crate) fn complete(&mut self, cache: ResultCode) {
         self.cache = cache;
     }
 
     pub(crate) fn refused(&mut self, refusal: Refusal) {
         self.status = refusal.status.as_u16();
-        self.cache = Verdict::Refused(refusal.reason);
+        self.cache = ResultCode::Refused(refusal.reason);
     }
 }
 
@@ -101,7 +101,7 @@ impl Drop for Access {
     }
 }
 
-impl fmt::Display for Verdict {
+impl fmt::Display for ResultCode {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::Aborted => "ABORTED",

@@ -15,9 +15,9 @@ use relay::{BufferedStream, Tunnel};
 
 use crate::SOCKET;
 use crate::acceptor::site;
-use crate::access::{Access, Verdict};
+use crate::access::{Access, ResultCode};
 use crate::cache::{self, Cached, CachedBody, Found};
-use crate::exchange::{Awaits, Exchange, Outcome};
+use crate::exchange::{Awaits, Exchange, ExchangeStep};
 use crate::lifecycle::ActiveClient;
 use crate::refusal::Refusal;
 use crate::request::ProxyRequest;
@@ -48,7 +48,7 @@ enum ClientPhase {
     Connecting(Box<Connector>, Box<Exchange>),
     Exchanging(Box<Exchange>),
     /// The rest of the body, from here on, comes from the cache.
-    SendingCached(Box<Exchange>, Rc<CachedBody>, usize, Verdict),
+    SendingCached(Box<Exchange>, Rc<CachedBody>, usize, ResultCode),
     Tunnelling(Box<Tunnel>),
     /// The client gets the rest, and then the end.
     Closing,
@@ -103,8 +103,8 @@ impl Client {
                 _ => Err(Refusal::bad_gateway("no connection to the origin")),
             },
             ClientPhase::Exchanging(exchange) => self.exchange(exchange, ready),
-            ClientPhase::SendingCached(exchange, body, at, verdict) => {
-                self.send_cached(exchange, body, at, verdict, ready)
+            ClientPhase::SendingCached(exchange, body, at, result_code) => {
+                self.send_cached(exchange, body, at, result_code, ready)
             }
             ClientPhase::Tunnelling(mut tunnel) => Ok(match tunnel.advance(ready) {
                 ControlFlow::Continue(moved) => {
@@ -139,7 +139,7 @@ impl Client {
         };
         let mut exchange = Box::new(Exchange::new(request, !self.shared.lifecycle.is_draining()));
         match found {
-            Found::Fresh(cached) => return self.begin_cached(exchange, cached, Verdict::Hit, ready),
+            Found::Fresh(cached) => return self.begin_cached(exchange, cached, ResultCode::Hit, ready),
             _ if cache::only_if_cached(&exchange.request.head) => {
                 return Err(Refusal::new(StatusCode::GATEWAY_TIMEOUT, "not in the cache"));
             }
@@ -153,14 +153,14 @@ impl Client {
         &mut self,
         exchange: Box<Exchange>,
         cached: Cached,
-        verdict: Verdict,
+        result_code: ResultCode,
         ready: &Ready<'_>,
     ) -> NextPhase {
         let (head, body) = cached;
         let access = self.access.get_or_insert_with(|| Access::new(&self.shared.log, self.address));
-        exchange.begin_response(&mut self.stream, head, verdict, access)?;
+        exchange.begin_response(&mut self.stream, head, result_code, access)?;
         let at = if exchange.request.method() == Method::HEAD { body.as_slice().len() } else { 0 };
-        self.send_cached(exchange, body, at, verdict, ready)
+        self.send_cached(exchange, body, at, result_code, ready)
     }
 
     fn send_cached(
@@ -168,15 +168,15 @@ impl Client {
         exchange: Box<Exchange>,
         body: Rc<CachedBody>,
         at: usize,
-        verdict: Verdict,
+        result_code: ResultCode,
         ready: &Ready<'_>,
     ) -> NextPhase {
         let sent = self.stream.output.push_slice(&body.as_slice()[at..])?;
         self.access().bytes += sent as u64;
         if at + sent < body.as_slice().len() {
-            return Ok(ClientPhase::SendingCached(exchange, body, at + sent, verdict));
+            return Ok(ClientPhase::SendingCached(exchange, body, at + sent, result_code));
         }
-        Ok(self.complete(exchange.client_keeps(), verdict, ready))
+        Ok(self.complete(exchange.client_keeps(), result_code, ready))
     }
 
     /// Sends the request over an idle connection, or begins to connect.
@@ -207,7 +207,7 @@ impl Client {
             let access = self.access();
             access.status = StatusCode::OK.as_u16();
             access.head = ESTABLISHED.len() as u64;
-            access.complete(Verdict::Tunnel);
+            access.complete(ResultCode::Tunnel);
             let tunnel = self.stream.tunnel_to(stream, CLOSE_TIMEOUT);
             return Ok(tunnel.map_or(ClientPhase::Closed, |tunnel| ClientPhase::Tunnelling(Box::new(tunnel))));
         }
@@ -223,29 +223,29 @@ impl Client {
         let Some(mut origin) = self.origin.take() else { return Ok(ClientPhase::Closed) };
         let access = self.access.get_or_insert_with(|| Access::new(&self.shared.log, self.address));
         let outcome = exchange.advance(&mut self.stream, &mut origin, &self.shared, access)?;
-        if let Outcome::Pending = outcome {
+        if let ExchangeStep::Pending = outcome {
             self.origin = Some(origin);
             return Ok(ClientPhase::Exchanging(exchange));
         }
         let idle = exchange.origin_keeps() && origin.input.is_empty() && !origin.has_ended();
-        let in_order = matches!(outcome, Outcome::Complete | Outcome::Confirmed(_));
+        let in_order = matches!(outcome, ExchangeStep::Complete | ExchangeStep::Confirmed(_));
         if in_order && idle {
             self.shared.origins.put(exchange.request.origin.clone(), origin, ready.now());
         } else if in_order {
             origin.close();
         }
         match outcome {
-            Outcome::Confirmed(cached) => self.begin_cached(exchange, cached, Verdict::Revalidated, ready),
-            Outcome::Retry => self.reach_origin(exchange, ready),
-            Outcome::Complete => Ok(self.complete(exchange.client_keeps(), Verdict::Miss, ready)),
-            Outcome::Pending | Outcome::Broken => Ok(self.cut(ready)),
+            ExchangeStep::Confirmed(cached) => self.begin_cached(exchange, cached, ResultCode::Revalidated, ready),
+            ExchangeStep::Retry => self.reach_origin(exchange, ready),
+            ExchangeStep::Complete => Ok(self.complete(exchange.client_keeps(), ResultCode::Miss, ready)),
+            ExchangeStep::Pending | ExchangeStep::Broken => Ok(self.cut(ready)),
         }
     }
 
     /// A response is complete: the next request, if the client keeps the connection.
-    fn complete(&mut self, keep: bool, verdict: Verdict, ready: &Ready<'_>) -> ClientPhase {
+    fn complete(&mut self, keep: bool, result_code: ResultCode, ready: &Ready<'_>) -> ClientPhase {
         if let Some(mut access) = self.access.take() {
-            access.complete(verdict);
+            access.complete(result_code);
         }
         let keep = keep && !self.shared.lifecycle.is_draining();
         if keep { ClientPhase::ReadingRequest(HeadReader::new(MAX_HEAD)) } else { self.finish(ready) }

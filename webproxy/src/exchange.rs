@@ -7,7 +7,7 @@ use http::{Response, StatusCode};
 use http1::{Body, Framing, HeadError, HeadReader, Stop};
 use relay::BufferedStream;
 
-use crate::access::{Access, Verdict};
+use crate::access::{Access, ResultCode};
 use crate::cache::{Cache, Cached, Candidate, Recording, Stale};
 use crate::refusal::Refusal;
 use crate::request::ProxyRequest;
@@ -36,7 +36,7 @@ struct Kept {
 }
 
 /// What an exchange has come to.
-pub(crate) enum Outcome {
+pub(crate) enum ExchangeStep {
     Pending,
     Complete,
     /// The cache has the response.
@@ -112,7 +112,7 @@ impl Exchange {
         origin: &mut BufferedStream,
         shared: &Shared,
         access: &mut Access,
-    ) -> Result<Outcome, Refusal> {
+    ) -> Result<ExchangeStep, Refusal> {
         if !origin.has_failed() {
             match self.upload.advance(&mut client.input, false, &mut origin.output) {
                 Stop::NeedsInput if !client.has_ended() => {}
@@ -120,13 +120,13 @@ impl Exchange {
                 Stop::Exhausted => {
                     return Err(Refusal::new(StatusCode::SERVICE_UNAVAILABLE, "out of memory"));
                 }
-                _ if self.download.is_some() => return Ok(Outcome::Broken),
+                _ if self.download.is_some() => return Ok(ExchangeStep::Broken),
                 Stop::NeedsInput | Stop::Malformed => return Err(Refusal::bad_request("malformed body")),
             }
         }
         if self.download.is_none() {
             let outcome = self.read_response(client, origin, shared, access)?;
-            if !matches!(outcome, Outcome::Pending) {
+            if !matches!(outcome, ExchangeStep::Pending) {
                 return Ok(outcome);
             }
         }
@@ -139,8 +139,8 @@ impl Exchange {
         origin: &mut BufferedStream,
         cache: &RefCell<Cache>,
         access: &mut Access,
-    ) -> Result<Outcome, Refusal> {
-        let Some(body) = &mut self.download else { return Ok(Outcome::Pending) };
+    ) -> Result<ExchangeStep, Refusal> {
+        let Some(body) = &mut self.download else { return Ok(ExchangeStep::Pending) };
         let kept = &mut self.kept;
         let finished = origin.has_ended() && !origin.has_failed();
         let stop = body.advance_observed(&mut origin.input, finished, &mut client.output, &mut |data| {
@@ -152,11 +152,11 @@ impl Exchange {
                 if let Some(Kept { candidate, head, recording }) = self.kept.take() {
                     cache.borrow_mut().keep(candidate, &head, recording, &self.request.head);
                 }
-                Ok(Outcome::Complete)
+                Ok(ExchangeStep::Complete)
             }
-            Stop::NeedsRoom => Ok(Outcome::Pending),
-            Stop::NeedsInput if !origin.has_ended() => Ok(Outcome::Pending),
-            Stop::NeedsInput | Stop::Malformed | Stop::Exhausted => Ok(Outcome::Broken),
+            Stop::NeedsRoom => Ok(ExchangeStep::Pending),
+            Stop::NeedsInput if !origin.has_ended() => Ok(ExchangeStep::Pending),
+            Stop::NeedsInput | Stop::Malformed | Stop::Exhausted => Ok(ExchangeStep::Broken),
         }
     }
 
@@ -167,17 +167,17 @@ impl Exchange {
         origin: &mut BufferedStream,
         shared: &Shared,
         access: &mut Access,
-    ) -> Result<Outcome, Refusal> {
+    ) -> Result<ExchangeStep, Refusal> {
         if !client.output.is_empty() {
-            return Ok(Outcome::Pending); // an interim response has to go out first
+            return Ok(ExchangeStep::Pending); // an interim response has to go out first
         }
         let head = self.reader.response(&mut origin.input);
         let Some(mut response) = head.map_err(|_| Refusal::bad_gateway("malformed head of the response"))?
         else {
             return match origin.has_ended() {
-                true if self.reused && origin.input.is_empty() => Ok(Outcome::Retry),
+                true if self.reused && origin.input.is_empty() => Ok(ExchangeStep::Retry),
                 true => Err(Refusal::bad_gateway("the origin closed the connection without a response")),
-                false => Ok(Outcome::Pending),
+                false => Ok(ExchangeStep::Pending),
             };
         };
         let (status, version) = (response.status(), response.version());
@@ -193,7 +193,7 @@ impl Exchange {
             if !self.request.is_http10() {
                 let _ = client.output.push_slice(&http1::encode_response(&response))?;
             }
-            return Ok(Outcome::Pending);
+            return Ok(ExchangeStep::Pending);
         }
         let incoming = http1::response_framing(self.request.method(), &response)
             .ok_or(Refusal::bad_gateway("unclear length of the response"))?;
@@ -207,13 +207,13 @@ impl Exchange {
         http1::forward(version, response.headers_mut(), outgoing, &shared.name);
         http1::add_date(response.headers_mut());
         if let Some(cached) = self.update_cache(&response, &mut shared.cache.borrow_mut())? {
-            return Ok(Outcome::Confirmed(cached));
+            return Ok(ExchangeStep::Confirmed(cached));
         }
         self.download = Some(Body::new(incoming, outgoing));
         self.client_keeps &= outgoing != Framing::Close && self.upload.is_complete();
         self.client_keeps &= !shared.lifecycle.is_draining();
-        self.begin_response(client, response, Verdict::Miss, access)?;
-        Ok(Outcome::Pending)
+        self.begin_response(client, response, ResultCode::Miss, access)?;
+        Ok(ExchangeStep::Pending)
     }
 
     /// Lets the cache learn from a response. Returns the cached one if this only confirms it.
@@ -244,13 +244,13 @@ impl Exchange {
         &self,
         client: &mut BufferedStream,
         mut response: Response<()>,
-        verdict: Verdict,
+        result_code: ResultCode,
         access: &mut Access,
     ) -> Result<(), Refusal> {
         access.status = response.status().as_u16();
-        let cache = match verdict {
-            Verdict::Hit => "HIT",
-            Verdict::Revalidated => "REVALIDATED",
+        let cache = match result_code {
+            ResultCode::Hit => "HIT",
+            ResultCode::Revalidated => "REVALIDATED",
             _ => "MISS",
         };
         response.headers_mut().insert("x-cache", HeaderValue::from_static(cache));

@@ -13,9 +13,9 @@ use eventloop::{
     Progress, Ready, Resolver, Session, SocketOptions,
 };
 
-type Outcome = Rc<RefCell<Option<Result<Connected, ConnectError>>>>;
+type ConnectResult = Rc<RefCell<Option<Result<Connected, ConnectError>>>>;
 
-struct Connecting(Connector, Outcome);
+struct Connecting(Connector, ConnectResult);
 
 impl Session for Connecting {
     fn intents(&self, intents: &mut Intents<'_>) {
@@ -38,12 +38,12 @@ fn options(timeout: Duration) -> ConnectOptions {
     ConnectOptions { socket, timeout, ..ConnectOptions::default() }
 }
 
-fn begin(addresses: &[SocketAddr], timeout: Duration) -> (EventLoop, Outcome) {
+fn begin(addresses: &[SocketAddr], timeout: Duration) -> (EventLoop, ConnectResult) {
     begin_with(addresses, options(timeout))
 }
 
-fn begin_with(addresses: &[SocketAddr], options: ConnectOptions) -> (EventLoop, Outcome) {
-    let outcome = Outcome::default();
+fn begin_with(addresses: &[SocketAddr], options: ConnectOptions) -> (EventLoop, ConnectResult) {
+    let outcome = ConnectResult::default();
     let connector = Connector::new(addresses, options, Instant::now());
     let mut event_loop = event_loop();
     event_loop.spawn(Connecting(connector, outcome.clone()));
@@ -209,7 +209,7 @@ fn a_name_is_looked_up_first_within_the_same_deadline() {
     let by_name = |host: &str, port| {
         let lookup = Resolver::new().lookup(host, port);
         let connector = Connector::new(lookup, options(PATIENCE), Instant::now());
-        let (mut event_loop, outcome) = (event_loop(), Outcome::default());
+        let (mut event_loop, outcome) = (event_loop(), ConnectResult::default());
         event_loop.spawn(Connecting(connector, outcome.clone()));
         until(&mut event_loop, || outcome.borrow().is_some());
         outcome.take().unwrap()

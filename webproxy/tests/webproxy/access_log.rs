@@ -1,12 +1,12 @@
 //! The log: a line for each request, which log tools can read, and no client can forge.
 
-use crate::peers::{PATIENCE, Peer, answering, ok, origin, proxy, proxy_with};
+use crate::peers::{PATIENCE, HttpPeer, answering, ok, origin, proxy, proxy_with};
 
 #[test]
 fn each_request_is_one_line_in_the_combined_log_format() {
     let (origin, _) = answering(|_| ok("Cache-Control: max-age=60\r\n", "hello"));
     let proxy = proxy();
-    let mut client = Peer::connect(&proxy);
+    let mut client = HttpPeer::connect(&proxy);
     let fields = "User-Agent: a \"browser\"\\\r\nReferer: http://a/\r\n";
     for cache in ["MISS", "HIT"] {
         client.ask("GET", origin, "/a?b", fields).answer();
@@ -20,7 +20,7 @@ fn each_request_is_one_line_in_the_combined_log_format() {
             format!(r#""GET http://{origin}/a?b HTTP/1.1" 200 5 "http://a/" "a \"browser\"\\" {cache}"#);
         assert_eq!(end, expected);
     }
-    Peer::connect(&proxy).say("nonsense\r\n\r\n").answer();
+    HttpPeer::connect(&proxy).say("nonsense\r\n\r\n").answer();
     let line = proxy.wait_for_line(PATIENCE, |line| line.contains("\"-\" 400 0")).unwrap();
     assert!(line.ends_with(r#""-" 400 0 "-" "-" "malformed head""#), "{line}");
 }
@@ -29,7 +29,7 @@ fn each_request_is_one_line_in_the_combined_log_format() {
 fn a_tunnel_is_logged_when_it_ends_with_the_bytes_to_the_client() {
     let origin = origin(|mut peer| drop(peer.say("12345").rest()));
     let proxy = proxy();
-    let mut client = Peer::connect(&proxy);
+    let mut client = HttpPeer::connect(&proxy);
     client.say(format!("CONNECT {origin} HTTP/1.1\r\nHost: {origin}\r\n\r\n")).head();
     client.bytes(5);
     drop(client);
@@ -41,14 +41,14 @@ fn a_tunnel_is_logged_when_it_ends_with_the_bytes_to_the_client() {
 fn no_control_character_of_a_client_reaches_the_log() {
     let (origin, _) = answering(|_| ok("", "x"));
     let proxy = proxy();
-    let mut client = Peer::connect(&proxy);
+    let mut client = HttpPeer::connect(&proxy);
     // C1 controls and NEL, the override of the writing direction, and what ends a field.
     let bad = "\u{85}\u{9b}31m\u{202e}\u{2028}\u{feff}";
     client
         .ask("GET", origin, &format!("/{bad}"), &format!("User-Agent: {bad}\tx\r\nReferer: \"{bad}\r\n"))
         .head();
     drop(client);
-    let mut client = Peer::connect(&proxy);
+    let mut client = HttpPeer::connect(&proxy);
     client.ask("GET", origin, "/x", &format!("User-Agent: {bad}\tx\r\nReferer: \"{bad}\r\n")).answer();
     let line = proxy.wait_for_line(PATIENCE, |line| line.contains("/x HTTP/1.1")).unwrap();
     assert!(line.contains(r"\xc2\x85"), "{line}");
@@ -61,7 +61,7 @@ fn no_control_character_of_a_client_reaches_the_log() {
 fn a_quiet_proxy_logs_no_requests() {
     let (origin, _) = answering(|_| ok("", "x"));
     let mut proxy = proxy_with(&["--quiet"]);
-    Peer::connect(&proxy).ask("GET", origin, "/", "").answer();
+    HttpPeer::connect(&proxy).ask("GET", origin, "/", "").answer();
     proxy.terminate().unwrap();
     assert!(proxy.wait(PATIENCE).unwrap().success());
     let log = proxy.log();

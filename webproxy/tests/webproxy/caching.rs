@@ -2,7 +2,7 @@
 
 use std::sync::Mutex;
 
-use crate::peers::{Peer, answering, ok, proxy};
+use crate::peers::{HttpPeer, answering, ok, proxy};
 
 #[test]
 fn answers_are_served_from_the_cache_as_their_heads_allow() {
@@ -24,7 +24,7 @@ fn answers_are_served_from_the_cache_as_their_heads_allow() {
         ok(fields, &count.to_string())
     });
     let proxy = proxy();
-    let mut client = Peer::connect(&proxy);
+    let mut client = HttpPeer::connect(&proxy);
     let mut fetch = |method: &str, path: &str, fields: &str| {
         let (status, head, body) = client.ask(method, origin, path, fields).answer();
         let age = head.get("age").map(|age| age.parse::<u64>().unwrap());
@@ -65,7 +65,7 @@ fn variants_are_kept_apart() {
         )
     });
     let proxy = proxy();
-    let mut client = Peer::connect(&proxy);
+    let mut client = HttpPeer::connect(&proxy);
     for cache in ["MISS", "HIT"] {
         for language in ["de", "fr", "de, fr"] {
             let (_, head, body) =
@@ -83,7 +83,7 @@ fn a_stale_answer_is_confirmed_by_its_tag() {
         _ => ok("Cache-Control: no-cache\r\nETag: \"one\"\r\n", "the body"),
     });
     let proxy = proxy();
-    let mut client = Peer::connect(&proxy);
+    let mut client = HttpPeer::connect(&proxy);
     for cache in ["MISS", "REVALIDATED", "REVALIDATED"] {
         let (status, head, body) = client.ask("GET", origin, "/", "").answer();
         assert_eq!((status, head.get("x-cache"), body.as_str()), (200, Some(cache), "the body"));
@@ -99,7 +99,7 @@ fn the_cache_is_bounded() {
     let (origin, _) = answering(|_| ok("Cache-Control: max-age=60\r\n", &"x".repeat(1 << 20)));
     let (large, _) = answering(|_| ok("Cache-Control: max-age=60\r\n", &"x".repeat(9 << 20)));
     let proxy = proxy();
-    let mut client = Peer::connect(&proxy);
+    let mut client = HttpPeer::connect(&proxy);
     for number in 0..80 {
         assert_eq!(client.ask("GET", origin, &format!("/{number}"), "").answer().2.len(), 1 << 20);
     }

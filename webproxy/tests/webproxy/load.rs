@@ -10,13 +10,13 @@ use std::time::Duration;
 use testkit::payload::{Payload, Verifier};
 use testkit::seed::Seed;
 
-use crate::peers::{PATIENCE, Peer, answering, ok, origin, proxy, proxy_with};
+use crate::peers::{PATIENCE, HttpPeer, answering, ok, origin, proxy, proxy_with};
 
 #[test]
 fn a_body_of_any_size_goes_through_in_little_memory() {
     const SIZE: usize = 20_000_000;
     let payload = Payload::new(Seed::new(5));
-    let verify = move |mut peer: Peer, chunked: bool| {
+    let verify = move |mut peer: HttpPeer, chunked: bool| {
         let mut verifier = Verifier::new(payload);
         let mut size = if chunked { 0 } else { SIZE };
         loop {
@@ -36,7 +36,7 @@ fn a_body_of_any_size_goes_through_in_little_memory() {
             peer.bytes(2);
         }
     };
-    let send = move |peer: &mut Peer, chunked: bool| {
+    let send = move |peer: &mut HttpPeer, chunked: bool| {
         for offset in (0..SIZE).step_by(100_000) {
             if chunked {
                 peer.say(format!("{:X}\r\n", 100_000));
@@ -67,7 +67,7 @@ fn a_body_of_any_size_goes_through_in_little_memory() {
             peer.say(format!("HTTP/1.1 200 OK\r\n{copy}\r\n"));
             send(&mut peer, chunked);
         });
-        let mut client = Peer::connect(&proxy);
+        let mut client = HttpPeer::connect(&proxy);
         client.ask("POST", origin, "/", &framing);
         send(&mut client, chunked);
         assert_eq!(client.head().unwrap().status(), 200);
@@ -92,7 +92,7 @@ fn a_client_that_does_not_read_makes_the_origin_wait() {
         sender.lock().unwrap().send(bytes).unwrap();
     });
     let proxy = proxy();
-    let mut client = Peer::connect(&proxy);
+    let mut client = HttpPeer::connect(&proxy);
     client.ask("GET", origin, "/", "");
     let sent = sent.recv_timeout(PATIENCE).unwrap();
     assert!(sent < 64 << 20, "the kernel holds some, the proxy no more than its rings: {sent}");
@@ -106,7 +106,7 @@ fn many_clients_come_and_go_and_nothing_is_left() {
     let proxy = proxy_with(&["--max-per-address", "256"]);
     let before = proxy.descriptors().unwrap();
     for round in 0..5 {
-        let mut clients: Vec<Peer> = (0..100).map(|_| Peer::connect(&proxy)).collect();
+        let mut clients: Vec<HttpPeer> = (0..100).map(|_| HttpPeer::connect(&proxy)).collect();
         for client in &mut clients {
             client.ask("GET", origin, "/", "");
         }
@@ -135,7 +135,7 @@ fn connections_that_wait_cost_no_processor_time() {
         while peer.0.get_mut().write(&[0; 65536]).is_ok() {}
     });
     let proxy = proxy();
-    let mut clients: Vec<Peer> = (0..7).map(|_| Peer::connect(&proxy)).collect();
+    let mut clients: Vec<HttpPeer> = (0..7).map(|_| HttpPeer::connect(&proxy)).collect();
     clients[1].say("GET http://");
     clients[2].ask("GET", silent, "/", "");
     clients[3].ask("GET", silent, "/", "").0.get_ref().shutdown(Shutdown::Write).unwrap();

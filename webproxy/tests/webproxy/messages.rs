@@ -4,7 +4,7 @@ use std::net::Shutdown;
 use std::sync::Mutex;
 use std::sync::mpsc::channel;
 
-use crate::peers::{PATIENCE, Peer, answering, ok, origin, parting, proxy, relayed};
+use crate::peers::{PATIENCE, HttpPeer, answering, ok, origin, parting, proxy, relayed};
 
 #[test]
 fn connections_are_kept_on_both_sides_whatever_the_method() {
@@ -23,7 +23,7 @@ fn connections_are_kept_on_both_sides_whatever_the_method() {
         }
     });
     let proxy = proxy();
-    let mut client = Peer::connect(&proxy);
+    let mut client = HttpPeer::connect(&proxy);
     for _ in 0..3 {
         assert_eq!(client.ask("GET", origin, "/a?b=c", "").answer().2, "");
         assert_eq!(client.ask("DELETE", origin, "/", "").answer().2, "");
@@ -46,7 +46,7 @@ fn connections_are_kept_on_both_sides_whatever_the_method() {
 fn pipelined_requests_are_answered_in_order() {
     let (origin, _) = answering(|head| ok("", &head.path().repeat(3000)));
     let proxy = proxy();
-    let mut client = Peer::connect(&proxy);
+    let mut client = HttpPeer::connect(&proxy);
     for number in 0..100 {
         client.ask("GET", origin, &format!("/{number}"), "");
     }
@@ -70,7 +70,7 @@ fn fields_for_one_hop_go_no_further() {
     let fields = "Proxy-Connection: keep-alive\r\nConnection: X-Secret, Keep-Alive, Host, Content-Length\r\n\
                   X-Secret: 1\r\nTE: trailers\r\nProxy-Authorization: Basic eA==\r\nUpgrade: h2c\r\nAccept: a\r\n\
                   Accept: b\r\nCookie: a=1\r\nCookie: b=2\r\n";
-    let mut client = Peer::connect(&proxy);
+    let mut client = HttpPeer::connect(&proxy);
     client.say(format!("GET http://{origin}/path?query HTTP/1.1\r\nHost: somewhere.else\r\n{fields}\r\n"));
     let (_, answer, _) = client.answer();
     let request = heads.recv_timeout(PATIENCE).unwrap();
@@ -105,7 +105,7 @@ fn answers_without_a_body_have_none() {
         _ => "HTTP/1.1 200 OK\r\nContent-Length: 7\r\n\r\n".into(),
     });
     let proxy = proxy();
-    let mut client = Peer::connect(&proxy);
+    let mut client = HttpPeer::connect(&proxy);
     let mut head = |method, path| {
         client.ask(method, origin, path, "");
         let head = client.head().unwrap();
@@ -130,7 +130,7 @@ fn interim_responses_have_no_framing() {
         "HTTP/1.1 103 Early Hints\r\nLink: </a>\r\nContent-Length: 5\r\nTransfer-Encoding: chunked\r\n\r\n\
          HTTP/1.1 204 No Content\r\nContent-Length: 5\r\nTransfer-Encoding: chunked\r\n\r\n",
     );
-    let mut client = Peer::connect(&proxy);
+    let mut client = HttpPeer::connect(&proxy);
     client.ask("GET", origin, "/", "");
     for status in [103, 204] {
         let head = client.head().unwrap();
@@ -149,7 +149,7 @@ fn an_answer_that_ends_with_the_connection_is_delivered_to_its_end() {
         "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\na\r\nto the end\r\n0\r\n\r\n",
     ] {
         let origin = parting(answer);
-        let mut client = Peer::connect(&proxy);
+        let mut client = HttpPeer::connect(&proxy);
         let (status, head, body) = client.say(format!("GET http://{origin}/ HTTP/1.0\r\n\r\n")).answer();
         assert_eq!((status, head.get("transfer-encoding"), body.as_str()), (200, None, "to the end"));
     }
@@ -174,7 +174,7 @@ fn a_client_that_expects_100_continue_gets_what_the_origin_says() {
     });
     let proxy = proxy();
     let ask = |path| {
-        let mut client = Peer::connect(&proxy);
+        let mut client = HttpPeer::connect(&proxy);
         client.ask("PUT", origin, path, "Content-Length: 5\r\nExpect: 100-continue\r\n");
         client
     };
@@ -192,7 +192,7 @@ fn a_client_that_expects_100_continue_gets_what_the_origin_says() {
 fn options_and_trace_go_as_far_as_they_say() {
     let (origin, heads) = answering(|_| "HTTP/1.1 204 No Content\r\n\r\n".into());
     let proxy = proxy();
-    let mut client = Peer::connect(&proxy);
+    let mut client = HttpPeer::connect(&proxy);
     client.say(format!("OPTIONS http://{origin} HTTP/1.1\r\nHost: {origin}\r\nMax-Forwards: 1\r\n\r\n"));
     assert_eq!(client.head().unwrap().status(), 204);
     let head = heads.recv_timeout(PATIENCE).unwrap();
@@ -200,7 +200,7 @@ fn options_and_trace_go_as_far_as_they_say() {
     client.ask("TRACE", origin, "/", "Max-Forwards: 0\r\n");
     assert_eq!(client.answer().0, 501);
     client.expect_end();
-    assert_eq!(Peer::connect(&proxy).say("OPTIONS * HTTP/1.1\r\nHost: a\r\n\r\n").answer().0, 501);
+    assert_eq!(HttpPeer::connect(&proxy).say("OPTIONS * HTTP/1.1\r\nHost: a\r\n\r\n").answer().0, 501);
     assert!(heads.try_recv().is_err());
 }
 
@@ -211,7 +211,7 @@ fn answers_without_a_date_get_one() {
         _ => ok("Cache-Control: max-age=60\r\n", ""),
     });
     let proxy = proxy();
-    let mut client = Peer::connect(&proxy);
+    let mut client = HttpPeer::connect(&proxy);
     let mut date =
         |path| client.ask("GET", origin, path, "").answer().1.get("date").map(str::to_owned).unwrap();
     assert_eq!(date("/old"), "Sun, 06 Nov 1994 08:49:37 GMT");
@@ -223,7 +223,7 @@ fn answers_without_a_date_get_one() {
 fn an_origin_may_answer_before_it_has_the_whole_request() {
     let hasty = parting("HTTP/1.1 413 Content Too Large\r\nContent-Length: 3\r\n\r\nno!");
     let proxy = proxy();
-    let mut client = Peer::connect(&proxy);
+    let mut client = HttpPeer::connect(&proxy);
     client.ask("POST", hasty, "/", "Content-Length: 100000000\r\n").say([0; 1000]);
     let (status, head, body) = client.answer();
     assert_eq!((status, head.get("connection"), body.as_str()), (413, Some("close"), "no!"));
@@ -239,7 +239,7 @@ fn a_kept_connection_that_the_origin_closes_is_replaced() {
         peer.head();
     });
     let proxy = proxy();
-    let mut client = Peer::connect(&proxy);
+    let mut client = HttpPeer::connect(&proxy);
     for _ in 0..5 {
         assert_eq!(client.ask("GET", treacherous, "/", "").answer().2, "served");
     }

@@ -27,13 +27,13 @@ pub(crate) fn impatient() -> Proxy {
 }
 
 /// One end of a connection that speaks HTTP.
-pub(crate) struct Peer(pub(crate) BufReader<TcpStream>);
+pub(crate) struct HttpPeer(pub(crate) BufReader<TcpStream>);
 
 /// The head of a message: the first line, and the fields in lower case.
 #[derive(Debug)]
 pub(crate) struct Head(pub(crate) String, pub(crate) Vec<(String, String)>);
 
-impl Peer {
+impl HttpPeer {
     pub(crate) fn new(stream: TcpStream) -> Self {
         stream.set_read_timeout(Some(PATIENCE)).unwrap();
         stream.set_write_timeout(Some(PATIENCE)).unwrap();
@@ -143,14 +143,14 @@ impl Head {
 }
 
 /// An origin that lets `serve` deal with each connection, on a thread of its own.
-pub(crate) fn origin(serve: impl Fn(Peer) + Send + Sync + 'static) -> SocketAddr {
+pub(crate) fn origin(serve: impl Fn(HttpPeer) + Send + Sync + 'static) -> SocketAddr {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = listener.local_addr().unwrap();
     let serve = Arc::new(serve);
     thread::spawn(move || {
         for stream in listener.incoming().flatten() {
             let serve = serve.clone();
-            thread::spawn(move || serve(Peer::new(stream)));
+            thread::spawn(move || serve(HttpPeer::new(stream)));
         }
     });
     address
@@ -187,5 +187,5 @@ pub(crate) fn parting(answer: &'static str) -> SocketAddr {
 
 /// What the proxy makes of one such answer.
 pub(crate) fn relayed(proxy: &Proxy, answer: &'static str) -> (u16, Head, String) {
-    Peer::connect(proxy).ask("GET", parting(answer), "/", "").answer()
+    HttpPeer::connect(proxy).ask("GET", parting(answer), "/", "").answer()
 }

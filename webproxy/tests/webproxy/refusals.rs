@@ -5,20 +5,20 @@ use std::net::TcpListener;
 use std::thread;
 use std::time::Duration;
 
-use crate::peers::{Peer, answering, impatient, ok, origin, proxy, relayed};
+use crate::peers::{HttpPeer, answering, impatient, ok, origin, proxy, relayed};
 
 #[test]
 fn an_origin_that_cannot_be_reached_is_a_bad_gateway() {
     let closed = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
     let proxy = proxy();
-    let mut client = Peer::connect(&proxy);
+    let mut client = HttpPeer::connect(&proxy);
     let (status, head, text) = client.ask("GET", closed, "/", "").answer();
     assert_eq!((status, head.get("connection")), (502, Some("close")), "{text}");
     client.expect_end();
-    let mut client = Peer::connect(&proxy);
+    let mut client = HttpPeer::connect(&proxy);
     assert_eq!(client.say(format!("CONNECT {closed} HTTP/1.1\r\nHost: a\r\n\r\n")).answer().0, 502);
     let name = "x".repeat(300);
-    let mut client = Peer::connect(&proxy);
+    let mut client = HttpPeer::connect(&proxy);
     assert_eq!(client.say(format!("GET http://{name}/ HTTP/1.1\r\nHost: {name}\r\n\r\n")).answer().0, 502);
 }
 
@@ -47,7 +47,7 @@ fn a_request_that_is_not_clear_is_refused_and_nothing_of_it_is_passed_on() {
         ("http://{}/", "Host: a\r\nTransfer-Encoding: chunked, chunked\r\n"),
         ("http://{}/", "Host: a\r\nTransfer-Encoding: chunked\r\nTransfer-Encoding: identity\r\n"),
     ] {
-        let mut client = Peer::connect(&proxy);
+        let mut client = HttpPeer::connect(&proxy);
         client.say(format!("GET {} HTTP/1.1\r\n{fields}\r\n", target.replace("{}", &origin.to_string())));
         assert_eq!(client.answer().0, 400, "{target} {fields}");
         client.expect_end();
@@ -56,7 +56,7 @@ fn a_request_that_is_not_clear_is_refused_and_nothing_of_it_is_passed_on() {
     for garbage in
         ["\0\r\n\r\n", "GET\r\n\r\n", "\u{16}\u{3}\u{1}\r\n\r\n", "GET http://a/ HTTP/3.0\r\nHost: a\r\n\r\n"]
     {
-        assert_eq!(Peer::connect(&proxy).say(garbage).answer().0, 400, "{garbage:?}");
+        assert_eq!(HttpPeer::connect(&proxy).say(garbage).answer().0, 400, "{garbage:?}");
     }
 }
 
@@ -99,13 +99,13 @@ fn an_authority_that_is_invalid_is_refused() {
         let valid_for_get = authority == "[::1]:"; // an empty port is the default one (RFC 3986, section 3.2.3)
         let get = format!("GET http://{authority}/ HTTP/1.1\r\nHost: a\r\n\r\n");
         if !valid_for_get {
-            assert_eq!(Peer::connect(&proxy).say(get).answer().0, 400, "GET {authority}");
+            assert_eq!(HttpPeer::connect(&proxy).say(get).answer().0, 400, "GET {authority}");
         }
         let connect = format!("CONNECT {authority} HTTP/1.1\r\nHost: a\r\n\r\n");
-        assert_eq!(Peer::connect(&proxy).say(connect).answer().0, 400, "CONNECT {authority}");
+        assert_eq!(HttpPeer::connect(&proxy).say(connect).answer().0, 400, "CONNECT {authority}");
     }
     let connect = "CONNECT a HTTP/1.1\r\nHost: a\r\n\r\n";
-    assert_eq!(Peer::connect(&proxy).say(connect).answer().0, 400, "no port");
+    assert_eq!(HttpPeer::connect(&proxy).say(connect).answer().0, 400, "no port");
 }
 
 #[test]
@@ -118,7 +118,7 @@ fn a_malformed_chunk_is_refused_or_the_answer_cut() {
     for chunk in
         ["\r\n", "x\r\n", "-1\r\n", "0x1\r\na\r\n", "1\r\nab\r\n", "1;a\nb\r\na\r\n", "11111111111111111\r\n"]
     {
-        let mut client = Peer::connect(&proxy);
+        let mut client = HttpPeer::connect(&proxy);
         client.ask("POST", waiting, "/", "Transfer-Encoding: chunked\r\n").say("1\r\na\r\n").say(chunk);
         assert_eq!(client.answer().0, 400, "{chunk:?}");
 
@@ -127,7 +127,7 @@ fn a_malformed_chunk_is_refused_or_the_answer_cut() {
             peer.say("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n1\r\na\r\n").say(chunk);
             let _ = peer.rest();
         });
-        Peer::connect(&proxy).ask("GET", bad, "/", "").expect_reset();
+        HttpPeer::connect(&proxy).ask("GET", bad, "/", "").expect_reset();
     }
 }
 
@@ -153,11 +153,11 @@ fn an_answer_that_is_not_clear_is_a_bad_gateway() {
 #[test]
 fn a_head_beyond_measure_is_refused_and_the_client_can_read_so() {
     let proxy = proxy();
-    let mut client = Peer::connect(&proxy);
+    let mut client = HttpPeer::connect(&proxy);
     client.say(format!("GET http://a/ HTTP/1.1\r\nHost: a\r\nX: {}\r\n\r\n", "x".repeat(1 << 20)));
     assert_eq!(client.answer().0, 431);
     client.expect_end();
-    let mut client = Peer::connect(&proxy);
+    let mut client = HttpPeer::connect(&proxy);
     client.say(format!("GET http://a/ HTTP/1.1\r\nHost: a\r\n{}\r\n", "X: x\r\n".repeat(1000)));
     assert_eq!(client.answer().0, 431);
 
@@ -166,14 +166,14 @@ fn a_head_beyond_measure_is_refused_and_the_client_can_read_so() {
         peer.say("HTTP/1.1 200 OK\r\nX: ");
         while peer.0.get_mut().write(&[b'x'; 65536]).is_ok() {}
     });
-    assert_eq!(Peer::connect(&proxy).ask("GET", verbose, "/", "").answer().0, 502);
+    assert_eq!(HttpPeer::connect(&proxy).ask("GET", verbose, "/", "").answer().0, 502);
     assert!(proxy.resident().unwrap() < 32 << 20);
 }
 
 #[test]
 fn a_request_that_drips_in_is_not_awaited_for_ever() {
     let proxy = impatient();
-    let mut client = Peer::connect(&proxy);
+    let mut client = HttpPeer::connect(&proxy);
     client.say("GET http://a/ HTTP/1.1\r\nHost: a\r\n");
     let mut writer = client.0.get_ref().try_clone().unwrap();
     thread::spawn(move || {
@@ -182,7 +182,7 @@ fn a_request_that_drips_in_is_not_awaited_for_ever() {
         }
     });
     let waiting = origin(|mut peer| drop(peer.rest()));
-    let (mut uploading, mut silent) = (Peer::connect(&proxy), Peer::connect(&proxy));
+    let (mut uploading, mut silent) = (HttpPeer::connect(&proxy), HttpPeer::connect(&proxy));
     uploading.ask("POST", waiting, "/", "Content-Length: 5\r\n").say("hell");
     assert_eq!(client.answer().0, 408);
     assert_eq!(uploading.answer().0, 408);
@@ -193,9 +193,9 @@ fn a_request_that_drips_in_is_not_awaited_for_ever() {
 fn an_origin_that_stalls_is_a_gateway_timeout_or_cut() {
     let proxy = impatient();
     let silent = origin(|mut peer| drop(peer.rest()));
-    let mut unanswered = Peer::connect(&proxy);
+    let mut unanswered = HttpPeer::connect(&proxy);
     unanswered.ask("GET", silent, "/", "");
-    let mut cut: Vec<Peer> = ["Content-Length: 10\r\n", "Transfer-Encoding: chunked\r\n", ""]
+    let mut cut: Vec<HttpPeer> = ["Content-Length: 10\r\n", "Transfer-Encoding: chunked\r\n", ""]
         .into_iter()
         .map(|fields| {
             let stalling = origin(move |mut peer| {
@@ -203,7 +203,7 @@ fn an_origin_that_stalls_is_a_gateway_timeout_or_cut() {
                 peer.say(format!("HTTP/1.1 200 OK\r\n{fields}\r\n3\r\nabc\r\n"));
                 drop(peer.rest());
             });
-            let mut client = Peer::connect(&proxy);
+            let mut client = HttpPeer::connect(&proxy);
             client.ask("GET", stalling, "/", "");
             client
         })
@@ -235,7 +235,7 @@ fn an_answer_that_is_cut_short_never_looks_complete() {
                 }
             });
             for version in ["1.0", "1.1"] {
-                let mut client = Peer::connect(&proxy);
+                let mut client = HttpPeer::connect(&proxy);
                 client.say(format!("GET http://{origin}/ HTTP/{version}\r\nHost: {origin}\r\n\r\n"));
                 if let Some(head) = client.head() {
                     assert_eq!((head.status(), head.get("x-cache")), (200, Some("MISS")), "none is kept");

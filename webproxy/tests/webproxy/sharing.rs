@@ -1,6 +1,6 @@
 //! What one client gets is given to others only where the origin allows that.
 
-use crate::peers::{PATIENCE, Peer, answering, ok, proxy};
+use crate::peers::{PATIENCE, HttpPeer, answering, ok, proxy};
 
 /// `Cache-Control` of responses to an authenticated request, and whether they may be given to others (RFC 9111,
 /// section 3.5).
@@ -37,7 +37,7 @@ fn a_response_to_an_authenticated_request_is_shared_only_if_its_directives_clear
         ok(AUTHENTICATED[number].0, &format!("for {}", head.get("authorization").unwrap_or("all")))
     });
     let proxy = proxy();
-    let mut client = Peer::connect(&proxy);
+    let mut client = HttpPeer::connect(&proxy);
     for (number, (fields, shared)) in AUTHENTICATED.iter().enumerate() {
         let path = format!("/{number}");
         client.ask("GET", origin, &path, "Authorization: alice\r\n").answer();
@@ -64,7 +64,7 @@ fn a_response_that_varies_by_what_cannot_be_read_is_not_kept() {
         ok(&format!("Cache-Control: max-age=60\r\nVary: {}\r\n", vary[number]), "x")
     });
     let proxy = proxy();
-    let mut client = Peer::connect(&proxy);
+    let mut client = HttpPeer::connect(&proxy);
     for (number, vary) in vary.iter().enumerate() {
         for _ in 0..2 {
             let (_, head, _) = client.ask("GET", origin, &format!("/{number}"), "").answer();
@@ -80,7 +80,7 @@ fn a_confirmation_that_makes_a_response_private_takes_it_out_of_the_cache() {
         None => ok("Cache-Control: no-cache\r\nETag: \"one\"\r\n", "x"),
     });
     let proxy = proxy();
-    let mut client = Peer::connect(&proxy);
+    let mut client = HttpPeer::connect(&proxy);
     for (cache, conditional) in [("MISS", false), ("REVALIDATED", true), ("MISS", false)] {
         let (_, head, body) = client.ask("GET", origin, "/", "").answer();
         assert_eq!((head.get("x-cache"), body.as_str()), (Some(cache), "x"));
@@ -96,13 +96,13 @@ fn a_request_for_what_is_cached_only_never_reaches_an_origin() {
         _ => ok("Cache-Control: max-age=60\r\n", "x"),
     });
     let proxy = proxy();
-    let mut client = Peer::connect(&proxy);
+    let mut client = HttpPeer::connect(&proxy);
     let only = "Cache-Control: max-stale=5, Only-If-Cached\r\n";
-    assert_eq!(Peer::connect(&proxy).ask("GET", origin, "/", only).answer().0, 504);
+    assert_eq!(HttpPeer::connect(&proxy).ask("GET", origin, "/", only).answer().0, 504);
     client.ask("GET", origin, "/", "").answer();
     client.ask("GET", origin, "/stale", "").answer();
     assert_eq!(client.ask("GET", origin, "/", only).answer().0, 200);
-    assert_eq!(Peer::connect(&proxy).ask("GET", origin, "/stale", only).answer().0, 504);
+    assert_eq!(HttpPeer::connect(&proxy).ask("GET", origin, "/stale", only).answer().0, 504);
     client.ask("GET", origin, "/other", "").answer();
     assert_eq!(
         heads.iter().take(3).map(|head| head.path().to_owned()).collect::<Vec<_>>(),

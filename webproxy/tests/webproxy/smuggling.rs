@@ -12,7 +12,7 @@ use std::thread::{self, JoinHandle};
 use socket2::{Domain, Socket, Type};
 
 use crate::canonical;
-use crate::peers::{Peer, ok, proxy};
+use crate::peers::{HttpPeer, ok, proxy};
 
 /// An origin that answers each canonical request, and records all bytes of each connection.
 struct Recorder {
@@ -300,7 +300,7 @@ fn no_attack_smuggles_a_request() {
     let attacks = attacks(&host);
     assert!(attacks.len() > 250, "{}", attacks.len());
     for (attack, status) in &attacks {
-        let mut client = Peer::connect(&proxy);
+        let mut client = HttpPeer::connect(&proxy);
         client.say(attack).0.get_ref().shutdown(Shutdown::Write).unwrap();
         let mut response = Vec::new();
         let _ = client.0.read_to_end(&mut response); // a reset after the response is as good
@@ -335,7 +335,7 @@ fn a_get_with_a_body_is_neither_served_from_the_cache_nor_kept() {
     for fields in ["", "Cache-Control: no-cache\r\n"] {
         for framing in &framings {
             path.push('x');
-            let mut client = Peer::connect(&proxy);
+            let mut client = HttpPeer::connect(&proxy);
             let ask = format!("GET http://{origin}{path} HTTP/1.1\r\nHost: {origin}\r\n{fields}{framing}");
             for kept in [false, true] {
                 // With a response in the cache, and without one.

@@ -6,7 +6,7 @@ use std::sync::mpsc::{Sender, channel};
 
 use testkit::proxy::Proxy;
 
-use crate::peers::{PATIENCE, Peer, answering, ok, origin, proxy_with};
+use crate::peers::{PATIENCE, HttpPeer, answering, ok, origin, proxy_with};
 
 /// Asks it to stop, and waits until it has begun to.
 fn stop(proxy: &Proxy) {
@@ -29,9 +29,9 @@ fn in_two_parts(first: &'static str, second: &'static str) -> (std::net::SocketA
 }
 
 /// A tunnel to an origin that says nothing.
-fn tunnel(proxy: &Proxy) -> Peer {
+fn tunnel(proxy: &Proxy) -> HttpPeer {
     let silent = origin(|mut peer| drop(peer.rest()));
-    let mut client = Peer::connect(proxy);
+    let mut client = HttpPeer::connect(proxy);
     client.say(format!("CONNECT {silent} HTTP/1.1\r\nHost: {silent}\r\n\r\n"));
     assert_eq!(client.head().unwrap().status(), 200);
     client
@@ -43,7 +43,7 @@ fn responses_under_way_are_completed_and_are_the_last_on_their_connections() {
     let (begun, more) = in_two_parts("HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\n12345", "67890");
     let (asked, answer) = in_two_parts("", "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nab");
     let (quick, _) = answering(|_| ok("", "x"));
-    let [mut first, mut second, mut idle, mut new] = [(); 4].map(|()| Peer::connect(&proxy));
+    let [mut first, mut second, mut idle, mut new] = [(); 4].map(|()| HttpPeer::connect(&proxy));
     first.ask("GET", begun, "/", "").head();
     first.bytes(5);
     second.ask("GET", asked, "/", "");

@@ -5,7 +5,7 @@ use std::net::Shutdown;
 use std::sync::Mutex;
 use std::sync::mpsc::channel;
 
-use crate::peers::{PATIENCE, Peer, origin, proxy};
+use crate::peers::{PATIENCE, HttpPeer, origin, proxy};
 
 #[test]
 fn a_tunnel_carries_bytes_and_ends_both_ways() {
@@ -16,7 +16,7 @@ fn a_tunnel_carries_bytes_and_ends_both_ways() {
         peer.say(rest.repeat(1000));
     });
     let proxy = proxy();
-    let mut client = Peer::connect(&proxy);
+    let mut client = HttpPeer::connect(&proxy);
     client.say(format!("CONNECT {origin} HTTP/1.1\r\nHost: {origin}\r\n\r\nhel")).say("lo");
     let head = client.head().unwrap();
     assert_eq!((head.status(), head.get("content-length"), head.get("transfer-encoding")), (200, None, None));
@@ -37,7 +37,7 @@ fn a_reset_that_a_write_into_a_tunnel_meets_first_is_no_end() {
         done.lock().unwrap().send(()).unwrap();
     });
     let proxy = proxy();
-    let mut client = Peer::connect(&proxy);
+    let mut client = HttpPeer::connect(&proxy);
     client.say(format!("CONNECT {broken} HTTP/1.1\r\nHost: {broken}\r\n\r\n"));
     assert_eq!(client.head().unwrap().status(), 200);
     assert_eq!(client.bytes(4), b"part");
@@ -57,7 +57,7 @@ fn a_tunnel_passes_a_reset_on() {
         peer.reset();
     });
     let proxy = proxy();
-    let mut client = Peer::connect(&proxy);
+    let mut client = HttpPeer::connect(&proxy);
     client.say(format!("CONNECT {broken} HTTP/1.1\r\nHost: {broken}\r\n\r\n"));
     assert_eq!(client.head().unwrap().status(), 200);
     assert_eq!(client.bytes(4), b"part");
@@ -68,7 +68,7 @@ fn a_tunnel_passes_a_reset_on() {
     let listening = origin(move |mut peer| {
         sender.lock().unwrap().send(peer.rest().map_err(|error| error.kind())).unwrap()
     });
-    let mut client = Peer::connect(&proxy);
+    let mut client = HttpPeer::connect(&proxy);
     client.say(format!("CONNECT {listening} HTTP/1.1\r\nHost: {listening}\r\n\r\n"));
     assert_eq!(client.head().unwrap().status(), 200);
     client.reset();

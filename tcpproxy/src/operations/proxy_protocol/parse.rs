@@ -15,7 +15,7 @@ pub struct Announced {
 
 /// Reads one header of the PROXY protocol, version 1 or 2, in pieces of any size.
 ///
-/// The verdict depends on the bytes alone, never on how they are split. A header that cannot become valid is
+/// The result depends on the bytes alone, never on how they are split. A header that cannot become valid is
 /// refused at the first byte that shows it, except that the fields of a line are read when it ends.
 ///
 /// It takes a hundred bytes of memory, also for the longest header of version 2, which has 65,551 bytes: what
@@ -36,7 +36,7 @@ pub struct HeaderParser {
     head: [u8; LONGEST_LINE],
     /// How many of them have come.
     len: usize,
-    verdict: Verdict,
+    result: HeadResult,
 }
 
 /// What follows the head of a header of version 2.
@@ -101,13 +101,13 @@ pub(super) const SIGNATURE: &[u8; 12] = b"\r\n\r\n\0\r\nQUIT\n";
 const FIXED: usize = SIGNATURE.len() + 4;
 
 /// What a head comes to: an error, nothing yet, or what to skip and then to report.
-type Verdict = Result<Option<Tail>, HeaderError>;
+type HeadResult = Result<Option<Tail>, HeaderError>;
 
 impl HeaderParser {
     /// A parser that has yet to see the first byte.
     #[must_use]
     pub fn new() -> Self {
-        Self { head: [0; LONGEST_LINE], len: 0, verdict: Ok(None) }
+        Self { head: [0; LONGEST_LINE], len: 0, result: Ok(None) }
     }
 
     /// Reads the next bytes of a connection, up to the end of the header.
@@ -117,15 +117,15 @@ impl HeaderParser {
     /// Why these bytes, after those before, are no header. Neither the same bytes again nor others change that.
     pub fn advance(&mut self, bytes: &[u8]) -> Result<Parsed, HeaderError> {
         let mut taken = 0;
-        while self.verdict == Ok(None)
+        while self.result == Ok(None)
             && let Some(&byte) = bytes.get(taken)
         {
             self.head[self.len] = byte;
             self.len += 1;
             taken += 1;
-            self.verdict = judge(&self.head[..self.len]);
+            self.result = judge(&self.head[..self.len]);
         }
-        let Some(Tail { skip, announced }) = self.verdict.as_mut().map_err(|error| *error)? else {
+        let Some(Tail { skip, announced }) = self.result.as_mut().map_err(|error| *error)? else {
             return Ok(Parsed::Partial);
         };
         let skipped = (*skip).min(bytes.len() - taken);
@@ -142,7 +142,7 @@ impl Default for HeaderParser {
 }
 
 /// Judges a head whose every shorter prefix was found to be incomplete.
-fn judge(head: &[u8]) -> Verdict {
+fn judge(head: &[u8]) -> HeadResult {
     if agree(head, LINE) {
         line(head)
     } else if agree(head, SIGNATURE) {
@@ -157,7 +157,7 @@ fn agree(one: &[u8], other: &[u8]) -> bool {
     one.iter().zip(other).all(|(a, b)| a == b)
 }
 
-fn line(head: &[u8]) -> Verdict {
+fn line(head: &[u8]) -> HeadResult {
     match head.strip_suffix(b"\r\n") {
         Some(line) => fields(&line[LINE.len()..]).map(|announced| Some(Tail { skip: 0, announced })),
         None if head.len() == LONGEST_LINE => Err(HeaderError::LineTooLong),
@@ -201,7 +201,7 @@ fn port(text: &str) -> Result<u16, HeaderError> {
     }
 }
 
-fn binary(head: &[u8]) -> Verdict {
+fn binary(head: &[u8]) -> HeadResult {
     if let Some(&byte) = head.get(SIGNATURE.len()) {
         if byte >> 4 != 2 {
             return Err(HeaderError::Version(byte >> 4));
