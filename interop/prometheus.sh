@@ -61,5 +61,5 @@ wait_until "Prometheus knows that it drains" is 'tcpproxy_draining + tcpproxy_ac
 same "health while draining" 503 "$(curl -sS -o "$WORK/health" -w '%{http_code}' "http://$metrics/healthz")"
 exec 3>&-
 gone_within 10 "$PROXY_PID" || fail "the proxy does not stop although its last session is over"
-wait_until "Prometheus knows that it is gone" is up 0
+wait_until "Prometheus reports it as down" is up 0
 echo "Prometheus has the figures of the clients and of the log"

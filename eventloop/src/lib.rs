@@ -1,7 +1,7 @@
 //! Sessions on non-blocking sockets: they declare what to wait for, and the loop arranges it.
 //!
-//! Programs that serve many connections from one thread mostly go wrong in the same place: an interest
-//! that was armed and should not be any more (the program spins), or was not and should be (it hangs).
+//! Programs that serve many connections from one thread mostly fail in the same way: an interest stays armed
+//! that should not (the program spins), or is not armed that should be (it hangs).
 //! Here nothing is armed by hand. A [`Session`] *declares* what it intends to do, as a function of its
 //! state, and the [`EventLoop`] makes what the kernel watches agree with that after each step.
 //!
@@ -94,8 +94,8 @@
 //! # Platforms
 //!
 //! Linux is what this is tested on. macOS and the BSDs are meant to work: what only Linux has stands
-//! behind a `cfg` with a plain fallback. The one surprise there: kqueue reports no failure of a source that
-//! is neither to be read nor to be written, so a reset shows at the next read or write.
+//! behind a `cfg` with a plain fallback. The one difference there: kqueue reports no failure of a source
+//! that is neither to be read nor to be written, so a reset shows at the next read or write.
 //!
 //! On Linux the loop sleeps in an epoll(7) set of its own, elsewhere, or if [`PollerKind`] says so, in calloop,
 //! of which no type shows: a session is the same in both.

@@ -67,7 +67,7 @@ pub struct ConnectOptions {
 /// What a keepalive time can be.
 const KEEPALIVE: [Duration; 2] = [Duration::from_secs(1), Duration::from_secs(32_767)];
 
-/// Unanswered probes after which the peer counts as gone.
+/// Unanswered probes after which the kernel gives the peer up.
 const PROBES: u32 = 6;
 
 const RETRY_AFTER: Duration = Duration::from_millis(100);

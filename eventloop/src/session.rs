@@ -1,4 +1,4 @@
-//! Sessions, what they intend, and what they learn in a step.
+//! Sessions: what they intend, and what a step reports to them.
 
 use std::any::{Any, type_name};
 use std::error::Error;
@@ -154,7 +154,7 @@ impl<'a> Intents<'a> {
     }
 
     /// Wake the session once each time that `source` *becomes* readable, without an obligation to read: a
-    /// listener without a free permit learns so that a client is pending.
+    /// listener without a free permit sees a pending client in this way.
     pub(crate) fn read_edge<T: AsFd + 'static>(&mut self, source: &Source<T>) {
         self.interest(source).read_edge = true;
     }

@@ -82,6 +82,9 @@ pub struct Readiness {
 }
 
 /// What the poller is asked to report of a source. Without any of these it still reports a failure.
+///
+/// Reading and writing are watched level-triggered, because a bounded step may leave bytes in a socket. A source without
+/// either is watched edge-triggered: level-triggered, a hang-up would be reported in each turn; not watched, never.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Interest {
     pub(crate) read: bool,

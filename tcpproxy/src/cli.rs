@@ -33,9 +33,9 @@ pub struct Invocation {
 /// A command line that asks for no proxy, and what to say instead.
 #[derive(Debug)]
 pub enum Refusal {
-    /// Help or the version was asked for: this goes to the standard output, and all is well.
+    /// Help or the version was asked for: this goes to the standard output, and the status is 0.
     Information(String),
-    /// It was wrong: this goes to the standard error.
+    /// It is wrong: this goes to the standard error, and the status is 2.
     Mistake(String),
 }
 
@@ -61,7 +61,7 @@ pub const USAGE: &str = "Usage: tcpproxy remote_host remote_port server_port";
     allow_negative_numbers = true, // as values, which are then refused with a reason
     override_usage = "tcpproxy remote_host remote_port server_port [options]",
     after_help = "DURATION is a number with a unit, such as 200ms, 10s or 1h; SIZE such as 64KiB or 1MiB.\n\
-        One line is logged for each session when it ends: who ended it, in which phase, and how.\n\
+        One line is logged for each session when it ends: what ended it, in which phase, and why.\n\
         Exit status: 0 after a stop, 1 if it cannot serve, 2 if the arguments are wrong."
 )]
 struct Arguments {
@@ -171,7 +171,7 @@ struct Arguments {
     #[arg(long)]
     accept_proxy_protocol: bool,
 
-    /// Tell the server who the client is, by a header of the PROXY protocol before the client's first byte
+    /// Send the server a header of the PROXY protocol, which names the client, before the client's first byte
     /// [default: off]
     #[arg(long, value_name = "VERSION", value_enum)]
     proxy_protocol: Option<ProxyProtocol>,
@@ -268,7 +268,7 @@ pub fn parse(words: impl IntoIterator<Item = OsString>) -> Result<Invocation, Re
     })
 }
 
-/// What cannot be had together.
+/// Why these arguments exclude each other, if they do.
 fn conflict(arguments: &Arguments) -> Option<&'static str> {
     let passed = arguments.server_port == ServerPort::Passed;
     if passed && arguments.bind.is_some() {
@@ -291,8 +291,8 @@ fn conflict(arguments: &Arguments) -> Option<&'static str> {
     None
 }
 
-/// Puts what clap found wrong on one line, with the usage below it. Of clap's advice only the similar argument is of
-/// use.
+/// Puts the mistake that clap has found on one line, with the usage below it. Of clap's advice the similar argument is
+/// kept.
 fn refuse(error: clap::Error) -> Refusal {
     let text = error.render().to_string();
     if matches!(error.kind(), ErrorKind::DisplayHelp | ErrorKind::DisplayVersion) {

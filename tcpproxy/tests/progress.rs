@@ -28,7 +28,7 @@ fn read_until(master: &OwnedFd, shown: &mut String, enough: impl Fn(&str) -> boo
     let begin = Instant::now();
     let mut buffer = [0; 4096];
     while !enough(shown) {
-        assert!(begin.elapsed() < PATIENCE, "in vain: {shown:?}");
+        assert!(begin.elapsed() < PATIENCE, "not within {PATIENCE:?}; shown: {shown:?}");
         let mut fds = [PollFd::new(master, PollFlags::IN)];
         poll(&mut fds, Some(&PATIENCE.try_into().unwrap())).unwrap();
         let n = rustix::io::read(master, &mut buffer).unwrap();

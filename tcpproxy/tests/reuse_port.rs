@@ -64,7 +64,7 @@ fn a_client_pending_for_the_only_permit_is_served_before_the_process_ends() {
     leaving.terminate().unwrap();
     leaving.wait_for_line(PATIENCE, |line| line.contains("stopping")).unwrap();
     let _other = sharing(&port, address.port(), &[]);
-    // Those whom the kernel offers to the process that leaves get no answer as long as it is there.
+    // Clients that the kernel offers to the stopping process get no answer until it has ended.
     let newcomers: Vec<_> = (0..8).map(|_| std::thread::spawn(move || visit(address))).collect();
     drop(served);
     for client in waiting {

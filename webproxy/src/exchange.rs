@@ -216,7 +216,7 @@ impl Exchange {
         Ok(ExchangeStep::Pending)
     }
 
-    /// Lets the cache learn from a response. Returns the cached one if this only confirms it.
+    /// Updates the cache after a response. Returns the cached one if this only confirms it.
     fn update_cache(
         &mut self,
         response: &Response<()>,

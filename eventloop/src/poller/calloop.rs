@@ -83,10 +83,7 @@ impl AsFd for CalloopPoller {
     }
 }
 
-/// How calloop is asked for an interest.
-///
-/// Level-triggered, so that a bounded step may leave something over. No interest is edge-triggered:
-/// level-triggered it would report a hang-up for ever, not at all it would never.
+/// How calloop is asked for an [`Interest`].
 fn terms(interest: Interest) -> (calloop::Interest, Mode) {
     let readable = interest.read || interest.read_edge;
     let level = interest.read || interest.write;

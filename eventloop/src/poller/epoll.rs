@@ -1,7 +1,7 @@
 //! The poller for Linux: an epoll(7) set of the sources, with calloop's descriptor as one member of it.
 //!
-//! Calloop dispatches what is no source of a session, such as messages of other threads, and costs nothing
-//! while there is nothing of that kind. A turn in which only sources are ready is one system call.
+//! Calloop dispatches everything that is no source of a session, such as messages of other threads. It costs
+//! nothing while there are none. A turn in which only sources are ready is one system call.
 //!
 //! The set does not hold on to its sources. Closing a descriptor takes it out of the set, so that costs no
 //! system call either (epoll(7), questions and answers, 6).
@@ -55,7 +55,7 @@ impl EpollPoller {
     }
 
     pub(crate) fn forget(&mut self, source: &AnySource) {
-        let _ = epoll::delete(&self.set, source); // if it is not in there, all the better
+        let _ = epoll::delete(&self.set, source); // a source that is closed has left the set already
     }
 
     pub(crate) fn wait(&mut self, timeout: Option<Duration>, inbox: &mut Inbox) -> io::Result<()> {
@@ -97,10 +97,7 @@ fn new_set(calloop: &CalloopPoller) -> io::Result<OwnedFd> {
     Ok(set)
 }
 
-/// How the kernel is asked for an interest. Errors and hang-ups it reports in any case.
-///
-/// Level-triggered, so that a bounded step may leave something over. No interest is edge-triggered:
-/// level-triggered it would report a hang-up for ever, not at all it would never.
+/// How the kernel is asked for an [`Interest`]. It reports errors and hang-ups in any case.
 fn flags(interest: Interest) -> EventFlags {
     let mut flags = EventFlags::empty();
     if interest.read || interest.read_edge {

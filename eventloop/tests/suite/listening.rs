@@ -13,7 +13,7 @@ use eventloop::{
 use rustix::event::{PollFd, PollFlags, poll};
 use socket2::{Domain, Socket, Type};
 
-/// Keeps whom it accepts, with the address each has reached.
+/// Keeps the clients that it accepts, with the address that each has reached.
 struct Server(Listener, Rc<RefCell<Vec<Stream>>>);
 
 impl Session for Server {

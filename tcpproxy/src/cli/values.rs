@@ -52,7 +52,7 @@ pub(super) fn duration(text: &str) -> Result<Duration, String> {
     }
 }
 
-/// A year is for ever, and leaves room for adding to a point in time.
+/// A year is as good as for ever, and can be added to any point in time.
 pub(super) fn duration_or_off(text: &str) -> Result<Duration, String> {
     let longest = Duration::from_secs(366 * 24 * 3600);
     match humantime::parse_duration(text) {
@@ -70,7 +70,7 @@ pub(super) fn keepalive(text: &str) -> Result<Duration, String> {
     }
 }
 
-/// A buffer beyond a gigabyte is a slip of the hand.
+/// A number beyond a gigabyte is taken for a typing error.
 pub(super) fn buffer_size(text: &str) -> Result<usize, String> {
     match size(text)? {
         size @ 1..=0x4000_0000 => Ok(size),

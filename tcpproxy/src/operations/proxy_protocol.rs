@@ -1,5 +1,5 @@
-//! The PROXY protocol: a header before the first byte says who the client is, because the connection itself
-//! only says which proxy passed it on (<https://www.haproxy.org/download/3.2/doc/proxy-protocol.txt>).
+//! The PROXY protocol: a header before the first byte names the client, because the connection itself only
+//! shows the proxy that passed it on (<https://www.haproxy.org/download/3.2/doc/proxy-protocol.txt>).
 //!
 //! [`HeaderParser`] reads headers of both versions, and [`encode`] writes them. Neither knows sockets.
 

@@ -1,4 +1,4 @@
-//! What is kept, for whom, for how long, and how much of it.
+//! Which responses are kept, for which clients, for how long, and how much of them.
 
 use std::sync::Mutex;
 
