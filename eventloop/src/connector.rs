@@ -99,7 +99,7 @@ pub enum ConnectEvent<'a> {
 
 struct Observer(Box<dyn FnMut(ConnectEvent<'_>)>);
 
-/// What has become of a [`Connector`].
+/// How far a [`Connector`] is.
 #[must_use]
 #[derive(Debug)]
 pub enum Connect {

@@ -93,7 +93,7 @@ impl Signals {
     ///
     /// # Errors
     ///
-    /// If a signal cannot be caught (sigaction(2)) or no descriptor is left. Those that were caught are let go, as when this is dropped.
+    /// If a signal cannot be caught (sigaction(2)) or no descriptor is left. The signals before it then have no effect, as after this is dropped.
     pub fn new(signals: &[i32]) -> io::Result<Self> {
         let mut this = Self { caught: Vec::with_capacity(signals.len()) };
         for &signal in signals {

@@ -21,7 +21,7 @@ pub trait Dial {
     fn advance(&mut self, ready: &Ready<'_>) -> Dialed<Self::Connection, Self::Error>;
 }
 
-/// What has become of a [`Dial`].
+/// How far a [`Dial`] is.
 #[must_use]
 #[derive(Debug)]
 pub enum Dialed<C, E> {

@@ -1,4 +1,4 @@
-//! The session that admits clients, and what becomes of pending ones when the proxy stops.
+//! The session that admits clients, and serves or leaves pending ones when the proxy stops.
 
 use std::io;
 use std::mem::replace;

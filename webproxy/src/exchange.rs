@@ -35,7 +35,7 @@ struct Kept {
     recording: Recording,
 }
 
-/// What an exchange has come to.
+/// How far a step has brought an exchange.
 pub(crate) enum ExchangeStep {
     Pending,
     Complete,

@@ -1,4 +1,4 @@
-//! The log on the standard error, written by a thread of its own: a slow reader never holds up the proxy.
+//! The log on the standard error, written by a thread of its own: a slow reader never blocks the proxy.
 
 use std::cell::{Cell, RefCell};
 use std::error::Error;

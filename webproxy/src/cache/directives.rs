@@ -4,7 +4,7 @@
 use http::header::{AUTHORIZATION, CACHE_CONTROL, HeaderMap, HeaderValue, RANGE, SET_COOKIE, VARY};
 use http::{Method, Request, Response};
 
-/// Whether a response to this request may be considered for the cache at all.
+/// Whether a response to this request may be considered for the cache.
 pub(crate) fn may_store(request: &Request<()>, response: &Response<()>) -> bool {
     let fields = response.headers();
     request.method() == Method::GET

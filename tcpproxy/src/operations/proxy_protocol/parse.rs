@@ -100,7 +100,7 @@ pub(super) const SIGNATURE: &[u8; 12] = b"\r\n\r\n\0\r\nQUIT\n";
 /// Signature, version and command, family and protocol, length.
 const FIXED: usize = SIGNATURE.len() + 4;
 
-/// What a head comes to: an error, nothing yet, or what to skip and then to report.
+/// The result of reading a head: an error, nothing yet, or what to skip and then to report.
 type HeadResult = Result<Option<Tail>, HeaderError>;
 
 impl HeaderParser {
