@@ -8,6 +8,7 @@ use std::io::{Read, Write};
 use std::time::Duration;
 
 use stage::{End, Stage, counting, fin, reset};
+use tcpproxy::{Config, ProxyProtocol};
 use testkit::peer::{BlackHole, Refuser};
 
 #[test]
@@ -61,7 +62,7 @@ fn a_server_that_finishes_still_gets_what_the_client_sends() {
 
 #[test]
 fn fin_follows_the_last_byte_out_of_a_full_ring() {
-    let mut stage = Stage::with(|config| tcpproxy::Config { buffer_size: 1000, ..config });
+    let mut stage = Stage::with(|config| Config { buffer_size: 1000, ..config });
     let (client, server) = stage.session();
     let sent = stage.fill(&client);
     fin(&client);
@@ -91,7 +92,7 @@ fn a_client_that_resets_resets_the_server_after_the_bytes_before() {
 
 #[test]
 fn what_waits_for_a_slow_client_is_delivered_before_the_servers_reset() {
-    let mut stage = Stage::with(|config| tcpproxy::Config { buffer_size: 4096, ..config });
+    let mut stage = Stage::with(|config| Config { buffer_size: 4096, ..config });
     let (client, server) = stage.session();
     let sent = stage.fill(&server);
     // The server's own kernel throws away what it has not sent when it resets, so let it send first.
@@ -226,7 +227,7 @@ fn a_reply_before_the_upload_is_read_arrives_and_then_the_reset() {
 
 #[test]
 fn a_reply_and_close_in_mid_upload_arrives_although_writing_fails() {
-    let mut stage = Stage::with(|config| tcpproxy::Config { buffer_size: 5000, ..config });
+    let mut stage = Stage::with(|config| Config { buffer_size: 5000, ..config });
     let (client, server) = stage.session();
     stage.fill(&client);
     stage.send(&server, b"stop it");
@@ -253,7 +254,7 @@ fn an_urgent_byte_travels_in_its_place_both_ways() {
 fn a_server_that_refuses_resets_the_client_and_the_next_one_is_served() {
     let refusing = Refuser::new().unwrap();
     let mut stage =
-        Stage::with(|config| tcpproxy::Config { remote_port: refusing.address().port(), ..config });
+        Stage::with(|config| Config { remote_port: refusing.address().port(), ..config });
     let client = stage.client();
     assert_eq!(stage.drain(&client), (vec![], End::Reset), "a clean end would look like an empty answer");
     stage.until_over();
@@ -267,7 +268,7 @@ fn a_server_that_refuses_resets_the_client_and_the_next_one_is_served() {
 #[test]
 fn a_server_that_does_not_answer_resets_the_client_at_the_deadline() {
     let hole = BlackHole::new().unwrap();
-    let mut stage = Stage::with(|config| tcpproxy::Config {
+    let mut stage = Stage::with(|config| Config {
         remote_port: hole.address().port(),
         connect_timeout: Duration::from_millis(300),
         ..config
@@ -282,7 +283,7 @@ fn a_server_that_does_not_answer_resets_the_client_at_the_deadline() {
 #[test]
 fn bytes_and_fin_sent_before_the_server_is_reached_are_kept_for_it() {
     let hole = BlackHole::new().unwrap();
-    let mut stage = Stage::with(|config| tcpproxy::Config {
+    let mut stage = Stage::with(|config| Config {
         remote_port: hole.address().port(),
         buffer_size: 10,
         ..config
@@ -303,7 +304,7 @@ fn bytes_and_fin_sent_before_the_server_is_reached_are_kept_for_it() {
 fn a_client_that_resets_while_the_server_is_being_reached_is_forgotten_at_once() {
     let hole = BlackHole::new().unwrap();
     for sent in [&b""[..], b"more than fits into the ring"] {
-        let mut stage = Stage::with(|config| tcpproxy::Config {
+        let mut stage = Stage::with(|config| Config {
             remote_port: hole.address().port(),
             buffer_size: 10,
             ..config
@@ -318,14 +319,16 @@ fn a_client_that_resets_while_the_server_is_being_reached_is_forgotten_at_once()
 }
 
 #[test]
-fn what_a_server_sent_before_a_reset_that_beats_the_connect_is_delivered() {
-    for sent in [&b"last words"[..], b""] {
+fn bytes_before_a_servers_reset_during_the_connect_are_delivered_with_a_proxy_header_and_without() {
+    for (sent, proxy_protocol) in
+        [(&b"last words"[..], None), (b"", None), (b"last words", Some(ProxyProtocol::V2)), (b"", Some(ProxyProtocol::V2))]
+    {
         let hole = BlackHole::new().unwrap();
-        let mut stage =
-            Stage::with(|config| tcpproxy::Config { remote_port: hole.address().port(), ..config });
+        let remote_port = hole.address().port();
+        let mut stage = Stage::with(|config| Config { remote_port, proxy_protocol, ..config });
         let client = stage.client();
         stage.settle();
-        // While the proxy is not looking, its next SYN is answered, and all is over before it looks.
+        // While the loop does not turn, the proxy's next SYN is answered, and the server resets.
         let origin = hole.open().unwrap();
         origin.set_nonblocking(false).unwrap();
         let (mut server, _) = origin.accept().unwrap();

@@ -93,69 +93,31 @@ fn the_first_line_says_where_it_listens_and_where_it_forwards_to() {
     }
 }
 
-/// The JSON line of the next session to end.
-fn session_line(proxy: &Proxy, number: usize) -> Value {
-    let ended = |line: &&String| line.contains("session ended");
-    until("a session's log line", || proxy.log().iter().filter(ended).count() > number);
-    serde_json::from_str(proxy.log().iter().filter(ended).nth(number).unwrap()).unwrap()
-}
-
+/// What ended a session, and the bytes, are the subject of `reasons.rs`.
 #[test]
-fn the_log_tells_for_each_session_who_ended_it_and_how_and_counts_every_byte() {
+fn the_line_of_a_session_has_its_addresses_and_times_and_the_error_of_a_connect_that_failed() {
     let (origin, port) = origin();
     let proxy = proxy(&port, &["--log-format", "json"]);
-    let session = || {
-        let client = connect(proxy.address());
-        (client, origin.accept().unwrap().0)
+    let ended = |number: usize| -> Value {
+        let ended = |line: &&String| line.contains("session ended");
+        until("the session is logged", || proxy.log().iter().filter(ended).count() > number);
+        serde_json::from_str(proxy.log().iter().filter(ended).nth(number).unwrap()).unwrap()
     };
-    let ending = |number: usize| {
-        let line = session_line(&proxy, number);
-        let word = |name: &str| line[name].as_str().unwrap().to_owned();
-        (format!("{} {} {}", word("by"), word("phase"), word("reason")), line)
-    };
-
-    let (mut client, mut server) = session();
-    client.write_all(&[b'u'; 12_345]).unwrap();
-    client.shutdown(Shutdown::Write).unwrap();
-    server.read_to_end(&mut Vec::new()).unwrap();
-    server.write_all(&[b'd'; 54_321]).unwrap();
-    drop(server);
+    let mut client = connect(proxy.address());
+    drop(origin.accept().unwrap());
     client.read_to_end(&mut Vec::new()).unwrap();
-    let (words, line) = ending(0);
-    assert_eq!(words, "client data fin");
-    assert_eq!((line["up"].as_u64(), line["down"].as_u64()), (Some(12_345), Some(54_321)));
-    assert_eq!(line["client"], client.local_addr().unwrap().to_string());
-    assert_eq!(line["server"], origin.local_addr().unwrap().to_string());
+    let address = client.local_addr().unwrap().to_string();
+    drop(client);
+    let line = ended(0);
+    assert_eq!((&line["client"], &line["server"]), (&address.into(), &origin.local_addr().unwrap().to_string().into()));
     assert!(line["connect_ms"].as_f64().unwrap() >= 0.0);
     assert!(line["duration_ms"].as_f64().unwrap() >= line["connect_ms"].as_f64().unwrap());
 
-    let (client, server) = session();
-    drop(server);
-    (&client).read_to_end(&mut Vec::new()).unwrap();
-    drop(client);
-    assert_eq!(ending(1).0, "server data fin");
-
-    let (client, _server) = session();
-    reset(client);
-    assert_eq!(ending(2).0, "client data reset");
-
-    let (_client, server) = session();
-    reset(server);
-    assert_eq!(ending(3).0, "server data reset");
-
-    let (client, mut server) = session();
-    client.shutdown(Shutdown::Write).unwrap();
-    server.read_to_end(&mut Vec::new()).unwrap();
-    reset(server);
-    assert_eq!(ending(4).0, "server drain reset");
-
     drop(origin);
-    let client = connect(proxy.address());
-    let (words, line) = ending(5);
-    assert_eq!(words, "server connect refused");
+    let _client = connect(proxy.address());
+    let line = ended(1);
     assert!(line["error"].as_str().unwrap().contains("refused"), "{line}");
     assert!(line.get("server").is_none(), "no server was reached");
-    drop(client);
 }
 
 #[test]

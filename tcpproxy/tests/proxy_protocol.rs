@@ -99,28 +99,6 @@ fn what_waited_for_the_server_follows_the_header() {
     assert_eq!(stage.drain(&server), (expected, End::Fin));
 }
 
-#[test]
-fn what_a_server_sent_before_a_reset_that_beats_the_header_is_delivered() {
-    for sent in [&b"last words"[..], b""] {
-        let hole = BlackHole::new().unwrap();
-        let mut stage = Stage::with(|config| Config {
-            remote_port: hole.address().port(),
-            proxy_protocol: Some(ProxyProtocol::V2),
-            ..config
-        });
-        let client = stage.client();
-        stage.settle();
-        // While the proxy is not looking, its next SYN is answered, and all is over before it looks.
-        let origin = hole.open().unwrap();
-        origin.set_nonblocking(false).unwrap();
-        let (mut server, _) = origin.accept().unwrap();
-        server.write_all(sent).unwrap();
-        reset(server);
-        assert_eq!(stage.drain(&client), (sent.to_vec(), End::Reset));
-        stage.until_over();
-    }
-}
-
 /// A proxy between two that speak the protocol: what it has understood shows in what it tells the server.
 fn between(buffer_size: usize) -> Stage {
     Stage::with(|config| Config {

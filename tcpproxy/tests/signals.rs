@@ -6,7 +6,7 @@ mod common;
 
 use std::fs::File;
 use std::io::{ErrorKind, Read, Write};
-use std::net::{TcpListener, TcpStream};
+use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::process::{Command, Stdio};
 
@@ -148,27 +148,27 @@ fn fill(pipe: &impl AsFd) {
     while rustix::io::write(&writer, &[b'x'; 4096]).is_ok() {}
 }
 
-/// A program on a terminal of its own, which it leads, that listens on a socket; its standard output is not read
-/// to find out where.
-fn on_terminal(path: &str, port: &str, socket: TcpListener) -> Running {
+/// A program on a terminal of its own, which it leads, in front of a server that sends back what it gets. Returns the end
+/// of the terminal that shows what is written, and the program with its address: it listens on a socket that is passed,
+/// since its standard output is not read.
+fn on_terminal() -> (OwnedFd, Running, SocketAddr) {
+    let (master, path) = terminal();
+    let socket = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = socket.local_addr().unwrap();
     // A session leader that opens a terminal makes it its own (tty(4)).
     let script = r#"exec 3<&0 0<"$2" 1>"$2" 2>"$2"; LISTEN_FDS=1 LISTEN_PID=$$ exec "$0" 127.0.0.1 "$1" -"#;
     let child = Command::new("setsid")
-        .args(["sh", "-c", script, PROGRAM, port, path])
+        .args(["sh", "-c", script, PROGRAM, &echo(), &path])
         .stdin(OwnedFd::from(socket))
         .stdout(Stdio::null())
         .stderr(Stdio::null())
         .spawn();
-    Running(child.unwrap())
+    (master, Running(child.unwrap()), address)
 }
 
 #[test]
 fn a_terminal_that_was_halted_with_ctrl_s_stops_nothing() {
-    let port = echo();
-    let (master, path) = terminal();
-    let socket = TcpListener::bind("127.0.0.1:0").unwrap();
-    let address = socket.local_addr().unwrap();
-    let mut child = on_terminal(&path, &port, socket);
+    let (master, mut child, address) = on_terminal();
     visit(address).unwrap();
     rustix::io::write(&master, &[0x13]).unwrap(); // Ctrl-S
     for _ in 0..200 {
@@ -190,11 +190,7 @@ fn a_terminal_that_was_halted_with_ctrl_s_stops_nothing() {
 
 #[test]
 fn a_terminal_that_takes_a_part_of_a_line_and_no_more_stops_nothing() {
-    let port = echo();
-    let (master, path) = terminal();
-    let socket = TcpListener::bind("127.0.0.1:0").unwrap();
-    let address = socket.local_addr().unwrap();
-    let mut child = on_terminal(&path, &port, socket);
+    let (master, mut child, address) = on_terminal();
     for _ in 0..200 {
         visit(address).unwrap(); // the log is not read
     }
@@ -217,11 +213,7 @@ fn a_terminal_that_takes_a_part_of_a_line_and_no_more_stops_nothing() {
 
 #[test]
 fn a_terminal_that_is_halted_at_any_moment_stops_nothing() {
-    let port = echo();
-    let (master, path) = terminal();
-    let socket = TcpListener::bind("127.0.0.1:0").unwrap();
-    let address = socket.local_addr().unwrap();
-    let mut child = on_terminal(&path, &port, socket);
+    let (master, mut child, address) = on_terminal();
     visit(address).unwrap(); // it has begun, and said so
     let workers = Workers::start(address, 2);
     let mut buffer = [0; 65536];
@@ -241,11 +233,7 @@ fn a_terminal_that_is_halted_at_any_moment_stops_nothing() {
 
 #[test]
 fn a_terminal_that_is_gone_stops_nothing() {
-    let port = echo();
-    let (master, path) = terminal();
-    let socket = TcpListener::bind("127.0.0.1:0").unwrap();
-    let address = socket.local_addr().unwrap();
-    let mut child = on_terminal(&path, &port, socket);
+    let (master, mut child, address) = on_terminal();
     visit(address).unwrap();
     drop(master); // which sends SIGHUP
     for _ in 0..10 {

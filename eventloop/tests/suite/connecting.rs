@@ -161,7 +161,7 @@ fn a_host_without_addresses_fails_with_words() {
 }
 
 #[test]
-fn bytes_sent_before_a_reset_that_beats_the_connect_can_be_read() {
+fn bytes_sent_before_a_reset_during_the_connect_can_be_read() {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = listener.local_addr().unwrap();
     // A server that accepts, sends and resets while the client is not looking. The connect itself is

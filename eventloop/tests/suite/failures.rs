@@ -92,23 +92,38 @@ fn an_error_ends_its_session_alone_and_is_reported_with_its_name() {
     until(&mut event_loop, || probe.borrow().got == b"still here");
 }
 
+/// Panics in its intents, or else in its step once the stream is readable.
+struct Panicking {
+    stream: Stream,
+    in_intents: bool,
+    /// Where it notes the panic, if it keeps it to itself.
+    notes: Option<Rc<RefCell<Vec<String>>>>,
+}
+
+impl Session for Panicking {
+    fn intents(&self, intents: &mut Intents<'_>) {
+        assert!(!self.in_intents, "a bug in its intents");
+        intents.read(&self.stream);
+    }
+
+    fn advance(&mut self, ready: &Ready<'_>) -> Result<Progress> {
+        assert!(self.in_intents || !ready.is_readable(&self.stream), "a bug in its step");
+        Ok(Progress::Continue)
+    }
+
+    fn panicked(&mut self, panic: Box<dyn std::any::Any + Send>) -> Result<()> {
+        let Some(notes) = &self.notes else { std::panic::resume_unwind(panic) };
+        notes.borrow_mut().push(panic.downcast_ref::<&str>().unwrap().to_string());
+        if self.in_intents { Err("a report".into()) } else { Ok(()) }
+    }
+}
+
 #[test]
 fn a_session_that_panics_is_removed_and_closed_and_the_others_go_on() {
-    struct Panicking(Stream, bool);
-    impl Session for Panicking {
-        fn intents(&self, intents: &mut Intents<'_>) {
-            assert!(!self.1, "a bug in its intents");
-            intents.read(&self.0);
-        }
-        fn advance(&mut self, ready: &Ready<'_>) -> Result<Progress> {
-            assert!(self.1 || !ready.is_readable(&self.0), "a bug in its step");
-            Ok(Progress::Continue)
-        }
-    }
     let (mut event_loop, probe, _, mut far) = probe(Probe { read: true, take: 10, ..Probe::default() });
     for in_intents in [false, true] {
         let (near, mut its_far) = pair().unwrap();
-        event_loop.spawn(Panicking(Stream::new(near).unwrap(), in_intents));
+        event_loop.spawn(Panicking { stream: Stream::new(near).unwrap(), in_intents, notes: None });
         its_far.write_all(b"x").unwrap();
         let turned = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| settle(&mut event_loop)));
         assert!(turned.is_err(), "the caller of the loop decides what a panic means");
@@ -122,22 +137,6 @@ fn a_session_that_panics_is_removed_and_closed_and_the_others_go_on() {
 
 #[test]
 fn a_panic_that_its_session_keeps_to_itself_ends_that_session_alone() {
-    struct Panicking(Stream, bool, Rc<RefCell<Vec<String>>>);
-    impl Session for Panicking {
-        fn intents(&self, intents: &mut Intents<'_>) {
-            assert!(!self.1, "a bug in its intents");
-            intents.read(&self.0);
-        }
-        fn advance(&mut self, ready: &Ready<'_>) -> Result<Progress> {
-            assert!(self.1 || !ready.is_readable(&self.0), "a bug in its step");
-            Ok(Progress::Continue)
-        }
-        fn panicked(&mut self, panic: Box<dyn std::any::Any + Send>) -> Result<()> {
-            let said = panic.downcast_ref::<&str>().unwrap().to_string();
-            self.2.borrow_mut().push(said);
-            if self.1 { Err("a report".into()) } else { Ok(()) }
-        }
-    }
     let (mut event_loop, probe, _, mut far) = probe(Probe { read: true, take: 10, ..Probe::default() });
     let said = Rc::<RefCell<Vec<String>>>::default();
     event_loop.on_error({
@@ -146,7 +145,7 @@ fn a_panic_that_its_session_keeps_to_itself_ends_that_session_alone() {
     });
     for in_intents in [false, true] {
         let (near, mut its_far) = pair().unwrap();
-        event_loop.spawn(Panicking(Stream::new(near).unwrap(), in_intents, said.clone()));
+        event_loop.spawn(Panicking { stream: Stream::new(near).unwrap(), in_intents, notes: Some(said.clone()) });
         its_far.write_all(b"x").unwrap();
         until(&mut event_loop, || !said.borrow().is_empty());
         let expected =
