@@ -66,7 +66,7 @@ fn chat_passes_on_whole_lines_to_all_other_guests() {
 }
 
 #[test]
-fn chat_does_not_wait_for_a_guest_who_does_not_read() {
+fn chat_does_not_wait_for_a_guest_that_does_not_read() {
     let server = Proxy::example("chat").arg("0").start().unwrap();
     let (speaker, deaf, mut listener) = (join(&server), join(&server), join(&server));
     let before = server.resident().unwrap();

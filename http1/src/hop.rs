@@ -125,7 +125,7 @@ mod tests {
     }
 
     #[test]
-    fn no_connection_option_removes_what_says_who_may_see_a_response() {
+    fn no_connection_option_removes_a_field_that_keeps_a_response_private() {
         let mut fields = request_with(
             "GET / HTTP/1.1\r\nConnection: Cache-Control, Vary, Set-Cookie, Age, Via\r\nCache-Control: private\r\nVary: a\r\nSet-Cookie: b\r\n\
              Age: 5\r\nVia: 1.1 there",

@@ -38,7 +38,7 @@ fn every_socket_that_is_passed_is_announced_and_served() {
 }
 
 #[test]
-fn one_place_goes_to_the_clients_of_all_sockets_in_turn() {
+fn one_permit_goes_to_the_clients_of_all_sockets_in_turn() {
     let port = echo();
     let sockets = [socket(), socket()];
     let _proxy = activated(&port, &[]).passing(&sockets[0]).passing(&sockets[1]).start().unwrap();

@@ -45,7 +45,7 @@ fn clients_are_served_in_the_order_in_which_they_came() {
 }
 
 #[test]
-fn as_many_are_served_at_once_as_there_are_places() {
+fn as_many_clients_are_served_at_once_as_there_are_permits() {
     let mut stage = Stage::with(|config| Config { max_clients: Some(3), ..config });
     let mut sessions: Vec<_> = (0..3).map(|_| stage.session()).collect();
     let fourth = stage.client();
@@ -100,7 +100,7 @@ fn impatient(idle: Duration) -> Stage {
 }
 
 #[test]
-fn an_idle_session_yields_its_place_to_a_client_that_waits() {
+fn an_idle_session_yields_to_a_pending_client() {
     let mut stage = impatient(Duration::from_millis(50));
     let (first, server) = stage.session();
     stage.send(&server, b"all of this arrives first");

@@ -43,7 +43,7 @@ fn an_outsider_is_reset_and_counted_and_no_server_is_connected_to() {
 }
 
 #[test]
-fn an_outsider_is_reset_at_once_also_while_all_places_are_taken() {
+fn an_outsider_is_reset_at_once_also_while_all_permits_are_taken() {
     let mut stage = choosy(|config| config);
     let client = insider(&stage);
     let server = stage.accept();

@@ -127,7 +127,7 @@ fn sessions_that_reached_no_server_are_counted_by_their_reason() {
 }
 
 #[test]
-fn who_asks_takes_no_clients_place_and_no_client_takes_his() {
+fn requests_take_no_permit_of_a_client_and_clients_block_no_request() {
     let mut stage = observed(|config| config);
     let askers: Vec<TcpStream> = (0..20).map(|_| asker(&stage)).collect();
     stage.settle();
@@ -345,7 +345,7 @@ fn a_request_may_come_byte_by_byte_and_the_answer_be_taken_slowly() {
 }
 
 #[test]
-fn what_is_asked_wrongly_is_answered_so() {
+fn a_wrong_request_gets_an_error_status() {
     let mut stage = observed(|config| config);
     let long = format!("GET /{} HTTP/1.1\r\nHost: a\r\n\r\n", "x".repeat(5000));
     for (request, status) in [

@@ -158,7 +158,7 @@ fn clients_for_which_there_is_no_memory_wait_while_the_others_are_served_and_are
 }
 
 #[test]
-fn clients_whose_server_does_not_answer_and_who_take_all_memory_do_not_end_the_program() {
+fn clients_that_take_all_memory_while_the_server_does_not_answer_do_not_end_the_program() {
     let hole = BlackHole::new().unwrap();
     let port = hole.address().port().to_string();
     for left in [0, 100 << 10, 250 << 10] {

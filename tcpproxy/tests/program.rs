@@ -175,7 +175,7 @@ fn a_port_can_be_listened_on_again_at_once() {
 }
 
 #[test]
-fn a_standard_error_that_is_not_read_or_full_or_gone_stops_nothing() {
+fn a_standard_error_that_is_not_read_or_full_or_closed_stops_nothing() {
     let port = echo();
     let (unread, pipe) = std::io::pipe().unwrap();
     let (reader_gone, broken) = std::io::pipe().unwrap();

@@ -70,7 +70,7 @@ fn the_header_comes_first_and_whole_whatever_the_version_the_family_and_the_buff
 }
 
 #[test]
-fn a_server_that_speaks_first_hears_the_header_from_a_client_that_says_nothing() {
+fn a_server_that_speaks_first_gets_the_header_of_a_silent_client() {
     let mut stage = announcing(ProxyProtocol::V1, 1000);
     let (client, server) = stage.session();
     let expected = header(ProxyProtocol::V1, &client);

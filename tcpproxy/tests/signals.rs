@@ -232,7 +232,7 @@ fn a_terminal_that_is_halted_at_any_moment_stops_nothing() {
 }
 
 #[test]
-fn a_terminal_that_is_gone_stops_nothing() {
+fn a_terminal_that_is_closed_stops_nothing() {
     let (master, mut child, address) = on_terminal();
     visit(address).unwrap();
     drop(master); // which sends SIGHUP

@@ -68,7 +68,7 @@ fn bytes_in_the_live_direction_give_a_half_closed_session_more_time() {
 }
 
 #[test]
-fn a_stalled_side_does_not_keep_its_place_for_ever_when_the_other_has_failed() {
+fn a_stalled_side_does_not_keep_its_permit_for_ever_when_the_other_has_failed() {
     let mut stage = Stage::with(|config| Config { linger_timeout: SHORT, ..config });
     for ring_is_empty in [true, false] {
         let (client, server) = stage.session();

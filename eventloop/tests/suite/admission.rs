@@ -56,7 +56,7 @@ fn clients_that_came_before_the_last_permit_was_taken_are_reported_all_the_same(
 }
 
 #[test]
-fn a_crowd_is_accepted_in_bounded_batches() {
+fn many_clients_are_accepted_in_bounded_batches() {
     let (mut event_loop, seen, client) = serve(1000);
     let _clients: Vec<TcpStream> = (0..100).map(|_| client()).collect();
     event_loop.turn(None).unwrap();

@@ -71,7 +71,7 @@ fn a_socket_that_does_not_listen_is_no_listener() {
 }
 
 #[test]
-fn a_port_is_shared_by_those_who_agree_to_it() {
+fn a_port_is_shared_by_listeners_that_ask_for_it() {
     let first = shared(any_port());
     let address = first.local_addr().unwrap();
     let second = shared(address);

@@ -118,7 +118,7 @@ fn a_client_that_half_closes_receives_the_late_answer() {
 }
 
 #[test]
-fn a_client_that_goes_away_before_it_has_said_anything_leaves_nothing_open() {
+fn a_client_that_closes_before_its_first_byte_leaves_nothing_open() {
     on_each_example(|example| {
         drop(connect(&example.proxy));
         reset(connect(&example.proxy));

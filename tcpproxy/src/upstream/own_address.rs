@@ -63,7 +63,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_addresses_that_lead_back_to_a_listening_socket_are_told_from_others() {
+    fn the_addresses_that_lead_back_to_a_listening_socket_are_found() {
         for (listening, only_v6, address, own) in [
             ("127.0.0.1:80", false, "127.0.0.1:80", true),
             ("127.0.0.1:80", false, "127.0.0.1:81", false),

@@ -43,7 +43,7 @@ fn the_proxy_does_not_connect_to_itself() {
 }
 
 #[test]
-fn the_clients_of_one_address_cannot_take_all_places() {
+fn the_clients_of_one_address_cannot_take_all_permits() {
     let waiting = origin(|mut peer| drop(peer.rest()));
     let (answers, _) = answering(|_| ok("", "x"));
     let proxy = proxy_with(&["--max-clients", "8", "--max-per-address", "4"]);
