@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 
-use crate::{code, read, root};
+use crate::{code, read, root, sources};
 
 /// Written by hand; `docs/conformance.md` and `docs/performance.md` are written by programs.
 const DOCUMENTS: &[&str] = &[
@@ -159,7 +159,12 @@ fn every_file_that_the_documents_name_exists() {
         .map(|entry| entry.unwrap().file_name().into_string().unwrap())
         .collect();
     let ignored = read(".gitignore");
+    let sources = sources(&root());
+    let is_source = |name: &str| sources.iter().any(|path| path.ends_with(name));
     for_each_code(|_, code| {
+        if code.ends_with(".rs") && !code.contains(['/', '*']) {
+            return (!is_source(code)).then(|| format!("there is no {code}"));
+        }
         let is_path =
             code.contains('/') && code.chars().all(|c| c.is_ascii_alphanumeric() || "._-/*".contains(c));
         let first = code.split('/').next()?;
