@@ -7,7 +7,6 @@ use std::net::SocketAddr;
 
 use eventloop::{AddressPermit, Intents, Ready, Stream, Waker};
 
-
 /// The clients at the head of the accept queue, which are accepted for their addresses and to see whether they are
 /// still there. A session yields only to one that is; the others are served in their turn.
 ///

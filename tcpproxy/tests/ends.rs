@@ -253,8 +253,7 @@ fn an_urgent_byte_travels_in_its_place_both_ways() {
 #[test]
 fn a_server_that_refuses_resets_the_client_and_the_next_one_is_served() {
     let refusing = Refuser::new().unwrap();
-    let mut stage =
-        Stage::with(|config| Config { remote_port: refusing.address().port(), ..config });
+    let mut stage = Stage::with(|config| Config { remote_port: refusing.address().port(), ..config });
     let client = stage.client();
     assert_eq!(stage.drain(&client), (vec![], End::Reset), "a clean end would look like an empty answer");
     stage.until_over();
@@ -283,11 +282,8 @@ fn a_server_that_does_not_answer_resets_the_client_at_the_deadline() {
 #[test]
 fn bytes_and_fin_sent_before_the_server_is_reached_are_kept_for_it() {
     let hole = BlackHole::new().unwrap();
-    let mut stage = Stage::with(|config| Config {
-        remote_port: hole.address().port(),
-        buffer_size: 10,
-        ..config
-    });
+    let mut stage =
+        Stage::with(|config| Config { remote_port: hole.address().port(), buffer_size: 10, ..config });
     let client = stage.client();
     stage.send(&client, b"more than fits into the ring");
     fin(&client);
@@ -304,11 +300,8 @@ fn bytes_and_fin_sent_before_the_server_is_reached_are_kept_for_it() {
 fn a_client_that_resets_while_the_server_is_being_reached_is_forgotten_at_once() {
     let hole = BlackHole::new().unwrap();
     for sent in [&b""[..], b"more than fits into the ring"] {
-        let mut stage = Stage::with(|config| Config {
-            remote_port: hole.address().port(),
-            buffer_size: 10,
-            ..config
-        });
+        let mut stage =
+            Stage::with(|config| Config { remote_port: hole.address().port(), buffer_size: 10, ..config });
         let client = stage.client();
         stage.send(&client, sent);
         stage.settle();
@@ -320,9 +313,12 @@ fn a_client_that_resets_while_the_server_is_being_reached_is_forgotten_at_once()
 
 #[test]
 fn bytes_before_a_servers_reset_during_the_connect_are_delivered_with_a_proxy_header_and_without() {
-    for (sent, proxy_protocol) in
-        [(&b"last words"[..], None), (b"", None), (b"last words", Some(ProxyProtocol::V2)), (b"", Some(ProxyProtocol::V2))]
-    {
+    for (sent, proxy_protocol) in [
+        (&b"last words"[..], None),
+        (b"", None),
+        (b"last words", Some(ProxyProtocol::V2)),
+        (b"", Some(ProxyProtocol::V2)),
+    ] {
         let hole = BlackHole::new().unwrap();
         let remote_port = hole.address().port();
         let mut stage = Stage::with(|config| Config { remote_port, proxy_protocol, ..config });

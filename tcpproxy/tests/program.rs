@@ -6,11 +6,11 @@ mod common;
 
 use std::fs::File;
 use std::io::{BufRead, BufReader, Read, Write};
-use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
+use std::net::{Shutdown, SocketAddr, TcpStream};
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
-use common::{PATIENCE, PROGRAM, Running, connect, converse, echo, origin, proxy, reset, until};
+use common::{PATIENCE, PROGRAM, Running, connect, echo, origin, proxy, reset, until};
 use serde_json::Value;
 use testkit::peer::{Refuser, churn};
 use testkit::procfs::TcpState;
@@ -109,7 +109,10 @@ fn the_line_of_a_session_has_its_addresses_and_times_and_the_error_of_a_connect_
     let address = client.local_addr().unwrap().to_string();
     drop(client);
     let line = ended(0);
-    assert_eq!((&line["client"], &line["server"]), (&address.into(), &origin.local_addr().unwrap().to_string().into()));
+    assert_eq!(
+        (&line["client"], &line["server"]),
+        (&address.into(), &origin.local_addr().unwrap().to_string().into())
+    );
     assert!(line["connect_ms"].as_f64().unwrap() >= 0.0);
     assert!(line["duration_ms"].as_f64().unwrap() >= line["connect_ms"].as_f64().unwrap());
 

@@ -40,7 +40,8 @@ fn read_until(master: &OwnedFd, shown: &mut String, enough: impl Fn(&str) -> boo
 fn a_terminal_shows_sessions_and_bytes_and_the_log_above_them() {
     let port = echo();
     let (master, path) = terminal();
-    let slave = rustix::fs::open(path, OFlags::RDWR | OFlags::NOCTTY | OFlags::CLOEXEC, Mode::empty()).unwrap();
+    let slave =
+        rustix::fs::open(path, OFlags::RDWR | OFlags::NOCTTY | OFlags::CLOEXEC, Mode::empty()).unwrap();
     let (mut running, address) = watched(&port, slave.into());
     let mut shown = String::new();
     read_until(&master, &mut shown, |shown| shown.contains("0 now, 0 ended | up 0 B (0 B/s)"));

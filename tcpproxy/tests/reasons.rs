@@ -10,7 +10,6 @@ use std::fs;
 use std::io::{Read, Write};
 use std::net::{Shutdown, TcpListener, TcpStream};
 use std::thread;
-use std::time::Duration;
 
 use common::{PATIENCE, PROGRAM, assert_reset, connect, reset};
 use serde_json::Value;
@@ -162,7 +161,7 @@ fn header_stopped() -> Proxy {
 
 fn header_yielded() -> Proxy {
     let proxy = proxy("127.0.0.1", 80, &["--accept-proxy-protocol", "--max-clients", "1"]);
-    let mut silent = connect(proxy.address());
+    let silent = connect(proxy.address());
     let _waits = connect(proxy.address());
     assert_reset(&silent);
     proxy

@@ -235,7 +235,9 @@ impl Client {
             origin.close();
         }
         match outcome {
-            ExchangeStep::Confirmed(cached) => self.begin_cached(exchange, cached, ResultCode::Revalidated, ready),
+            ExchangeStep::Confirmed(cached) => {
+                self.begin_cached(exchange, cached, ResultCode::Revalidated, ready)
+            }
             ExchangeStep::Retry => self.reach_origin(exchange, ready),
             ExchangeStep::Complete => Ok(self.complete(exchange.client_keeps(), ResultCode::Miss, ready)),
             ExchangeStep::Pending | ExchangeStep::Broken => Ok(self.cut(ready)),

@@ -145,7 +145,11 @@ fn a_panic_that_its_session_keeps_to_itself_ends_that_session_alone() {
     });
     for in_intents in [false, true] {
         let (near, mut its_far) = pair().unwrap();
-        event_loop.spawn(Panicking { stream: Stream::new(near).unwrap(), in_intents, notes: Some(said.clone()) });
+        event_loop.spawn(Panicking {
+            stream: Stream::new(near).unwrap(),
+            in_intents,
+            notes: Some(said.clone()),
+        });
         its_far.write_all(b"x").unwrap();
         until(&mut event_loop, || !said.borrow().is_empty());
         let expected =

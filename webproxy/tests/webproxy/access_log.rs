@@ -1,6 +1,6 @@
 //! The log: a line for each request, which log tools can read, and no client can forge.
 
-use crate::peers::{PATIENCE, HttpPeer, answering, ok, origin, proxy, proxy_with};
+use crate::peers::{HttpPeer, PATIENCE, answering, ok, origin, proxy, proxy_with};
 
 #[test]
 fn each_request_is_one_line_in_the_combined_log_format() {

@@ -10,7 +10,7 @@ use std::time::Duration;
 use testkit::payload::{Payload, Verifier};
 use testkit::seed::Seed;
 
-use crate::peers::{PATIENCE, HttpPeer, answering, ok, origin, proxy, proxy_with};
+use crate::peers::{HttpPeer, PATIENCE, answering, ok, origin, proxy, proxy_with};
 
 #[test]
 fn a_body_of_any_size_goes_through_in_little_memory() {

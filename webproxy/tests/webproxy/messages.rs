@@ -4,7 +4,7 @@ use std::net::Shutdown;
 use std::sync::Mutex;
 use std::sync::mpsc::channel;
 
-use crate::peers::{PATIENCE, HttpPeer, answering, ok, origin, parting, proxy, relayed};
+use crate::peers::{HttpPeer, PATIENCE, answering, ok, origin, parting, proxy, relayed};
 
 #[test]
 fn connections_are_kept_on_both_sides_whatever_the_method() {

@@ -1,6 +1,6 @@
 //! What one client gets is given to others only where the origin allows that.
 
-use crate::peers::{PATIENCE, HttpPeer, answering, ok, proxy};
+use crate::peers::{HttpPeer, PATIENCE, answering, ok, proxy};
 
 /// `Cache-Control` of responses to an authenticated request, and whether they may be given to others (RFC 9111,
 /// section 3.5).

@@ -5,7 +5,7 @@ use std::net::Shutdown;
 use std::sync::Mutex;
 use std::sync::mpsc::channel;
 
-use crate::peers::{PATIENCE, HttpPeer, origin, proxy};
+use crate::peers::{HttpPeer, PATIENCE, origin, proxy};
 
 #[test]
 fn a_tunnel_carries_bytes_and_ends_both_ways() {
