@@ -309,12 +309,6 @@ impl Core {
         self.queue.borrow_mut().pop_front()
     }
 
-    /// Whether the session was queued for a step, which it is not any more.
-    pub(crate) fn take_queued(&self, id: SessionId) -> bool {
-        self.queue.borrow_mut().retain(|&queued| queued != id);
-        self.sessions.borrow_mut().get_mut(id).is_some_and(|entry| entry.queued.take().is_some())
-    }
-
     /// Takes a session out for a step.
     pub(crate) fn check_out(&self, id: SessionId) -> Option<(Box<dyn Session>, Registered, Cause)> {
         let mut sessions = self.sessions.borrow_mut();

@@ -208,12 +208,6 @@ impl Stage {
     pub fn ready(&self, now: Instant) -> Ready<'_> {
         Ready::new(now, 0, &self.core, self.id)
     }
-
-    /// Whether the session was woken since this was asked last.
-    #[must_use]
-    pub fn was_woken(&self) -> bool {
-        self.core.take_queued(self.id)
-    }
 }
 
 impl Default for Stage {
