@@ -6,7 +6,7 @@ use std::sync::mpsc::{Sender, channel};
 
 use testkit::proxy::Proxy;
 
-use crate::peers::{PATIENCE, HttpPeer, answering, ok, origin, proxy_with};
+use crate::peers::{HttpPeer, PATIENCE, answering, ok, origin, proxy_with};
 
 /// Asks it to stop, and waits until it has begun to.
 fn stop(proxy: &Proxy) {
