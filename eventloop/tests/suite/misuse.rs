@@ -9,7 +9,7 @@ use std::rc::Rc;
 use std::time::{Duration, Instant};
 
 use crate::common::event_loop;
-use eventloop::testing::{PATIENCE, assert_quiet, pair, until};
+use eventloop::testing::{PATIENCE, assert_quiet, assert_withstands_misbehaving_clients, pair, until};
 use eventloop::{
     Accept, Connect, ConnectOptions, Connector, Intents, Listener, Lookup, Progress, Ready, Resolver, Result,
     Session, SocketOptions, Stream,
@@ -249,6 +249,36 @@ fn a_source_of_another_session_ends_the_session_that_declares_it_with_an_error_t
     far.write_all(b"for the first").unwrap();
     until(&mut event_loop, || *got.borrow() == b"for the first");
     assert_quiet(&mut event_loop);
+}
+
+#[test]
+fn a_session_that_passes_a_reset_on_as_an_orderly_end_does_not_withstand_misbehaving_clients() {
+    /// Receives from both, and tells the server of every end of the client that it is orderly.
+    struct Deceiving(Stream, Stream);
+    impl Session for Deceiving {
+        fn intents(&self, intents: &mut Intents<'_>) {
+            intents.read(&self.0);
+            intents.read(&self.1);
+        }
+        fn advance(&mut self, _: &Ready<'_>) -> Result<Progress> {
+            let _ = self.1.receive(&mut [0; 65_536]);
+            if !matches!(self.0.receive(&mut [0; 65_536]), Ok(None | Some(1..))) {
+                self.1.finish_on_drop();
+                return Ok(Progress::Done);
+            }
+            Ok(Progress::Continue)
+        }
+    }
+    let mut event_loop = event_loop();
+    let panic = catch_unwind(AssertUnwindSafe(|| {
+        assert_withstands_misbehaving_clients(&mut event_loop, |event_loop| {
+            let ((near_client, client), (near_server, server)) = (pair()?, pair()?);
+            event_loop.spawn(Deceiving(Stream::new(near_client)?, Stream::new(near_server)?));
+            Ok((client, Some(server)))
+        });
+    }));
+    let text = panic.unwrap_err();
+    assert!(text.downcast_ref::<&str>().unwrap().contains("sees an orderly end"));
 }
 
 #[test]

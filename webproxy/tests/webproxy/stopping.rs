@@ -14,7 +14,7 @@ fn stop(proxy: &Proxy) {
     proxy.wait_for_line(PATIENCE, |line| line.starts_with("stopping")).unwrap();
 }
 
-/// An origin whose answer comes in two parts, the second one when it is told.
+/// An origin whose answer comes in two parts, the second one when the test says so.
 fn in_two_parts(first: &'static str, second: &'static str) -> (std::net::SocketAddr, Sender<()>) {
     let (go, wait) = channel();
     let wait = Mutex::new(wait);
