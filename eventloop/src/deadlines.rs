@@ -40,6 +40,15 @@ const SLACK: usize = 64;
 
 /// The instant that is `duration` after `now`, or, if the clock cannot represent that one, 30 years after `now`. So a time
 /// limit of [`Duration::MAX`] never fires, where `now + Duration::MAX` panics.
+///
+/// ```
+/// use std::time::{Duration, Instant};
+/// use eventloop::after;
+///
+/// let now = Instant::now();
+/// assert_eq!(after(now, Duration::from_secs(1)), now + Duration::from_secs(1));
+/// assert!(after(now, Duration::MAX) > now + Duration::from_secs(900_000_000));
+/// ```
 #[must_use]
 pub fn after(now: Instant, duration: Duration) -> Instant {
     now.checked_add(duration).unwrap_or_else(|| now + NEVER)

@@ -21,6 +21,35 @@ slotmap::new_key_type! {
 /// A way to add sessions to a loop, and to reach all of them, from anywhere on its thread.
 ///
 /// Handles are cheap to clone and do not keep the loop alive; one that has outlived it does nothing.
+///
+/// ```
+/// use std::cell::Cell;
+/// use std::rc::Rc;
+/// use eventloop::{EventLoop, Intents, Progress, Ready, Result, Session};
+///
+/// /// Goes on until the program stops.
+/// struct Worker(Rc<Cell<bool>>);
+///
+/// impl Session for Worker {
+///     fn intents(&self, _: &mut Intents<'_>) {}
+///
+///     fn advance(&mut self, _: &Ready<'_>) -> Result<Progress> {
+///         Ok(if self.0.get() { Progress::Done } else { Progress::Continue })
+///     }
+/// }
+///
+/// # fn main() -> std::io::Result<()> {
+/// let (mut event_loop, stopping) = (EventLoop::new()?, Rc::new(Cell::new(false)));
+/// for _ in 0..3 {
+///     event_loop.spawn(Worker(stopping.clone()));
+/// }
+/// event_loop.turn(None)?;
+/// let handle = event_loop.handle(); // which a session for signals would keep
+/// stopping.set(true);
+/// handle.wake_all();
+/// event_loop.run()
+/// # }
+/// ```
 #[derive(Clone)]
 pub struct Handle {
     core: Weak<Core>,

@@ -8,6 +8,55 @@ use eventloop::{Connect, ConnectError, Connected, Connector, Intents, Ready, Str
 use crate::connection::Connection;
 
 /// A connection to a server that is being made.
+///
+/// A [`Connector`] is one. Another one may choose between several, or report failures in its own words:
+///
+/// ```
+/// use std::time::Instant;
+/// use eventloop::{ConnectOptions, Connector, Intents, Ready, Stream};
+/// use relay::{Dial, Dialed};
+///
+/// /// Tries the second server only if the first one cannot be connected.
+/// struct WithSpare { connector: Connector, spare: Option<Connector> }
+///
+/// impl Dial for WithSpare {
+///     type Connection = Stream;
+///     type Error = String;
+///
+///     fn intents(&self, intents: &mut Intents<'_>) {
+///         self.connector.intents(intents);
+///     }
+///
+///     fn advance(&mut self, ready: &Ready<'_>) -> Dialed<Stream, String> {
+///         loop {
+///             match Dial::advance(&mut self.connector, ready) {
+///                 Dialed::Pending => return Dialed::Pending,
+///                 Dialed::Connected { connection, address, reset } => {
+///                     return Dialed::Connected { connection, address, reset };
+///                 }
+///                 Dialed::Failed(error) => match self.spare.take() {
+///                     Some(spare) => self.connector = spare,
+///                     None => return Dialed::Failed(format!("no server: {error}")),
+///                 },
+///             }
+///         }
+///     }
+/// }
+///
+/// # use eventloop::testing::Stage;
+/// # let refusing = std::net::TcpListener::bind("127.0.0.1:0")?.local_addr()?;
+/// # let server = std::net::TcpListener::bind("127.0.0.1:0")?;
+/// # let connector = |address| {
+/// #     Connector::new(&[address][..], ConnectOptions::default(), Instant::now())
+/// # };
+/// # let (stage, spare) = (Stage::new(), Some(connector(server.local_addr()?)));
+/// # let mut dial = WithSpare { connector: connector(refusing), spare };
+/// # let Dialed::Connected { address, .. } = dial.advance(&stage.ready(Instant::now())) else {
+/// #     panic!("over loopback a connection is made at once")
+/// # };
+/// # assert_eq!(address, server.local_addr()?);
+/// # Ok::<(), std::io::Error>(())
+/// ```
 pub trait Dial {
     /// What is made, and what the client's connection is.
     type Connection: Connection;

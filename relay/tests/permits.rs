@@ -9,8 +9,7 @@ use std::rc::Rc;
 
 use eventloop::testing::{reset, settle, until};
 use eventloop::{ConnectOptions, Connector, EventLoop, Listener, SocketOptions};
-use relay::{Limits, ProxySession};
-use ringbuf::Pool;
+use relay::{Limits, serve};
 use socket2::{Domain, Socket, Type};
 
 #[test]
@@ -22,15 +21,13 @@ fn the_next_client_is_served_only_when_the_server_of_the_last_one_is_closed_too(
     server.listen(8).unwrap();
     let address = server.local_addr().unwrap().as_socket().unwrap();
 
-    let (pool, served) = (Pool::new(64 * 1024, 2), Rc::new(Cell::new(0)));
+    let served = Rc::new(Cell::new(0));
     let listener = Listener::bind((Ipv4Addr::LOCALHOST, 0).into(), SocketOptions::default()).unwrap();
     let listening = listener.local_addr().unwrap();
     let mut event_loop = EventLoop::new().unwrap();
     let count = served.clone();
-    event_loop.spawn(listener.with_max_clients(1).into_session(move |client, ready| {
+    event_loop.spawn(serve(listener, 1, 64 * 1024, Limits::default(), move |mut session, ready| {
         count.set(count.get() + 1);
-        let ring = || pool.reserve().unwrap();
-        let mut session = ProxySession::new(client, ring(), ring(), Limits::default(), ready.now());
         session.connect(Connector::new(&[address][..], ConnectOptions::default(), ready.now()));
         ready.spawn(session);
     }));

@@ -4,7 +4,7 @@ use std::io::{ErrorKind, Read, Write};
 use std::net::{Shutdown, TcpListener, TcpStream};
 use std::time::Duration;
 
-use socket2::SockRef;
+use eventloop::testing::reset;
 use testkit::proxy::Proxy;
 
 use crate::{accept, connect, limit, listen, read, read_all, sni, socks5, until};
@@ -67,16 +67,12 @@ fn fill(mut stream: &TcpStream) -> usize {
     }
 }
 
-fn reset(stream: TcpStream) {
-    SockRef::from(&stream).set_linger(Some(Duration::ZERO)).unwrap();
-}
-
 #[test]
 fn a_client_that_resets_with_bytes_buffered_is_a_reset_after_those_bytes() {
     on_each_example(|example| {
         let (client, mut server) = example.open();
         fill(&client);
-        reset(client);
+        reset(client).unwrap();
         example.assert_asleep();
         let (mut received, mut buffer) = (0, vec![0; 64 * 1024]);
         let end = loop {
@@ -121,7 +117,7 @@ fn a_client_that_half_closes_receives_the_late_answer() {
 fn a_client_that_closes_before_its_first_byte_leaves_nothing_open() {
     on_each_example(|example| {
         drop(connect(&example.proxy));
-        reset(connect(&example.proxy));
+        reset(connect(&example.proxy)).unwrap();
         if example.name == "limit" {
             // Both were connected before they had said anything.
             assert_eq!(read_all(&accept(&example.server)), b"");
