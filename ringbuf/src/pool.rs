@@ -218,6 +218,20 @@ mod tests {
     }
 
     #[test]
+    fn a_ring_that_is_released_gives_back_its_storage_and_its_reservation_and_takes_nothing() {
+        let pool = Pool::new(8, 1);
+        let mut ring = pool.reserve().unwrap();
+        assert!(ring.push_all(b"abc").unwrap());
+        ring.release();
+        assert_eq!((pool.lent(), ring.len(), ring.capacity()), (0, 0, 0));
+        assert!(pool.reserve().is_some());
+        assert_eq!(ring.fill_from(&mut &b"abc"[..]).unwrap(), Fill::Full);
+        assert!(!ring.push_all(b"abc").unwrap() && ring.make_contiguous().is_empty());
+        ring.consume(0);
+        assert_eq!(ring.drain_to(&mut io::sink()).unwrap(), Drain::Empty);
+    }
+
+    #[test]
     fn a_pool_keeps_storage_for_a_few_rings_only() {
         let pool = Pool::new(8, 100);
         let mut rings: Vec<RingBuffer> = (0..100).map(|_| pool.reserve().unwrap()).collect();

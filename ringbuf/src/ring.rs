@@ -33,9 +33,9 @@ use crate::pool::Reservation;
 /// # Ok::<(), std::io::Error>(())
 /// ```
 pub struct RingBuffer {
-    /// Absent while the ring is empty, if its storage is lent. So thousands of idle rings are small.
+    /// Absent while the ring is empty, if its storage is lent: thousands of idle rings are small.
     content: Option<Box<Content>>,
-    /// Where the storage is lent; absent if the ring owns it.
+    /// Where the storage is lent; absent if the ring owns it, or is released.
     lender: Option<Reservation>,
 }
 
@@ -97,6 +97,13 @@ impl RingBuffer {
     #[must_use]
     pub fn len(&self) -> usize {
         self.content.as_ref().map_or(0, |content| content.len)
+    }
+
+    /// Drops all buffered bytes, and gives back the storage and the reservation, for a ring that is part of something
+    /// that goes on without it: it has no capacity any more.
+    pub fn release(&mut self) {
+        self.give_back();
+        (self.content, self.lender) = (None, None);
     }
 
     /// The number of bytes that still fit.
@@ -303,7 +310,7 @@ impl RingBuffer {
         match (&mut self.content, &self.lender) {
             (Some(content), _) => Ok(content),
             (none, Some(lender)) => Ok(none.insert(lender.borrow()?)),
-            (None, None) => unreachable!("a ring that has no lender owns its storage"),
+            (None, None) => unreachable!("a ring that is released has no room"),
         }
     }
 
