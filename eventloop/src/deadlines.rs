@@ -6,9 +6,7 @@ use std::io;
 use std::num::NonZeroU64;
 use std::time::{Duration, Instant};
 
-use slotmap::SecondaryMap;
-
-use crate::sessions::SessionId;
+use crate::sessions::{Core, SessionId};
 
 /// The instants at which sessions have to be looked at.
 ///
@@ -21,14 +19,14 @@ pub(crate) struct Deadlines {
     begin: Instant,
     /// Entries, earliest first; one that does not equal its session's `armed` is stale.
     heap: BinaryHeap<Reverse<(Tick, SessionId)>>,
-    timers: SecondaryMap<SessionId, Timer>,
 }
 
-#[derive(Debug)]
-struct Timer {
+/// What is known of a session's deadline. It is kept with the session.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Timer {
     deadline: Option<Tick>,
-    /// When the live entry comes up.
-    armed: Tick,
+    /// When the live entry comes up, if there is one.
+    armed: Option<Tick>,
 }
 
 /// An instant in half the memory: nanoseconds since the beginning. One before that is the first.
@@ -58,48 +56,37 @@ pub fn after(now: Instant, duration: Duration) -> Instant {
 const NEVER: Duration = Duration::from_secs(30 * 365 * 24 * 60 * 60);
 
 impl Deadlines {
-    /// Makes room for `more` entries, of sessions whose index is below `sessions`.
-    pub(crate) fn try_reserve(&mut self, more: usize, sessions: usize) -> io::Result<()> {
-        self.timers.try_set_capacity(sessions)?;
+    /// Makes room for `more` entries.
+    pub(crate) fn try_reserve(&mut self, more: usize) -> io::Result<()> {
         Ok(self.heap.try_reserve(more)?)
     }
 
     /// From now on the deadline of `id` is this.
-    pub(crate) fn declare(&mut self, id: SessionId, deadline: Option<Instant>) {
-        self.arm(id, deadline.map(|at| self.tick(at)));
+    pub(crate) fn declare(&mut self, core: &Core, id: SessionId, deadline: Option<Instant>) {
+        let Some(mut timer) = core.timer(id) else { return };
+        timer.deadline = deadline.map(|at| self.tick(at));
+        self.arm(core, id, timer);
     }
 
-    fn arm(&mut self, id: SessionId, deadline: Option<Tick>) {
-        match (self.timers.get_mut(id), deadline) {
-            (Some(timer), deadline) => {
-                timer.deadline = deadline;
-                if let Some(at) = deadline.filter(|&at| at < timer.armed) {
-                    timer.armed = at;
-                    self.push(at, id);
-                }
-            }
-            (None, Some(at)) => {
-                self.timers.insert(id, Timer { deadline, armed: at });
-                self.push(at, id);
-            }
-            (None, None) => {}
+    /// Sees to it that the live entry of this session comes up in time.
+    fn arm(&mut self, core: &Core, id: SessionId, mut timer: Timer) {
+        let earlier = timer.deadline.filter(|at| timer.armed.is_none_or(|armed| *at < armed));
+        timer.armed = earlier.or(timer.armed);
+        core.set_timer(id, timer);
+        if let Some(at) = earlier {
+            self.push(core, at, id);
         }
-    }
-
-    /// The session is over.
-    pub(crate) fn forget(&mut self, id: SessionId) {
-        self.timers.remove(id);
     }
 
     /// When to look next, if ever. Entries that no session waits for any more are swept from the top, so that
     /// they cause no turn.
-    pub(crate) fn next(&mut self) -> Option<Instant> {
+    pub(crate) fn next(&mut self, core: &Core) -> Option<Instant> {
         while let Some(&Reverse((at, id))) = self.heap.peek() {
-            match self.timers.get(id).filter(|timer| timer.armed == at) {
+            match core.timer(id).filter(|timer| timer.armed == Some(at)) {
                 Some(timer) if timer.deadline.is_some() => {
                     return Some(self.begin + Duration::from_nanos(at.0.get()));
                 }
-                Some(_) => self.forget(id),
+                Some(_) => core.set_timer(id, Timer::default()),
                 None => {}
             }
             self.heap.pop();
@@ -108,18 +95,16 @@ impl Deadlines {
     }
 
     /// Calls `fire` for every session whose deadline has passed.
-    pub(crate) fn expire(&mut self, now: Instant, mut fire: impl FnMut(SessionId)) {
+    pub(crate) fn expire(&mut self, core: &Core, now: Instant, mut fire: impl FnMut(SessionId)) {
         let now = self.tick(now);
         while let Some(&Reverse((at, id))) = self.heap.peek().filter(|Reverse((at, _))| *at <= now) {
             self.heap.pop();
-            if self.timers.get(id).is_none_or(|timer| timer.armed != at) {
-                continue;
-            }
-            if let Some(timer) = self.timers.remove(id) {
-                match timer.deadline {
-                    Some(deadline) if deadline <= now => fire(id),
-                    later => self.arm(id, later),
-                }
+            let Some(timer) = core.timer(id).filter(|timer| timer.armed == Some(at)) else { continue };
+            if timer.deadline.is_some_and(|deadline| deadline <= now) {
+                core.set_timer(id, Timer::default());
+                fire(id);
+            } else {
+                self.arm(core, id, Timer { armed: None, ..timer });
             }
         }
     }
@@ -130,83 +115,82 @@ impl Deadlines {
         Tick(NonZeroU64::new(nanoseconds).unwrap_or(NonZeroU64::MIN))
     }
 
-    fn push(&mut self, at: Tick, id: SessionId) {
+    fn push(&mut self, core: &Core, at: Tick, id: SessionId) {
         self.heap.push(Reverse((at, id)));
-        if self.heap.len() > SLACK + 2 * self.timers.len() {
-            let timers = &self.timers;
-            self.heap.retain(|&Reverse((at, id))| timers.get(id).is_some_and(|timer| timer.armed == at));
-            self.heap.shrink_to(SLACK + 2 * self.timers.len());
+        if self.heap.len() > SLACK + 2 * core.len() {
+            let is_live = |at, id| core.timer(id).is_some_and(|timer| timer.armed == Some(at));
+            self.heap.retain(|&Reverse((at, id))| is_live(at, id));
+            self.heap.shrink_to(SLACK + 2 * core.len());
         }
     }
 }
 
 impl Default for Deadlines {
     fn default() -> Self {
-        Self { begin: Instant::now(), heap: BinaryHeap::new(), timers: SecondaryMap::new() }
+        Self { begin: Instant::now(), heap: BinaryHeap::new() }
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use slotmap::SlotMap;
 
-    fn fired(deadlines: &mut Deadlines, now: Instant) -> Vec<SessionId> {
+    fn fired(deadlines: &mut Deadlines, core: &Core, now: Instant) -> Vec<SessionId> {
         let mut fired = Vec::new();
-        deadlines.expire(now, |id| fired.push(id));
+        deadlines.expire(core, now, |id| fired.push(id));
         fired
     }
 
-    fn setup() -> (SlotMap<SessionId, ()>, Deadlines, impl Fn(u64) -> Instant) {
+    fn setup() -> (Core, Deadlines, impl Fn(u64) -> Instant) {
         let start = Instant::now();
-        (SlotMap::with_key(), Deadlines::default(), move |s| start + Duration::from_secs(s))
+        (Core::default(), Deadlines::default(), move |s| start + Duration::from_secs(s))
     }
 
     #[test]
     fn a_deadline_fires_once_and_not_before_its_time() {
-        let (mut ids, mut deadlines, at) = setup();
-        let id = ids.insert(());
-        deadlines.declare(id, Some(at(10)));
-        assert_eq!(deadlines.next(), Some(at(10)));
-        assert_eq!(fired(&mut deadlines, at(9)), []);
-        assert_eq!(fired(&mut deadlines, at(10)), [id]);
-        assert_eq!(fired(&mut deadlines, at(11)), []);
-        assert_eq!(deadlines.next(), None);
+        let (core, mut deadlines, at) = setup();
+        let id = core.vacant_session();
+        deadlines.declare(&core, id, Some(at(10)));
+        assert_eq!(deadlines.next(&core), Some(at(10)));
+        assert_eq!(fired(&mut deadlines, &core, at(9)), []);
+        assert_eq!(fired(&mut deadlines, &core, at(10)), [id]);
+        assert_eq!(fired(&mut deadlines, &core, at(11)), []);
+        assert_eq!(deadlines.next(&core), None);
     }
 
     #[test]
     fn a_deadline_that_moves_later_costs_no_entry() {
-        let (mut ids, mut deadlines, at) = setup();
-        let id = ids.insert(());
+        let (core, mut deadlines, at) = setup();
+        let id = core.vacant_session();
         for second in 10..1000 {
-            deadlines.declare(id, Some(at(second)));
+            deadlines.declare(&core, id, Some(at(second)));
         }
         assert_eq!(deadlines.heap.len(), 1);
-        assert_eq!(fired(&mut deadlines, at(10)), [], "it has moved on");
-        assert_eq!(deadlines.next(), Some(at(999)));
-        assert_eq!(fired(&mut deadlines, at(999)), [id]);
+        assert_eq!(fired(&mut deadlines, &core, at(10)), [], "it has moved on");
+        assert_eq!(deadlines.next(&core), Some(at(999)));
+        assert_eq!(fired(&mut deadlines, &core, at(999)), [id]);
     }
 
     #[test]
     fn a_deadline_that_comes_earlier_fires_then_and_only_then() {
-        let (mut ids, mut deadlines, at) = setup();
-        let id = ids.insert(());
-        deadlines.declare(id, Some(at(10)));
-        deadlines.declare(id, Some(at(5)));
-        assert_eq!(fired(&mut deadlines, at(5)), [id]);
-        assert_eq!(fired(&mut deadlines, at(10)), []);
+        let (core, mut deadlines, at) = setup();
+        let id = core.vacant_session();
+        deadlines.declare(&core, id, Some(at(10)));
+        deadlines.declare(&core, id, Some(at(5)));
+        assert_eq!(fired(&mut deadlines, &core, at(5)), [id]);
+        assert_eq!(fired(&mut deadlines, &core, at(10)), []);
     }
 
     #[test]
     fn a_deadline_that_is_withdrawn_does_not_fire() {
-        let (mut ids, mut deadlines, at) = setup();
-        let id = ids.insert(());
-        deadlines.declare(id, Some(at(10)));
-        deadlines.declare(id, None);
-        assert_eq!(deadlines.next(), None, "nor does it wake the loop");
-        assert_eq!(fired(&mut deadlines, at(10)), []);
-        deadlines.declare(id, Some(at(20)));
-        assert_eq!(fired(&mut deadlines, at(20)), [id]);
+        let (core, mut deadlines, at) = setup();
+        let id = core.vacant_session();
+        deadlines.declare(&core, id, Some(at(10)));
+        deadlines.declare(&core, id, None);
+        assert_eq!(deadlines.next(&core), None, "nor does it wake the loop");
+        assert_eq!(fired(&mut deadlines, &core, at(10)), []);
+        deadlines.declare(&core, id, Some(at(20)));
+        assert_eq!(fired(&mut deadlines, &core, at(20)), [id]);
     }
 
     #[test]
@@ -219,12 +203,11 @@ mod tests {
 
     #[test]
     fn sessions_that_ended_leave_no_heap_behind() {
-        let (mut ids, mut deadlines, at) = setup();
+        let (core, mut deadlines, at) = setup();
         for _ in 0..10_000 {
-            let id = ids.insert(());
-            deadlines.declare(id, Some(at(3600)));
-            deadlines.forget(id);
-            ids.remove(id);
+            let id = core.vacant_session();
+            deadlines.declare(&core, id, Some(at(3600)));
+            core.remove(id);
         }
         assert!(deadlines.heap.len() <= SLACK + 1, "{} entries", deadlines.heap.len());
         assert!(deadlines.heap.capacity() <= 4 * SLACK, "capacity {}", deadlines.heap.capacity());

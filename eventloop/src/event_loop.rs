@@ -103,6 +103,19 @@ impl EventLoop {
         self.core.spawn(Box::new(session))
     }
 
+    /// Makes room for this number of sessions with two sources each, so that no table has to grow, which leaves holes in
+    /// the heap. The memory is not touched until they come.
+    ///
+    /// # Errors
+    ///
+    /// [`io::ErrorKind::OutOfMemory`]. Tables then grow as sessions come.
+    pub fn reserve(&mut self, sessions: usize) -> io::Result<()> {
+        let sessions = sessions.saturating_add(2 * SPARE); // each turn sees to it that there is some to spare
+        self.core.try_reserve_sessions(sessions)?;
+        self.registry.try_reserve(sessions.saturating_mul(2))?;
+        self.deadlines.try_reserve(sessions)
+    }
+
     /// From now on `report` receives each error that ends a session, with the session's
     /// [name](Session::name). Until then it is written to the standard error: an error is visible unless the
     /// program says otherwise. (The crate names no logging library, so that the program can choose.)
@@ -142,7 +155,7 @@ impl EventLoop {
             self.core.enqueue_again(id);
         }
         let timeout = if self.core.queued() == 0 {
-            let next = self.deadlines.next().map(|at| at.saturating_duration_since(Instant::now()));
+            let next = self.deadlines.next(&self.core).map(|at| at.saturating_duration_since(Instant::now()));
             [timeout, next].into_iter().flatten().min()
         } else {
             Some(Duration::ZERO)
@@ -154,7 +167,7 @@ impl EventLoop {
         let core = &self.core;
         core.lacks_memory.set(reserved.is_err());
         let now = Instant::now();
-        self.deadlines.expire(now, |id| core.enqueue(id, Cause::Deadline));
+        self.deadlines.expire(core, now, |id| core.enqueue(id, Cause::Deadline));
         let mut steps = 0;
         for _ in 0..2 {
             for _ in 0..self.core.queued() {
@@ -190,7 +203,7 @@ impl EventLoop {
         self.core.try_reserve(SPARE)?;
         self.registry.try_reserve(SPARE)?;
         self.again.try_reserve(SPARE)?;
-        self.deadlines.try_reserve(SPARE, self.core.capacity())
+        self.deadlines.try_reserve(SPARE)
     }
 
     /// One step of one session, and what follows from it.
@@ -224,7 +237,7 @@ impl EventLoop {
             Ok(Ok(Progress::Done)) => self.remove(id, session, registered),
             Ok(Ok(progress)) => {
                 let again = again || progress == Progress::Again;
-                self.deadlines.declare(id, deadline);
+                self.deadlines.declare(&self.core, id, deadline);
                 self.core.check_in(id, session, registered, again);
                 if again {
                     self.again.push(id);
@@ -248,7 +261,6 @@ impl EventLoop {
     }
 
     fn remove(&mut self, id: SessionId, session: Box<dyn Session>, registered: Registered) {
-        self.deadlines.forget(id);
         self.core.remove(id);
         drop(session); // with nothing borrowed: its end may wake other sessions
         self.registry.leave(registered);

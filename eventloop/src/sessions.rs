@@ -10,6 +10,7 @@ use calloop::channel::Sender;
 use slotmap::SlotMap;
 
 use crate::Session;
+use crate::deadlines::Timer;
 use crate::registry::Registered;
 use crate::spin::Cause;
 
@@ -173,6 +174,7 @@ struct Entry {
     /// Its last step has returned [`Progress::Again`](crate::Progress::Again).
     again: bool,
     registered: Registered,
+    timer: Timer,
 }
 
 impl Handle {
@@ -267,6 +269,7 @@ impl Core {
             fruitless: 0,
             again: false,
             registered: Registered::default(),
+            timer: Timer::default(),
         };
         self.sessions.borrow_mut().insert(entry)
     }
@@ -284,6 +287,11 @@ impl Core {
         }
     }
 
+    /// Makes room for `more` sessions, but not for waking all of them.
+    pub(crate) fn try_reserve_sessions(&self, more: usize) -> io::Result<()> {
+        Ok(self.sessions.borrow_mut().try_reserve(more)?)
+    }
+
     /// Makes room for `more` sessions, all of which may be queued.
     pub(crate) fn try_reserve(&self, more: usize) -> io::Result<()> {
         let (mut sessions, mut queue) = (self.sessions.borrow_mut(), self.queue.borrow_mut());
@@ -292,9 +300,15 @@ impl Core {
         Ok(queue.try_reserve((sessions.len() + more).saturating_sub(queued))?)
     }
 
-    /// A number above the index of each session until `try_reserve` is called again.
-    pub(crate) fn capacity(&self) -> usize {
-        self.sessions.borrow().capacity() + 1
+    /// The timer of a session, unless it is over.
+    pub(crate) fn timer(&self, id: SessionId) -> Option<Timer> {
+        self.sessions.borrow().get(id).map(|entry| entry.timer)
+    }
+
+    pub(crate) fn set_timer(&self, id: SessionId, timer: Timer) {
+        if let Some(entry) = self.sessions.borrow_mut().get_mut(id) {
+            entry.timer = timer;
+        }
     }
 
     /// Wakes each session, in place: a list of them would take memory.
