@@ -19,6 +19,11 @@ pub(crate) struct Buffer {
     pipes: Option<Pipes>,
     /// Boxed, because few directions have one.
     pipe: Option<Box<LentPipe>>,
+}
+
+/// Whether bytes are to be spliced where that is possible.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Bulk {
     /// The number of large reads since the last small one.
     large_reads: u8,
     /// Splice from the first byte on.
@@ -34,13 +39,18 @@ const PROOF: u8 = 4;
 
 impl Buffer {
     pub(crate) fn new(ring: RingBuffer) -> Self {
-        Self { ring, pipes: None, pipe: None, large_reads: 0, always: false }
+        Self { ring, pipes: None, pipe: None }
     }
 
-    /// Lets the bytes be spliced: while the direction is bulk, or (`always`) from the first byte on.
-    pub(crate) fn splice(&mut self, pipes: Pipes, always: bool) {
+    /// Lets the bytes be spliced.
+    pub(crate) fn splice(&mut self, pipes: Pipes) {
         self.pipes = Some(pipes);
-        self.always = always;
+    }
+
+    /// Drops what is pending, and gives back what is lent, for good.
+    pub(crate) fn close(&mut self) {
+        self.ring.release();
+        (self.pipes, self.pipe) = (None, None);
     }
 
     /// The number of bytes that are pending.
@@ -66,11 +76,16 @@ impl Buffer {
     /// # Errors
     ///
     /// What the source reports.
-    pub(crate) fn fill_from(&mut self, source: &mut impl Source, most: u64) -> io::Result<Fill> {
-        if let Some(pipe) = self.pipe_for_bulk(most) {
+    pub(crate) fn fill_from(
+        &mut self,
+        source: &mut impl Source,
+        bulk: &mut Bulk,
+        most: u64,
+    ) -> io::Result<Fill> {
+        if let Some(pipe) = self.pipe_for(*bulk, most) {
             match source.splice_into(pipe) {
                 Ok(Fill::Read(n)) => {
-                    self.note_read(n);
+                    bulk.note_read(n);
                     return Ok(Fill::Read(n));
                 }
                 Ok(Fill::Full) => return Ok(Fill::Full),
@@ -86,7 +101,7 @@ impl Buffer {
             self.ring.fill_from(&mut source.take(most))?
         };
         if let Fill::Read(n) = fill {
-            self.note_read(n);
+            bulk.note_read(n);
         }
         Ok(fill)
     }
@@ -130,14 +145,21 @@ impl Buffer {
     }
 
     /// The pipe in use, or, if nothing is pending and splicing pays, one that is lent now.
-    fn pipe_for_bulk(&mut self, most: u64) -> Option<&mut Pipe> {
+    fn pipe_for(&mut self, bulk: Bulk, most: u64) -> Option<&mut Pipe> {
         if self.pipe.is_none() && self.ring.is_empty() && most == u64::MAX {
             let pipes = self.pipes.as_ref()?;
-            if self.always || self.large_reads >= PROOF {
+            if bulk.always || bulk.large_reads >= PROOF {
                 self.pipe = pipes.lend().map(Box::new);
             }
         }
         self.pipe.as_mut().map(|pipe| &mut ***pipe)
+    }
+}
+
+impl Bulk {
+    /// That of a direction that is spliced while it is bulk, or (`always`) from the first byte on.
+    pub(crate) fn new(always: bool) -> Self {
+        Self { large_reads: 0, always }
     }
 
     fn note_read(&mut self, n: usize) {

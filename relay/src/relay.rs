@@ -14,7 +14,7 @@ use std::time::Instant;
 use eventloop::Stream;
 use ringbuf::{Drain, Fill, RingBuffer};
 
-use crate::buffer::Buffer;
+use crate::buffer::{Buffer, Bulk};
 use crate::pipe::{Pipe, Pipes};
 use crate::preface::Preface;
 use crate::rate_limit::RateLimit;
@@ -141,10 +141,10 @@ impl Sink for &Stream {
 /// ```
 #[derive(Debug)]
 pub struct Relay {
-    /// Until the direction has ended.
-    buffer: Option<Buffer>,
-    /// What goes out before the bytes of the source.
-    preface: Option<Box<Preface>>,
+    /// Closed when the direction has ended.
+    buffer: Buffer,
+    bulk: Bulk,
+    extras: Option<Box<Extras>>,
     state: RelayState,
     /// The source was found ready and has not been drained since.
     readable: bool,
@@ -154,10 +154,17 @@ pub struct Relay {
     source_lost: bool,
     /// The source has ended: all that it will ever give can be read now.
     source_finished: bool,
-    /// How many more bytes may be read now, if there is a limit.
-    rate: Option<Box<RateLimit>>,
     received: u64,
     delivered: u64,
+}
+
+/// What few directions have.
+#[derive(Debug, Default)]
+struct Extras {
+    /// What goes out before the bytes of the source.
+    preface: Option<Preface>,
+    /// How many more bytes may be read now, if there is a limit.
+    rate: Option<RateLimit>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -202,14 +209,14 @@ impl Relay {
     #[must_use]
     pub fn new(ring: RingBuffer) -> Self {
         Self {
-            buffer: Some(Buffer::new(ring)),
-            preface: None,
+            buffer: Buffer::new(ring),
+            bulk: Bulk::default(),
+            extras: None,
             state: RelayState::Open,
             readable: false,
             writable: true,
             source_lost: false,
             source_finished: false,
-            rate: None,
             received: 0,
             delivered: 0,
         }
@@ -218,9 +225,8 @@ impl Relay {
     /// Lets bytes go through pipes of this store in place of the ring: while the transfer is bulk, or
     /// (`always`) from the first byte on. While no pipe is available they are copied.
     pub fn splice(&mut self, pipes: Pipes, always: bool) {
-        if let Some(buffer) = &mut self.buffer {
-            buffer.splice(pipes, always);
-        }
+        self.bulk = Bulk::new(always);
+        self.buffer.splice(pipes);
     }
 
     /// The source has something to read, has ended, or has failed.
@@ -250,12 +256,12 @@ impl Relay {
 
     /// From now on at most this many bytes a second are read.
     pub(crate) fn limit_rate(&mut self, rate: u64, now: Instant) {
-        self.rate = Some(Box::new(RateLimit::new(rate, now)));
+        self.extras.get_or_insert_default().rate = Some(RateLimit::new(rate, now));
     }
 
     /// Time has passed: a rate limit may allow more.
     pub(crate) fn note_time(&mut self, now: Instant) {
-        if let Some(rate) = &mut self.rate {
+        if let Some(rate) = self.rate_mut() {
             rate.refill(now);
         }
     }
@@ -263,15 +269,15 @@ impl Relay {
     /// Sends bytes of the program's own before those of the source that have not been delivered yet. They do
     /// not count as delivered.
     pub fn precede(&mut self, bytes: &[u8]) {
-        match &mut self.preface {
+        match &mut self.extras.get_or_insert_default().preface {
             Some(preface) => preface.append(bytes),
-            none => *none = Preface::new(bytes).map(Box::new),
+            none => *none = Preface::new(bytes),
         }
     }
 
     /// The pending bytes, oldest first and in one piece, to be looked at before they are delivered.
     pub fn peek(&mut self) -> &[u8] {
-        self.buffer.as_mut().map_or(&[], Buffer::peek)
+        self.buffer.peek()
     }
 
     /// Takes the first `n` pending bytes out: they are not delivered.
@@ -280,10 +286,7 @@ impl Relay {
     ///
     /// If fewer than `n` bytes are pending.
     pub fn consume(&mut self, n: usize) {
-        match &mut self.buffer {
-            Some(buffer) => buffer.consume(n),
-            None => assert_eq!(n, 0, "no byte is pending"),
-        }
+        self.buffer.consume(n);
     }
 
     /// Gives up this direction: pending bytes are lost, and nothing more is read or written.
@@ -307,9 +310,7 @@ impl Relay {
             self.fill(source, &mut transfer);
             self.drain(sink, &mut transfer);
         }
-        if let Some(buffer) = &mut self.buffer {
-            buffer.end_step();
-        }
+        self.buffer.end_step();
         transfer
     }
 
@@ -323,7 +324,7 @@ impl Relay {
     #[must_use]
     pub fn intends_write(&self) -> bool {
         match self.state {
-            RelayState::Open => self.preface.is_some() || self.pending() > 0,
+            RelayState::Open => self.has_preface() || self.pending() > 0,
             RelayState::Draining(_) => true,
             RelayState::Done(_) => false,
         }
@@ -332,7 +333,7 @@ impl Relay {
     /// When the rate limit allows the next read, if only that keeps it from reading.
     pub(crate) fn resumes_at(&self) -> Option<Instant> {
         let is_limited = self.state == RelayState::Open && self.allowance() == 0 && self.has_room();
-        self.rate.as_ref().filter(|_| is_limited).map(|rate| rate.next())
+        self.rate().filter(|_| is_limited).map(RateLimit::next)
     }
 
     /// How this direction ended, if it has.
@@ -353,12 +354,12 @@ impl Relay {
     /// Bytes that are pending.
     #[must_use]
     pub fn pending(&self) -> usize {
-        self.buffer.as_ref().map_or(0, Buffer::len)
+        self.buffer.len()
     }
 
     /// Whether the ring, or the pipe in use, has room for more.
     pub(crate) fn has_room(&self) -> bool {
-        self.buffer.as_ref().is_some_and(Buffer::has_room)
+        self.end().is_none() && self.buffer.has_room()
     }
 
     /// Bytes taken from the source so far.
@@ -375,7 +376,19 @@ impl Relay {
 
     /// How many bytes may be read now; `u64::MAX` if there is no limit.
     fn allowance(&self) -> u64 {
-        self.rate.as_ref().map_or(u64::MAX, |rate| rate.tokens())
+        self.rate().map_or(u64::MAX, RateLimit::tokens)
+    }
+
+    fn rate(&self) -> Option<&RateLimit> {
+        self.extras.as_ref()?.rate.as_ref()
+    }
+
+    fn rate_mut(&mut self) -> Option<&mut RateLimit> {
+        self.extras.as_mut()?.rate.as_mut()
+    }
+
+    fn has_preface(&self) -> bool {
+        self.extras.as_ref().is_some_and(|extras| extras.preface.is_some())
     }
 
     fn can_fill(&self) -> bool {
@@ -391,18 +404,17 @@ impl Relay {
             return;
         }
         let allowance = self.allowance();
-        let Some(buffer) = &mut self.buffer else { return };
-        match buffer.fill_from(source, allowance) {
+        match self.buffer.fill_from(source, &mut self.bulk, allowance) {
             Ok(Fill::Read(n)) => {
                 // A read that was not allowed to fill the room proves nothing when it is short.
-                let drained = !buffer.is_full() && self.rate.is_none();
+                let drained = !self.buffer.is_full() && self.rate().is_none();
                 self.readable = !drained || self.source_lost;
                 self.received += n as u64;
                 transfer.received += n;
-                if let Some(rate) = &mut self.rate {
+                if let Some(rate) = self.rate_mut() {
                     rate.take(n as u64);
                 }
-                if drained && self.source_finished && buffer.short_read_was_last(source) {
+                if drained && self.source_finished && self.buffer.short_read_was_last(source) {
                     self.end_source();
                 }
             }
@@ -431,14 +443,13 @@ impl Relay {
         if let Err(error) = self.drain_preface(sink) {
             return self.lose_sink(error, transfer);
         }
-        if self.preface.is_some() {
+        if self.has_preface() {
             return self.writable = false;
         }
-        let Some(buffer) = &mut self.buffer else { return };
         let end_follows = self.state == RelayState::Draining(DirectionEnd::Finished);
-        match buffer.drain_to(sink, end_follows) {
+        match self.buffer.drain_to(sink, end_follows) {
             Ok(Drain::Wrote(n)) => {
-                self.writable = buffer.is_empty();
+                self.writable = self.buffer.is_empty();
                 self.delivered += n as u64;
                 transfer.delivered += n;
             }
@@ -458,16 +469,21 @@ impl Relay {
     }
 
     fn drain_preface(&mut self, sink: &mut impl Sink) -> io::Result<()> {
-        if let Some(preface) = &mut self.preface {
+        let Some(extras) = &mut self.extras else { return Ok(()) };
+        if let Some(preface) = &mut extras.preface {
             preface.drain_to(sink)?;
         }
-        self.preface.take_if(|preface| preface.is_sent());
+        extras.preface.take_if(|preface| preface.is_sent());
+        if extras.rate.is_none() && extras.preface.is_none() {
+            self.extras = None;
+        }
         Ok(())
     }
 
     /// The direction is over; its ring goes back to the pool.
     fn end_direction(&mut self, end: DirectionEnd) {
-        (self.buffer, self.preface) = (None, None);
+        self.buffer.close();
+        self.extras = None;
         self.state = RelayState::Done(end);
     }
 

@@ -74,8 +74,8 @@ pub struct Tunnel<C = Stream> {
     _permit: Option<Permit>,
     /// Of these it observes `linger`; the others are its owner's. They are the same for many tunnels.
     limits: Rc<Limits>,
-    /// What has decided how the tunnel ends, until it is returned.
-    end: Option<TunnelEnd>,
+    /// What has decided how the tunnel ends, until it is returned. Boxed, because it comes late.
+    end: Option<Box<TunnelEnd>>,
 }
 
 /// One of the two ends of a tunnel.
@@ -217,12 +217,10 @@ impl<C: Connection> Tunnel<C> {
 
     /// Takes the failure that ends the tunnel.
     pub(crate) fn take_failure(&mut self) -> Option<(Peer, io::Error)> {
-        match self.end.take_if(|end| matches!(end, TunnelEnd::Failed(..))) {
-            Some(TunnelEnd::Failed(peer, error)) => {
-                self.end = Some(TunnelEnd::Closed);
-                Some((peer, error))
-            }
-            _ => None,
+        let end = self.end.as_deref_mut().filter(|end| matches!(end, TunnelEnd::Failed(..)))?;
+        match mem::replace(end, TunnelEnd::Closed) {
+            TunnelEnd::Failed(peer, error) => Some((peer, error)),
+            TunnelEnd::Finished(_) | TunnelEnd::Closed => None,
         }
     }
 
@@ -233,8 +231,8 @@ impl<C: Connection> Tunnel<C> {
     /// Which peer has finished first, if one has.
     #[must_use]
     pub fn finished_first(&self) -> Option<Peer> {
-        match self.end {
-            Some(TunnelEnd::Finished(peer)) => Some(peer),
+        match self.end.as_deref() {
+            Some(&TunnelEnd::Finished(peer)) => Some(peer),
             _ => None,
         }
     }
@@ -270,7 +268,9 @@ impl<C: Connection> Tunnel<C> {
             self.note_ends(ready.now(), &mut moved);
         }
         if self.client.is_closed() && self.server.is_closed() {
-            return ControlFlow::Break(self.end.take().expect("a tunnel that is over is not advanced again"));
+            return ControlFlow::Break(
+                *self.end.take().expect("a tunnel that is over is not advanced again"),
+            );
         }
         ControlFlow::Continue(moved)
     }
@@ -279,7 +279,7 @@ impl<C: Connection> Tunnel<C> {
     /// then RST. Bytes that are pending in the tunnel are lost.
     pub fn close(&mut self, now: Instant) {
         if !self.is_closing() {
-            self.end = Some(TunnelEnd::Closed);
+            self.end = Some(Box::new(TunnelEnd::Closed));
             self.begin_close(now);
         }
     }
@@ -367,18 +367,19 @@ impl<C: Connection> Tunnel<C> {
         from.note_source_lost();
         to.abandon();
         side.fail();
-        if !matches!(self.end, Some(TunnelEnd::Failed(..) | TunnelEnd::Closed)) {
-            self.end = Some(TunnelEnd::Failed(peer, error));
+        if !matches!(self.end.as_deref(), Some(TunnelEnd::Failed(..) | TunnelEnd::Closed)) {
+            self.end = Some(Box::new(TunnelEnd::Failed(peer, error)));
         }
     }
 
     fn note_ends(&mut self, now: Instant, moved: &mut Moved) {
         if self.end.is_none() {
-            if self.up.source_is_over() {
-                self.end = Some(TunnelEnd::Finished(Peer::Client));
-            } else if self.down.source_is_over() {
-                self.end = Some(TunnelEnd::Finished(Peer::Server));
-            }
+            let finished = if self.up.source_is_over() {
+                Some(Peer::Client)
+            } else {
+                self.down.source_is_over().then_some(Peer::Server)
+            };
+            self.end = finished.map(|peer| Box::new(TunnelEnd::Finished(peer)));
             moved.peer_ended |= self.end.is_some();
         }
         match (self.up.end(), self.down.end()) {
