@@ -11,16 +11,14 @@ use crate::operations::proxy_protocol::{Announced, HeaderParser};
 pub(crate) struct Client {
     /// The other end of its connection.
     pub(crate) peer: SocketAddr,
-    header: Header,
+    /// Its PROXY header, if it has to send one. Boxed, because few clients have.
+    header: Option<Box<Header>>,
 }
 
-/// The PROXY header of a client.
 enum Header {
-    /// None is expected.
-    None,
     /// The client has yet to send it, or the rest of it.
     Partial(Box<HeaderParser>),
-    Read(Box<ReadHeader>),
+    Read(ReadHeader),
 }
 
 struct ReadHeader {
@@ -34,27 +32,26 @@ struct ReadHeader {
 impl Client {
     /// A client that has to send a PROXY header, or is not to send one.
     pub(crate) fn new(peer: SocketAddr, has_header: bool) -> Self {
-        let header = if has_header { Header::Partial(Box::default()) } else { Header::None };
-        Self { peer, header }
+        Self { peer, header: has_header.then(|| Box::new(Header::Partial(Box::default()))) }
     }
 
     /// What reads the header that is still to come.
     pub(crate) fn header_parser(&mut self) -> Option<&mut HeaderParser> {
-        match &mut self.header {
+        match self.header.as_deref_mut()? {
             Header::Partial(parser) => Some(parser),
-            Header::None | Header::Read(_) => None,
+            Header::Read(_) => None,
         }
     }
 
     /// The header was read, had this number of bytes, and may have said which client the peer passes on.
     pub(crate) fn end_header(&mut self, announced: Option<Announced>, len: u64, at: Instant) {
-        self.header = Header::Read(Box::new(ReadHeader { announced, len, at }));
+        self.header = Some(Box::new(Header::Read(ReadHeader { announced, len, at })));
     }
 
     fn read_header(&self) -> Option<&ReadHeader> {
-        match &self.header {
+        match self.header.as_deref()? {
             Header::Read(header) => Some(header),
-            Header::None | Header::Partial(_) => None,
+            Header::Partial(_) => None,
         }
     }
 

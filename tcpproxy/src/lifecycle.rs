@@ -28,9 +28,6 @@ pub(crate) struct Lifecycle {
     failure: Cell<Option<io::Error>>,
 }
 
-/// Counts a session as active, as long as it exists.
-pub(crate) struct ActiveSession(Rc<Lifecycle>);
-
 impl Lifecycle {
     pub(crate) fn new(
         handle: Handle,
@@ -42,9 +39,18 @@ impl Lifecycle {
         Self { handle, counters, drain_timeout, exits_on_idle, drain_deadline, accepting, failure }
     }
 
-    pub(crate) fn begin_session(self: &Rc<Self>) -> ActiveSession {
+    pub(crate) fn begin_session(&self) {
         self.counters.change(|statistics| statistics.active += 1);
-        ActiveSession(self.clone())
+    }
+
+    pub(crate) fn end_session(&self) {
+        self.counters.change(|statistics| {
+            statistics.active -= 1;
+            statistics.ended += 1;
+        });
+        if self.active_sessions() == 0 && (self.is_draining() || self.exits_on_idle) {
+            self.handle.wake_all();
+        }
     }
 
     /// How many sessions there are.
@@ -99,19 +105,6 @@ impl Lifecycle {
 
     pub(crate) fn is_over(&self) -> bool {
         self.is_draining() && !self.accepting.get() && self.active_sessions() == 0
-    }
-}
-
-impl Drop for ActiveSession {
-    fn drop(&mut self) {
-        let lifecycle = &self.0;
-        lifecycle.counters.change(|statistics| {
-            statistics.active -= 1;
-            statistics.ended += 1;
-        });
-        if lifecycle.active_sessions() == 0 && (lifecycle.is_draining() || lifecycle.exits_on_idle) {
-            lifecycle.handle.wake_all();
-        }
     }
 }
 

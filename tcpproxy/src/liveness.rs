@@ -6,8 +6,6 @@ use std::time::{Duration, Instant};
 use eventloop::{Stream, TcpStatus};
 use relay::{Dial, Peer, ProxySession};
 
-use crate::ticks::Tick;
-
 /// Gives up a peer that has vanished with data in flight, within the keepalive time.
 ///
 /// The kernel sends no keepalive probe while data is unacknowledged: it retransmits, for 15 minutes with the usual
@@ -18,10 +16,19 @@ use crate::ticks::Tick;
 /// - A peer that has vanished has data in flight and acknowledges nothing, or leaves several probes unanswered.
 #[derive(Debug, Default)]
 pub(crate) struct Liveness {
-    /// When to ask next; `None` while all that was sent is known to be acknowledged.
-    next: Option<Tick>,
-    /// The client and the server, while one of them acknowledges nothing.
-    silent: Option<Box<[PeerLiveness; 2]>>,
+    /// The client and the server, while one of them has not acknowledged something.
+    peers: Option<Box<[PeerLiveness; 2]>>,
+}
+
+/// What the kernel has said.
+#[must_use]
+pub(crate) enum Acknowledged {
+    /// There is nothing that a peer has not acknowledged.
+    All,
+    /// There is, and the kernel is to be asked again.
+    NotYet,
+    /// This peer has vanished.
+    Never(Peer, io::Error),
 }
 
 /// What was known about one peer when the kernel was asked last.
@@ -39,47 +46,36 @@ const UNANSWERED_PROBES: u8 = 2;
 const TICK: Duration = Duration::from_millis(20);
 
 impl Liveness {
-    /// When to call [`check`](Self::check), if it has to be.
-    pub(crate) fn next(&self) -> Option<Tick> {
-        self.next
-    }
-
-    /// Bytes were written to a peer: the kernel is to be asked at `at`, unless it is asked before.
-    pub(crate) fn note_sent(&mut self, at: impl FnOnce() -> Tick) {
-        self.next.get_or_insert_with(at);
-    }
-
-    /// Asks the kernel whether the peers acknowledge what was sent. Returns one that has vanished; if something is
-    /// unacknowledged, the kernel is asked again at `again`.
+    /// Asks the kernel whether the peers acknowledge what was sent.
     pub(crate) fn check<D>(
         &mut self,
         session: &ProxySession<D>,
         keepalive: Duration,
         now: Instant,
-        again: Tick,
-    ) -> Option<(Peer, io::Error)>
+    ) -> Acknowledged
     where
         D: Dial<Connection = Stream>,
     {
-        self.next = None;
         if session.is_closing() {
-            return None; // that has a limit of its own
+            return Acknowledged::All; // that has a limit of its own
         }
-        let mut vanished = None;
-        let mut peers = self.silent.take().unwrap_or_default();
+        let mut outcome = Acknowledged::All;
+        let mut peers = self.peers.take().unwrap_or_default();
         let connections = [(Peer::Client, session.client()), (Peer::Server, session.server())];
         for ((peer, stream), liveness) in connections.into_iter().zip(&mut *peers) {
             let status = stream.and_then(|stream| stream.tcp_status().ok().flatten());
-            if status.is_some_and(|status| status.unacknowledged > 0) {
-                self.next = Some(again);
-            }
             if liveness.is_dead(status, keepalive, now) {
                 let why = format!("no acknowledgement for {keepalive:?} or longer");
-                vanished.get_or_insert((peer, io::Error::new(ErrorKind::TimedOut, why)));
+                return Acknowledged::Never(peer, io::Error::new(ErrorKind::TimedOut, why));
+            }
+            if status.is_some_and(|status| status.unacknowledged > 0) {
+                outcome = Acknowledged::NotYet;
             }
         }
-        self.silent = self.next.map(|_| peers);
-        vanished
+        if matches!(outcome, Acknowledged::NotYet) {
+            self.peers = Some(peers);
+        }
+        outcome
     }
 }
 

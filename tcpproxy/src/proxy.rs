@@ -110,6 +110,7 @@ impl Proxy {
         event_loop
             .on_error(|session, error| error!(session, %error, "a session of the proxy itself has failed"));
         let Allowance { max_clients, pipes } = descriptors::allowance(config.max_clients);
+        let _ = event_loop.reserve(max_clients); // without the memory, tables grow as clients come
         let counters = Rc::<Counters>::default();
         let handle = event_loop.handle();
         let lifecycle = Rc::new(Lifecycle::new(

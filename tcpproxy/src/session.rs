@@ -1,5 +1,6 @@
 //! One client and its connection to the server: what the options ask of it, and what the log says of it.
 
+mod context;
 mod yielding;
 
 use std::any::Any;
@@ -9,44 +10,44 @@ use std::ops::ControlFlow::{self, Break, Continue};
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
-use eventloop::{AddressLimit, AddressPermit, Intents, Progress, Ready, after, panic_message};
-use relay::{EndCause, Limits, Peer, Pipes, ProxySession, SessionEnd, SessionEvent, SessionPhase, TimeLimit};
+use eventloop::{AddressPermit, Intents, Progress, Ready, after, panic_message};
+use relay::{EndCause, Peer, ProxySession, SessionEnd, SessionEvent, SessionPhase, TimeLimit};
 use tracing::{debug, info};
 
+use crate::Splice;
 use crate::client::Client;
-use crate::lifecycle::{ActiveSession, Lifecycle};
-use crate::liveness::Liveness;
-use crate::loops::Loops;
-use crate::operations::metrics::Metrics;
+use crate::liveness::{Acknowledged, Liveness};
 use crate::operations::proxy_protocol::{self, Parsed};
 use crate::operations::session_table::{Listed, SessionRow};
-use crate::pending_clients::PendingClients;
-use crate::statistics::Counters;
 use crate::termination::{By, Cause, Phase, Reason, Termination, shortened};
-use crate::ticks::{Tick, Ticks};
-use crate::upstream::{Connecting, Upstream};
-use crate::{Config, Splice};
+use crate::ticks::Tick;
+use crate::upstream::Connecting;
+use context::ActiveSession;
+
+pub(crate) use context::SessionContext;
 
 /// One client that is served.
 ///
 /// The [`ProxySession`] connects it to the server, carries the bytes and passes on how each side ends. This session
 /// adds the PROXY headers, counts, yields, ends when the proxy stops, and is logged.
 pub(crate) struct Session {
-    context: Rc<SessionContext>,
     client: Client,
     connections: ProxySession<Connecting>,
     began: Instant,
-    /// How long the connection to the server took.
-    connect_time: Option<Duration>,
-    /// Shared by all sessions that are connected to it.
+    /// The address of the server, once it is reached. All sessions that are connected to it share it.
     server: Option<Rc<SocketAddr>>,
+    /// How long that took, in microseconds.
+    connect_micros: u32,
     upkeep: Upkeep,
+    /// When to look whether the peers acknowledge what was sent; `None` while all is known to be acknowledged.
+    liveness_at: Option<Tick>,
     liveness: Liveness,
-    /// How the session ends, once that is decided here.
+    /// How the session ends, once that is decided here. Boxed, because it comes late.
     termination: Option<Box<Decision>>,
     /// Held for its address, as long as the session exists.
     _permit: AddressPermit,
-    _active: ActiveSession,
+    /// Dropped last: until then the session is active.
+    context: ActiveSession,
 }
 
 /// What a session has yet to do for its connection to the server. A short session is spared the five system calls.
@@ -65,21 +66,6 @@ struct Decision {
     detail: Option<String>,
 }
 
-/// What the sessions of one proxy have in common.
-pub(crate) struct SessionContext {
-    pub(crate) config: Config,
-    pub(crate) upstream: Rc<Upstream>,
-    pub(crate) lifecycle: Rc<Lifecycle>,
-    pub(crate) counters: Rc<Counters>,
-    pub(crate) metrics: Option<Rc<Metrics>>,
-    pub(crate) address_limit: Rc<AddressLimit>,
-    pub(crate) pending: Rc<PendingClients>,
-    pub(crate) loops: Loops,
-    pub(crate) limits: Rc<Limits>,
-    pub(crate) pipes: Pipes,
-    pub(crate) ticks: Ticks,
-}
-
 impl Session {
     /// Begins to serve a client. The connection to the server is started in the first step.
     pub(crate) fn new(
@@ -94,14 +80,14 @@ impl Session {
             client: Client::new(peer, reads_header),
             connections,
             began: now,
-            connect_time: None,
             server: None,
+            connect_micros: 0,
             upkeep: Upkeep::Nothing,
+            liveness_at: None,
             liveness: Liveness::default(),
             termination: None,
             _permit: permit,
-            _active: context.lifecycle.begin_session(),
-            context,
+            context: ActiveSession::new(context),
         };
         debug!(client = %session.client.source(), "session began");
         if !reads_header {
@@ -203,7 +189,7 @@ impl Session {
             self.upkeep = Upkeep::Look(self.context.ticks.not_before(now + age));
         }
         let connect_time = self.client.header_read_at().unwrap_or(self.began).elapsed();
-        self.connect_time = Some(connect_time);
+        self.connect_micros = connect_time.as_micros().try_into().unwrap_or(u32::MAX);
         debug!(client = %self.client.source(), %server, connect_ms = milliseconds(connect_time), "connected");
         if let Some(version) = self.context.config.proxy_protocol {
             let destination = self.client.destination(self.connections.client());
@@ -238,8 +224,20 @@ impl Session {
     fn check_liveness(&mut self, now: Instant) -> Option<(Peer, io::Error)> {
         let ticks = self.context.ticks;
         let keepalive = self.context.keepalive()?;
-        self.liveness.next().filter(|&at| ticks.instant(at) <= now)?;
-        self.liveness.check(&self.connections, keepalive, now, ticks.not_before(after(now, keepalive / 2)))
+        self.liveness_at.take_if(|at| ticks.instant(*at) <= now)?;
+        match self.liveness.check(&self.connections, keepalive, now) {
+            Acknowledged::All => None,
+            Acknowledged::NotYet => {
+                self.liveness_at = Some(ticks.not_before(after(now, keepalive / 2)));
+                None
+            }
+            Acknowledged::Never(peer, error) => Some((peer, error)),
+        }
+    }
+
+    /// How long it took to reach the server, if it was reached.
+    fn connect_time(&self) -> Option<Duration> {
+        self.server.as_ref().map(|_| Duration::from_micros(self.connect_micros.into()))
     }
 
     /// The bytes that the server and the client have been given.
@@ -258,7 +256,8 @@ impl Session {
             statistics.down += carried.1 - before.1;
         });
         if let Some(keepalive) = self.context.keepalive() {
-            self.liveness.note_sent(|| self.context.ticks.not_before(after(now, keepalive / 2)));
+            let ticks = self.context.ticks;
+            self.liveness_at.get_or_insert_with(|| ticks.not_before(after(now, keepalive / 2)));
         }
     }
 
@@ -319,7 +318,7 @@ impl Session {
         let (termination, detail) = decision;
         let duration = self.began.elapsed();
         if let Some(metrics) = &self.context.metrics {
-            metrics.count_session(termination, self.connect_time, duration);
+            metrics.count_session(termination, self.connect_time(), duration);
         }
         /// One event, at one of two levels: a level is a constant of the place where an event is logged.
         macro_rules! session_ended {
@@ -330,7 +329,7 @@ impl Session {
                     server = self.server.as_ref().map(tracing::field::display),
                     up = self.connections.up().delivered(),
                     down = self.connections.down().delivered(),
-                    connect_ms = self.connect_time.map(milliseconds),
+                    connect_ms = self.connect_time().map(milliseconds),
                     duration_ms = milliseconds(duration),
                     by = %termination.by,
                     phase = %termination.phase,
@@ -383,7 +382,7 @@ impl eventloop::Session for Session {
         for at in [self.silent_until(), self.yields_at()].into_iter().flatten() {
             intents.deadline(at);
         }
-        for tick in [self.upkeep.tick(), self.liveness.next()].into_iter().flatten() {
+        for tick in [self.upkeep.tick(), self.liveness_at].into_iter().flatten() {
             intents.deadline(self.context.ticks.instant(tick));
         }
         self.connections.intents(intents);
@@ -408,13 +407,6 @@ impl eventloop::Session for Session {
         let detail = format!("a bug of the program: {}", panic_message(&*panic));
         self.cut(Cause::with_detail(By::Proxy, Reason::Error, detail));
         Ok(())
-    }
-}
-
-impl SessionContext {
-    /// How long a peer may acknowledge nothing.
-    fn keepalive(&self) -> Option<Duration> {
-        self.config.keepalive.map(|keepalive| keepalive.max(Duration::from_secs(1)))
     }
 }
 
@@ -462,6 +454,6 @@ mod tests {
     /// What the whole session takes with its sources, tables and the allocator's share: `tests/memory.rs`.
     #[test]
     fn a_session_takes_no_more_memory_than_this() {
-        assert!(size_of::<Session>() <= 424, "{} bytes", size_of::<Session>());
+        assert!(size_of::<Session>() <= 344, "{} bytes", size_of::<Session>());
     }
 }

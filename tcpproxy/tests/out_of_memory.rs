@@ -112,8 +112,8 @@ fn a_client_that_finds_no_buffer_before_the_server_is_reached_is_reset() {
     until("both are logged", || proxy.log().iter().filter(ended).count() == 2);
 }
 
-/// Each client takes about a kilobyte, in pieces of some hundred bytes.
-const CLIENTS: usize = 400;
+/// Each client takes about half a kilobyte, in pieces of some hundred bytes.
+const CLIENTS: usize = 800;
 
 /// A proxy for any number of clients, that may take this number of bytes more once `first` is done with it.
 fn limited(port: &str, left: u64, first: impl FnOnce(&Proxy)) -> Proxy {
