@@ -33,20 +33,23 @@ pub fn check_memory(bytes: usize) -> io::Result<()> {
     reserved.map_err(io::Error::from)
 }
 
-/// Checks that this process can get `N` pieces of 4 KiB now, of which each has room for any one allocation of a new
-/// session. They are given back at once. A block of that size would ask for more: what sessions give back is in pieces.
+/// Checks that this process can get `N` [pieces](PIECE) of memory now. They are given back at once.
 pub(crate) fn check_pieces<const N: usize>() -> io::Result<()> {
     let mut pieces = [const { Vec::<u8>::new() }; N];
-    let reserved = pieces.iter_mut().try_for_each(|piece| piece.try_reserve_exact(4096));
+    let reserved = pieces.iter_mut().try_for_each(|piece| piece.try_reserve_exact(PIECE));
     black_box(pieces);
     reserved.map_err(io::Error::from)
 }
 
+/// A piece has room for any one allocation of a new session, and is no larger than what the end of a session gives back
+/// in one piece: where memory is limited, a larger one may never be had again, although all sessions have ended.
+const PIECE: usize = 1536;
+
 /// What has to be left before a client is accepted: more than a batch of new sessions takes in its first steps.
-pub(crate) const ACCEPT_PIECES: usize = 12;
+pub(crate) const ACCEPT_PIECES: usize = 32;
 
 /// What has to be left before a connection is begun: less, so that a client that was accepted can be served.
-pub(crate) const CONNECT_PIECES: usize = 2;
+pub(crate) const CONNECT_PIECES: usize = 6;
 
 #[cfg(test)]
 mod tests {
