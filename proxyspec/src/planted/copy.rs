@@ -96,7 +96,7 @@ pub(super) fn copy(session: &PlantedSession<'_>, from: &Half<'_>, to: &Half<'_>,
             }
             Some(Bug::RepeatsBlock) if far => block = block.repeat(2),
             Some(Bug::DelaysSmallBlocks) if count < SMALL => thread::sleep(A_MOMENT),
-            Some(Bug::KeepsFullBuffer) if count == buffer.len() => {
+            Some(Bug::KeepsFullBuffer) if block.len() == buffer.len() => {
                 held = block;
                 continue;
             }
@@ -314,8 +314,10 @@ fn wait_until_acknowledged(stream: &TcpStream) {
         return;
     };
     let until = Instant::now() + LINGER;
-    let waits =
-        || procfs::unacknowledged(local, remote).is_ok_and(|bytes| bytes.is_some_and(|bytes| bytes > 0));
+    let waits = || {
+        let socket = procfs::connection(local, remote);
+        socket.is_ok_and(|socket| socket.is_some_and(|socket| socket.unacknowledged > 0))
+    };
     while waits() && Instant::now() < until {
         thread::sleep(LOOK_AGAIN);
     }

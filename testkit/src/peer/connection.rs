@@ -9,7 +9,7 @@ use rustix::io::Errno;
 use socket2::{Domain, SockRef, Socket, Type};
 
 use crate::peer::{Gate, Report, Script};
-use crate::procfs;
+use crate::procfs::{self, TcpSocket};
 
 /// How often a condition is looked at for which the kernel has no event.
 const LOOK_AGAIN: Duration = Duration::from_millis(1);
@@ -207,6 +207,12 @@ impl Connection {
         matches!(self.wait_for(PollFlags::OUT, Instant::now()), Wait::Late)
     }
 
+    /// Whether the other end has read all that has arrived there. Where its socket cannot be seen, as on another
+    /// machine, it counts as one that has not.
+    pub(super) fn is_read_by_peer(&self) -> bool {
+        matches!(procfs::connection(self.remote, self.local), Ok(Some(TcpSocket { unread: 0, .. })))
+    }
+
     /// Waits until something can be read, be it the end.
     pub(super) fn readable(&self, patience: Duration) -> Result<(), StepError> {
         match self.wait_for(PollFlags::IN, Instant::now() + patience) {
@@ -222,9 +228,9 @@ impl Connection {
         // Each look costs the kernel a walk through all of its sockets.
         let mut look_again = LOOK_AGAIN;
         loop {
-            let left = procfs::unacknowledged(self.local, self.remote)
+            let sender = procfs::connection(self.local, self.remote)
                 .map_err(|error| StepError::Failed(error.kind()))?;
-            if left.is_none_or(|bytes| bytes == 0) {
+            if sender.is_none_or(|socket| socket.unacknowledged == 0) {
                 return Ok(());
             }
             if Instant::now() >= until {

@@ -15,7 +15,7 @@ use crate::seed::Seed;
 /// More than two kernels and a proxy of bounded memory hold between a sender and a receiver that does not read.
 pub const MOST_TO_FILL: u64 = 128 << 20;
 
-/// A process that is found running each time it is looked at, for this long, spins.
+/// A process that is found running each time it is looked at, for this long, spins. What was lost has been sent again.
 const SPINS: Duration = Duration::from_secs(2);
 
 /// What a peer does next.
@@ -368,10 +368,12 @@ impl Run<'_> {
         }
     }
 
-    /// Whether what is between the two sides waits for something to happen, or has spun for long enough.
+    /// Whether what is between the two sides leaves bytes unread and waits for something to happen, or has spun for
+    /// long enough. If it has read everything, the kernel has lost bytes for lack of room, and will send them again.
     fn is_at_rest(&self, spins_since: &mut Option<Instant>) -> bool {
         let rests = self.script.between.iter().all(|process| tree::is_asleep(*process));
-        rests || spins_since.get_or_insert_with(Instant::now).elapsed() > SPINS
+        rests && !self.connection.is_read_by_peer()
+            || spins_since.get_or_insert_with(Instant::now).elapsed() > SPINS
     }
 
     fn send_bytes(&self, mut bytes: &[u8]) -> Result<(), StepError> {

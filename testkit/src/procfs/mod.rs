@@ -7,8 +7,7 @@ mod tcp;
 
 pub use machine::stolen_time;
 pub use process::{Process, processes};
-pub use tcp::{TcpSocket, TcpState, unacknowledged};
-pub use tcp::{listener, tcp_sockets};
+pub use tcp::{TcpSocket, TcpState, connection, listener, tcp_sockets};
 
 use std::io;
 

@@ -64,22 +64,23 @@ impl TcpState {
     }
 }
 
-/// How many sent bytes of this connection the other kernel has not acknowledged; a FIN counts as one byte.
+/// The socket with these addresses that is connected.
 ///
 /// `None` when there is no such connection any more.
 ///
 /// # Errors
 ///
 /// When the tables cannot be read.
-pub fn unacknowledged(local: SocketAddr, remote: SocketAddr) -> io::Result<Option<u32>> {
+pub fn connection(local: SocketAddr, remote: SocketAddr) -> io::Result<Option<TcpSocket>> {
     let (local, remote) = (canonical(local), canonical(remote));
-    let socket = match diag::find(local, Some(remote)) {
+    match diag::find(local, Some(remote)) {
         // What listens there is found when the connection is gone.
-        Ok(found) => found.filter(|socket| socket.state != TcpState::Listen),
+        Ok(found) => Ok(found.filter(|socket| socket.state != TcpState::Listen)),
         // Where the kernel does not answer that, as in some containers, there are still its tables.
-        Err(_) => tcp_sockets()?.into_iter().find(|socket| socket.local == local && socket.remote == remote),
-    };
-    Ok(socket.map(|socket| socket.unacknowledged))
+        Err(_) => {
+            Ok(tcp_sockets()?.into_iter().find(|socket| socket.local == local && socket.remote == remote))
+        }
+    }
 }
 
 /// The socket that a client reaches who connects to this address.
@@ -198,21 +199,26 @@ mod tests {
             let listener = TcpListener::bind((listen, 0)).unwrap();
             let mut client = TcpStream::connect((connect, listener.local_addr().unwrap().port())).unwrap();
             let (local, remote) = (client.local_addr().unwrap(), client.peer_addr().unwrap());
-            assert_eq!(unacknowledged(local, remote).unwrap(), Some(0));
-            assert_eq!(unacknowledged(remote, local).unwrap(), Some(0), "the other end of it");
+            let unacknowledged = |local, remote| {
+                let socket = connection(local, remote).unwrap();
+                socket.map(|socket| socket.unacknowledged)
+            };
+            assert_eq!(unacknowledged(local, remote), Some(0));
+            assert_eq!(unacknowledged(remote, local), Some(0), "the other end of it");
 
             client.set_nonblocking(true).unwrap();
             while client.write(&[0; 65536]).is_ok() {}
-            assert!(unacknowledged(local, remote).unwrap().unwrap() > 0);
+            assert!(unacknowledged(local, remote).unwrap() > 0);
+            assert!(connection(remote, local).unwrap().unwrap().unread > 0);
             // The two kernels may still be at it between one look and the other.
             let agree = (0..1000).any(|_| {
                 let tables = tcp_sockets().unwrap();
                 let row = tables.iter().find(|row| row.local == local && row.remote == remote).unwrap();
                 assert_eq!(row.state, TcpState::Established);
-                unacknowledged(local, remote).unwrap() == Some(row.unacknowledged)
+                unacknowledged(local, remote) == Some(row.unacknowledged)
             });
             assert!(agree, "both sources tell the same");
-            assert_eq!(unacknowledged(local, local).unwrap(), None);
+            assert_eq!(unacknowledged(local, local), None);
         }
     }
 }
