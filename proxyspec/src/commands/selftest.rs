@@ -29,7 +29,7 @@ pub(crate) struct Arguments {
     seed: Option<Seed>,
 
     /// How many proxies are judged at once; most of the time goes by waiting for what will not come
-    #[arg(long, value_name = "N", default_value_t = 6, value_parser = clap::value_parser!(u16).range(1..))]
+    #[arg(long, value_name = "N", default_value_t = 12, value_parser = clap::value_parser!(u16).range(1..))]
     jobs: u16,
 }
 

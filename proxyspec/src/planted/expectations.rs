@@ -269,9 +269,8 @@ impl Bug {
                     "nothing_is_left_of_a_finished_session",
                 ],
             ],
-            // Full buffers and their ends come as they like. While each read fills the buffer, nothing is written, so that
-            // no write meets a peer that has gone.
-            Self::KeepsFullBuffer => &[FAR, WAITING_BEFORE_RESET, SIGTERM_IN_A_TRANSFER, PEER_GONE],
+            // Full buffers and their ends come as they like.
+            Self::KeepsFullBuffer => &[FAR, WAITING_BEFORE_RESET, SIGTERM_IN_A_TRANSFER],
             // Small blocks come at once wherever bytes are sent or taken in pieces.
             Self::OverwritesSmallBlocks => &[
                 FAR,
