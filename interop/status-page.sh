@@ -66,7 +66,8 @@ for how in 'light 1280,800 1' 'dark 1280,800 0' 'phone 500,900 0'; do
   same "$NAME: server" "→ 127.0.0.1:$origin" "$(shown remote)"
   [[ $(row "$idle") == *"|127.0.0.1:$origin|data|"*'|6 B|6 B|0 B/s|0 B|'* ]] || fail "$NAME: the idle client: $(row "$idle")"
   [[ $(row "$busy") == *"|127.0.0.1:$origin|data|"* ]] || fail "$NAME: the busy client: $(row "$busy")"
-  [[ $(shown up-rate) =~ ^[0-9.]+\ B/s$ ]] || fail "$NAME: no rate: $(shown up-rate)"
+  # Of two answers that the page's fast time has brought close together, a few bytes can be much.
+  [[ $(shown up-rate) =~ ^[0-9.]+\ ([KM]i)?B/s$ ]] || fail "$NAME: no rate: $(shown up-rate)"
   # The oldest is the first, which is said.
   [[ $(tr -d '\n' <"$WORK/$NAME.html") == *"<tbody id=\"sessions\"><tr><td data-label=\"Client\">$oldest</td>"* ]] || fail "$NAME: not sorted by age"
   grep -q 'data-sort="age" aria-sort="descending"' "$WORK/$NAME.html" || fail "$NAME: the order is not said"
