@@ -15,19 +15,16 @@ use ringbuf::RingBuffer;
 /// use http1::{HeadError, HeadReader};
 /// use ringbuf::RingBuffer;
 ///
-/// let (mut ring, mut reader) = (RingBuffer::new(1024), HeadReader::new(512));
+/// let (mut ring, mut reader) = (RingBuffer::new(1024), HeadReader::new(64));
 /// let mut heads = Vec::new();
-/// for byte in b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nokHTTP/1.1 404 Not Found\r\n\r\n" {
+/// for byte in b"GET /a HTTP/1.1\r\nHost: a\r\n\r\nGET /b HTTP/1.1\r\nHost: b\r\n\r\n" {
 ///     assert!(ring.push_all(&[*byte])?);
-///     if let Some(response) = reader.response(&mut ring).expect("both heads are well formed") {
-///         heads.push(response.status().as_u16());
-///     } else if heads == [200] && ring.len() == 2 {
-///         ring.consume(2); // the body, for which there is `Body`
-///     }
+///     heads.extend(reader.request(&mut ring).expect("both heads are well formed"));
 /// }
-/// assert_eq!(heads, [200, 404]);
-/// assert!(ring.push_all(&[b'x'; 512])?);
-/// assert_eq!(reader.response(&mut ring).unwrap_err(), HeadError::TooLong);
+/// assert_eq!(heads[0].uri().path(), "/a");
+/// assert_eq!(heads[1].headers()["host"], "b");
+/// assert!(ring.push_all(&[b'x'; 65])?);
+/// assert_eq!(reader.request(&mut ring).unwrap_err(), HeadError::TooLong);
 /// # Ok::<(), std::io::Error>(())
 /// ```
 #[derive(Debug)]
@@ -60,6 +57,10 @@ impl HeadReader {
     /// # Errors
     ///
     /// [`HeadError`] as soon as it is clear that no head will come, whatever follows.
+    ///
+    /// # Panics
+    ///
+    /// If bytes of an incomplete head were taken out of the ring.
     pub fn request(&mut self, from: &mut RingBuffer) -> Result<Option<Request<()>>, HeadError> {
         self.take(from, request)
     }
@@ -69,6 +70,10 @@ impl HeadReader {
     /// # Errors
     ///
     /// [`HeadError`] as soon as it is clear that no head will come, whatever follows.
+    ///
+    /// # Panics
+    ///
+    /// If bytes of an incomplete head were taken out of the ring.
     pub fn response(&mut self, from: &mut RingBuffer) -> Result<Option<Response<()>>, HeadError> {
         self.take(from, response)
     }
@@ -76,6 +81,10 @@ impl HeadReader {
     fn take<T>(&mut self, from: &mut RingBuffer, parse: Parse<T>) -> Result<Option<T>, HeadError> {
         let full = from.is_full();
         let bytes = from.make_contiguous();
+        assert!(
+            self.scanned <= bytes.len(),
+            "bytes were taken out of the ring while a head was read from it"
+        );
         match end_of_head(bytes, self.scanned)? {
             Some(end) if end <= self.limit => {
                 let (length, head) = parse(&bytes[..end])?;
@@ -260,6 +269,15 @@ mod tests {
         from.push_slice(b"x").unwrap();
         assert!(from.is_full());
         assert_eq!(reader.request(&mut from).unwrap_err(), HeadError::TooLong);
+    }
+
+    #[test]
+    #[should_panic = "bytes were taken out of the ring while a head was read from it"]
+    fn a_ring_whose_head_was_taken_away_meanwhile_is_a_mistake_that_is_named() {
+        let (mut from, mut reader) = (ring(b"GET / HT"), HeadReader::new(99));
+        assert!(reader.request(&mut from).unwrap().is_none());
+        from.clear();
+        let _ = reader.request(&mut from);
     }
 
     #[test]
