@@ -20,17 +20,17 @@ struct Cli {
 #[derive(Debug, Subcommand)]
 enum Command {
     /// Score a TCP proxy, case by case
-    Conform(conform::Arguments),
+    Conform(conform::ConformArguments),
     /// Score several TCP proxies, and put the results beside each other
-    Compare(compare::Arguments),
+    Compare(compare::CompareArguments),
     /// Explain the cases of the suite
-    List(list::Arguments),
+    List(list::ListArguments),
     /// See the suite find the bugs that were planted in small proxies
-    Selftest(selftest::Arguments),
+    Selftest(selftest::SelftestArguments),
     /// Run a small proxy, with a bug or without
     Planted(planted::PlantedOptions),
     /// Serve a web page with many pictures, and large files at /large?bytes=N
-    Origin(origin::Arguments),
+    Origin(origin::OriginArguments),
     /// Measure TCP proxies side by side
     Bench(bench::BenchOptions),
     /// The clients and the origin of a measurement
@@ -40,11 +40,11 @@ enum Command {
         orders: String,
     },
     /// A server or a client that carries out verbs, to try a program by hand
-    Peer(peer::Arguments),
+    Peer(peer::PeerArguments),
     /// Play random sessions through a proxy for a while, many at once
-    Stress(stress::Arguments),
+    Stress(stress::StressArguments),
     /// Play one session again that `stress` has named
-    Replay(replay::Arguments),
+    Replay(replay::ReplayArguments),
 }
 
 fn main() -> ExitCode {

@@ -133,7 +133,7 @@ impl Site {
                 Ok(Some(request)) => request,
                 Ok(None) => break,
                 Err(error) if error.kind() == io::ErrorKind::InvalidData => {
-                    self.answer(&mut client, &Request::default(), &Answer::text("400 Bad Request"))?;
+                    self.answer(&mut client, &Request::default(), &Response::text("400 Bad Request"))?;
                     break;
                 }
                 Err(error) => return Err(error),
@@ -147,36 +147,36 @@ impl Site {
         linger(&client)
     }
 
-    fn find(&self, request: &Request) -> Answer<'_> {
+    fn find(&self, request: &Request) -> Response<'_> {
         let (path, query) = request.target.split_once('?').unwrap_or((&request.target, ""));
         let picture = || {
             let name = path.strip_prefix("/image/")?.strip_suffix(".png")?;
             self.pictures.iter().find(|picture| picture.name == name)
         };
         if !matches!(request.method.as_str(), "GET" | "HEAD") {
-            Answer::text("405 Method Not Allowed")
+            Response::text("405 Method Not Allowed")
         } else if path == "/" {
-            Answer {
+            Response {
                 status: "200 OK",
                 kind: "text/html; charset=utf-8",
                 body: Body::Bytes(self.page.as_bytes()),
             }
         } else if let Some(picture) = picture() {
-            Answer { status: "200 OK", kind: "image/png", body: Body::Bytes(&picture.png) }
+            Response { status: "200 OK", kind: "image/png", body: Body::Bytes(&picture.png) }
         } else if path == "/large" {
             match query.strip_prefix("bytes=").map(str::parse) {
                 Some(Ok(bytes)) => {
-                    Answer { status: "200 OK", kind: "application/octet-stream", body: Body::Large(bytes) }
+                    Response { status: "200 OK", kind: "application/octet-stream", body: Body::Large(bytes) }
                 }
-                _ => Answer::text("400 Bad Request"),
+                _ => Response::text("400 Bad Request"),
             }
         } else {
-            Answer::text("404 Not Found")
+            Response::text("404 Not Found")
         }
     }
 
-    fn answer(&self, client: &mut TcpStream, request: &Request, answer: &Answer<'_>) -> io::Result<()> {
-        let Answer { status, kind, body } = answer;
+    fn answer(&self, client: &mut TcpStream, request: &Request, answer: &Response<'_>) -> io::Result<()> {
+        let Response { status, kind, body } = answer;
         let version = if self.http == Http::V1_0 { "1.0" } else { "1.1" };
         let cache = &self.cache;
         let mut head =
@@ -268,13 +268,13 @@ impl Request {
 }
 
 /// An answer, before the headers.
-struct Answer<'a> {
+struct Response<'a> {
     status: &'static str,
     kind: &'static str,
     body: Body<'a>,
 }
 
-impl Answer<'static> {
+impl Response<'static> {
     /// An answer whose body is its status.
     const fn text(status: &'static str) -> Self {
         Self { status, kind: "text/plain", body: Body::Bytes(status.as_bytes()) }

@@ -12,9 +12,9 @@ use testkit::watchdog::within;
 const LIMIT: Duration = Duration::from_secs(120);
 
 /// A program that is killed if the test fails.
-struct Running(Child);
+struct PeerProcess(Child);
 
-impl Drop for Running {
+impl Drop for PeerProcess {
     fn drop(&mut self) {
         // Both fail only if it has ended already.
         let _ = self.0.kill();
@@ -23,13 +23,13 @@ impl Drop for Running {
 }
 
 /// What a program came to.
-struct Outcome {
+struct PeerOutput {
     status: ExitStatus,
     stdout: Vec<u8>,
     stderr: String,
 }
 
-impl Running {
+impl PeerProcess {
     fn start(arguments: &[&str]) -> Self {
         let mut command = Command::new(env!("CARGO_BIN_EXE_proxyspec"));
         command.arg("peer").args(arguments).stdin(Stdio::null());
@@ -44,22 +44,22 @@ impl Running {
         line.trim().strip_prefix("listening on ").expect("that is its first line").to_owned()
     }
 
-    fn outcome(&mut self) -> Outcome {
+    fn outcome(&mut self) -> PeerOutput {
         let (mut stdout, mut stderr) = (Vec::new(), String::new());
         // Neither writes more than a pipe holds before the other is read.
         self.0.stderr.take().expect("piped").read_to_string(&mut stderr).expect("it is text");
         self.0.stdout.take().expect("piped").read_to_end(&mut stdout).expect("a pipe can be read");
-        Outcome { status: self.0.wait().expect("it was started"), stdout, stderr }
+        PeerOutput { status: self.0.wait().expect("it was started"), stdout, stderr }
     }
 }
 
 /// A server and a client with these verbs and options, and what they came to.
-fn meet(server: &'static [&'static str], client: &'static [&'static str]) -> (Outcome, Outcome) {
+fn meet(server: &'static [&'static str], client: &'static [&'static str]) -> (PeerOutput, PeerOutput) {
     within(LIMIT, move |status| {
         status.set(format!("{server:?} and {client:?}"));
-        let mut server = Running::start(&[&["listen", "127.0.0.1:0"], server].concat());
+        let mut server = PeerProcess::start(&[&["listen", "127.0.0.1:0"], server].concat());
         let address = server.address();
-        let mut client = Running::start(&[&["connect", &address], client].concat());
+        let mut client = PeerProcess::start(&[&["connect", &address], client].concat());
         let client = client.outcome();
         (server.outcome(), client)
     })
@@ -132,7 +132,7 @@ fn what_cannot_be_understood_or_listened_on_is_status_2_and_says_why() {
         (&["listen", "192.0.2.77:0", "accept"], "cannot listen on 192.0.2.77:0"),
         (&["connect", "nowhere"], "nowhere: "),
     ] {
-        let outcome = within(LIMIT, move |_| Running::start(arguments).outcome());
+        let outcome = within(LIMIT, move |_| PeerProcess::start(arguments).outcome());
         assert_eq!(outcome.status.code(), Some(2), "{arguments:?}: {}", outcome.stderr);
         assert!(outcome.stderr.contains(reason), "{arguments:?}: {}", outcome.stderr);
     }

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use proxyspec::planted::{self, Bug};
-use testkit::peer::{Ending, Listener, Pace, Peer, Refuser, Script, SocketOptions, Step};
+use testkit::peer::{Ending, Listener, Pace, Peer, Refuser, Script, PeerOptions, Step};
 use testkit::replay::{Replay, seeds};
 use testkit::scenario::{Kind, Scenario, play};
 use testkit::seed::Seed;
@@ -15,7 +15,7 @@ const BUFFER: u64 = 16_384;
 fn run(bug: Option<Bug>, scenarios: Vec<Scenario>) -> Result<(), String> {
     within(Duration::from_secs(480), move |status| {
         status.set(format!("{bug:?} in {scenarios:#?}"));
-        let listener = Listener::bind(SocketOptions::default()).expect("the loopback address has free ports");
+        let listener = Listener::bind(PeerOptions::default()).expect("the loopback address has free ports");
         let relay = planted::start(planted::PlantedOptions::new(listener.address(), bug))
             .expect("the loopback address has free ports");
         play(vec![relay], listener, &scenarios).map(|_| ())
@@ -99,7 +99,7 @@ fn a_refusal_turned_into_a_fin_is_found() {
     for (bug, ending) in [(None, Ending::Reset), (Some(Bug::RefusalBecomesFin), Ending::Eof)] {
         let relay = planted::start(planted::PlantedOptions::new(refusing.address(), bug)).unwrap();
         let script = Script::new([Step::ReceiveAll(Pace::FAST)]);
-        let report = Peer::client(relay, SocketOptions::default(), script).join().unwrap();
+        let report = Peer::client(relay, PeerOptions::default(), script).join().unwrap();
         assert_eq!(report.ending, ending, "{bug:?}");
     }
 }

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use proxyspec::planted::{self, Bug};
 use proxyspec::stress::{Failure, Figures, Stress, replay};
-use testkit::peer::{Listener, SocketOptions};
+use testkit::peer::{Listener, PeerOptions};
 use testkit::scenario::{Kind, Scenario, Stage};
 use testkit::seed::Seed;
 use testkit::watchdog::within;
@@ -20,7 +20,7 @@ const BUFFER: u64 = 16_384;
 const LIMIT: Duration = Duration::from_secs(480);
 
 fn stage(bug: Option<Bug>, crowd: bool) -> Arc<Stage> {
-    let listener = Listener::bind(SocketOptions::default()).expect("the loopback address has free ports");
+    let listener = Listener::bind(PeerOptions::default()).expect("the loopback address has free ports");
     let relay = planted::start(planted::PlantedOptions::new(listener.address(), bug))
         .expect("the loopback address has free ports");
     Arc::new(Stage::new(vec![relay], vec![listener], crowd).expect("there are descriptors"))
@@ -92,7 +92,7 @@ fn a_refusal_turned_into_a_fin_is_found() {
 /// A relay that already runs, in front of an address without a listener yet.
 fn running(bug: Option<Bug>) -> (SocketAddr, SocketAddr) {
     // Another socket may take the port in between; then the program says so, and the test fails.
-    let listener = Listener::bind(SocketOptions::default()).expect("the loopback address has free ports");
+    let listener = Listener::bind(PeerOptions::default()).expect("the loopback address has free ports");
     let origin = listener.address();
     (
         planted::start(planted::PlantedOptions::new(origin, bug))

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use rand::seq::IndexedRandom;
 use serde_json::Value;
-use testkit::peer::{Listener, Report, SocketOptions};
+use testkit::peer::{Listener, Report, PeerOptions};
 use testkit::proxy::Proxy;
 use testkit::replay::{Replay, seeds};
 use testkit::scenario::{Kind, Played, Scenario, play};
@@ -27,7 +27,7 @@ fn the_log_counts_the_bytes_that_the_peers_have_counted() {
         let mut rng = seed.derive("options").rng();
         let (bytes, size) = [(7, "7B"), (4096, "4KiB"), (262_144, "256KiB")].choose(&mut rng).unwrap();
         let splice = ["auto", "always", "never"].choose(&mut rng).unwrap();
-        let listener = Listener::bind(SocketOptions::default()).unwrap();
+        let listener = Listener::bind(PeerOptions::default()).unwrap();
         let port = listener.address().port().to_string();
         let mut proxy = Proxy::command(env!("CARGO_BIN_EXE_tcpproxy"))
             .args(["127.0.0.1", &port, "0", "--max-clients", "0", "--log-format", "json"])

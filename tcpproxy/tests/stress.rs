@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use rand::seq::IndexedRandom;
 use rand::{Rng, RngExt};
-use testkit::peer::{Ending, Listener, Pace, Peer, Refuser, Script, SocketOptions, Step};
+use testkit::peer::{Ending, Listener, Pace, Peer, Refuser, Script, PeerOptions, Step};
 use testkit::proxy::Proxy;
 use testkit::replay::{Replay, seeds};
 use testkit::scenario::{Scenario, play};
@@ -68,7 +68,7 @@ fn a_server_that_refuses() {
             let mut steps = vec![Step::Send(rng.random_range(0..100_000), Pace::chunks(1..=10_000))];
             steps.extend(rng.random::<bool>().then_some(Step::Fin));
             let script = Script::new(steps).beside([Step::ReceiveAll(Pace::FAST)]).seed(seed);
-            let client = Peer::client(proxy.address(), SocketOptions::default(), script);
+            let client = Peer::client(proxy.address(), PeerOptions::default(), script);
             let report = client.join().expect("the proxy accepts");
             assert_eq!(
                 (report.ending, report.received),
@@ -93,7 +93,7 @@ fn round(test: &str, seed: Seed, sessions: usize, options: &[&str]) {
     } else {
         Ipv6Addr::LOCALHOST.into()
     };
-    let listener = Listener::bind_to((ip, 0).into(), SocketOptions::default())
+    let listener = Listener::bind_to((ip, 0).into(), PeerOptions::default())
         .expect("the loopback addresses have free ports");
     let splice =
         *["auto", "always", "never"].choose(&mut seed.derive("splice").rng()).expect("there are three");

@@ -35,16 +35,16 @@
 //!
 //! ```
 //! use testkit::payload::Payload;
-//! use testkit::peer::{Ending, Pace, Peer, Script, SocketOptions, Step};
+//! use testkit::peer::{Ending, Pace, Peer, Script, PeerOptions, Step};
 //! use testkit::seed::Seed;
 //!
 //! let (question, answer) = (Payload::new(Seed::new(1)), Payload::new(Seed::new(2)));
 //! let script = Script::new([Step::ReceiveAll(Pace::FAST), Step::Send(10, Pace::BYTE_AT_A_TIME)]);
-//! let server = Peer::server(SocketOptions::default(), script.expects(question).sends(answer))?;
+//! let server = Peer::server(PeerOptions::default(), script.expects(question).sends(answer))?;
 //!
 //! let script = Script::new([Step::Send(1000, Pace::FAST), Step::Fin, Step::ReceiveAll(Pace::FAST)]);
 //! let script = script.sends(question).expects(answer);
-//! let client = Peer::client(server.address(), SocketOptions::default(), script).join()?;
+//! let client = Peer::client(server.address(), PeerOptions::default(), script).join()?;
 //!
 //! assert_eq!((client.ending, client.verify(10)), (Ending::Eof, Ok(())));
 //! assert_eq!(server.join()?.verify(1000), Ok(()));

@@ -8,9 +8,9 @@ use std::time::Duration;
 
 /// What a guarded test is doing, as the test itself says. Clones are the same status.
 #[derive(Clone, Debug, Default)]
-pub struct Status(Arc<Mutex<String>>);
+pub struct Activity(Arc<Mutex<String>>);
 
-impl Status {
+impl Activity {
     /// Replaces what was said before.
     pub fn set(&self, doing: impl Into<String>) {
         *self.0.lock().unwrap_or_else(PoisonError::into_inner) = doing.into();
@@ -41,8 +41,8 @@ impl Status {
 /// # Panics
 ///
 /// When `body` takes longer than `limit`, with its last status; and when `body` itself panics, with its panic.
-pub fn within<T: Send + 'static>(limit: Duration, body: impl FnOnce(&Status) -> T + Send + 'static) -> T {
-    let status = Status::default();
+pub fn within<T: Send + 'static>(limit: Duration, body: impl FnOnce(&Activity) -> T + Send + 'static) -> T {
+    let status = Activity::default();
     let (sender, receiver) = channel();
     let thread = thread::spawn({
         let status = status.clone();

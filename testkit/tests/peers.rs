@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use testkit::payload::{Mismatch, Payload};
 use testkit::peer::{
-    Ending, Listener, Pace, Peer, Report, Script, Sending, Server, SocketOptions, Step, churn, gate,
+    Ending, Listener, Pace, Peer, Report, Script, Sending, Server, PeerOptions, Step, churn, gate,
 };
 use testkit::seed::Seed;
 
@@ -13,7 +13,7 @@ const UP: Payload = Payload::new(Seed::new(1));
 const DOWN: Payload = Payload::new(Seed::new(2));
 
 /// The reports of a client and a server that run these scripts on one connection.
-fn meet(client: Script, server: Script, options: SocketOptions) -> (Report, Report) {
+fn meet(client: Script, server: Script, options: PeerOptions) -> (Report, Report) {
     let server =
         Peer::server(options, server.sends(DOWN).expects(UP)).expect("the loopback address has free ports");
     let client = Peer::client(server.address(), options, client.sends(UP).expects(DOWN));
@@ -22,7 +22,7 @@ fn meet(client: Script, server: Script, options: SocketOptions) -> (Report, Repo
 }
 
 fn meet_plainly(client: impl Into<Vec<Step>>, server: impl Into<Vec<Step>>) -> (Report, Report) {
-    meet(Script::new(client), Script::new(server), SocketOptions::default())
+    meet(Script::new(client), Script::new(server), PeerOptions::default())
 }
 
 #[test]
@@ -31,13 +31,13 @@ fn both_directions_at_once_in_random_bits() {
     let both = |bytes| {
         Script::new([Step::Send(bytes, pace.clone()), Step::Fin]).beside([Step::ReceiveAll(pace.clone())])
     };
-    let tiny = SocketOptions {
+    let tiny = PeerOptions {
         receive_buffer: Some(2048),
         send_buffer: Some(1),
         no_delay: true,
-        ..SocketOptions::default()
+        ..PeerOptions::default()
     };
-    for options in [SocketOptions::default(), tiny] {
+    for options in [PeerOptions::default(), tiny] {
         let (client, server) = meet(both(300_000), both(200_000), options);
         assert_eq!(server.verify(300_000), Ok(()), "{server:?}");
         assert_eq!(client.verify(200_000), Ok(()), "{client:?}");
@@ -49,7 +49,7 @@ fn both_directions_at_once_in_random_bits() {
 
 #[test]
 fn an_echo_comes_back_whole() {
-    let listener = Listener::bind(SocketOptions::default()).unwrap();
+    let listener = Listener::bind(PeerOptions::default()).unwrap();
     let script = Script::new([Step::Echo(Pace::FAST)]).expects(Payload::new(Seed::new(0)));
     let server = Server::start(listener, move |connection| connection.run(&script)).unwrap();
     churn(server.address(), 50, 1000).unwrap();
@@ -64,8 +64,8 @@ fn acknowledged_bytes_are_read_before_the_reset() {
     let (opened, opener) = gate().unwrap();
     // The server looks only when the reset has long arrived.
     let reads = [Step::Await(opened), Step::ReceiveAll(Pace::FAST)];
-    let server = Peer::server(SocketOptions::default(), Script::new(reads).expects(UP)).unwrap();
-    let client = Peer::client(server.address(), SocketOptions::default(), Script::new(sends).sends(UP));
+    let server = Peer::server(PeerOptions::default(), Script::new(reads).expects(UP)).unwrap();
+    let client = Peer::client(server.address(), PeerOptions::default(), Script::new(sends).sends(UP));
     assert_eq!(client.join().unwrap().ending, Ending::Open);
     opener.open();
     let report = server.join().unwrap();
@@ -77,8 +77,8 @@ fn acknowledged_bytes_are_read_before_the_reset() {
 fn a_reset_that_a_write_takes_is_a_reset_all_the_same() {
     let (opened, opener) = gate().unwrap();
     let server = [Step::Await(opened), Step::Send(1, Pace::FAST), Step::ReceiveAll(Pace::FAST)];
-    let server = Peer::server(SocketOptions::default(), Script::new(server)).unwrap();
-    let client = Peer::client(server.address(), SocketOptions::default(), Script::new([Step::Reset]));
+    let server = Peer::server(PeerOptions::default(), Script::new(server)).unwrap();
+    let client = Peer::client(server.address(), PeerOptions::default(), Script::new([Step::Reset]));
     let _ = client.join().unwrap();
     opener.open();
     let report = server.join().unwrap();
@@ -91,9 +91,9 @@ fn a_reset_after_a_fin_leaves_the_end_of_file() {
     // The server is in CLOSE_WAIT when the reset comes.
     let (opened, opener) = gate().unwrap();
     let server = [Step::ReceiveAll(Pace::FAST), Step::Await(opened), Step::Send(1, Pace::FAST)];
-    let server = Peer::server(SocketOptions::default(), Script::new(server).expects(UP)).unwrap();
+    let server = Peer::server(PeerOptions::default(), Script::new(server).expects(UP)).unwrap();
     let client = [Step::Send(5, Pace::FAST), Step::Fin, Step::Acknowledged, Step::Reset];
-    let client = Peer::client(server.address(), SocketOptions::default(), Script::new(client).sends(UP));
+    let client = Peer::client(server.address(), PeerOptions::default(), Script::new(client).sends(UP));
     assert_eq!(client.join().unwrap().sending, Sending::Finished);
     opener.open();
     let report = server.join().unwrap();
@@ -122,7 +122,7 @@ fn a_reset_calls_off_the_steps_beside_it() {
     let server = Script::new([Step::ReceiveAll(Pace::FAST)])
         .beside([Step::Pause(Duration::from_millis(5)), Step::Reset]);
     let client = Script::new([Step::ReceiveAll(Pace::FAST)]);
-    let (client, server) = meet(client, server, SocketOptions::default());
+    let (client, server) = meet(client, server, PeerOptions::default());
     assert_eq!(client.ending, Ending::Reset);
     assert!(server.late.is_none(), "it waited for more and was called off");
 }
@@ -138,7 +138,7 @@ fn an_urgent_byte_arrives_beside_the_others() {
 
 #[test]
 fn an_urgent_byte_arrives_in_its_place_if_the_receiver_wants_that() {
-    let options = SocketOptions { urgent_inline: true, ..SocketOptions::default() };
+    let options = PeerOptions { urgent_inline: true, ..PeerOptions::default() };
     let script = |steps: &[Step]| Script::new(steps);
     let client = [Step::Send(3, Pace::FAST), Step::Urgent, Step::Send(20, Pace::FAST), Step::Fin];
     let (_, server) = meet(script(&client), script(&[Step::ReceiveAll(Pace::FAST)]), options);
@@ -148,7 +148,7 @@ fn an_urgent_byte_arrives_in_its_place_if_the_receiver_wants_that() {
 #[test]
 fn filling_ends_when_nothing_more_is_taken_and_a_peer_opens_a_gate_for_another() {
     let (full, _opener) = gate().unwrap();
-    let small = SocketOptions { receive_buffer: Some(4096), ..SocketOptions::default() };
+    let small = PeerOptions { receive_buffer: Some(4096), ..PeerOptions::default() };
     let client = [Step::Fill(Duration::from_millis(20)), Step::Open(full.clone()), Step::Fin];
     let server = [Step::Await(full), Step::ReceiveAll(Pace::FAST)];
     let (client, server) = meet(Script::new(client), Script::new(server), small);
@@ -163,7 +163,7 @@ fn a_list_that_has_sent_everything_counts_as_stalled_though_it_has_not_ended() {
         .beside([Step::Stalled(Duration::from_millis(20)), Step::Open(through)])
         .patience(Duration::from_secs(5));
     let receives = Script::new([Step::ReceiveAll(Pace::FAST)]);
-    let (client, server) = meet(sends, receives, SocketOptions::default());
+    let (client, server) = meet(sends, receives, PeerOptions::default());
     assert!(client.late.is_none(), "{client:?}");
     assert_eq!((server.received, server.ending), (1000, Ending::Eof));
 }
@@ -171,9 +171,9 @@ fn a_list_that_has_sent_everything_counts_as_stalled_though_it_has_not_ended() {
 #[test]
 fn impatience_is_reported() {
     let (opened, opener) = gate().unwrap();
-    let server = Peer::server(SocketOptions::default(), Script::new([Step::Await(opened)])).unwrap();
+    let server = Peer::server(PeerOptions::default(), Script::new([Step::Await(opened)])).unwrap();
     let script = Script::new([Step::Receive(1, Pace::FAST), Step::Fin]).patience(Duration::from_millis(20));
-    let report = Peer::client(server.address(), SocketOptions::default(), script).join().unwrap();
+    let report = Peer::client(server.address(), PeerOptions::default(), script).join().unwrap();
     assert!(matches!(report.late, Some(Step::Receive(1, _))), "{report:?}");
     assert_eq!((report.ending, report.sending), (Ending::Open, Sending::Open), "the FIN was not reached");
     opener.open();
@@ -183,15 +183,15 @@ fn impatience_is_reported() {
 #[test]
 fn a_server_without_a_client_reports_an_error() {
     let script = Script::new([]).patience(Duration::from_millis(20));
-    let error = Peer::server(SocketOptions::default(), script).unwrap().join().unwrap_err();
+    let error = Peer::server(PeerOptions::default(), script).unwrap().join().unwrap_err();
     assert_eq!(error.kind(), ErrorKind::TimedOut);
 }
 
 #[test]
 fn what_arrived_can_be_looked_at_before_it_is_read() {
-    let listener = Listener::bind(SocketOptions::default()).unwrap();
+    let listener = Listener::bind(PeerOptions::default()).unwrap();
     let steps = [Step::Send(10, Pace::BYTE_AT_A_TIME), Step::Fin, Step::ReceiveAll(Pace::FAST)];
-    let client = Peer::client(listener.address(), SocketOptions::default(), Script::new(steps).sends(UP));
+    let client = Peer::client(listener.address(), PeerOptions::default(), Script::new(steps).sends(UP));
     let patience = Duration::from_secs(20);
     let connection = listener.accept(patience).unwrap();
     assert_eq!(connection.peek(8, patience).unwrap(), UP.bytes(0, 8));
@@ -217,7 +217,7 @@ fn a_list_that_waits_is_patient_while_the_other_is_busy() {
     let slow = Pace::BYTE_AT_A_TIME.limited(10);
     let client = Script::new([Step::Send(25, slow), Step::Fin]).beside([Step::ReceiveAll(Pace::FAST)]);
     let server = Script::new([Step::ReceiveAll(Pace::FAST)]).patience(Duration::from_secs(20));
-    let (client, server) = meet(client.patience(patience), server, SocketOptions::default());
+    let (client, server) = meet(client.patience(patience), server, PeerOptions::default());
     assert!(client.late.is_none(), "it received nothing for two seconds, but it was sending");
     assert_eq!((client.ending, server.ending), (Ending::Eof, Ending::Eof));
 }
@@ -249,10 +249,10 @@ const PATIENCE: Duration = Duration::from_secs(3600);
 #[test]
 fn bytes_are_taken_as_they_are_by_a_script_that_expects_none() {
     let server =
-        Peer::server(SocketOptions::default(), Script::new([Step::Send(1000, Pace::FAST)]).sends(DOWN));
+        Peer::server(PeerOptions::default(), Script::new([Step::Send(1000, Pace::FAST)]).sends(DOWN));
     let server = server.unwrap();
     let script = Script::new([Step::ReceiveAll(Pace::FAST)]);
-    let client = Peer::client(server.address(), SocketOptions::default(), script).join().unwrap();
+    let client = Peer::client(server.address(), PeerOptions::default(), script).join().unwrap();
     assert_eq!((client.received, client.mismatch), (1000, None));
     let _ = server.join().unwrap();
 }

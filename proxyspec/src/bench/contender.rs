@@ -39,7 +39,7 @@ pub(super) const OURS: &str = "tcpproxy";
 pub(super) const COPYING: &str = "tcpproxy-copying";
 
 /// A proxy that is packaged.
-struct Peer {
+struct PackagedProxy {
     name: &'static str,
     /// See `proxyspec/peers`.
     template: &'static str,
@@ -53,20 +53,20 @@ struct Peer {
     most: usize,
 }
 
-const PEERS: &[Peer] = &[
-    Peer::plain("haproxy", include_str!("../../peers/haproxy.conf")),
-    Peer::buffered("haproxy-256k", include_str!("../../peers/haproxy.conf"), "262144"),
-    Peer::tuned("haproxy-splice-1m", include_str!("../../peers/haproxy-splice-1m.conf")),
-    Peer::plain("nginx", include_str!("../../peers/nginx.conf")),
-    Peer::buffered("nginx-256k", include_str!("../../peers/nginx.conf"), "262144"),
-    Peer::plain("systemd-socket-proxyd", include_str!("../../peers/systemd-socket-proxyd.conf")).few(),
-    Peer::tuned("haproxy-splice", include_str!("../../peers/haproxy-splice.conf")).on_demand(),
-    Peer::plain("socat", include_str!("../../peers/socat-fork.conf")).few().on_demand(),
-    Peer::plain("rinetd", include_str!("../../peers/rinetd.conf")).few().on_demand(),
-    Peer::plain("redir", include_str!("../../peers/redir.conf")).few().on_demand(),
+const PACKAGED: &[PackagedProxy] = &[
+    PackagedProxy::plain("haproxy", include_str!("../../peers/haproxy.conf")),
+    PackagedProxy::buffered("haproxy-256k", include_str!("../../peers/haproxy.conf"), "262144"),
+    PackagedProxy::tuned("haproxy-splice-1m", include_str!("../../peers/haproxy-splice-1m.conf")),
+    PackagedProxy::plain("nginx", include_str!("../../peers/nginx.conf")),
+    PackagedProxy::buffered("nginx-256k", include_str!("../../peers/nginx.conf"), "262144"),
+    PackagedProxy::plain("systemd-socket-proxyd", include_str!("../../peers/systemd-socket-proxyd.conf")).few(),
+    PackagedProxy::tuned("haproxy-splice", include_str!("../../peers/haproxy-splice.conf")).on_demand(),
+    PackagedProxy::plain("socat", include_str!("../../peers/socat-fork.conf")).few().on_demand(),
+    PackagedProxy::plain("rinetd", include_str!("../../peers/rinetd.conf")).few().on_demand(),
+    PackagedProxy::plain("redir", include_str!("../../peers/redir.conf")).few().on_demand(),
 ];
 
-impl Peer {
+impl PackagedProxy {
     const fn plain(name: &'static str, template: &'static str) -> Self {
         Self { name, template, buffer: None, tuned: false, on_demand: false, most: usize::MAX }
     }
@@ -159,10 +159,10 @@ impl Contender {
     /// # Errors
     ///
     /// When a template is wrong.
-    pub(super) fn peers() -> Result<(Vec<Self>, Vec<String>), String> {
+    pub(super) fn packaged() -> Result<(Vec<Self>, Vec<String>), String> {
         let mut installed = Vec::new();
         let mut missing = Vec::new();
-        for peer in PEERS {
+        for peer in PACKAGED {
             let template = Template::new(peer.name, peer.template);
             let Some(version) = template.version() else {
                 let package = template.label("package").unwrap_or_default();

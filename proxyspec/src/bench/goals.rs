@@ -13,7 +13,7 @@ const PEERS: &[&str] =
     &["haproxy", "haproxy-256k", "haproxy-splice-1m", "nginx", "nginx-256k", "systemd-socket-proxyd"];
 
 /// A line of the table: a rate and a cost of one measure, each as ours divided by the best peer's.
-struct Target {
+struct Goal {
     name: &'static str,
     measure: &'static str,
     rate: (Quantity, f64),
@@ -22,40 +22,40 @@ struct Target {
 
 use Quantity as Q;
 
-const TARGETS: &[Target] = &[
-    Target::new(
+const GOALS: &[Goal] = &[
+    Goal::new(
         "keep-alive requests, 32 connections (wrk)",
         "wrk-requests",
         (Q::Requests, 1.0),
         (Q::CpuPerRequest, 0.93),
     ),
-    Target::new(
+    Goal::new(
         "short connections, 32 at once (wrk)",
         "wrk-connections",
         (Q::Connections, 1.0),
         (Q::CpuPerConnection, 0.95),
     ),
-    Target::new(
+    Goal::new(
         "short connections, one after the other",
         "connections-1",
         (Q::Connections, 0.95),
         (Q::CpuPerConnection, 1.0),
     ),
-    Target::new("ping-pong on one CPU", "pingpong", (Q::Requests, 1.0), (Q::CpuPerRequest, 0.97)),
-    Target::new("64 connections, answers of 64 B", "small-64", (Q::Requests, 1.0), (Q::CpuPerRequest, 0.97)),
-    Target::new(
+    Goal::new("ping-pong on one CPU", "pingpong", (Q::Requests, 1.0), (Q::CpuPerRequest, 0.97)),
+    Goal::new("64 connections, answers of 64 B", "small-64", (Q::Requests, 1.0), (Q::CpuPerRequest, 0.97)),
+    Goal::new(
         "64 connections, answers of 16 KiB",
         "large-64",
         (Q::Requests, 1.0),
         (Q::CpuPerRequest, 0.97),
     ),
-    Target::new("bulk, one stream up", "bulk-up", (Q::Throughput, 1.05), (Q::CpuPerGib, 0.85)),
-    Target::new("bulk, one stream down", "bulk-down", (Q::Throughput, 1.05), (Q::CpuPerGib, 0.85)),
-    Target::new("bulk, both ways", "bulk-both", (Q::Throughput, 1.0), (Q::CpuPerGib, 0.85)),
-    Target::new("bulk, 64 streams", "bulk-64", (Q::Throughput, 1.0), (Q::CpuPerGib, 0.95)),
+    Goal::new("bulk, one stream up", "bulk-up", (Q::Throughput, 1.05), (Q::CpuPerGib, 0.85)),
+    Goal::new("bulk, one stream down", "bulk-down", (Q::Throughput, 1.05), (Q::CpuPerGib, 0.85)),
+    Goal::new("bulk, both ways", "bulk-both", (Q::Throughput, 1.0), (Q::CpuPerGib, 0.85)),
+    Goal::new("bulk, 64 streams", "bulk-64", (Q::Throughput, 1.0), (Q::CpuPerGib, 0.95)),
 ];
 
-impl Target {
+impl Goal {
     const fn new(
         name: &'static str,
         measure: &'static str,
@@ -91,11 +91,11 @@ impl Target {
 /// The table; empty if no line of it can be filled.
 pub(super) fn table(results: &BenchResults) -> String {
     let mut lines = String::new();
-    for target in TARGETS {
-        let cells = [target.rate, target.cost].map(|goal| target.cell(results, goal));
+    for goal in GOALS {
+        let cells = [goal.rate, goal.cost].map(|figure| goal.cell(results, figure));
         if cells.iter().any(Option::is_some) {
             let cells = cells.map(|cell| cell.unwrap_or_else(|| " | |".to_owned()));
-            writeln!(lines, "| {} | {} |", target.name, cells.join(" | "))
+            writeln!(lines, "| {} | {} |", goal.name, cells.join(" | "))
                 .expect("writing to a string does not fail");
         }
     }

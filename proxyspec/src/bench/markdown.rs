@@ -8,7 +8,7 @@ use super::ratios;
 use super::results::{BenchResults, Row};
 use super::sections::{Column, SECTIONS, Section};
 use super::statistics::Summary;
-use super::targets;
+use super::goals;
 
 /// The tables alone.
 pub(super) fn tables(results: &BenchResults) -> String {
@@ -16,7 +16,7 @@ pub(super) fn tables(results: &BenchResults) -> String {
     for section in SECTIONS {
         table(&mut text, results, section);
     }
-    text.push_str(&targets::table(results));
+    text.push_str(&goals::table(results));
     notes(&mut text, results);
     failures(&mut text, results);
     text
@@ -26,7 +26,7 @@ pub(super) fn tables(results: &BenchResults) -> String {
 pub(super) fn page(results: &BenchResults, plots: Option<&str>) -> String {
     let mut text = String::new();
     head(&mut text, results);
-    text.push_str(&targets::table(results));
+    text.push_str(&goals::table(results));
     text.push_str(&ratios::table(results));
     for section in SECTIONS {
         if !table(&mut text, results, section) {

@@ -6,6 +6,7 @@
 
 mod cell;
 mod contender;
+mod goals;
 pub mod load;
 mod markdown;
 mod measure;
@@ -17,7 +18,6 @@ mod ratios;
 mod results;
 mod sections;
 mod statistics;
-mod targets;
 
 pub use cell::LOAD_COMMAND;
 pub use options::BenchOptions;
@@ -163,7 +163,7 @@ fn chosen_contenders(options: &BenchOptions) -> Result<(Vec<Contender>, Vec<Stri
         |name: &str| options.contenders.is_empty() || options.contenders.iter().any(|n| n == name);
     let beside = || Some(std::env::current_exe().ok()?.with_file_name("tcpproxy"));
     let ours = options.tcpproxy.clone().or_else(beside).unwrap_or_else(|| PathBuf::from("tcpproxy"));
-    let (peers, missing) = Contender::peers()?;
+    let (peers, missing) = Contender::packaged()?;
     let mut all = vec![Contender::direct()];
     // A run without it does not need the program.
     if options.contenders.is_empty() || options.contenders.iter().any(|name| name.starts_with("tcpproxy")) {

@@ -22,7 +22,7 @@ use crate::commands::end_everything_when_interrupted;
 #[command(
     after_help = "Exit status: 0 if all were judged, 1 if one could not be, 2 if nothing could be done."
 )]
-pub(crate) struct Arguments {
+pub(crate) struct CompareArguments {
     /// Write what came out as JSON
     #[arg(long, value_name = "FILE")]
     json: Option<PathBuf>,
@@ -52,7 +52,7 @@ pub(crate) struct Arguments {
 const SLACK: Duration = Duration::from_secs(120);
 
 /// The status says whether all were judged, however they did.
-pub(crate) fn run(arguments: &Arguments) -> Result<ExitCode, String> {
+pub(crate) fn run(arguments: &CompareArguments) -> Result<ExitCode, String> {
     let cases = chosen(&arguments.only, &[])?;
     let templates = arguments.templates.iter().map(|file| Ok((file, Template::read(file)?)));
     let templates = templates.collect::<Result<Vec<_>, String>>()?;

@@ -24,7 +24,7 @@ use crate::commands::{TROUBLE, end_everything_when_interrupted};
     and drain in seconds, clients, buffer in bytes.\n\
     Exit status: 0 if no case failed, 1 if one did, 2 if the proxy could not be judged."
 )]
-pub(crate) struct Arguments {
+pub(crate) struct ConformArguments {
     /// Run these cases or topics alone
     #[arg(long, value_name = "CASE", value_delimiter = ',')]
     only: Vec<String>,
@@ -75,7 +75,7 @@ enum Clients {
 const SLACK: Duration = Duration::from_secs(120);
 
 /// Judges the proxy; the status says whether all held.
-pub(crate) fn run(arguments: &Arguments) -> Result<ExitCode, String> {
+pub(crate) fn run(arguments: &ConformArguments) -> Result<ExitCode, String> {
     let (subject, name) = arguments.subject.subject()?;
     let cases = chosen(&arguments.only, &arguments.skip)?;
     end_everything_when_interrupted()?;
@@ -149,7 +149,7 @@ pub(crate) fn limit(limit: Duration) -> Sender<()> {
 }
 
 /// The command line that runs one case again, without the name of the case.
-fn replay(arguments: &Arguments, seed: Seed) -> String {
+fn replay(arguments: &ConformArguments, seed: Seed) -> String {
     let mut words = vec!["proxyspec".to_owned(), "conform".to_owned(), "--seed".to_owned(), seed.to_string()];
     if arguments.scale > 1 {
         words.extend(["--scale".to_owned(), arguments.scale.to_string()]);

@@ -5,14 +5,14 @@ use clap::Args;
 use proxyspec::conform::{Case, topics};
 
 #[derive(Debug, Args)]
-pub(crate) struct Arguments {
+pub(crate) struct ListArguments {
     /// As a Markdown document
     #[arg(long)]
     markdown: bool,
 }
 
 /// Explains every case.
-pub(crate) fn run(arguments: &Arguments) -> Result<ExitCode, String> {
+pub(crate) fn run(arguments: &ListArguments) -> Result<ExitCode, String> {
     let mut text = String::new();
     for topic in topics() {
         let title = format!("{}: {}", topic.name, topic.about);

@@ -7,7 +7,7 @@ use proxyspec::web;
 use testkit::seed::Seed;
 
 #[derive(Debug, Args)]
-pub(crate) struct Arguments {
+pub(crate) struct OriginArguments {
     /// Where to listen
     #[arg(long, value_name = "ADDR", default_value_t = IpAddr::V4(Ipv4Addr::LOCALHOST))]
     bind: IpAddr,
@@ -34,7 +34,7 @@ pub(crate) enum Version {
 }
 
 /// Prints where it listens as its first line, then serves until killed.
-pub(crate) fn run(args: &Arguments) -> Result<(), String> {
+pub(crate) fn run(args: &OriginArguments) -> Result<(), String> {
     let address = SocketAddr::new(args.bind, args.port);
     let http = match args.http {
         Version::V1_0 => web::Http::V1_0,

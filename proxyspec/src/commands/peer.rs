@@ -9,14 +9,14 @@ use std::time::{Duration, Instant};
 use bytesize::ByteSize;
 use clap::{Args, Subcommand};
 use testkit::payload::Payload;
-use testkit::peer::{Connection, Ending, Event, Listener, Report, Script, SocketOptions, Step};
+use testkit::peer::{Connection, Ending, PeerEvent, Listener, Report, Script, PeerOptions, Step};
 use testkit::seed::Seed;
 
 use crate::commands::verbs::{HELP, Part, Program};
 
 #[derive(Debug, Args)]
 #[command(after_help = HELP)]
-pub(crate) struct Arguments {
+pub(crate) struct PeerArguments {
     #[command(subcommand)]
     role: Role,
 }
@@ -87,7 +87,7 @@ struct RoleArguments {
 }
 
 /// Carries out the verbs; the status says whether every one could be carried out.
-pub(crate) fn run(arguments: &Arguments) -> Result<ExitCode, String> {
+pub(crate) fn run(arguments: &PeerArguments) -> Result<ExitCode, String> {
     let (arguments, peer) = match &arguments.role {
         Role::Listen(arguments) => {
             let program = Program::parse(&arguments.verbs, "accept", false)?;
@@ -98,12 +98,12 @@ pub(crate) fn run(arguments: &Arguments) -> Result<ExitCode, String> {
                 writeln!(io::stdout(), "listening on {}", listener.address())
                     .map_err(|error| format!("cannot say where it listens: {error}"))?;
             }
-            (arguments, Peer::new(arguments, program, Source::Listener(listener)))
+            (arguments, VerbPeer::new(arguments, program, ConnectionSource::Listener(listener)))
         }
         Role::Connect(arguments) => {
             let program = Program::parse(&arguments.verbs, "connect", true)?;
             let addresses = resolve(&arguments.address)?;
-            (arguments, Peer::new(arguments, program, Source::Addresses(addresses)))
+            (arguments, VerbPeer::new(arguments, program, ConnectionSource::Addresses(addresses)))
         }
     };
     thread::scope(|scope| {
@@ -115,9 +115,9 @@ pub(crate) fn run(arguments: &Arguments) -> Result<ExitCode, String> {
 }
 
 impl RoleArguments {
-    fn options(&self) -> SocketOptions {
+    fn options(&self) -> PeerOptions {
         let size = |size: ByteSize| usize::try_from(size.as_u64()).unwrap_or(usize::MAX);
-        SocketOptions {
+        PeerOptions {
             receive_buffer: self.rcvbuf.map(size),
             send_buffer: self.sndbuf.map(size),
             no_delay: self.nodelay,
@@ -133,29 +133,29 @@ fn resolve(address: &str) -> Result<Vec<SocketAddr>, String> {
 }
 
 /// Where connections come from.
-enum Source {
+enum ConnectionSource {
     Listener(Listener),
     Addresses(Vec<SocketAddr>),
 }
 
-struct Peer<'a> {
+struct VerbPeer<'a> {
     arguments: &'a RoleArguments,
     program: Program,
-    source: Source,
-    voice: Arc<Voice>,
+    source: ConnectionSource,
+    reporter: Arc<Reporter>,
     failed: AtomicBool,
 }
 
-impl<'a> Peer<'a> {
-    fn new(arguments: &'a RoleArguments, program: Program, source: Source) -> Self {
-        let voice = Voice {
+impl<'a> VerbPeer<'a> {
+    fn new(arguments: &'a RoleArguments, program: Program, source: ConnectionSource) -> Self {
+        let reporter = Reporter {
             began: Instant::now(),
             quiet: arguments.quiet,
             numbered: arguments.at_once > 1 || arguments.times != 1,
             print: arguments.print,
             connections: AtomicU64::new(0),
         };
-        Self { arguments, program, source, voice: Arc::new(voice), failed: AtomicBool::new(false) }
+        Self { arguments, program, source, reporter: Arc::new(reporter), failed: AtomicBool::new(false) }
     }
 
     fn repeat(&self, times: u64) {
@@ -177,7 +177,7 @@ impl<'a> Peer<'a> {
                 Part::Connection(steps, beside) => match self.open() {
                     Ok(connection) => done &= self.converse(connection, steps, beside),
                     Err(error) => {
-                        self.voice.say(0, &error.to_string());
+                        self.reporter.say(0, &error.to_string());
                         return false;
                     }
                 },
@@ -189,8 +189,8 @@ impl<'a> Peer<'a> {
     fn open(&self) -> io::Result<Connection> {
         let (options, patience) = (self.arguments.options(), self.arguments.patience);
         match &self.source {
-            Source::Listener(listener) => listener.accept(patience),
-            Source::Addresses(addresses) => {
+            ConnectionSource::Listener(listener) => listener.accept(patience),
+            ConnectionSource::Addresses(addresses) => {
                 let mut outcome = Err(io::ErrorKind::AddrNotAvailable.into());
                 for &address in addresses {
                     outcome = Connection::connect(address, options, patience)
@@ -205,9 +205,9 @@ impl<'a> Peer<'a> {
     }
 
     fn converse(&self, connection: Connection, steps: &[Step], beside: &[Step]) -> bool {
-        let number = self.voice.connections.fetch_add(1, Ordering::Relaxed) + 1;
-        let verb = if matches!(self.source, Source::Listener(_)) { "accepted" } else { "connected to" };
-        self.voice.say(number, &format!("{verb} {}, here {}", connection.remote(), connection.local()));
+        let number = self.reporter.connections.fetch_add(1, Ordering::Relaxed) + 1;
+        let verb = if matches!(self.source, ConnectionSource::Listener(_)) { "accepted" } else { "connected to" };
+        self.reporter.say(number, &format!("{verb} {}, here {}", connection.remote(), connection.local()));
         let stopped = Arc::new(AtomicBool::new(false));
         let script = Script::new(steps)
             .beside(beside)
@@ -215,10 +215,10 @@ impl<'a> Peer<'a> {
             .seed(self.arguments.seed.derive(&number.to_string()))
             .patience(self.arguments.patience)
             .observed({
-                let (voice, stopped) = (self.voice.clone(), stopped.clone());
+                let (reporter, stopped) = (self.reporter.clone(), stopped.clone());
                 move |event| {
-                    stopped.fetch_or(matches!(event, Event::Stopped(..)), Ordering::Relaxed);
-                    voice.report(number, event);
+                    stopped.fetch_or(matches!(event, PeerEvent::Stopped(..)), Ordering::Relaxed);
+                    reporter.report(number, event);
                 }
             });
         let script = match self.arguments.verify {
@@ -228,12 +228,12 @@ impl<'a> Peer<'a> {
         let report = connection.run(&script);
         let wrong = self.arguments.verify.and_then(|_| report.verify(report.received).err());
         if let Some(unmet) = &report.unmet {
-            self.voice.say(number, &format!("{unmet:?}"));
+            self.reporter.say(number, &format!("{unmet:?}"));
         }
         if let Some(mismatch) = &wrong {
-            self.voice.say(number, &format!("wrong bytes: {mismatch}"));
+            self.reporter.say(number, &format!("wrong bytes: {mismatch}"));
         }
-        self.voice.say(number, &summary(&report));
+        self.reporter.say(number, &summary(&report));
         wrong.is_none() && !stopped.load(Ordering::Relaxed)
     }
 }
@@ -250,7 +250,7 @@ fn summary(report: &Report) -> String {
 }
 
 /// Writes what happens to the standard error, and received bytes to the standard output.
-struct Voice {
+struct Reporter {
     began: Instant,
     quiet: bool,
     /// Whether lines have the number of their connection.
@@ -259,17 +259,17 @@ struct Voice {
     connections: AtomicU64,
 }
 
-impl Voice {
-    fn report(&self, number: u64, event: Event<'_>) {
+impl Reporter {
+    fn report(&self, number: u64, event: PeerEvent<'_>) {
         match event {
-            Event::Received(bytes) if self.print => {
+            PeerEvent::Received(bytes) if self.print => {
                 let mut stdout = io::stdout().lock();
                 // The reader may have read enough.
                 let _ = stdout.write_all(bytes).and_then(|()| stdout.flush());
             }
-            Event::Received(_) => {}
-            Event::Done(step, moved) => self.say(number, &done(step, moved)),
-            Event::Stopped(step, why, moved) => {
+            PeerEvent::Received(_) => {}
+            PeerEvent::Done(step, moved) => self.say(number, &done(step, moved)),
+            PeerEvent::Stopped(step, why, moved) => {
                 self.say(number, &format!("{} stopped after {moved} bytes: {why}", name(step)));
             }
         }

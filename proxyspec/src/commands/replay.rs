@@ -16,7 +16,7 @@ use crate::commands::set::SetArguments;
     after_help = "A seed repeats what the peers do, but not the moments at which the kernel runs each thread.\n\
     Exit status: 0 if the session was as it should be each time, 1 if it was not, 2 if there was no proxy."
 )]
-pub(crate) struct Arguments {
+pub(crate) struct ReplayArguments {
     /// What the session is drawn from, as `proxyspec stress` says
     #[arg(value_name = "SEED")]
     seed: Seed,
@@ -42,7 +42,7 @@ pub(crate) struct Arguments {
 }
 
 /// Plays one session again; the status says whether it was as it should be.
-pub(crate) fn run(arguments: &Arguments) -> Result<ExitCode, String> {
+pub(crate) fn run(arguments: &ReplayArguments) -> Result<ExitCode, String> {
     let scenario = Scenario::draw(arguments.seed, arguments.buffer.as_u64(), !arguments.alone);
     end_everything_when_interrupted()?;
     let set = arguments.set.build(!arguments.alone)?;

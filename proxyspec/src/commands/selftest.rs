@@ -19,7 +19,7 @@ const CASES_AT_ONCE: usize = 4;
 /// Small proxies, each with a bug planted in it, are judged by the suite: each must fail the cases that are listed for its
 /// bug and no others, and the proxy without a bug none.
 #[derive(Debug, Args)]
-pub(crate) struct Arguments {
+pub(crate) struct SelftestArguments {
     /// These bugs alone
     #[arg(long, value_enum, value_delimiter = ',')]
     bug: Vec<Bug>,
@@ -34,7 +34,7 @@ pub(crate) struct Arguments {
 }
 
 /// The status says whether the suite has judged as it should.
-pub(crate) fn run(arguments: &Arguments) -> Result<ExitCode, String> {
+pub(crate) fn run(arguments: &SelftestArguments) -> Result<ExitCode, String> {
     end_everything_when_interrupted()?;
     let program = env::current_exe().map_err(|error| format!("cannot find this program: {error}"))?;
     let cases: Vec<_> = topics().into_iter().map(|topic| (topic, topic.cases.iter().collect())).collect();

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use clap::Args;
 use proxyspec::conform::Subject;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
-use testkit::peer::{Listener, SocketOptions};
+use testkit::peer::{Listener, PeerOptions};
 use testkit::proxy::Proxy;
 use testkit::scenario::Stage;
 
@@ -37,7 +37,7 @@ impl SetArguments {
         let (subject, name) = self.subject.subject()?;
         let (addresses, origin, proxy) = match subject {
             Subject::Running { proxy, origin } => {
-                let listener = Listener::bind_to(origin, SocketOptions::default())
+                let listener = Listener::bind_to(origin, PeerOptions::default())
                     .map_err(|error| format!("cannot listen on {origin}: {error}"))?;
                 (vec![proxy], vec![listener], None)
             }
@@ -63,7 +63,7 @@ impl SetArguments {
 
 /// A listener at each address that the host has; all of them at one port.
 fn listen_at(host: &str) -> io::Result<Vec<Listener>> {
-    let bind = |address: SocketAddr| Listener::bind_to(address, SocketOptions::default());
+    let bind = |address: SocketAddr| Listener::bind_to(address, PeerOptions::default());
     match host {
         "127.0.0.1" => Ok(vec![bind((Ipv4Addr::LOCALHOST, 0).into())?]),
         "::1" => Ok(vec![bind((Ipv6Addr::LOCALHOST, 0).into())?]),

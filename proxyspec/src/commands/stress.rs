@@ -19,7 +19,7 @@ use crate::commands::set::SetArguments;
     wrong ends the run, with the line that plays it again.\n\
     Exit status: 0 if all sessions were as they should be, 1 if one was not, 2 if there was no proxy."
 )]
-pub(crate) struct Arguments {
+pub(crate) struct StressArguments {
     /// For how long
     #[arg(long, value_name = "N", default_value_t = 60)]
     seconds: u64,
@@ -60,7 +60,7 @@ pub(crate) struct Arguments {
 const LINE_EVERY: Duration = Duration::from_secs(10);
 
 /// Plays random sessions for a while; the status says whether all were as they should be.
-pub(crate) fn run(arguments: &Arguments) -> Result<ExitCode, String> {
+pub(crate) fn run(arguments: &StressArguments) -> Result<ExitCode, String> {
     let clients = usize::from(arguments.clients);
     let mut stress = Stress::new(clients, arguments.seed.unwrap_or_else(Seed::random));
     stress.length = Duration::from_secs(arguments.seconds);
@@ -101,7 +101,7 @@ fn summary(figures: &Figures) -> String {
     text
 }
 
-fn complaint(failure: &Failure, stress: &Stress, arguments: &Arguments) -> String {
+fn complaint(failure: &Failure, stress: &Stress, arguments: &StressArguments) -> String {
     let mut options = String::new();
     if stress.buffer != Stress::new(1, stress.seed).buffer {
         options += &format!(" --buffer {}B", stress.buffer);

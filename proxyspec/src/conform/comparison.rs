@@ -51,14 +51,14 @@ pub struct Judgement {
     /// How long the run took, without what was tried besides.
     pub seconds: f64,
     /// The cases by their names.
-    pub cases: BTreeMap<String, Found>,
+    pub cases: BTreeMap<String, CaseResult>,
     /// The options that were tried.
     pub tried: Vec<Tried>,
 }
 
 /// How one case came out.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Found {
+pub struct CaseResult {
     /// `pass`, `fail` or `n/a`.
     pub result: String,
     /// What was observed, or why the case was left out.
@@ -105,7 +105,7 @@ impl Judgement {
         let date = humantime::format_rfc3339_seconds(SystemTime::now()).to_string();
         let found = |outcome: &Outcome| {
             let (result, observed) = (outcome.word().to_owned(), outcome.observed().to_owned());
-            (outcome.case.name().to_owned(), Found { result, observed })
+            (outcome.case.name().to_owned(), CaseResult { result, observed })
         };
         Self {
             version,

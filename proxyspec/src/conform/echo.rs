@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 
 use crate::conform::{Stop, Trial, judge};
-use testkit::peer::{Listener, Pace, Peer, Report, Script, Server, SocketOptions, Step};
+use testkit::peer::{Listener, Pace, Peer, Report, Script, Server, PeerOptions, Step};
 
 /// How much a client of [`serve`] sends.
 const REQUEST: u64 = 1000;
@@ -41,7 +41,7 @@ pub(super) fn serve(trial: &Trial, listener: Listener) -> Result<Server<Report>,
 /// A client of that server, through the proxy at this address.
 pub(super) fn client(trial: &Trial, proxy: SocketAddr) -> Peer {
     let script = trial.of_client(asks(REQUEST, REQUEST)).expects(trial.upwards());
-    Peer::client(proxy, SocketOptions::default(), script)
+    Peer::client(proxy, PeerOptions::default(), script)
 }
 
 /// Whether the client has got back what it sent.

@@ -8,11 +8,11 @@ use crate::conform::names::PrivateHost;
 use crate::conform::{Case, Need, Stop, Trial, Verdict, broken, echo, judge, trial};
 use crate::recipe::Setting;
 use testkit::peer::{
-    BlackHole, Connection, Ending, Listener, Pace, Peer, Refuser, Report, Script, SocketOptions, Step,
+    BlackHole, Connection, Ending, Listener, Pace, Peer, Refuser, Report, Script, PeerOptions, Step,
 };
 use testkit::procfs::TcpState;
 use testkit::proxy::Proxy;
-use trial::{PATIENCE, Running, Stand, alive, until};
+use trial::{PATIENCE, RunningProxy, Stand, alive, until};
 
 const EACH_ADDRESS: &str =
     "RFC 1123, section 2.3: an application tries every address of a host until one works; RFC 8305";
@@ -96,9 +96,9 @@ fn client_of_refusing_server(trial: &Trial) -> Result<Report, Stop> {
 }
 
 /// What a client sees that waits for whatever comes.
-fn hopes_in_vain(running: &Running<'_>) -> Result<Report, Stop> {
+fn hopes_in_vain(running: &RunningProxy<'_>) -> Result<Report, Stop> {
     let script = Script::new([Step::ReceiveAll(Pace::FAST)]);
-    Ok(Peer::client(running.address(), SocketOptions::default(), script).join()?)
+    Ok(Peer::client(running.address(), PeerOptions::default(), script).join()?)
 }
 
 fn unanswered(trial: &Trial) -> Verdict {
@@ -107,7 +107,7 @@ fn unanswered(trial: &Trial) -> Verdict {
     let running = trial.start_recipe(&recipe, &hole.address().ip().to_string(), hole.address().port())?;
     let begin = Instant::now();
     let script = Script::new([Step::ReceiveAll(Pace::FAST)]).patience(Duration::from_secs(40));
-    let client = Peer::client(running.address(), SocketOptions::default(), script).join()?;
+    let client = Peer::client(running.address(), PeerOptions::default(), script).join()?;
     let observed = format!("{} after {:.1?}", judge::describe(&client), begin.elapsed());
     if client.late.is_some() { broken(observed) } else { Ok(observed) }
 }
@@ -165,7 +165,7 @@ fn at_the_same_port<T>(
     let attempts = 20;
     let mut last = ErrorKind::AddrInUse.into();
     for _ in 0..attempts {
-        let listener = Listener::bind_to(SocketAddr::new(lives, 0), SocketOptions::default())?;
+        let listener = Listener::bind_to(SocketAddr::new(lives, 0), PeerOptions::default())?;
         // What is free at one address may be taken at another.
         match dead(SocketAddr::new(is_dead, listener.address().port())) {
             Ok(dead) => return Ok((listener, dead)),
@@ -181,7 +181,7 @@ fn plain_session(stand: &Stand<'_>) -> Verdict {
 }
 
 fn unless_there_is_no_ipv6() -> Result<Listener, Stop> {
-    Listener::bind_to(SocketAddr::new(IPV6, 0), SocketOptions::default())
+    Listener::bind_to(SocketAddr::new(IPV6, 0), PeerOptions::default())
         .map_err(|error| Stop::NotApplicable(format!("this machine has no IPv6: {error}")))
 }
 
@@ -202,7 +202,7 @@ fn resets_while_connecting(trial: &Trial) -> Verdict {
 fn leaves_while_connecting(trial: &Trial, leaves: Step) -> Verdict {
     let hole = BlackHole::at(trial.origin())?;
     let running = trial.start(hole.address())?;
-    let options = SocketOptions::default();
+    let options = PeerOptions::default();
     let first = Connection::connect(running.address(), options, PATIENCE)?;
     if let Ok(proxy) = running.proxy() {
         until_it_connects(proxy)?;
@@ -251,10 +251,10 @@ fn others_meanwhile(trial: &Trial) -> Verdict {
     for attempt in 1..=attempts {
         let mut hole = BlackHole::at(trial.origin())?;
         let running = trial.start(hole.address())?;
-        let _first = Connection::connect(running.address(), SocketOptions::default(), PATIENCE)?;
+        let _first = Connection::connect(running.address(), PeerOptions::default(), PATIENCE)?;
         until_it_connects(running.proxy()?)?;
         hole.make_room_for_one()?;
-        let second = Connection::connect(running.address(), SocketOptions::default(), PATIENCE)?;
+        let second = Connection::connect(running.address(), PeerOptions::default(), PATIENCE)?;
         second.send_all(b"2", PATIENCE)?;
         let connection = hole.accept(PATIENCE);
         let connection = connection

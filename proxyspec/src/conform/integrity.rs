@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use crate::conform::{Case, Stand, Stop, Trial, Verdict, broken, judge, trial::PATIENCE};
 use crate::recipe::Setting;
-use testkit::peer::{Connection, Gate, Pace, Script, SocketOptions, Step};
+use testkit::peer::{Connection, Gate, Pace, Script, PeerOptions, Step};
 
 const STREAM: &str = "RFC 9293, section 3.8: a reliable, in-order byte stream";
 
@@ -72,11 +72,11 @@ struct Sides {
 }
 
 impl Sides {
-    fn meet(self, trial: &Trial, options: SocketOptions) -> Verdict {
+    fn meet(self, trial: &Trial, options: PeerOptions) -> Verdict {
         self.meet_on(&trial.stand_with(options)?, options)
     }
 
-    fn meet_on(self, stand: &Stand<'_>, options: SocketOptions) -> Verdict {
+    fn meet_on(self, stand: &Stand<'_>, options: PeerOptions) -> Verdict {
         let complete = Gate::new()?;
         let (mut client_sends, mut client_receives) = self.client;
         client_sends.extend([Step::Await(complete.clone()), Step::Fin]);
@@ -100,22 +100,22 @@ impl Sides {
 
 fn both_ways_at_once(trial: &Trial) -> Verdict {
     let sides = Sides::exchange(trial.scaled(8 << 20), &Pace::FAST, &Pace::FAST);
-    sides.meet(trial, SocketOptions::default())
+    sides.meet(trial, PeerOptions::default())
 }
 
 fn tiny_socket_buffers(trial: &Trial) -> Verdict {
-    let tiny = SocketOptions { receive_buffer: Some(4096), send_buffer: Some(1), ..SocketOptions::default() };
+    let tiny = PeerOptions { receive_buffer: Some(4096), send_buffer: Some(1), ..PeerOptions::default() };
     Sides::exchange(trial.scaled(256 << 10), &Pace::FAST, &Pace::FAST).meet(trial, tiny)
 }
 
 fn random_chunks(trial: &Trial) -> Verdict {
     let pace = Pace::chunks(1..=3000).pausing(50, Duration::from_millis(3));
-    Sides::exchange(trial.scaled(1 << 20), &pace, &pace).meet(trial, SocketOptions::default())
+    Sides::exchange(trial.scaled(1 << 20), &pace, &pace).meet(trial, PeerOptions::default())
 }
 
 fn small_buffer(trial: &Trial) -> Verdict {
     let recipe = trial.recipe_with(Setting::Buffer, "4096")?;
-    let small = SocketOptions { receive_buffer: Some(4096), ..SocketOptions::default() };
+    let small = PeerOptions { receive_buffer: Some(4096), ..PeerOptions::default() };
     let pace = Pace::chunks(1..=8192);
     Sides::exchange(trial.scaled(4 << 20), &pace, &pace).meet_on(&trial.stand_of(&recipe, small)?, small)
 }
@@ -162,7 +162,7 @@ fn every_write_size(trial: &Trial) -> Verdict {
         let writes = sizes.iter().map(|size| Step::Send(*size as u64, Pace::chunks(*size..=*size)));
         (writes.collect(), vec![Step::Receive(bytes, Pace::FAST)])
     };
-    Sides { client: side(), server: side(), bytes: (bytes, bytes) }.meet(trial, SocketOptions::default())
+    Sides { client: side(), server: side(), bytes: (bytes, bytes) }.meet(trial, PeerOptions::default())
 }
 
 fn around_buffer_sizes(trial: &Trial) -> Verdict {
@@ -175,11 +175,11 @@ fn around_buffer_sizes(trial: &Trial) -> Verdict {
         server.extend([Step::Receive(size, Pace::FAST), Step::Send(1, Pace::FAST)]);
     }
     let sides = Sides { client: (vec![], client), server: (vec![], server), bytes };
-    sides.meet(trial, SocketOptions::default())
+    sides.meet(trial, PeerOptions::default())
 }
 
 fn tiny_segments(trial: &Trial) -> Verdict {
-    let options = SocketOptions { no_delay: true, ..SocketOptions::default() };
+    let options = PeerOptions { no_delay: true, ..PeerOptions::default() };
     let bytes = trial.scaled(5000);
     let (client_sent, server_sent) = (Gate::new()?, Gate::new()?);
     let side = |own, other| {
@@ -194,7 +194,7 @@ fn tiny_segments(trial: &Trial) -> Verdict {
 }
 
 fn urgent_byte(trial: &Trial) -> Verdict {
-    let options = SocketOptions { urgent_inline: true, ..SocketOptions::default() };
+    let options = PeerOptions { urgent_inline: true, ..PeerOptions::default() };
     let bytes = 21_001;
     let side = || {
         let sends = vec![Step::Send(1000, Pace::FAST), Step::Urgent, Step::Send(20_000, Pace::FAST)];
@@ -209,14 +209,14 @@ fn banner(trial: &Trial) -> Verdict {
     let server =
         vec![Step::Send(100, Pace::FAST), Step::Receive(10, Pace::FAST), Step::Send(1000, Pace::FAST)];
     let sides = Sides { client: (vec![], client), server: (vec![], server), bytes: (10, 1100) };
-    sides.meet(trial, SocketOptions::default())
+    sides.meet(trial, PeerOptions::default())
 }
 
 /// What an exchange may take longer than ten times a direct one: half of the shortest delay of an acknowledgement.
 const ADDED: Duration = Duration::from_millis(20);
 
 fn dialogue(trial: &Trial) -> Verdict {
-    let options = SocketOptions { no_delay: true, ..SocketOptions::default() };
+    let options = PeerOptions { no_delay: true, ..PeerOptions::default() };
     let stand = trial.stand_with(options)?;
     let proxied = (stand.connect(options)?, stand.accept()?);
     let listener = testkit::peer::Listener::bind(options)?;

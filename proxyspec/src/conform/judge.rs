@@ -3,10 +3,10 @@
 use std::time::Duration;
 
 use crate::conform::{Stop, broken};
-use testkit::peer::{Ending, Report, Sending, SocketOptions, Step};
+use testkit::peer::{Ending, Report, Sending, PeerOptions, Step};
 
 /// Socket buffers that are soon full, and large enough to go fast.
-pub(super) const SMALL: SocketOptions = SocketOptions {
+pub(super) const SMALL: PeerOptions = PeerOptions {
     receive_buffer: Some(128 << 10),
     send_buffer: Some(128 << 10),
     no_delay: false,

@@ -17,7 +17,7 @@
 //!
 //! - [`Trial::stand`] starts the proxy in front of a server, [`Stand::session`] runs two [scripts](testkit::peer::Script)
 //!   through it and returns what both saw. [`Stand::connect`] and [`Stand::accept`] give the bare connections instead.
-//!   [`Running::proxy`] is the process, with its processor time, memory, descriptors and sockets.
+//!   [`RunningProxy::proxy`] is the process, with its processor time, memory, descriptors and sockets.
 //! - Everything is given back at the end of the function, also the proxy, which is another one for each case.
 //! - Return what was observed, in a line. [`broken`] says what was observed instead; `?` passes on what the helpers find.
 //!   A case that does not fit returns [`Stop::NotApplicable`] with the reason; what it needs in any event is given to
@@ -52,7 +52,7 @@ pub use report::Results;
 pub use runner::{CaseEvent, Plan};
 pub use selftest::Selftest;
 pub use subject::{Service, Subject};
-pub use trial::{Running, Stand, Trial};
+pub use trial::{RunningProxy, Stand, Trial};
 
 /// Every case.
 pub fn topics() -> Vec<Topic> {

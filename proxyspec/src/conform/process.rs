@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use crate::conform::trial::{PATIENCE, Stand, alive, until};
 use crate::conform::{Case, Need, Service, Stop, Trial, Verdict, broken, echo, judge};
 use crate::recipe::{Recipe, Setting};
-use testkit::peer::{Ending, Gate, Listener, Pace, Peer, Report, Script, SocketOptions, Step, gate};
+use testkit::peer::{Ending, Gate, Listener, Pace, Peer, Report, Script, PeerOptions, Step, gate};
 use testkit::procfs::{TcpState, tcp_sockets};
 use testkit::proxy::{Proxy, free_port};
 
@@ -127,7 +127,7 @@ fn cut_transfer(trial: &Trial) -> Verdict {
 
 fn drained_transfer(trial: &Trial) -> Verdict {
     let recipe = trial.recipe_with(Setting::Drain, "30")?;
-    let (client, end) = sigterm_in_a_transfer(trial.stand_of(&recipe, SocketOptions::default())?)?;
+    let (client, end) = sigterm_in_a_transfer(trial.stand_of(&recipe, PeerOptions::default())?)?;
     judge::all_then("client", &client, 2 * HALF, &[Ending::Eof])?;
     Ok(format!("the client got {}; {}", judge::describe(&client), end?))
 }
@@ -145,7 +145,7 @@ fn sigterm_in_a_transfer(stand: Stand<'_>) -> Result<(Report, Verdict), Stop> {
         Step::Fin,
         Step::ReceiveAll(Pace::FAST),
     ];
-    let session = stand.begin(SocketOptions::default(), Script::new(client), Script::new(server))?;
+    let session = stand.begin(PeerOptions::default(), Script::new(client), Script::new(server))?;
     if !half.wait(PATIENCE) {
         return broken("the first half of the transfer did not arrive");
     }
@@ -162,13 +162,13 @@ fn sigterm_in_a_transfer(stand: Stand<'_>) -> Result<(Report, Verdict), Stop> {
 
 fn drain_deadline(trial: &Trial) -> Verdict {
     let recipe = trial.recipe_with(Setting::Drain, "2")?;
-    let stand = trial.stand_of(&recipe, SocketOptions::default())?;
+    let stand = trial.stand_of(&recipe, PeerOptions::default())?;
     let there = Gate::new()?;
     let (over, _over) = gate()?;
     let client = [Step::Receive(1, Pace::FAST), Step::Open(there.clone()), Step::ReceiveAll(Pace::FAST)];
     let server = [Step::Send(1, Pace::FAST), Step::Await(over)];
     let session = stand.begin(
-        SocketOptions::default(),
+        PeerOptions::default(),
         Script::new(client),
         Script::new(server).patience(PATIENCE * 4),
     )?;
@@ -190,8 +190,8 @@ fn drain_deadline(trial: &Trial) -> Verdict {
 
 fn second_signal(trial: &Trial) -> Verdict {
     let recipe = trial.recipe_with(Setting::Drain, "600")?;
-    let stand = trial.stand_of(&recipe, SocketOptions::default())?;
-    let (client, server) = (stand.connect(SocketOptions::default())?, stand.accept()?);
+    let stand = trial.stand_of(&recipe, PeerOptions::default())?;
+    let (client, server) = (stand.connect(PeerOptions::default())?, stand.accept()?);
     let exchange = || {
         let there = client.send_all(b"x", PATIENCE).and_then(|()| server.receive_exactly(1, PATIENCE));
         there.and_then(|_| server.send_all(b"x", PATIENCE)).and_then(|()| client.receive_exactly(1, PATIENCE))
@@ -219,7 +219,7 @@ const AGAIN: Duration = Duration::from_secs(10);
 
 fn port_in_use(trial: &Trial) -> Verdict {
     let recipe = trial.recipe()?;
-    let options = SocketOptions::default();
+    let options = PeerOptions::default();
     // On every address, IPv6 and IPv4.
     let taken = Listener::bind_to(SocketAddr::from((Ipv6Addr::UNSPECIFIED, 0)), options)
         .or_else(|_| Listener::bind_to(SocketAddr::from(([0, 0, 0, 0], 0)), options))?;
@@ -263,7 +263,7 @@ fn unresolvable(trial: &Trial) -> Verdict {
     }
     let script = Script::new([Step::ReceiveAll(Pace::FAST)]).patience(PATIENCE * 2);
     let address = SocketAddr::from(([127, 0, 0, 1], port));
-    let client = Peer::client(address, SocketOptions::default(), script).join();
+    let client = Peer::client(address, PeerOptions::default(), script).join();
     // Some listen before they look the name up, and end then.
     let Ok(client) = client else { return complains(proxy) };
     let observed = format!("it listens, and a client got {}", judge::describe(&client));
@@ -296,12 +296,12 @@ fn no_port(trial: &Trial) -> Verdict {
 
 fn closed_output(trial: &Trial) -> Verdict {
     let recipe = trial.recipe()?.inside(["sh", "-c", r#"exec "$0" "$@" 2>&-"#]);
-    goes_on(&trial.stand_of(&recipe, SocketOptions::default())?)
+    goes_on(&trial.stand_of(&recipe, PeerOptions::default())?)
 }
 
 fn full_output(trial: &Trial) -> Verdict {
     let (_reader, mut writer) = io::pipe()?;
-    let stand = trial.stand_of(&logging_to(trial.recipe()?, &writer), SocketOptions::default())?;
+    let stand = trial.stand_of(&logging_to(trial.recipe()?, &writer), PeerOptions::default())?;
     // Who listens may still have to say so; who has served a client has said it.
     if trial.service() != Service::Once {
         let (client, server) = stand.session(echo::asks(REQUEST, ANSWER), echo::answers(REQUEST, ANSWER))?;
@@ -321,7 +321,7 @@ fn full_output(trial: &Trial) -> Verdict {
 
 fn broken_output(trial: &Trial) -> Verdict {
     let (reader, writer): (PipeReader, PipeWriter) = io::pipe()?;
-    let stand = trial.stand_of(&logging_to(trial.recipe()?, &writer), SocketOptions::default())?;
+    let stand = trial.stand_of(&logging_to(trial.recipe()?, &writer), PeerOptions::default())?;
     drop((reader, writer));
     goes_on(&stand)
 }

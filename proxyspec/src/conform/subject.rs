@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use crate::recipe::Recipe;
 use testkit::payload::Payload;
-use testkit::peer::{Connection, Listener, SocketOptions};
+use testkit::peer::{Connection, Listener, PeerOptions};
 use testkit::proxy::Proxy;
 use testkit::seed::Seed;
 
@@ -14,7 +14,7 @@ pub enum Subject {
     /// To be started by the suite, for each case anew.
     Command(Recipe),
     /// Already running, somewhere.
-    Running {
+    RunningProxy {
         /// Where its clients connect.
         proxy: SocketAddr,
         /// Where it expects its server.
@@ -62,17 +62,17 @@ impl Subject {
     /// When it cannot be started, or does not carry a byte.
     pub fn probe(&self) -> Result<Service, String> {
         let error = |error: io::Error| error.to_string();
-        let options = SocketOptions::default();
+        let options = PeerOptions::default();
         let (listener, started) = match self {
             Self::Command(recipe) => {
                 let listener = Listener::bind(options).map_err(error)?;
                 let proxy = recipe.start("127.0.0.1", listener.address().port()).map_err(error)?;
                 (listener, Some(proxy))
             }
-            Self::Running { origin, .. } => (Listener::bind_to(*origin, options).map_err(error)?, None),
+            Self::RunningProxy { origin, .. } => (Listener::bind_to(*origin, options).map_err(error)?, None),
         };
         let address = match (self, &started) {
-            (Self::Running { proxy, .. }, _) => *proxy,
+            (Self::RunningProxy { proxy, .. }, _) => *proxy,
             (Self::Command(_), Some(proxy)) => proxy.address(),
             (Self::Command(_), None) => unreachable!("what was not started is an error"),
         };
@@ -83,7 +83,7 @@ impl Subject {
 
 /// One client, then another one beside it.
 fn probe(address: SocketAddr, listener: &Listener, proxy: Option<Proxy>) -> io::Result<Service> {
-    let options = SocketOptions::default();
+    let options = PeerOptions::default();
     let byte = Payload::new(Seed::new(0)).bytes(0, 1);
     let first = Connection::connect(address, options, PATIENCE)?;
     first.send_all(&byte, PATIENCE)?;

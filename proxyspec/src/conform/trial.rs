@@ -1,22 +1,25 @@
+//! One case under way: what its function may use.
+
+mod stand;
+
+pub use stand::{RunningProxy, SessionUnderWay, Stand};
+
 use std::io;
 use std::net::SocketAddr;
 use std::sync::{Mutex, PoisonError};
-use std::thread::{self, JoinHandle};
+use std::thread;
 use std::time::{Duration, Instant};
 
 use crate::conform::{Service, Stop, Subject, broken};
 use crate::recipe::{Recipe, Setting};
 use testkit::payload::Payload;
-use testkit::peer::{Connection, Listener, Peer, Report, Script, SocketOptions};
+use testkit::peer::{Listener, PeerOptions, Script};
 use testkit::proxy::Proxy;
 use testkit::seed::Seed;
-use testkit::watchdog::Status;
+use testkit::watchdog::Activity;
 
 /// How long a proxy may take to reach its server, and to answer at all, on a busy machine.
 pub(super) const PATIENCE: Duration = Duration::from_secs(20);
-
-/// How long a proxy whose case is over may take to end when asked to; it is killed then.
-const STOP_PATIENCE: Duration = Duration::from_millis(300);
 
 /// How often a condition without an event is looked at.
 const LOOK_AGAIN: Duration = Duration::from_millis(5);
@@ -28,7 +31,7 @@ pub struct Trial {
     service: Service,
     seed: Seed,
     scale: u64,
-    status: Status,
+    status: Activity,
     notes: Mutex<Notes>,
 }
 
@@ -42,7 +45,7 @@ struct Notes {
 
 impl Trial {
     pub(super) fn new(subject: Subject, service: Service, seed: Seed, scale: u64) -> Self {
-        Self { subject, service, seed, scale, status: Status::default(), notes: Mutex::default() }
+        Self { subject, service, seed, scale, status: Activity::default(), notes: Mutex::default() }
     }
 
     /// What decides everything random in this case.
@@ -114,7 +117,7 @@ impl Trial {
     /// # Errors
     ///
     /// When it cannot be had.
-    pub fn listen(&self, options: SocketOptions) -> Result<Listener, Stop> {
+    pub fn listen(&self, options: PeerOptions) -> Result<Listener, Stop> {
         Ok(Listener::bind_to(self.origin(), options)?)
     }
 
@@ -123,10 +126,10 @@ impl Trial {
     /// # Errors
     ///
     /// When it cannot be started.
-    pub fn start(&self, origin: SocketAddr) -> Result<Running<'_>, Stop> {
+    pub fn start(&self, origin: SocketAddr) -> Result<RunningProxy<'_>, Stop> {
         match &self.subject {
             Subject::Command(recipe) => self.start_recipe(recipe, &origin.ip().to_string(), origin.port()),
-            Subject::Running { proxy, .. } => Ok(Running { trial: self, address: *proxy, proxy: None }),
+            Subject::Running { proxy, .. } => Ok(RunningProxy { trial: self, address: *proxy, proxy: None }),
         }
     }
 
@@ -136,7 +139,7 @@ impl Trial {
     /// # Errors
     ///
     /// When it cannot be started.
-    pub fn start_patiently(&self, origin: SocketAddr) -> Result<Running<'_>, Stop> {
+    pub fn start_patiently(&self, origin: SocketAddr) -> Result<RunningProxy<'_>, Stop> {
         match self.recipe_with(Setting::Connect, "600") {
             Ok(recipe) => self.start_recipe(&recipe, &origin.ip().to_string(), origin.port()),
             Err(_) => self.start(origin),
@@ -148,7 +151,7 @@ impl Trial {
     /// # Errors
     ///
     /// When it cannot be started.
-    pub fn start_recipe(&self, recipe: &Recipe, host: &str, port: u16) -> Result<Running<'_>, Stop> {
+    pub fn start_recipe(&self, recipe: &Recipe, host: &str, port: u16) -> Result<RunningProxy<'_>, Stop> {
         self.doing("starting the proxy");
         self.running(recipe.start(host, port)?)
     }
@@ -164,19 +167,19 @@ impl Trial {
         host: &str,
         port: u16,
         listen: u16,
-    ) -> Result<Running<'_>, Stop> {
+    ) -> Result<RunningProxy<'_>, Stop> {
         self.doing("starting the proxy again");
         self.running(recipe.start_on(host, port, listen)?)
     }
 
-    fn running(&self, proxy: Proxy) -> Result<Running<'_>, Stop> {
+    fn running(&self, proxy: Proxy) -> Result<RunningProxy<'_>, Stop> {
         self.notes().started.push(proxy.pid());
         self.doing("");
-        Ok(Running { trial: self, address: proxy.address(), proxy: Some(proxy) })
+        Ok(RunningProxy { trial: self, address: proxy.address(), proxy: Some(proxy) })
     }
 
     /// A server and a proxy in front of it that was started alone.
-    pub const fn together<'a>(&'a self, listener: Listener, running: Running<'a>) -> Stand<'a> {
+    pub const fn together<'a>(&'a self, listener: Listener, running: RunningProxy<'a>) -> Stand<'a> {
         Stand { trial: self, listener, running }
     }
 
@@ -186,7 +189,7 @@ impl Trial {
     ///
     /// When one of them cannot be started.
     pub fn stand(&self) -> Result<Stand<'_>, Stop> {
-        self.stand_with(SocketOptions::default())
+        self.stand_with(PeerOptions::default())
     }
 
     /// The proxy in front of a server of this suite, whose connections have these options.
@@ -194,7 +197,7 @@ impl Trial {
     /// # Errors
     ///
     /// When one of them cannot be started.
-    pub fn stand_with(&self, options: SocketOptions) -> Result<Stand<'_>, Stop> {
+    pub fn stand_with(&self, options: PeerOptions) -> Result<Stand<'_>, Stop> {
         let listener = self.listen(options)?;
         let running = self.start(listener.address())?;
         Ok(Stand { trial: self, listener, running })
@@ -206,7 +209,7 @@ impl Trial {
     /// # Errors
     ///
     /// When one of them cannot be started.
-    pub fn stand_of(&self, recipe: &Recipe, options: SocketOptions) -> Result<Stand<'_>, Stop> {
+    pub fn stand_of(&self, recipe: &Recipe, options: PeerOptions) -> Result<Stand<'_>, Stop> {
         let listener = self.listen(options)?;
         let host = listener.address().ip().to_string();
         self.stand_before(recipe, &host, listener)
@@ -234,7 +237,7 @@ impl Trial {
         script.seed(self.seed.derive("server")).through(self.started())
     }
 
-    pub(super) const fn status(&self) -> &Status {
+    pub(super) const fn status(&self) -> &Activity {
         &self.status
     }
 
@@ -250,190 +253,6 @@ impl Trial {
 
     fn notes(&self) -> std::sync::MutexGuard<'_, Notes> {
         self.notes.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-/// A proxy that runs as long as this value lives.
-///
-/// That it has ended by itself meanwhile fails the case, unless the case has taken the process.
-#[derive(Debug)]
-pub struct Running<'a> {
-    trial: &'a Trial,
-    address: SocketAddr,
-    proxy: Option<Proxy>,
-}
-
-impl Running<'_> {
-    /// Where its clients connect.
-    pub const fn address(&self) -> SocketAddr {
-        self.address
-    }
-
-    /// Its process.
-    ///
-    /// # Errors
-    ///
-    /// [`Stop::NotApplicable`] when the suite has not started it.
-    pub fn proxy(&self) -> Result<&Proxy, Stop> {
-        self.proxy.as_ref().ok_or_else(no_process)
-    }
-
-    /// Its process, for cases in which it is to end.
-    ///
-    /// # Errors
-    ///
-    /// [`Stop::NotApplicable`] when the suite has not started it.
-    pub fn take(mut self) -> Result<Proxy, Stop> {
-        self.proxy.take().ok_or_else(no_process)
-    }
-}
-
-impl Drop for Running<'_> {
-    fn drop(&mut self) {
-        let Some(mut proxy) = self.proxy.take() else { return };
-        let mut notes = self.trial.notes();
-        notes.started.retain(|pid| *pid != proxy.pid());
-        if let Ok(status) = proxy.wait(Duration::ZERO) {
-            let last = proxy.log().pop().map(|line| format!(", after saying {line:?}")).unwrap_or_default();
-            notes.deaths.push(format!("the proxy ended by itself: {status}{last}"));
-        }
-        drop(notes);
-        proxy.stop(STOP_PATIENCE);
-    }
-}
-
-fn no_process() -> Stop {
-    Stop::NotApplicable("the process of the proxy is out of reach".to_owned())
-}
-
-/// A proxy and the server behind it.
-#[derive(Debug)]
-pub struct Stand<'a> {
-    trial: &'a Trial,
-    listener: Listener,
-    running: Running<'a>,
-}
-
-impl<'a> Stand<'a> {
-    /// The case it is for.
-    pub const fn trial(&self) -> &'a Trial {
-        self.trial
-    }
-
-    /// Where clients connect.
-    pub const fn address(&self) -> SocketAddr {
-        self.running.address()
-    }
-
-    /// Its process.
-    ///
-    /// # Errors
-    ///
-    /// [`Stop::NotApplicable`] when the suite has not started it.
-    pub fn proxy(&self) -> Result<&Proxy, Stop> {
-        self.running.proxy()
-    }
-
-    /// The server's socket.
-    pub const fn listener(&self) -> &Listener {
-        &self.listener
-    }
-
-    /// The parts it is made of.
-    pub fn apart(self) -> (Listener, Running<'a>) {
-        (self.listener, self.running)
-    }
-
-    /// A connection of a client.
-    ///
-    /// # Errors
-    ///
-    /// [`Stop::Broken`] when there is none.
-    pub fn connect(&self, options: SocketOptions) -> Result<Connection, Stop> {
-        let connection = Connection::connect(self.address(), options, PATIENCE);
-        connection.or_else(|error| broken(format!("no connection to the proxy: {error}")))
-    }
-
-    /// The connection that the proxy has made to the server.
-    ///
-    /// # Errors
-    ///
-    /// [`Stop::Broken`] when there is none.
-    pub fn accept(&self) -> Result<Connection, Stop> {
-        let connection = self.listener.accept(PATIENCE);
-        connection.or_else(|error| broken(format!("the proxy did not connect to the server: {error}")))
-    }
-
-    /// One session: a client and a server that run these scripts, and what they saw, in this order.
-    ///
-    /// # Errors
-    ///
-    /// [`Stop::Broken`] when there is no connection.
-    pub fn session(&self, client: Script, server: Script) -> Result<(Report, Report), Stop> {
-        self.session_with(SocketOptions::default(), client, server)
-    }
-
-    /// The same, which goes on while the case does something else.
-    ///
-    /// # Errors
-    ///
-    /// [`Stop::Broken`] when there is no connection.
-    pub fn begin(&self, options: SocketOptions, client: Script, server: Script) -> Result<Session, Stop> {
-        let client = Peer::client(self.address(), options, self.trial.of_client(client));
-        let (server, connection) = (self.trial.of_server(server), self.accept()?);
-        Ok(Session { client, server: thread::spawn(move || connection.run(&server)) })
-    }
-
-    /// The same with options for the client's socket; those of the server are the listener's.
-    ///
-    /// # Errors
-    ///
-    /// [`Stop::Broken`] when there is no connection.
-    pub fn session_with(
-        &self,
-        options: SocketOptions,
-        client: Script,
-        server: Script,
-    ) -> Result<(Report, Report), Stop> {
-        let (client, server) = (self.trial.of_client(client), self.trial.of_server(server));
-        self.trial.doing(format!("a session of this client: {client:?}\nand this server: {server:?}"));
-        thread::scope(|scope| {
-            let server = scope.spawn(|| self.accept().map(|connection| connection.run(&server)));
-            let client = self.connect(options).map(|connection| connection.run(&client));
-            let server = server.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic));
-            self.trial.doing("");
-            Ok((client?, server?))
-        })
-    }
-}
-
-/// A session under way, whose ends do as their scripts say while the case looks on.
-#[derive(Debug)]
-pub struct Session {
-    client: Peer,
-    server: JoinHandle<Report>,
-}
-
-impl Session {
-    /// Waits until the script of the client has ended, and returns what it saw.
-    ///
-    /// # Errors
-    ///
-    /// [`Stop::Broken`] when it had no connection.
-    pub fn client(self) -> Result<Report, Stop> {
-        self.client.join().or_else(|error| broken(format!("no connection to the proxy: {error}")))
-    }
-
-    /// Waits until both scripts have ended, and returns what client and server saw.
-    ///
-    /// # Errors
-    ///
-    /// [`Stop::Broken`] when the client had no connection.
-    pub fn join(self) -> Result<(Report, Report), Stop> {
-        let client = self.client.join();
-        let server = self.server.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic));
-        let client = client.or_else(|error| broken(format!("no connection to the proxy: {error}")));
-        Ok((client?, server))
     }
 }
 
@@ -466,20 +285,6 @@ pub(super) fn alive<T>(figure: io::Result<T>) -> Result<T, Stop> {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn a_proxy_that_has_ended_by_itself_is_remembered() {
-        let nowhere = SocketAddr::from(([127, 0, 0, 1], 9));
-        let subject = Subject::Running { proxy: nowhere, origin: nowhere };
-        let trial = Trial::new(subject, Service::ManyAtOnce, Seed::new(1), 1);
-        let script = "echo listening on 127.0.0.1:9, forwarding to x:1; echo cannot go on; exit 3";
-        let mut proxy = Proxy::command("sh").args(["-c", script]).start().unwrap();
-        proxy.wait(PATIENCE).unwrap();
-        proxy.wait_for_line(PATIENCE, |line| line == "cannot go on").unwrap();
-        drop(Running { trial: &trial, address: nowhere, proxy: Some(proxy) });
-        let said = "the proxy ended by itself: exit status: 3, after saying \"cannot go on\"";
-        assert_eq!(trial.deaths(), [said]);
-    }
 
     #[test]
     fn what_never_comes_about_is_reported_as_it_was_seen_last() {

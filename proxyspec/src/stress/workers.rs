@@ -10,7 +10,7 @@ use rand::RngExt;
 
 use crate::stress::resource_monitor::ResourceMonitor;
 use crate::stress::{Failure, Figures, Stress};
-use testkit::peer::{Ending, Pace, Peer, Script, SocketOptions, Step};
+use testkit::peer::{Ending, Pace, Peer, Script, PeerOptions, Step};
 use testkit::scenario::{Kind, Scenario, Stage};
 use testkit::seed::Seed;
 
@@ -186,7 +186,7 @@ fn refused_clients(stage: &Stage, seed: Seed, clients: usize) -> Vec<Failure> {
             let mut steps = vec![Step::Send(bytes, Pace::chunks(1..=10_000))];
             steps.extend(rng.random::<bool>().then_some(Step::Fin));
             let script = Script::new(steps).beside([Step::ReceiveAll(Pace::FAST)]).seed(seed);
-            Peer::client(stage.proxy()[client % stage.proxy().len()], SocketOptions::default(), script)
+            Peer::client(stage.proxy()[client % stage.proxy().len()], PeerOptions::default(), script)
         })
         .collect();
     let reports = peers.into_iter().map(Peer::join);

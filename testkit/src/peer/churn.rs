@@ -3,7 +3,7 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use crate::payload::Payload;
-use crate::peer::{Connection, Ending, Pace, Script, SocketOptions, Step};
+use crate::peer::{Connection, Ending, Pace, Script, PeerOptions, Step};
 use crate::seed::Seed;
 
 /// Makes `count` short connections to `address`, one after another: each sends `bytes` bytes and its FIN, and expects
@@ -18,7 +18,7 @@ pub fn churn(address: SocketAddr, count: usize, bytes: u64) -> io::Result<()> {
     let script = Script::new(steps).expects(Payload::new(Seed::new(0)));
     for number in 0..count {
         let report =
-            Connection::connect(address, SocketOptions::default(), Duration::from_secs(20))?.run(&script);
+            Connection::connect(address, PeerOptions::default(), Duration::from_secs(20))?.run(&script);
         if report.ending != Ending::Eof || report.verify(bytes).is_err() {
             return Err(io::Error::other(format!("connection {number} of {count}: {report:?}")));
         }

@@ -19,7 +19,7 @@ const MOST_SELDOM: Duration = Duration::from_millis(20);
 
 /// Options of a socket, set before it listens or connects.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct SocketOptions {
+pub struct PeerOptions {
     /// `SO_RCVBUF` in bytes; Linux doubles it, and raises small values to its minimum of about 2 KiB. It decides the
     /// window the other side is offered, so it has to be set early. Below 2048 the kernel drops segments it has no
     /// memory for, and transfers stall for seconds while the sender's retransmission timer backs off.
@@ -32,7 +32,7 @@ pub struct SocketOptions {
     pub urgent_inline: bool,
 }
 
-impl SocketOptions {
+impl PeerOptions {
     pub(super) fn socket(&self, address: SocketAddr) -> io::Result<Socket> {
         let socket = Socket::new(Domain::for_address(address), Type::STREAM, None)?;
         if let Some(bytes) = self.receive_buffer {
@@ -69,7 +69,7 @@ impl Connection {
     /// # Errors
     ///
     /// Those of connect(2): `ConnectionRefused` without a listener, `TimedOut` without an answer.
-    pub fn connect(address: SocketAddr, options: SocketOptions, patience: Duration) -> io::Result<Self> {
+    pub fn connect(address: SocketAddr, options: PeerOptions, patience: Duration) -> io::Result<Self> {
         let socket = options.socket(address)?;
         socket.set_nonblocking(true)?;
         match socket.connect(&address.into()) {

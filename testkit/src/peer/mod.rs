@@ -5,16 +5,16 @@
 //!
 //! ```
 //! use testkit::payload::Payload;
-//! use testkit::peer::{Ending, Pace, Peer, Script, SocketOptions, Step};
+//! use testkit::peer::{Ending, Pace, Peer, Script, PeerOptions, Step};
 //! use testkit::seed::Seed;
 //!
 //! let bytes = Payload::new(Seed::new(1));
 //! let answer = Payload::new(Seed::new(2));
 //! // Reads all, and answers only after the client's FIN.
 //! let server = Script::new([Step::ReceiveAll(Pace::FAST), Step::Send(10, Pace::BYTE_AT_A_TIME)]);
-//! let server = Peer::server(SocketOptions::default(), server.expects(bytes).sends(answer))?;
+//! let server = Peer::server(PeerOptions::default(), server.expects(bytes).sends(answer))?;
 //! let client = Script::new([Step::Send(1000, Pace::FAST), Step::Fin, Step::ReceiveAll(Pace::FAST)]);
-//! let client = Peer::client(server.address(), SocketOptions::default(), client.sends(bytes).expects(answer));
+//! let client = Peer::client(server.address(), PeerOptions::default(), client.sends(bytes).expects(answer));
 //!
 //! let report = client.join()?;
 //! assert_eq!(report.ending, Ending::Eof);
@@ -35,9 +35,9 @@ mod server;
 
 pub use black_hole::{BlackHole, Refuser};
 pub use churn::churn;
-pub use connection::{Connection, SocketOptions};
+pub use connection::{Connection, PeerOptions};
 pub use gate::{Gate, Opener, gate};
-pub use observer::Event;
+pub use observer::PeerEvent;
 pub use pace::Pace;
 pub use report::{Ending, Report, Sending, Unmet};
 pub use script::MOST_TO_FILL;
@@ -57,7 +57,7 @@ pub struct Peer {
 
 impl Peer {
     /// Connects to `address` and runs the script.
-    pub fn client(address: SocketAddr, options: SocketOptions, script: Script) -> Self {
+    pub fn client(address: SocketAddr, options: PeerOptions, script: Script) -> Self {
         let thread = thread::spawn(move || {
             let connection = Connection::connect(address, options, script.longest_wait())?;
             Ok(connection.run(&script))
@@ -71,7 +71,7 @@ impl Peer {
     /// # Errors
     ///
     /// Those of bind(2) and listen(2).
-    pub fn server(options: SocketOptions, script: Script) -> io::Result<Self> {
+    pub fn server(options: PeerOptions, script: Script) -> io::Result<Self> {
         let listener = Listener::bind(options)?;
         let address = listener.address();
         let thread = thread::spawn(move || {

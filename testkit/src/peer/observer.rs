@@ -5,7 +5,7 @@ use crate::peer::Step;
 
 /// What happens while a script runs.
 #[derive(Clone, Copy, Debug)]
-pub enum Event<'a> {
+pub enum PeerEvent<'a> {
     /// These bytes were received.
     Received(&'a [u8]),
     /// This step was carried out, and moved this number of bytes.
@@ -16,14 +16,14 @@ pub enum Event<'a> {
 
 /// A function that is called with each event. Clones call the same one.
 #[derive(Clone)]
-pub(super) struct Observer(Arc<dyn Fn(Event<'_>) + Send + Sync>);
+pub(super) struct Observer(Arc<dyn Fn(PeerEvent<'_>) + Send + Sync>);
 
 impl Observer {
-    pub(super) fn new(observe: impl Fn(Event<'_>) + Send + Sync + 'static) -> Self {
+    pub(super) fn new(observe: impl Fn(PeerEvent<'_>) + Send + Sync + 'static) -> Self {
         Self(Arc::new(observe))
     }
 
-    pub(super) fn tell(&self, event: Event<'_>) {
+    pub(super) fn tell(&self, event: PeerEvent<'_>) {
         (self.0)(event);
     }
 }

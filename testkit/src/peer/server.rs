@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use rustix::event::{PollFd, PollFlags};
 
 use crate::peer::connection::{Waker, wait};
-use crate::peer::{Connection, SocketOptions};
+use crate::peer::{Connection, PeerOptions};
 
 /// How many connections wait to be accepted, unless the system allows fewer.
 const BACKLOG: i32 = 1024;
@@ -29,7 +29,7 @@ impl Listener {
     /// # Errors
     ///
     /// Those of bind(2) and listen(2).
-    pub fn bind(options: SocketOptions) -> io::Result<Self> {
+    pub fn bind(options: PeerOptions) -> io::Result<Self> {
         Self::bind_to(SocketAddr::from(([127, 0, 0, 1], 0)), options)
     }
 
@@ -38,7 +38,7 @@ impl Listener {
     /// # Errors
     ///
     /// Those of bind(2) and listen(2).
-    pub fn bind_to(address: SocketAddr, options: SocketOptions) -> io::Result<Self> {
+    pub fn bind_to(address: SocketAddr, options: PeerOptions) -> io::Result<Self> {
         let socket = options.socket(address)?;
         socket.set_reuse_address(true)?;
         socket.bind(&address.into())?;
@@ -184,7 +184,7 @@ mod tests {
     #[test]
     fn a_server_that_stops_serves_the_connections_that_were_made_before() {
         for _ in 0..50 {
-            let listener = Listener::bind(SocketOptions::default()).unwrap();
+            let listener = Listener::bind(PeerOptions::default()).unwrap();
             let server = Server::start(listener, |connection| connection.remote()).unwrap();
             let clients: Vec<_> = (0..8).map(|_| TcpStream::connect(server.address()).unwrap()).collect();
             assert_eq!(server.finish().len(), clients.len());

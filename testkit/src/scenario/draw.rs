@@ -4,7 +4,7 @@ use rand::RngExt;
 use rand::seq::IndexedRandom;
 use rand_chacha::ChaCha8Rng;
 
-use crate::peer::{Pace, SocketOptions};
+use crate::peer::{Pace, PeerOptions};
 use crate::scenario::{Kind, NAME, Scenario, Side};
 use crate::seed::Seed;
 
@@ -68,7 +68,7 @@ fn side(bytes: u64, sent: u64, (expected, received): (u64, u64), rng: &mut ChaCh
         urgent: bytes > 0 && rng.random_ratio(1, 8),
         sends: pace(bytes, sent, rng),
         receives: pace(expected, received, rng),
-        options: SocketOptions {
+        options: PeerOptions {
             receive_buffer: rng.random::<bool>().then(|| rng.random_range(4096..=65_536)),
             send_buffer: rng.random::<bool>().then(|| rng.random_range(1..=65_536)),
             no_delay: rng.random(),

@@ -26,7 +26,7 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use crate::payload::Payload;
-use crate::peer::{Pace, Report, Script, SocketOptions, Step};
+use crate::peer::{Pace, Report, Script, PeerOptions, Step};
 use crate::seed::Seed;
 
 /// How long a peer waits for the next byte: a session may wait for its turn behind many others.
@@ -120,7 +120,7 @@ struct Side {
     urgent: bool,
     sends: Pace,
     receives: Pace,
-    options: SocketOptions,
+    options: PeerOptions,
 }
 
 /// How many of the client's bytes tell its session from others: a crowd's server looks at them before it begins.
@@ -141,7 +141,7 @@ impl Scenario {
         proxy[self.address % proxy.len()]
     }
 
-    fn client_options(&self) -> SocketOptions {
+    fn client_options(&self) -> PeerOptions {
         self.client.options
     }
 

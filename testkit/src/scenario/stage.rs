@@ -6,7 +6,7 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use crate::peer::{Connection, Listener, Report, Server, SocketOptions};
+use crate::peer::{Connection, Listener, Report, Server, PeerOptions};
 use crate::scenario::{Kind, NAME, PATIENCE, Played, Scenario};
 
 /// A proxy with a server behind it that plays its side of each session as its client comes.
@@ -164,7 +164,7 @@ impl Stage {
 fn listen_again(address: SocketAddr) -> io::Result<Listener> {
     let until = Instant::now() + PATIENCE;
     loop {
-        match Listener::bind_to(address, SocketOptions::default()) {
+        match Listener::bind_to(address, PeerOptions::default()) {
             Err(error) if error.kind() == io::ErrorKind::AddrInUse && Instant::now() < until => {
                 // There is no event for a port that becomes free.
                 thread::sleep(Duration::from_millis(20));

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
-use crate::conform::comparison::{Changes, Comparison, Found, JudgedProxy, Judgement, Tried};
+use crate::conform::comparison::{Changes, Comparison, CaseResult, JudgedProxy, Judgement, Tried};
 use crate::conform::{Case, Topic, topics};
 
 pub(super) fn markdown(comparison: &Comparison, command: &str) -> String {
@@ -34,12 +34,12 @@ impl<'a> Judged<'a> {
         contender.judgement.as_ref().ok().map(|judgement| Self { contender, judgement })
     }
 
-    fn found(&self, case: &Case) -> Option<&'a Found> {
+    fn found(&self, case: &Case) -> Option<&'a CaseResult> {
         self.judgement.cases.get(case.name())
     }
 
     /// The cases of this topic that came out so, with what was found.
-    fn with(&self, topic: &Topic, result: &str) -> Vec<(&'static Case, &'a Found)> {
+    fn with(&self, topic: &Topic, result: &str) -> Vec<(&'static Case, &'a CaseResult)> {
         let found = topic.cases.iter().filter_map(|case| Some((case, self.found(case)?)));
         found.filter(|(_, found)| found.result == result).collect()
     }

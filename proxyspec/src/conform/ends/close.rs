@@ -5,7 +5,7 @@ use std::thread::{self, JoinHandle};
 
 use crate::conform::ends::REQUEST;
 use crate::conform::{Stop, Trial, Verdict, broken, judge};
-use testkit::peer::{Ending, Gate, Pace, Peer, Report, Script, Sending, SocketOptions, Step, gate};
+use testkit::peer::{Ending, Gate, Pace, Peer, Report, Script, Sending, PeerOptions, Step, gate};
 
 /// What a sender has time to hand to its kernel, whether it is read or not.
 const HANDED_OVER: u64 = 256 << 10;
@@ -33,7 +33,7 @@ pub(super) fn ends_before_the_other_reads(
     client_ends: bool,
     steps: &[Step],
 ) -> Result<(Report, Report), Stop> {
-    let options = SocketOptions { receive_buffer: Some(4096), ..SocketOptions::default() };
+    let options = PeerOptions { receive_buffer: Some(4096), ..PeerOptions::default() };
     let stand = trial.stand_with(options)?;
     let (over, opener) = gate()?;
     let ends = [&[Step::Receive(1, Pace::FAST)], steps].concat();

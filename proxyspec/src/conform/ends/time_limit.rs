@@ -6,7 +6,7 @@ use crate::conform::ends::REQUEST;
 use crate::conform::trial::PATIENCE;
 use crate::conform::{Stop, Trial, Verdict, broken, judge};
 use crate::recipe::Setting;
-use testkit::peer::{Connection, Ending, Pace, Script, SocketOptions, Step};
+use testkit::peer::{Connection, Ending, Pace, Script, PeerOptions, Step};
 
 pub(super) fn silence(trial: &Trial) -> Verdict {
     let mut observed = Vec::new();
@@ -37,7 +37,7 @@ pub(super) fn cut_is_no_fin(trial: &Trial) -> Verdict {
 
 pub(super) fn traffic(trial: &Trial) -> Verdict {
     let recipe = trial.recipe_with(Setting::HalfClose, "5")?;
-    let stand = trial.stand_of(&recipe, SocketOptions::default())?;
+    let stand = trial.stand_of(&recipe, PeerOptions::default())?;
     let bytes = 8;
     let finishes = [Step::Send(REQUEST, Pace::FAST), Step::Fin, Step::ReceiveAll(Pace::FAST)];
     let slow = Pace::BYTE_AT_A_TIME.limited(1);
@@ -49,7 +49,7 @@ pub(super) fn traffic(trial: &Trial) -> Verdict {
 /// How the connection of the side that has finished ends, and how long after its FIN.
 fn silent_half_close(trial: &Trial, client_finishes: bool) -> Result<(Ending, Duration), Stop> {
     let recipe = trial.recipe_with(Setting::HalfClose, "2")?;
-    let stand = trial.stand_of(&recipe, SocketOptions::default())?;
+    let stand = trial.stand_of(&recipe, PeerOptions::default())?;
     let (client, server): (Connection, Connection) = (stand.connect(judge::SMALL)?, stand.accept()?);
     // Before a byte has gone each way the proxy may not know that it is connected, and then a FIN means something else.
     for (from, to) in [(&client, &server), (&server, &client)] {

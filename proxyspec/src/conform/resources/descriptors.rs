@@ -8,9 +8,9 @@ use std::thread;
 use std::time::Duration;
 
 use crate::conform::resources::processor;
-use crate::conform::trial::{PATIENCE, Running, Stand, alive, until};
+use crate::conform::trial::{PATIENCE, RunningProxy, Stand, alive, until};
 use crate::conform::{Service, Stop, Trial, Verdict, broken, echo, judge};
-use testkit::peer::{Connection, Listener, Pace, Peer, Refuser, Script, Server, SocketOptions, Step};
+use testkit::peer::{Connection, Listener, Pace, Peer, Refuser, Script, Server, PeerOptions, Step};
 use testkit::procfs::TcpState;
 use testkit::proxy::{Exhausted, Proxy};
 
@@ -121,7 +121,7 @@ fn tally(states: &[TcpState]) -> String {
 }
 
 /// The number of clients one after another, of a server that refuses.
-fn turned_down(running: &Running<'_>, count: usize) -> Result<(), Stop> {
+fn turned_down(running: &RunningProxy<'_>, count: usize) -> Result<(), Stop> {
     let script = Script::new([Step::Fin, Step::ReceiveAll(Pace::FAST)]);
     for _ in 0..count {
         let report = connection(running.address())?.run(&script);
@@ -184,7 +184,7 @@ fn session(proxy: SocketAddr, number: usize, kind: &Kind) -> Result<(), Stop> {
 }
 
 fn connection(proxy: SocketAddr) -> Result<Connection, Stop> {
-    let connection = Connection::connect(proxy, SocketOptions::default(), PATIENCE);
+    let connection = Connection::connect(proxy, PeerOptions::default(), PATIENCE);
     connection.or_else(|error| broken(format!("no connection to the proxy: {error}")))
 }
 

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use crate::conform::trial::{PATIENCE, alive};
 use crate::conform::{Service, Stop, Trial, Verdict, broken, judge};
-use testkit::peer::{Gate, Pace, Script, SocketOptions, Step, gate};
+use testkit::peer::{Gate, Pace, Script, PeerOptions, Step, gate};
 use testkit::proxy::{CpuTime, Proxy};
 
 /// For how long a proxy is watched.
@@ -41,7 +41,7 @@ pub(super) fn idle(trial: &Trial) -> Verdict {
     let stand = trial.stand()?;
     let proxy = stand.proxy()?;
     let without = sleeps(proxy, "without a client")?;
-    let _silent = (stand.connect(SocketOptions::default())?, stand.accept()?);
+    let _silent = (stand.connect(PeerOptions::default())?, stand.accept()?);
     let with = sleeps(proxy, "with a silent one")?;
     Ok(format!("{without}, {with}"))
 }
@@ -56,7 +56,7 @@ pub(super) fn half_closed(trial: &Trial) -> Verdict {
         let receives = [Step::ReceiveAll(Pace::FAST), Step::Open(arrived.clone()), Step::Await(measured)];
         let (finishes, receives) = (Script::new(finishes), Script::new(receives));
         let (client, server) = if client_finishes { (finishes, receives) } else { (receives, finishes) };
-        let _session = stand.begin(SocketOptions::default(), client, server)?;
+        let _session = stand.begin(PeerOptions::default(), client, server)?;
         if !arrived.wait(PATIENCE) {
             return broken(format!("the FIN of the {who} did not arrive"));
         }

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use crate::conform::trial::{PATIENCE, Stand};
 use crate::conform::{Service, Stop, Trial, Verdict, broken, echo, judge};
 use crate::recipe::Setting;
-use testkit::peer::{Connection, Gate, Listener, Peer, Script, SocketOptions, Step, gate};
+use testkit::peer::{Connection, Gate, Listener, Peer, Script, PeerOptions, Step, gate};
 
 const REQUEST: u64 = 1000;
 const ANSWER: u64 = 20_000;
@@ -20,7 +20,7 @@ pub(super) fn beyond_the_limit(trial: &Trial) -> Verdict {
         Service::ManyAtOnce => (Some(trial.recipe_with(Setting::Clients, "2")?), 2),
         Service::Once | Service::OneAtATime => (None, 1),
     };
-    let options = SocketOptions::default();
+    let options = PeerOptions::default();
     let stand = match recipe {
         Some(recipe) => trial.stand_of(&recipe, options)?,
         None => trial.stand()?,
@@ -55,7 +55,7 @@ pub(super) fn beyond_the_limit(trial: &Trial) -> Verdict {
 
 /// A client and its server, who have exchanged a byte.
 fn pair(stand: &Stand<'_>) -> Result<(Connection, Connection), Stop> {
-    let options = SocketOptions { no_delay: true, ..SocketOptions::default() };
+    let options = PeerOptions { no_delay: true, ..PeerOptions::default() };
     let pair = (stand.connect(options)?, stand.accept()?);
     exchange(&pair)?;
     Ok(pair)
@@ -123,10 +123,10 @@ pub(super) fn fairness(trial: &Trial) -> Verdict {
     let stand = trial.stand()?;
     let (pairs, others) = (1..=10, 10);
     let through = pairs.clone().map(|_| pair(&stand)).collect::<Result<Vec<_>, _>>()?;
-    let bulk = (stand.connect(SocketOptions::default())?, stand.accept()?);
-    let listener = Listener::bind(SocketOptions::default())?;
+    let bulk = (stand.connect(PeerOptions::default())?, stand.accept()?);
+    let listener = Listener::bind(PeerOptions::default())?;
     let direct = || -> Result<_, Stop> {
-        let options = SocketOptions { no_delay: true, ..SocketOptions::default() };
+        let options = PeerOptions { no_delay: true, ..PeerOptions::default() };
         Ok((Connection::connect(listener.address(), options, PATIENCE)?, listener.accept(PATIENCE)?))
     };
     let without = pairs.map(|_| direct()).collect::<Result<Vec<_>, _>>()?;
