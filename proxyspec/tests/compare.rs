@@ -2,12 +2,13 @@
 
 #![allow(clippy::unwrap_used)] // a test that cannot go on says so by failing
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 use std::time::Duration;
 
-use proxyspec::conform::{Changes, Comparison, Judgement};
+use proxyspec::conform::{Changes, Comparison, Judgement, topics};
 use testkit::watchdog::within;
 
 const PROGRAM: &str = env!("CARGO_BIN_EXE_proxyspec");
@@ -139,4 +140,21 @@ fn every_template_of_this_repository_can_be_read_with_all_that_it_would_try() {
             template.judged(Some(option)).unwrap();
         }
     }
+}
+
+#[test]
+fn the_page_in_docs_is_made_from_its_json_and_has_every_case_of_the_suite() {
+    let docs = Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs");
+    let read = |name| fs::read_to_string(docs.join(name)).unwrap();
+    let comparison: Comparison = serde_json::from_str(&read("conformance.json")).unwrap();
+    let cases: BTreeSet<_> = topics().iter().flat_map(|topic| topic.cases).map(|case| case.name()).collect();
+    for contender in &comparison.contenders {
+        let judgement = contender.judgement.as_ref().unwrap();
+        assert_eq!(judgement.cases.keys().map(String::as_str).collect::<BTreeSet<_>>(), cases);
+    }
+    let (page, expected) = (read("conformance.md"), comparison.markdown("proxyspec compare"));
+    for (line, expected) in page.lines().zip(expected.lines()) {
+        assert_eq!(line, expected);
+    }
+    assert_eq!(page.len(), expected.len());
 }

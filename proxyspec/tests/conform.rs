@@ -52,7 +52,7 @@ fn a_planted_bug_fails_the_cases_listed_for_it() {
         (Bug::SwapsBlocks, "bytes_go_both_ways_at_once"),
         (Bug::ResetBecomesFin, "a_servers_reset_is_a_reset_for_the_client"),
         (Bug::RefusalBecomesFin, "a_refused_connection_does_not_look_like_an_empty_answer"),
-        (Bug::SucceedsInVain, "a_port_in_use_is_reported"),
+        (Bug::ReportsSuccess, "a_port_in_use_is_reported"),
     ] {
         assert!(bug.must_fail().contains(&case), "{bug:?}, {case}");
         assert_eq!(judge(Some(bug), Service::ManyAtOnce, |name| name == case).found, 1, "{bug:?}, {case}");

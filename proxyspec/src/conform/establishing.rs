@@ -1,4 +1,4 @@
-//! A client reaches the server, or hears that it does not.
+//! A client reaches the server, or gets an end.
 
 use std::io::{self, ErrorKind};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
@@ -20,11 +20,11 @@ const EACH_ADDRESS: &str =
 pub(super) const CASES: &[Case] = &[
     Case::new("a_client_of_a_server_that_refuses_is_not_left_waiting", refused)
         .expects("an end at the client")
-        .why("There is no listener where the proxy connects. A client that is not reset waits until it gives up by itself.")
+        .why("There is no listener where the proxy connects. A client whose connection stays open waits until its own time limit.")
         .source("connect(2): ECONNREFUSED; RFC 9293, section 3.5.2"),
     Case::new("a_refused_connection_does_not_look_like_an_empty_answer", refused_is_no_fin)
         .expects("RST at the client")
-        .why("The same; connected directly, the client would see a reset. A FIN says that a server was there and had nothing to send.")
+        .why("The same. On a direct connection the client would get RST. A FIN means that a server has answered, with nothing.")
         .source("RFC 9293, section 3.5.2: a connection that does not exist is reset"),
     Case::new("a_server_that_does_not_answer_is_given_up", unanswered)
         .expects("an end at the client within 40 s")
@@ -48,7 +48,7 @@ pub(super) const CASES: &[Case] = &[
         .source("RFC 4291, section 2.2; getaddrinfo(3)"),
     Case::new("a_client_that_closes_while_connecting_does_not_hold_up_the_next", closes_while_connecting)
         .expects("the next client is served, and nothing is left of the first")
-        .why("While the server does not answer, the client gives up and closes. Then the next client comes, and the server answers again.")
+        .why("While the proxy connects, its client closes. Then the next client comes, and the server accepts again.")
         .source("RFC 9293, section 3.6")
         .needs(&[Need::Sessions]),
     Case::new("a_client_that_resets_while_connecting_does_not_hold_up_the_next", resets_while_connecting)
@@ -58,13 +58,13 @@ pub(super) const CASES: &[Case] = &[
         .needs(&[Need::Sessions]),
     Case::new("others_are_served_while_a_connect_hangs", others_meanwhile)
         .expects("a later client is served first")
-        .why("The server did not answer the SYN for one client, then makes room for one connection. A proxy that waits in connect(2) serves no client meanwhile.")
+        .why("The server did not answer the SYN for one client, then makes room for one connection. A proxy that blocks in connect(2) serves no client meanwhile.")
         .source("connect(2): EINPROGRESS")
         .needs(&[Need::Process, Need::ManyAtOnce]),
     Case::new("service_resumes_when_the_server_comes_up", resumes)
         .expects("a session, not later than 20 s after the server listens")
         .why("Three clients come while there is no listener where the proxy connects, and another one when there is.")
-        .source("connect(2): ECONNREFUSED is that attempt's affair alone")
+        .source("connect(2): ECONNREFUSED is the result of one attempt")
         .needs(&[Need::Sessions]),
 ];
 
@@ -92,11 +92,11 @@ fn client_of_refusing_server(trial: &Trial) -> Result<Report, Stop> {
     let server = Refuser::at(trial.origin())?;
     let running = trial.start(server.address())?;
     // It sends nothing: an unread byte would make the kernel of the proxy reset whatever is closed.
-    hopes_in_vain(&running)
+    client_without_bytes(&running)
 }
 
-/// What a client sees that waits for whatever comes.
-fn hopes_in_vain(running: &RunningProxy<'_>) -> Result<Report, Stop> {
+/// What a client sees that sends nothing and reads until the end.
+fn client_without_bytes(running: &RunningProxy<'_>) -> Result<Report, Stop> {
     let script = Script::new([Step::ReceiveAll(Pace::FAST)]);
     Ok(Peer::client(running.address(), PeerOptions::default(), script).join()?)
 }
@@ -212,7 +212,7 @@ fn leaves_while_connecting(trial: &Trial, leaves: Step) -> Verdict {
     let server = echo::serve(trial, Listener::of(hole.open()?)?)?;
     let next = next.join()?;
     echo::judge("next client", &next)?;
-    // The server answers also those who asked on behalf of the first client.
+    // The server also answers the connects for the first client.
     if let Ok(proxy) = running.proxy() {
         until(PATIENCE * 2, || {
             let sockets = alive(proxy.sockets())?;
@@ -273,11 +273,11 @@ fn resumes(trial: &Trial) -> Verdict {
     let refusing = Refuser::at(trial.origin())?;
     let running = trial.start(refusing.address())?;
     for _ in 0..3 {
-        let _ = hopes_in_vain(&running)?;
+        let _ = client_without_bytes(&running)?;
     }
     let _server = echo::serve(trial, Listener::of(refusing.open()?)?)?;
     let begin = Instant::now();
-    // Some leave a server alone for a while that has refused.
+    // Some proxies do not connect again for a while to a server that has refused.
     let client = until(PATIENCE, || {
         let client = echo::client(trial, running.address()).join()?;
         let echoed = echo::judge("client", &client);

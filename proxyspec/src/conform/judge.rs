@@ -20,7 +20,7 @@ pub(super) const QUIET: Duration = Duration::from_millis(300);
 pub(super) fn describe(report: &Report) -> String {
     let mut text = format!("{}, then {}", bytes(report.received), ending(report.ending));
     if let Some(step) = &report.late {
-        text += &format!(" (it waited in vain {})", waited_for(step));
+        text += &format!(" (it timed out waiting {})", waited_for(step));
     }
     if let Sending::Broken(error) = report.sending {
         text += &format!("; its sending ended with {error:?} after {}", bytes(report.sent));

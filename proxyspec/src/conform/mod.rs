@@ -57,7 +57,7 @@ pub use trial::{RunningProxy, Stand, Trial};
 /// Every case.
 pub fn topics() -> Vec<Topic> {
     vec![
-        Topic { name: "integrity", about: "every byte, in its place, both ways", cases: integrity::CASES },
+        Topic { name: "integrity", about: "every byte, in order, both ways", cases: integrity::CASES },
         Topic {
             name: "ends",
             about: "FIN, RST and silence mean on one side what they mean on the other",
@@ -65,12 +65,12 @@ pub fn topics() -> Vec<Topic> {
         },
         Topic {
             name: "establishing",
-            about: "a client reaches the server, or hears that it does not",
+            about: "a client reaches the server, or gets an end",
             cases: establishing::CASES,
         },
         Topic {
             name: "resources",
-            about: "memory, processor time, descriptors and places are bounded, given back, and shared",
+            about: "memory, processor time and descriptors are bounded, given back, and shared",
             cases: resources::CASES,
         },
         Topic { name: "process", about: "the program as it is started and stopped", cases: process::CASES },

@@ -24,24 +24,24 @@ pub(super) const CASES: &[Case] = &[
         .why("SIGTERM is how every service manager asks a program to stop. One that does not is killed, some time later.")
         .source("signal(7); systemd.kill(5)")
         .needs(&[Need::Process]),
-    Case::new("a_transfer_that_sigterm_meets_does_not_look_complete_unless_it_is", cut_transfer)
+    Case::new("a_transfer_cut_by_sigterm_does_not_look_complete", cut_transfer)
         .expects("the whole transfer, or RST at the client; then the end of the process")
-        .why("SIGTERM in the middle of a download. Whether the proxy lets it finish is its own affair, but a FIN after half of it makes that half look like the whole.")
+        .why("SIGTERM in the middle of a download. The proxy may let it finish or cut it. A FIN after half of it makes that half look like the whole.")
         .source("RFC 9293, section 3.5.2: a reset tells that the connection was not completed")
         .needs(&[Need::Process]),
     Case::new("a_transfer_may_finish_after_sigterm", drained_transfer)
         .expects("the whole transfer, then the end of the process")
-        .why("The same with a proxy that was told to give its sessions 30 s.")
-        .source("what the proxy was told")
+        .why("The same with a drain timeout of 30 s.")
+        .source("the proxy's own setting")
         .needs(&[Need::Process]),
-    Case::new("what_is_left_at_the_end_of_that_time_is_reset", drain_deadline)
+    Case::new("a_session_left_at_the_drain_timeout_is_reset", drain_deadline)
         .expects("RST at the client, not before 1 s of 2 s, and the end of the process")
-        .why("The same with 2 s, and a session that does not end by itself.")
-        .source("what the proxy was told; RFC 9293, section 3.5.2")
+        .why("The same with a drain timeout of 2 s, and a session that does not end by itself.")
+        .source("the proxy's own setting; RFC 9293, section 3.5.2")
         .needs(&[Need::Process]),
-    Case::new("a_second_signal_does_not_wait", second_signal)
+    Case::new("a_second_signal_ends_the_process_at_once", second_signal)
         .expects("the end of the process within 20 s, although sessions have 10 minutes")
-        .why("SIGTERM, and later SIGTERM again, while there is a session: the program is to end.")
+        .why("SIGTERM, and later SIGTERM again, during a session. The second one ends the program, whatever is left.")
         .source("signal(7)")
         .needs(&[Need::Process]),
     Case::new("a_port_in_use_is_reported", port_in_use)
@@ -56,25 +56,25 @@ pub(super) const CASES: &[Case] = &[
         .needs(&[Need::Process]),
     Case::new("a_missing_argument_is_reported", missing_argument)
         .expects("a message, and a status other than 0")
-        .why("The command is given without the word that says where the server is.")
+        .why("The command line lacks the word for the server.")
         .source(STATUS)
         .needs(&[Need::Process]),
     Case::new("a_number_that_is_no_port_is_reported", no_port)
         .expects("a message, and a status other than 0")
-        .why("The port to listen on is 65536. A proxy that takes that for 0 listens somewhere else.")
+        .why("The port to listen on is 65536. A proxy that truncates it to 0 listens on another port.")
         .source("RFC 9293, section 3.1: a port has 16 bits")
         .needs(&[Need::Process]),
     Case::new("service_goes_on_without_a_standard_error", closed_output)
-        .expects("sessions, with nothing in them that does not belong there")
-        .why("The proxy is started with descriptor 2 closed. The next one that it opens may get that number, and what it logs may go to a client.")
+        .expects("sessions that carry the peers' bytes and no others")
+        .why("The proxy is started with descriptor 2 closed. The next descriptor that it opens may get that number, and then a client receives the log.")
         .source("open(2): the lowest number that is free")
         .needs(&[Need::Process]),
     Case::new("service_goes_on_when_its_log_is_not_read", full_output)
         .expects("sessions")
-        .why("Standard output and standard error are a pipe that is full. A proxy that waits until a line is written serves no client meanwhile.")
+        .why("Standard output and standard error are a pipe that is full. A proxy that blocks in a write to the log serves no client meanwhile.")
         .source(STREAMS)
         .needs(&[Need::Process]),
-    Case::new("service_goes_on_when_who_read_its_log_has_gone", broken_output)
+    Case::new("service_goes_on_when_the_reader_of_its_log_has_closed", broken_output)
         .expects("sessions")
         .why("Standard output and standard error are a pipe whose other end was closed: a write is answered with SIGPIPE, or with EPIPE.")
         .source(STREAMS)
@@ -91,7 +91,7 @@ const ANSWER: u64 = 20_000;
 
 fn idle(trial: &Trial) -> Verdict {
     let stand = trial.stand()?;
-    // Who listens may not be ready for signals yet. Who has served a client is; but one that serves once would end.
+    // A proxy that listens may not handle signals yet. One that has served a client does; but one that serves once would end.
     if trial.service() != Service::Once {
         let (client, server) = stand.session(echo::asks(REQUEST, ANSWER), echo::answers(REQUEST, ANSWER))?;
         echo::judge_both(&client, &server, REQUEST, ANSWER)?;
@@ -153,7 +153,7 @@ fn sigterm_in_a_transfer(stand: Stand<'_>) -> Result<(Report, Verdict), Stop> {
     let mut proxy = running.take()?;
     let begin = Instant::now();
     alive(proxy.terminate())?;
-    // Those who drain go on until the session is over.
+    // A proxy that drains runs until the session is over.
     let _ = proxy.wait(Duration::from_secs(2));
     opener.open();
     let (client, _server) = session.join()?;
@@ -200,7 +200,7 @@ fn second_signal(trial: &Trial) -> Verdict {
     let (_listener, running) = stand.apart();
     let mut proxy = running.take()?;
     alive(proxy.terminate())?;
-    // Two pending signals are one. A process that has gone round twice has taken the first.
+    // Two pending signals are one. A process that has relayed bytes twice since has taken the first.
     for _ in 0..2 {
         exchange()
             .or_else(|error| broken(format!("the session did not go on after the first signal: {error}")))?;
@@ -302,12 +302,12 @@ fn closed_output(trial: &Trial) -> Verdict {
 fn full_output(trial: &Trial) -> Verdict {
     let (_reader, mut writer) = io::pipe()?;
     let stand = trial.stand_of(&logging_to(trial.recipe()?, &writer), PeerOptions::default())?;
-    // Who listens may still have to say so; who has served a client has said it.
+    // A proxy that listens may still have to log that; one that has served a client has logged it.
     if trial.service() != Service::Once {
         let (client, server) = stand.session(echo::asks(REQUEST, ANSWER), echo::answers(REQUEST, ANSWER))?;
         echo::judge_both(&client, &server, REQUEST, ANSWER)?;
     }
-    // This end alone: who opens the pipe by its name in /proc has a description of its own.
+    // This end alone: opening the pipe by its name in /proc makes another open file description (open(2)).
     rustix::io::ioctl_fionbio(&writer, true).map_err(io::Error::from)?;
     loop {
         match writer.write(&[b'\n'; 4096]) {
@@ -381,7 +381,7 @@ fn restarted(trial: &Trial, recipe: &Recipe) -> Result<Option<String>, Stop> {
     if trial.service() != Service::Once {
         alive(proxy.terminate())?;
     }
-    // Whether it ends is the affair of another case.
+    // Another case checks that it ends.
     let _ = proxy.wait(PATIENCE);
     drop(proxy);
     let here = |state| {

@@ -45,7 +45,7 @@ fn addresses(options: &PlantedOptions) -> io::Result<Vec<SocketAddr>> {
     let mut addresses: Vec<_> = (options.host.as_str(), options.port).to_socket_addrs()?.collect();
     match options.bug {
         Some(Bug::TriesOneAddress) => addresses.truncate(1),
-        Some(Bug::KnowsNoIpv6) => addresses.retain(SocketAddr::is_ipv4),
+        Some(Bug::TriesIpv4Only) => addresses.retain(SocketAddr::is_ipv4),
         _ => {}
     }
     Ok(addresses)
@@ -69,7 +69,7 @@ fn attempt(
     let connected = PollFd::from_borrowed_fd(socket.as_fd(), PollFlags::OUT);
     // A reset by the client is reported whether it is asked for or not, a FIN of the client is not.
     let gone = PollFd::from_borrowed_fd(client.as_fd(), PollFlags::empty());
-    let mut fds = if has(Bug::ForgetsGoneClients) { vec![connected] } else { vec![connected, gone] };
+    let mut fds = if has(Bug::ForgetsClosedClients) { vec![connected] } else { vec![connected, gone] };
     let left = until.saturating_duration_since(Instant::now());
     poll(&mut fds, Some(&Timespec::try_from(left).expect("a connect takes no billions of years")))?;
     if fds[0].revents().is_empty() {
@@ -87,7 +87,7 @@ fn attempt(
         Some(error) => return Err(error),
         None => false,
     };
-    if has(Bug::ForgetsGoneClients) && is_gone(client) {
+    if has(Bug::ForgetsClosedClients) && is_gone(client) {
         mem::forget(socket);
         mem::forget(client.try_clone()?);
         return Err(ErrorKind::ConnectionAborted.into());

@@ -190,7 +190,7 @@ fn write(session: &PlantedSession<'_>, from: &Half<'_>, to: &Half<'_>, block: &[
         let _ = to.stream.shutdown(Shutdown::Read);
     }
     drop(turn);
-    if !written && session.has(Bug::SendsToNobody) {
+    if !written && session.has(Bug::SendsWithoutReader) {
         let mut rest = [0; 16_384];
         while matches!((&*from.stream).read(&mut rest), Ok(1..)) {}
     }

@@ -11,20 +11,20 @@ const FAR: &[&str] = &[
     "a_stalled_upload_does_not_stop_the_download",
     "a_stalled_download_does_not_stop_the_upload",
     "writes_of_every_size_arrive",
-    "messages_around_the_size_of_any_likely_buffer_arrive",
-    "bytes_keep_their_places_at_every_offset_of_a_small_buffer",
+    "messages_around_common_buffer_sizes_arrive",
+    "bytes_keep_their_order_at_every_offset_of_a_small_buffer",
     "tiny_socket_buffers_lose_nothing",
     "random_chunks_and_pauses_lose_nothing",
     "a_client_that_finishes_still_gets_a_late_answer",
     "a_server_that_finishes_still_gets_a_late_upload",
-    "a_clients_fin_waits_behind_what_was_not_read",
-    "a_servers_fin_waits_behind_what_was_not_read",
+    "a_clients_fin_follows_the_unread_bytes",
+    "a_servers_fin_follows_the_unread_bytes",
     "a_clients_fin_arrives_while_the_download_is_stalled",
     "a_servers_fin_arrives_while_the_upload_is_stalled",
     "a_request_before_the_server_answers_is_kept",
     "a_fin_before_the_server_answers_is_kept",
-    "what_a_client_sent_before_closing_reaches_a_sleeping_server",
-    "what_a_server_sent_before_closing_reaches_a_sleeping_client",
+    "bytes_before_a_clients_close_reach_a_server_that_reads_later",
+    "bytes_before_a_servers_close_reach_a_client_that_reads_later",
 ];
 
 /// Those in which one direction waits for room while the other has to go on.
@@ -41,7 +41,7 @@ const HALF_CLOSE: &[&str] = &[
     "a_clients_fin_arrives_while_the_download_is_stalled",
     "a_servers_fin_arrives_while_the_upload_is_stalled",
     "a_fin_before_the_server_answers_is_kept",
-    "a_silent_half_closed_session_ends_when_its_time_is_up",
+    "a_silent_half_closed_session_ends_at_its_time_limit",
     "traffic_keeps_a_half_closed_session_alive",
 ];
 
@@ -49,24 +49,24 @@ const RESET: &[&str] =
     &["a_clients_reset_is_a_reset_for_the_server", "a_servers_reset_is_a_reset_for_the_client"];
 
 const WAITING_BEFORE_RESET: &[&str] = &[
-    "bytes_before_a_clients_reset_wait_for_a_sleeping_server",
-    "bytes_before_a_servers_reset_wait_for_a_sleeping_client",
+    "bytes_before_a_clients_reset_reach_a_server_that_reads_later",
+    "bytes_before_a_servers_reset_reach_a_client_that_reads_later",
 ];
 
 const BEFORE_RESET: &[&str] = &["bytes_before_a_clients_reset_arrive", "bytes_before_a_servers_reset_arrive"];
 
-const BEATS_CONNECT: &[&str] = &["what_a_server_sent_before_a_reset_that_beats_the_connect_arrives"];
+const BEATS_CONNECT: &[&str] = &["bytes_before_a_servers_reset_during_the_connect_arrive"];
 
 /// Those in which a FIN is right behind the last byte.
 const FIN_AT_ONCE: &[&str] = &[
     "a_client_that_finishes_still_gets_a_late_answer",
     "a_server_that_finishes_still_gets_a_late_upload",
-    "a_clients_fin_waits_behind_what_was_not_read",
-    "a_servers_fin_waits_behind_what_was_not_read",
+    "a_clients_fin_follows_the_unread_bytes",
+    "a_servers_fin_follows_the_unread_bytes",
     "a_clients_fin_arrives_while_the_download_is_stalled",
     "a_servers_fin_arrives_while_the_upload_is_stalled",
-    "what_a_client_sent_before_closing_reaches_a_sleeping_server",
-    "what_a_server_sent_before_closing_reaches_a_sleeping_client",
+    "bytes_before_a_clients_close_reach_a_server_that_reads_later",
+    "bytes_before_a_servers_close_reach_a_client_that_reads_later",
 ];
 
 const RESET_BEFORE_CONNECT: &[&str] =
@@ -103,7 +103,7 @@ const FAIRNESS: &[&str] = &["a_bulk_transfer_leaves_room_for_small_exchanges"];
 const WITHOUT_LOG: &[&str] = &[
     "service_goes_on_without_a_standard_error",
     "service_goes_on_when_its_log_is_not_read",
-    "service_goes_on_when_who_read_its_log_has_gone",
+    "service_goes_on_when_the_reader_of_its_log_has_closed",
 ];
 
 const RESTART: &[&str] = &["a_restart_gets_the_port_although_connections_are_in_time_wait"];
@@ -112,15 +112,15 @@ const RESTART: &[&str] = &["a_restart_gets_the_port_although_connections_are_in_
 const WITHOUT_PORT: &[&str] = &["a_missing_argument_is_reported", "a_number_that_is_no_port_is_reported"];
 
 const PEER_GONE: &[&str] =
-    &["a_server_learns_that_the_client_has_gone", "a_client_learns_that_the_server_has_gone"];
+    &["a_server_cannot_send_to_a_client_that_has_closed", "a_client_cannot_send_to_a_server_that_has_closed"];
 
 const SIGTERM_IN_A_TRANSFER: &[&str] = &[
-    "a_transfer_that_sigterm_meets_does_not_look_complete_unless_it_is",
+    "a_transfer_cut_by_sigterm_does_not_look_complete",
     "a_transfer_may_finish_after_sigterm",
 ];
 
 const AFTER_SIGTERM: &[&str] =
-    &["what_is_left_at_the_end_of_that_time_is_reset", "a_second_signal_does_not_wait"];
+    &["a_session_left_at_the_drain_timeout_is_reset", "a_second_signal_ends_the_process_at_once"];
 
 impl Bug {
     /// The cases that a proxy with this bug must fail.
@@ -143,12 +143,12 @@ impl Bug {
             ],
             Self::TakesTurns => &[BOTH_DIRECTIONS],
             Self::DelaysSmallBlocks => &[&["a_dialogue_of_single_bytes_is_not_delayed"], FAIRNESS],
-            Self::KeepsFullBuffer => &[&["messages_around_the_size_of_any_likely_buffer_arrive"]],
+            Self::KeepsFullBuffer => &[&["messages_around_common_buffer_sizes_arrive"]],
             Self::WaitsForClient => &[
                 &["a_banner_from_the_server_arrives_first", "a_half_closed_session_sleeps"],
                 FAIRNESS,
                 SIGTERM_IN_A_TRANSFER,
-                &["what_is_left_at_the_end_of_that_time_is_reset"],
+                &["a_session_left_at_the_drain_timeout_is_reset"],
             ],
             Self::OverwritesSmallBlocks => &[&["thousands_of_tiny_segments_wait_for_stalled_readers"]],
             Self::LosesUrgentByte => &[&["an_urgent_byte_arrives_among_the_others"]],
@@ -160,11 +160,11 @@ impl Bug {
                 &[
                     "a_half_closed_session_sleeps",
                     "a_server_that_finishes_still_gets_a_late_upload",
-                    "a_servers_fin_waits_behind_what_was_not_read",
+                    "a_servers_fin_follows_the_unread_bytes",
                     "a_servers_fin_arrives_while_the_upload_is_stalled",
-                    "what_a_server_sent_before_closing_reaches_a_sleeping_client",
-                    "a_client_learns_that_the_server_has_gone",
-                    "a_silent_half_closed_session_ends_when_its_time_is_up",
+                    "bytes_before_a_servers_close_reach_a_client_that_reads_later",
+                    "a_client_cannot_send_to_a_server_that_has_closed",
+                    "a_silent_half_closed_session_ends_at_its_time_limit",
                 ],
             ],
             Self::ResetBecomesFin | Self::BelievesEndOfFile => &[RESET],
@@ -177,14 +177,14 @@ impl Bug {
             ]],
             Self::BelievesSoError => &[BEATS_CONNECT],
             Self::StopsAtFailedWrite => &[BOTH_DIRECTIONS, &["a_reply_before_the_upload_was_read_arrives"]],
-            Self::SendsToNobody => &[PEER_GONE],
+            Self::SendsWithoutReader => &[PEER_GONE],
             Self::NeverTimesOut => &[
-                &["a_silent_half_closed_session_ends_when_its_time_is_up"],
+                &["a_silent_half_closed_session_ends_at_its_time_limit"],
                 &["a_session_cut_by_a_time_limit_does_not_look_complete"],
             ],
             Self::CutsWithFin => &[
                 &["a_session_cut_by_a_time_limit_does_not_look_complete"],
-                &["what_is_left_at_the_end_of_that_time_is_reset"],
+                &["a_session_left_at_the_drain_timeout_is_reset"],
             ],
             Self::IgnoresTraffic => &[&["traffic_keeps_a_half_closed_session_alive"]],
             Self::LeaksDescriptor => &[&[
@@ -207,11 +207,11 @@ impl Bug {
                 "a_silent_first_address_does_not_hide_the_second",
                 "a_name_with_ipv6_and_ipv4_reaches_a_server_on_either",
             ]],
-            Self::KnowsNoIpv6 => {
+            Self::TriesIpv4Only => {
                 &[&["a_name_with_ipv6_and_ipv4_reaches_a_server_on_either", "an_ipv6_address_is_reached"]]
             }
             Self::ConnectsInTurn => &[&["others_are_served_while_a_connect_hangs"]],
-            Self::ForgetsGoneClients => &[&[
+            Self::ForgetsClosedClients => &[&[
                 "a_client_that_closes_while_connecting_does_not_hold_up_the_next",
                 "a_client_that_resets_while_connecting_does_not_hold_up_the_next",
             ]],
@@ -231,24 +231,24 @@ impl Bug {
                 &[&["a_proxy_out_of_descriptors_sleeps", "a_proxy_out_of_descriptors_recovers"]]
             }
             Self::StopsWithoutDescriptor => &[&["a_proxy_out_of_descriptors_recovers"]],
-            Self::ServesTooMany | Self::ForgetsWhoWaits => {
-                &[&["a_client_beyond_the_limit_waits_and_loses_nothing"]]
+            Self::ServesTooMany | Self::ForgetsPendingClients => {
+                &[&["a_client_beyond_the_limit_stays_pending_and_loses_nothing"]]
             }
-            Self::WritesInTurn => &[BOTH_DIRECTIONS, &["clients_that_stall_do_not_slow_the_others"]],
+            Self::WritesInTurn => &[BOTH_DIRECTIONS, &["stalled_clients_do_not_slow_the_others"]],
             Self::ServesBulkFirst => &[&[
-                "clients_that_stall_do_not_slow_the_others",
+                "stalled_clients_do_not_slow_the_others",
                 "a_bulk_transfer_leaves_room_for_small_exchanges",
             ]],
             Self::IgnoresSigterm => &[&["sigterm_ends_an_idle_proxy"], SIGTERM_IN_A_TRANSFER, AFTER_SIGTERM],
             Self::DiesOfSigterm => &[SIGTERM_IN_A_TRANSFER, AFTER_SIGTERM],
-            Self::NeverStopsDraining => &[&["what_is_left_at_the_end_of_that_time_is_reset"]],
-            Self::IgnoresSecondSignal => &[&["a_second_signal_does_not_wait"]],
-            Self::RunsWithoutPort | Self::SucceedsInVain => &[&["a_port_in_use_is_reported"], WITHOUT_PORT],
+            Self::NeverStopsDraining => &[&["a_session_left_at_the_drain_timeout_is_reset"]],
+            Self::IgnoresSecondSignal => &[&["a_second_signal_ends_the_process_at_once"]],
+            Self::RunsWithoutPort | Self::ReportsSuccess => &[&["a_port_in_use_is_reported"], WITHOUT_PORT],
             Self::AssumesArguments => &[&["a_missing_argument_is_reported"]],
             Self::TakesAnyNumber => &[&["a_number_that_is_no_port_is_reported"]],
             Self::LogsToClient => &[&["service_goes_on_without_a_standard_error"]],
             Self::WaitsForLogReader => &[&["service_goes_on_when_its_log_is_not_read"]],
-            Self::DiesWithoutLogReader => &[&["service_goes_on_when_who_read_its_log_has_gone"]],
+            Self::DiesWithoutLogReader => &[&["service_goes_on_when_the_reader_of_its_log_has_closed"]],
             Self::NeedsFreshPort => &[&["a_restart_gets_the_port_although_connections_are_in_time_wait"]],
         }
     }
@@ -292,7 +292,7 @@ impl Bug {
                 "others_are_served_while_a_connect_hangs",
             ]],
             // A client may be gone before its server is reached, however fast that is.
-            Self::ForgetsGoneClients => &[MANY_SESSIONS],
+            Self::ForgetsClosedClients => &[MANY_SESSIONS],
             // It has refused, in a way.
             Self::StopsAfterRefusal => {
                 &[&["a_client_that_resets_while_connecting_does_not_hold_up_the_next"]]
@@ -302,10 +302,10 @@ impl Bug {
                 BOTH_DIRECTIONS,
                 STALLED_SLEEP,
                 &[
-                    "a_clients_fin_waits_behind_what_was_not_read",
-                    "a_servers_fin_waits_behind_what_was_not_read",
+                    "a_clients_fin_follows_the_unread_bytes",
+                    "a_servers_fin_follows_the_unread_bytes",
                     "a_stalled_transfer_whose_reader_has_reset_sleeps",
-                    "clients_that_stall_do_not_slow_the_others",
+                    "stalled_clients_do_not_slow_the_others",
                 ],
             ],
             // The server has the first word in these.
@@ -315,13 +315,13 @@ impl Bug {
                 RESTART,
                 &[
                     "a_server_that_finishes_still_gets_a_late_upload",
-                    "a_servers_fin_waits_behind_what_was_not_read",
-                    "what_a_client_sent_before_closing_reaches_a_sleeping_server",
-                    "a_server_learns_that_the_client_has_gone",
+                    "a_servers_fin_follows_the_unread_bytes",
+                    "bytes_before_a_clients_close_reach_a_server_that_reads_later",
+                    "a_server_cannot_send_to_a_client_that_has_closed",
                     "bytes_before_a_clients_reset_arrive",
-                    "bytes_before_a_clients_reset_wait_for_a_sleeping_server",
+                    "bytes_before_a_clients_reset_reach_a_server_that_reads_later",
                     "a_clients_reset_is_a_reset_for_the_server",
-                    "a_silent_half_closed_session_ends_when_its_time_is_up",
+                    "a_silent_half_closed_session_ends_at_its_time_limit",
                 ],
             ],
             Self::DropsBlockAtReset => &[BEATS_CONNECT, &["a_reply_before_the_upload_was_read_arrives"]],

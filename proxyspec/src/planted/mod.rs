@@ -25,7 +25,7 @@ use clap::ValueEnum;
 /// What a careless author gets wrong.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, ValueEnum)]
 pub enum Bug {
-    /// Two halves of a block change places, 100,000 bytes into a stream
+    /// Two halves of a block are swapped, 100,000 bytes into a stream
     SwapsBlocks,
     /// A block is sent twice, 100,000 bytes into a stream
     RepeatsBlock,
@@ -64,7 +64,7 @@ pub enum Bug {
     /// Nothing is read while a write waits for room, and when the write fails nothing is read any more
     StopsAtFailedWrite,
     /// What can no longer be delivered is read and thrown away
-    SendsToNobody,
+    SendsWithoutReader,
     /// A half-closed session may be silent for ever
     NeverTimesOut,
     /// A session whose time is up ends with a FIN
@@ -75,18 +75,18 @@ pub enum Bug {
     LeaksDescriptor,
     /// If the server cannot be reached, the client gets a clean end
     RefusalBecomesFin,
-    /// If the server cannot be reached, the client hears nothing of it
+    /// If the server cannot be reached, the client's connection stays open
     HangsWhenRefused,
     /// The kernel decides how long to wait for the server
     NeverGivesUp,
     /// Only the first address of the server is tried
     TriesOneAddress,
     /// Only IPv4 addresses of the server are tried
-    KnowsNoIpv6,
+    TriesIpv4Only,
     /// The server is reached for one client after the other
     ConnectsInTurn,
     /// A client that goes away while its server is reached is not noticed, and its session is forgotten
-    ForgetsGoneClients,
+    ForgetsClosedClients,
     /// No client is served any more once the server has refused
     StopsAfterRefusal,
     /// What the other side has no room for is kept, however much it is
@@ -113,8 +113,8 @@ pub enum Bug {
     StopsWithoutDescriptor,
     /// The limit on clients is none
     ServesTooMany,
-    /// What a client sends while it waits for a place is thrown away
-    ForgetsWhoWaits,
+    /// What a client sends while it is pending is thrown away
+    ForgetsPendingClients,
     /// Only one session writes at a time
     WritesInTurn,
     /// A session goes on until it has nothing left to do, unless that is little
@@ -130,7 +130,7 @@ pub enum Bug {
     /// Without a port to listen on the proxy runs on
     RunsWithoutPort,
     /// Without a port to listen on the proxy ends with status 0
-    SucceedsInVain,
+    ReportsSuccess,
     /// A port that is not given is any port
     AssumesArguments,
     /// A port is what is left of a number in 16 bits

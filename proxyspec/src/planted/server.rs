@@ -81,7 +81,7 @@ pub fn serve(options: PlantedOptions) -> io::Result<()> {
         Err(_) if server.has(Bug::RunsWithoutPort) => loop {
             thread::park();
         },
-        Err(error) if server.has(Bug::SucceedsInVain) => {
+        Err(error) if server.has(Bug::ReportsSuccess) => {
             server.note(&error.to_string());
             return Ok(());
         }
@@ -134,7 +134,7 @@ fn admit(server: &Arc<PlantedProxy>, client: TcpStream, address: SocketAddr, wai
         mem::forget(client);
         return;
     }
-    if waits && server.has(Bug::ForgetsWhoWaits) {
+    if waits && server.has(Bug::ForgetsPendingClients) {
         server.wait(|active| active < server.options.clients);
         // What it has sent meanwhile.
         let _ = session::forget(&client);
@@ -229,7 +229,7 @@ impl PlantedProxy {
         if limit == 0 || self.has(Bug::ServesTooMany) {
             return false;
         }
-        if self.has(Bug::ForgetsWhoWaits) {
+        if self.has(Bug::ForgetsPendingClients) {
             return *self.active() >= limit;
         }
         self.wait(|active| active < limit);

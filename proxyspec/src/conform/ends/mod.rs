@@ -26,17 +26,17 @@ pub(super) const CASES: &[Case] = &[
         .expects("FIN at both sides after the last byte")
         .why("Both FINs are on their way at the same time.")
         .source("RFC 9293, section 3.6, case 3: simultaneous close"),
-    Case::new("a_clients_fin_waits_behind_what_was_not_read", finish::behind_upload)
+    Case::new("a_clients_fin_follows_the_unread_bytes", finish::behind_upload)
         .expects("every byte at the server, then FIN")
         .why("The client fills every buffer, then finishes; the server begins to read only then.")
         .source(ORDER),
-    Case::new("a_servers_fin_waits_behind_what_was_not_read", finish::behind_download)
+    Case::new("a_servers_fin_follows_the_unread_bytes", finish::behind_download)
         .expects("every byte at the client, then FIN")
         .why("The same the other way round.")
         .source(ORDER),
     Case::new("a_clients_fin_arrives_while_the_download_is_stalled", finish::beside_download)
         .expects("FIN at the server while the client does not read, then every byte at the client")
-        .why("The server fills every buffer towards a client that does not read but finishes. A proxy that writes before it reads again does not notice.")
+        .why("The server fills every buffer towards a client that does not read but finishes. A proxy that writes before it reads again does not see the FIN.")
         .source(HALF_CLOSE),
     Case::new("a_servers_fin_arrives_while_the_upload_is_stalled", finish::beside_upload)
         .expects("FIN at the client while the server does not read, then every byte at the server")
@@ -49,22 +49,22 @@ pub(super) const CASES: &[Case] = &[
         .deadline(240),
     Case::new("a_fin_before_the_server_answers_is_kept", connect::fin_before)
         .expects("the request and FIN at the server when it can be reached, then the answer and FIN at the client")
-        .why("The same, and the client has finished meanwhile.")
+        .why("The same, and the client finishes before the server can be reached.")
         .source(ORDER)
         .deadline(240),
-    Case::new("what_a_client_sent_before_closing_reaches_a_sleeping_server", close::by_client)
+    Case::new("bytes_before_a_clients_close_reach_a_server_that_reads_later", close::by_client)
         .expects("every byte at the server, then FIN")
-        .why("The client sends and closes at once, both directions; the server reads only then.")
+        .why("The client sends and closes; the server reads only after that.")
         .source(ORDER),
-    Case::new("what_a_server_sent_before_closing_reaches_a_sleeping_client", close::by_server)
+    Case::new("bytes_before_a_servers_close_reach_a_client_that_reads_later", close::by_server)
         .expects("every byte at the client, then FIN")
         .why("The same the other way round.")
         .source(ORDER),
-    Case::new("a_server_learns_that_the_client_has_gone", close::client_gone)
+    Case::new("a_server_cannot_send_to_a_client_that_has_closed", close::client_gone)
         .expects("the server can send no more")
-        .why("The client has closed both directions; the server sees its FIN, and sends on. Its kernel, were it connected directly, would get a reset.")
+        .why("The client has closed; the server sees its FIN, and sends on. On a direct connection it would get RST.")
         .source("RFC 9293, section 3.6.1: data for a closed connection is answered with a reset"),
-    Case::new("a_client_learns_that_the_server_has_gone", close::server_gone)
+    Case::new("a_client_cannot_send_to_a_server_that_has_closed", close::server_gone)
         .expects("the client can send no more")
         .why("The same the other way round.")
         .source("RFC 9293, section 3.6.1: data for a closed connection is answered with a reset"),
@@ -76,25 +76,25 @@ pub(super) const CASES: &[Case] = &[
         .expects("every byte at the client before the connection ends")
         .why("The same the other way round.")
         .source(RESET),
-    Case::new("bytes_before_a_clients_reset_wait_for_a_sleeping_server", reset::waiting_before_clients)
+    Case::new("bytes_before_a_clients_reset_reach_a_server_that_reads_later", reset::waiting_before_clients)
         .expects("every byte at the server before the connection ends")
         .why("The bytes before the reset are more than the server's socket takes, and it reads only after the reset. Closing with SO_LINGER 0 throws away what the kernel has not sent yet.")
         .source(RESET),
-    Case::new("bytes_before_a_servers_reset_wait_for_a_sleeping_client", reset::waiting_before_servers)
+    Case::new("bytes_before_a_servers_reset_reach_a_client_that_reads_later", reset::waiting_before_servers)
         .expects("every byte at the client before the connection ends")
         .why("The same the other way round.")
         .source(RESET),
     Case::new("a_clients_reset_is_a_reset_for_the_server", reset::by_client)
         .expects("RST at the server")
-        .why("The client resets a connection that works. A FIN in its place makes half of an upload look like the whole.")
+        .why("The client resets an established connection. A FIN instead makes half of an upload look like the whole.")
         .source(RESET),
     Case::new("a_servers_reset_is_a_reset_for_the_client", reset::by_server)
         .expects("RST at the client")
-        .why("The server resets a connection that works. A FIN in its place makes half of an answer look like the whole.")
+        .why("The server resets an established connection. A FIN instead makes half of an answer look like the whole.")
         .source(RESET),
-    Case::new("what_a_server_sent_before_a_reset_that_beats_the_connect_arrives", connect::reset_before)
+    Case::new("bytes_before_a_servers_reset_during_the_connect_arrive", connect::reset_before)
         .expects("every byte at the client before the connection ends")
-        .why("While the proxy stands still, the server accepts, sends and resets. SO_ERROR then says ECONNRESET, which looks like a failed connect; the bytes are there all the same.")
+        .why("While the proxy is stopped (SIGSTOP), the server accepts, sends and resets. SO_ERROR is then ECONNRESET, which looks like a failed connect; the bytes can still be read.")
         .source("connect(2), socket(7): SO_ERROR is that of the connection, not of the attempt")
         .needs(&[Need::Process])
         .deadline(240),
@@ -104,20 +104,20 @@ pub(super) const CASES: &[Case] = &[
         .source("RFC 9112, section 9.6, and RFC 2525, section 2.17"),
     Case::new("nothing_is_left_of_a_finished_session", finish::nothing_left)
         .expects("no socket but the one that listens, and as many descriptors as after the first session")
-        .why("Both sides have finished. What stays open then adds up.")
+        .why("Both sides have finished. A socket or descriptor that stays open adds up.")
         .source("RFC 9293, section 3.6: after both FINs the connection is closed; close(2)")
         .needs(&[Need::Process, Need::Sessions]),
-    Case::new("a_silent_half_closed_session_ends_when_its_time_is_up", time_limit::silence)
+    Case::new("a_silent_half_closed_session_ends_at_its_time_limit", time_limit::silence)
         .expects("the session goes on for a while, and has an end within 20 s")
-        .why("One side has finished, and the other one says nothing more: with a limit of 2 s on such sessions both hear of its end, whichever side it was.")
+        .why("One side has finished, and the other sends nothing more. With a limit of 2 s on such sessions both connections end, whichever side has finished.")
         .source("RFC 9293, section 3.9.1: a user timeout; RFC 1122, section 4.2.2.13, on half-closed connections that stay"),
     Case::new("a_session_cut_by_a_time_limit_does_not_look_complete", time_limit::cut_is_no_fin)
         .expects("RST at the client")
-        .why("The same; the server had not finished, so a FIN to the client would be made up.")
+        .why("The same. The server had not finished, so a FIN to the client would claim an end that the server has not sent.")
         .source(RESET),
     Case::new("traffic_keeps_a_half_closed_session_alive", time_limit::traffic)
         .expects("every byte of 8 s of slow traffic, then FIN")
-        .why("One side has finished, and the other one sends a byte a second. A limit of 5 s of silence must not cut that.")
+        .why("One side has finished, and the other sends a byte a second. A limit of 5 s without a byte must not cut that.")
         .source(HALF_CLOSE),
 ];
 

@@ -1,4 +1,4 @@
-//! Memory, processor time, descriptors and places: bounded, given back, and shared.
+//! Memory, processor time and descriptors: bounded, given back, and shared.
 
 mod descriptors;
 mod memory;
@@ -21,7 +21,7 @@ pub(super) const CASES: &[Case] = &[
         .source(FLOW_CONTROL),
     Case::new("an_idle_proxy_sleeps", processor::idle)
         .expects("a second with less than a tenth of a processor used, without a client and with one that is silent")
-        .why("Nothing happens. A program that polls, or is woken again and again by an event that it has no use for, uses a processor for nothing.")
+        .why("Nothing happens. A program that polls, or that an event wakes again and again to no effect, uses a processor for nothing.")
         .source(WAITING)
         .needs(&[Need::Process]),
     Case::new("a_half_closed_session_sleeps", processor::half_closed)
@@ -31,7 +31,7 @@ pub(super) const CASES: &[Case] = &[
         .needs(&[Need::Process]),
     Case::new("a_stalled_transfer_sleeps", processor::stalled)
         .expects("a second with less than a tenth of a processor used, in either direction")
-        .why("The sender has filled every buffer, and the reader does not read. Who goes on asking whether the sender can be read, with no room for it, spins.")
+        .why("The sender has filled every buffer, and the reader does not read. A proxy that polls the sender for reading, with no room for its bytes, spins.")
         .source(WAITING)
         .needs(&[Need::Process]),
     Case::new("a_stalled_transfer_whose_sender_has_finished_sleeps", processor::finished)
@@ -51,12 +51,12 @@ pub(super) const CASES: &[Case] = &[
         .needs(&[Need::Process]),
     Case::new("descriptors_are_given_back_however_sessions_end", descriptors::given_back)
         .expects("after two thousand sessions, as many descriptors as after forty, and no connection")
-        .why("Sessions end in every way: FIN of either side first, RST of either, close with something unread, gone without a word, refused. What one way leaves open adds up until nothing works.")
+        .why("Sessions end in every way: FIN of either side first, RST of either, close with unread bytes, close without a byte, refused. What one of them leaves open adds up until the proxy cannot serve.")
         .source("close(2); getrlimit(2), RLIMIT_NOFILE")
         .needs(&[Need::Process, Need::Sessions])
         .deadline(240),
     Case::new("no_connection_stays_in_close_wait", descriptors::close_wait)
-        .expects("no connection of the proxy in CLOSE_WAIT once both sides of all sessions have gone")
+        .expects("no connection of the proxy in CLOSE_WAIT once both sides of every session have closed")
         .why("CLOSE_WAIT means that the other side has finished and this program has not closed yet: it never times out.")
         .source("RFC 9293, section 3.3.2: CLOSE-WAIT waits for the local user")
         .needs(&[Need::Process, Need::Sessions]),
@@ -67,23 +67,23 @@ pub(super) const CASES: &[Case] = &[
         .needs(&[Need::Process, Need::Sessions]),
     Case::new("a_proxy_out_of_descriptors_recovers", descriptors::exhausted_recovers)
         .expects("the session that was there goes on, and a client is served once there are descriptors again")
-        .why("The same. Whatever becomes of those who came meanwhile, service goes on when it can.")
+        .why("The same, and then the limit is raised. The clients that came meanwhile may be reset; the next one must be served.")
         .source("accept(2): EMFILE; getrlimit(2), RLIMIT_NOFILE")
         .needs(&[Need::Process, Need::Sessions]),
-    Case::new("a_client_beyond_the_limit_waits_and_loses_nothing", sharing::beyond_the_limit)
-        .expects("every byte at the server once there is a place, then the answer")
-        .why("As many are served as may be, 2 if the proxy can be told so. One more connects, sends its request, and waits. Where the proxy turns such clients away, which some do, the case does not apply.")
+    Case::new("a_client_beyond_the_limit_stays_pending_and_loses_nothing", sharing::beyond_the_limit)
+        .expects("every byte at the server once a session has ended, then the answer")
+        .why("The proxy serves as many clients as its limit allows, 2 if the limit can be set. One more client connects and sends its request. The case does not apply to a proxy that rejects such clients.")
         .source("listen(2): connections wait in the queue")
         .needs(&[Need::Sessions]),
-    Case::new("clients_that_stall_do_not_slow_the_others", sharing::stalled_beside_others)
+    Case::new("stalled_clients_do_not_slow_the_others", sharing::stalled_beside_others)
         .expects("sessions take at most ten times and a second longer than before")
-        .why("Two sessions are stuck, one in each direction, because a peer does not read. A proxy that waits for room in a write serves no other client meanwhile.")
+        .why("Two sessions are stalled, one in each direction, because a peer does not read. A proxy that blocks in write(2) serves no other client meanwhile.")
         .source("write(2): EAGAIN; epoll(7)")
         .needs(&[Need::ManyAtOnce])
         .alone(),
     Case::new("a_bulk_transfer_leaves_room_for_small_exchanges", sharing::fairness)
         .expects("half of the exchanges take at most twenty times and 100 ms longer than beside a direct transfer")
-        .why("One session carries as many bytes as it can, while ten others exchange single bytes. A proxy that serves a session as long as there is something to do starves the others.")
+        .why("One session carries as many bytes as it can, while ten others exchange single bytes. A proxy that steps one session as long as it has bytes starves the others.")
         .source("epoll(7): on starvation")
         .needs(&[Need::ManyAtOnce])
         .alone(),

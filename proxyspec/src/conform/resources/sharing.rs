@@ -29,7 +29,7 @@ pub(super) fn beyond_the_limit(trial: &Trial) -> Verdict {
     let script = trial.of_client(echo::asks(REQUEST, ANSWER)).patience(PATIENCE * 2);
     let one_more = Peer::client(stand.address(), options, script);
     if stand.listener().accept(TOO_EARLY).is_ok() {
-        return broken(format!("it serves {} clients at once, and was told to serve {limit}", limit + 1));
+        return broken(format!("it serves {} clients at once, although its limit is {limit}", limit + 1));
     }
     drop(places.pop());
     let connection = stand.listener().accept(PATIENCE);
