@@ -24,7 +24,7 @@ enum Command {
     /// Score several TCP proxies, and put the results beside each other
     Compare(compare::CompareArguments),
     /// Explain the cases of the suite
-    List(list::ListArguments),
+    List,
     /// See the suite find the bugs that were planted in small proxies
     Selftest(selftest::SelftestArguments),
     /// Run a small proxy, with a bug or without
@@ -51,7 +51,7 @@ fn main() -> ExitCode {
     let result = match Cli::parse().command {
         Command::Conform(arguments) => conform::run(&arguments),
         Command::Compare(arguments) => compare::run(&arguments),
-        Command::List(arguments) => list::run(&arguments),
+        Command::List => list::run(),
         Command::Selftest(arguments) => selftest::run(&arguments),
         Command::Planted(options) => planted::serve(options)
             .map(|()| ExitCode::SUCCESS)

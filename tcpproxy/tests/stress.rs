@@ -5,14 +5,12 @@
 //! a hundred fresh ones.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
-use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
-use std::thread;
 use std::time::Duration;
 
 use rand::seq::IndexedRandom;
-use rand::{Rng, RngExt};
+use rand::RngExt;
 use testkit::peer::{Ending, Listener, Pace, Peer, Refuser, Script, PeerOptions, Step};
-use testkit::proxy::Proxy;
+use testkit::proxy::{Proxy, stuttering};
 use testkit::replay::{Replay, seeds};
 use testkit::scenario::{Scenario, play};
 use testkit::seed::Seed;
@@ -41,16 +39,16 @@ fn many_sessions_at_once() {
 }
 
 #[test]
-fn more_sessions_than_places() {
+fn more_sessions_than_are_served() {
     for seed in seeds(ONCE_FAILED, 4) {
-        round("more_sessions_than_places", seed, 12, &["--max-clients", "3"]);
+        round("more_sessions_than_are_served", seed, 12, &["--max-clients", "3"]);
     }
 }
 
 #[test]
-fn a_queue_for_the_only_place() {
+fn sessions_served_one_by_one() {
     for seed in seeds(ONCE_FAILED, 4) {
-        round("a_queue_for_the_only_place", seed, 6, &[]);
+        round("sessions_served_one_by_one", seed, 6, &[]);
     }
 }
 
@@ -102,19 +100,12 @@ fn round(test: &str, seed: Seed, sessions: usize, options: &[&str]) {
     let addresses = [IpAddr::from(Ipv4Addr::LOCALHOST), Ipv6Addr::LOCALHOST.into()]
         .map(|ip| SocketAddr::new(ip, proxy.address().port()));
     let line = replay.line().to_owned();
-    let verdict = thread::scope(|scope| {
-        let (playing, over) = channel();
-        let mut rng = seed.derive("stutter").rng();
-        if rng.random() {
-            let proxy = &proxy;
-            scope.spawn(move || stutter(proxy, &over, &mut rng));
-        }
-        let verdict = within(LIMIT, move |status| {
+    let stutters = seed.derive("stutters").rng().random::<bool>().then_some(&proxy);
+    let verdict = stuttering(stutters, seed, || {
+        within(LIMIT, move |status| {
             status.set(format!("{line}, a round of {scenarios:#?}"));
             play(addresses.into(), listener, &scenarios)
-        });
-        drop(playing);
-        verdict
+        })
     });
     if let Err(why) = verdict {
         panic!(
@@ -123,17 +114,6 @@ fn round(test: &str, seed: Seed, sessions: usize, options: &[&str]) {
         );
     }
     stop(proxy);
-}
-
-/// Freezes the proxy again and again while sessions are played. On a fast machine it seldom finds more than one thing
-/// to do; after a pause it finds bytes, FINs and resets of both sides in one turn.
-fn stutter(proxy: &Proxy, over: &Receiver<()>, rng: &mut impl Rng) {
-    let mut pause = || over.recv_timeout(Duration::from_micros(rng.random_range(100..10_000)));
-    while pause() == Err(RecvTimeoutError::Timeout) {
-        proxy.freeze().expect("the proxy runs");
-        let _ = pause();
-        proxy.thaw().expect("the proxy runs");
-    }
 }
 
 /// A buffer size in bytes, and as it is written on the command line.

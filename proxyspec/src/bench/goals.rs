@@ -71,12 +71,7 @@ impl Goal {
         let column = Column { measure: self.measure, quantity, head: "" };
         let busy = results.row(&column, OURS)?.busy;
         let ours = results.summary(&column, OURS)?.median;
-        let peers = PEERS.iter().filter_map(|peer| Some((*peer, results.summary(&column, peer)?.median)));
-        let (peer, theirs) = peers.reduce(|best, next| match better {
-            Better::More if next.1 > best.1 => next,
-            Better::Less if next.1 < best.1 => next,
-            _ => best,
-        })?;
+        let (peer, theirs) = results.best(&column, |name| PEERS.contains(&name))?;
         let ratio = ours / theirs;
         let (sign, reached) = match better {
             Better::More => ("≥", ratio >= limit),

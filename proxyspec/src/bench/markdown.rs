@@ -3,7 +3,7 @@
 use std::fmt::Write as _;
 
 use super::contender::DIRECT;
-use super::quantity::{Better, Quantity};
+use super::quantity::Quantity;
 use super::ratios;
 use super::results::{BenchResults, Row};
 use super::sections::{Column, SECTIONS, Section};
@@ -145,12 +145,7 @@ fn table(text: &mut String, results: &BenchResults, section: &Section) -> bool {
 
 /// The best median of a proxy.
 fn best(results: &BenchResults, column: &Column) -> Option<f64> {
-    let proxies = results.rows(column).filter(|row| row.contender != DIRECT);
-    let medians = proxies.filter_map(|row| Some(row.summaries.get(&column.quantity)?.median));
-    match column.quantity.better()? {
-        Better::More => medians.reduce(f64::max),
-        Better::Less => medians.reduce(f64::min),
-    }
+    results.best(column, |name| name != DIRECT).map(|(_, median)| median)
 }
 
 fn cell(results: &BenchResults, column: &Column, row: &Row, spread: bool) -> String {

@@ -55,31 +55,6 @@ pub enum Better {
 }
 
 impl Quantity {
-    /// What stands above a column.
-    pub const fn label(self) -> &'static str {
-        match self {
-            Self::Throughput => "MiB/s",
-            Self::CpuPerGib => "CPU s/GiB",
-            Self::Requests => "requests/s",
-            Self::CpuPerRequest => "CPU µs/request",
-            Self::LatencyMedian => "p50 µs",
-            Self::Latency99 => "p99 µs",
-            Self::Latency999 => "p99.9 µs",
-            Self::Connections => "connections/s",
-            Self::CpuPerConnection => "CPU µs/connection",
-            Self::MemoryPerConnection => "RSS B/connection",
-            Self::Memory => "RSS MiB",
-            Self::IdleCpu => "idle CPU ms/s",
-            Self::CallsPerRequest => "calls/round trip",
-            Self::CallsPerConnection => "calls/connection",
-            Self::WakeupsPerRequest => "wake-ups/request",
-            Self::WakeupsPerConnection => "wake-ups/connection",
-            Self::ContenderLoad => "CPUs, proxy",
-            Self::PeerLoad => "CPUs, peers",
-            Self::OthersLoad => "CPUs, others",
-        }
-    }
-
     /// Whether 0 is no figure but a missing one: work takes processor time, and that of a child that
     /// has ended is lost if its parent has not waited for it.
     pub const fn is_never_zero(self) -> bool {
@@ -92,6 +67,16 @@ impl Quantity {
             Self::Throughput | Self::Requests | Self::Connections => Some(Better::More),
             Self::ContenderLoad | Self::PeerLoad | Self::OthersLoad => None,
             _ => Some(Better::Less),
+        }
+    }
+}
+
+impl Better {
+    /// Whether one number is better than another.
+    pub fn prefers(self, one: f64, other: f64) -> bool {
+        match self {
+            Self::More => one > other,
+            Self::Less => one < other,
         }
     }
 }

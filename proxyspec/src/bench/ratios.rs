@@ -4,7 +4,6 @@ use std::fmt::Write as _;
 
 use super::contender::{self, DIRECT};
 use super::markdown::number;
-use super::quantity::Better;
 use super::results::BenchResults;
 use super::sections::{Column, SECTIONS};
 
@@ -17,13 +16,11 @@ pub(super) fn table(results: &BenchResults) -> String {
                 .iter()
                 .flat_map(|section| section.columns)
                 .any(|other| other.shows_the_same(column));
-            let ratios = [COPYING, SPLICING].map(|modes| modes.ratio(results, column));
-            let Some(better) =
-                column.quantity.better().filter(|_| !shown && ratios.iter().any(Option::is_some))
-            else {
+            let cells = [COPYING, SPLICING].map(|modes| modes.cells(results, column));
+            if shown || cells.iter().all(Option::is_none) {
                 continue;
-            };
-            let cells = ratios.map(|ratio| ratio.map_or_else(|| "|".to_owned(), |ratio| ratio.cells(better)));
+            }
+            let cells = cells.map(|cells| cells.unwrap_or_else(|| "|".to_owned()));
             writeln!(lines, "| {}, {} | {} |", section.title, column.head, cells.join(" | "))
                 .expect("writing to a string does not fail");
         }
@@ -49,49 +46,21 @@ struct Modes {
 const COPYING: Modes = Modes { ours: contender::COPYING, splicing: false };
 const SPLICING: Modes = Modes { ours: contender::OURS, splicing: true };
 
-struct Ratio {
-    other: String,
-    theirs: f64,
-    ours: f64,
-}
-
 impl Modes {
-    fn ratio(&self, results: &BenchResults, column: &Column) -> Option<Ratio> {
-        let better = column.quantity.better()?;
+    /// The best of the others and ours divided by it, as two cells of the table.
+    fn cells(&self, results: &BenchResults, column: &Column) -> Option<String> {
         let ours = results.summary(column, self.ours)?.median;
         let splices = |name: &str| {
-            results
-                .contenders
-                .iter()
-                .any(|entrant| entrant.name == name && entrant.about.contains("splice(2)"))
+            let mut entrants = results.contenders.iter();
+            entrants.any(|entrant| entrant.name == name && entrant.about.contains("splice(2)"))
         };
-        let others = results.rows(column).filter(|row| {
-            let name = row.contender.as_str();
+        let (other, theirs) = results.best(column, |name| {
             name != DIRECT && !name.starts_with("tcpproxy") && (self.splicing || !splices(name))
-        });
-        let figures = others
-            .filter_map(|row| Some((row.contender.clone(), row.summaries.get(&column.quantity)?.median)));
-        let (other, theirs) = figures.reduce(|best, next| {
-            let ahead = match better {
-                Better::More => next.1 > best.1,
-                Better::Less => next.1 < best.1,
-            };
-            if ahead { next } else { best }
         })?;
-        Some(Ratio { other, theirs, ours })
-    }
-}
-
-impl Ratio {
-    fn cells(&self, better: Better) -> String {
-        let Self { other, theirs, ours } = self;
         let ratio = if ours == theirs { "1".to_owned() } else { number(ours / theirs) };
-        let ahead = match better {
-            Better::More => ours > theirs,
-            Better::Less => ours < theirs,
-        };
+        let ahead = column.quantity.better()?.prefers(ours, theirs);
         let shown = if ahead { format!("**{ratio}**") } else { ratio };
-        format!("{other} {} | {shown}", number(*theirs))
+        Some(format!("{other} {} | {shown}", number(theirs)))
     }
 }
 
@@ -116,13 +85,6 @@ mod tests {
             ("c-splice", 0.4),
         ];
         let results = BenchResults::of_medians(column, &figures);
-        let copying = COPYING.ratio(&results, column).unwrap();
-        assert_eq!(
-            (copying.other.as_str(), copying.cells(Better::Less).as_str()),
-            ("a", "a 1.00 | **0.500**")
-        );
-        let splicing = SPLICING.ratio(&results, column).unwrap();
-        assert_eq!(splicing.cells(Better::Less), "c-splice 0.400 | 1.25");
         assert!(
             table(&results).contains("| a 1.00 | **0.500** | c-splice 0.400 | 1.25 |"),
             "{}",

@@ -107,6 +107,16 @@ impl BenchResults {
         self.rows(column).find(|row| row.contender == contender)
     }
 
+    /// The best median among these contenders, and whose it is. `None` if there is none, or if neither more nor less is
+    /// better.
+    pub(super) fn best(&self, column: &Column, among: impl Fn(&str) -> bool) -> Option<(&str, f64)> {
+        let better = column.quantity.better()?;
+        let rows = self.rows(column).filter(|row| among(&row.contender));
+        let medians =
+            rows.filter_map(|row| Some((row.contender.as_str(), row.summaries.get(&column.quantity)?.median)));
+        medians.reduce(|best, next| if better.prefers(next.1, best.1) { next } else { best })
+    }
+
     /// One contender's figure.
     pub(super) fn summary(&self, column: &Column, contender: &str) -> Option<&Summary> {
         self.row(column, contender)?.summaries.get(&column.quantity)

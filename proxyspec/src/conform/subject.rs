@@ -14,7 +14,7 @@ pub enum Subject {
     /// To be started by the suite, for each case anew.
     Command(Recipe),
     /// Already running, somewhere.
-    RunningProxy {
+    Running {
         /// Where its clients connect.
         proxy: SocketAddr,
         /// Where it expects its server.
@@ -69,10 +69,10 @@ impl Subject {
                 let proxy = recipe.start("127.0.0.1", listener.address().port()).map_err(error)?;
                 (listener, Some(proxy))
             }
-            Self::RunningProxy { origin, .. } => (Listener::bind_to(*origin, options).map_err(error)?, None),
+            Self::Running { origin, .. } => (Listener::bind_to(*origin, options).map_err(error)?, None),
         };
         let address = match (self, &started) {
-            (Self::RunningProxy { proxy, .. }, _) => *proxy,
+            (Self::Running { proxy, .. }, _) => *proxy,
             (Self::Command(_), Some(proxy)) => proxy.address(),
             (Self::Command(_), None) => unreachable!("what was not started is an error"),
         };
