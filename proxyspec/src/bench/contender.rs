@@ -1,4 +1,4 @@
-//! Who is measured.
+//! The proxies that are measured.
 
 use std::io;
 use std::net::SocketAddr;

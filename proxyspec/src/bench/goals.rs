@@ -8,7 +8,7 @@ use super::quantity::{Better, Quantity};
 use super::results::BenchResults;
 use super::sections::Column;
 
-/// Whom ours is compared with here.
+/// The proxies that ours is compared with here.
 const PEERS: &[&str] =
     &["haproxy", "haproxy-256k", "haproxy-splice-1m", "nginx", "nginx-256k", "systemd-socket-proxyd"];
 

@@ -1,4 +1,4 @@
-//! What may be said to `proxyspec bench`.
+//! The options of `proxyspec bench`.
 
 use std::path::PathBuf;
 
@@ -57,7 +57,7 @@ pub struct BenchOptions {
     #[arg(long, value_name = "FILE", conflicts_with_all = ["only", "contenders", "others", "json"])]
     pub figures: Option<PathBuf>,
 
-    /// Say what would be measured, of whom, and nothing more
+    /// List the measures and their contenders, and measure nothing
     #[arg(long)]
     pub list: bool,
 }

@@ -32,7 +32,7 @@ pub(super) struct BenchResults {
     pub(super) most_connections: usize,
     /// How long all of it took, in seconds.
     pub(super) duration: f64,
-    /// Who was measured.
+    /// The contenders that were measured.
     pub(super) contenders: Vec<Entrant>,
     /// What was measured, in order.
     pub(super) measures: Vec<MeasureResults>,
@@ -221,7 +221,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn processor_time_that_was_not_told_in_each_round_is_no_figure() {
+    fn processor_time_that_is_missing_in_a_round_is_no_figure() {
         let mut row = Row::default();
         for cpu in [3.0, 0.0, 4.0] {
             let values = vec![(Quantity::CpuPerRequest, cpu), (Quantity::IdleCpu, 0.0)];

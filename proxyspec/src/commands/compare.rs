@@ -27,7 +27,7 @@ pub(crate) struct CompareArguments {
     #[arg(long, value_name = "FILE")]
     json: Option<PathBuf>,
 
-    /// Begin with what is in the JSON file: who is judged now takes the old place, and the others stay
+    /// Begin with what is in the JSON file: proxies that are judged now are replaced there, and the others stay
     #[arg(long, requires = "json")]
     keep: bool,
 

@@ -72,7 +72,7 @@ pub(crate) fn run(arguments: &StressArguments) -> Result<ExitCode, String> {
         stress.kinds.clone_from(&arguments.kinds);
     }
     if clients == 1 && stress.kinds == [Kind::Vanish] {
-        return Err("a client that vanishes can be told from others only in a crowd: --clients 2".to_owned());
+        return Err("the kind vanish needs several clients at once: --clients 2".to_owned());
     }
     end_everything_when_interrupted()?;
     let set = arguments.set.build(clients > 1)?;

@@ -11,7 +11,7 @@ use crate::conform::{Case, CaseEvent, Outcome, Plan, Subject, Topic};
 use crate::machine::Machine;
 use crate::template::Template;
 
-/// What came out for each of them.
+/// The judgement of each contender.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Comparison {
     /// In the order in which they are shown.
@@ -25,17 +25,17 @@ pub struct JudgedProxy {
     pub name: String,
     /// What its template says about it.
     pub description: String,
-    /// The command line, with its places.
+    /// The command line, with its placeholders.
     pub command: String,
-    /// The configuration file, with its places; empty if it has none.
+    /// The configuration file, with its placeholders; empty if it has none.
     pub configuration: String,
-    /// What it was judged with, and in which places; empty if they were left empty.
+    /// The options it was judged with, and where they stand; empty without any.
     pub with: String,
-    /// What came out, or why it was not judged.
+    /// The judgement, or why it was not judged.
     pub judgement: Result<Judgement, String>,
 }
 
-/// What came out for one contender.
+/// The results of one contender.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Judgement {
     /// What its program says.
@@ -84,7 +84,7 @@ pub struct Changes {
 }
 
 impl Comparison {
-    /// Puts this contender in the place of the one of its name, or at the end.
+    /// Replaces the contender of this name, or adds this one at the end.
     pub fn put(&mut self, contender: JudgedProxy) {
         match self.contenders.iter_mut().find(|known| known.name == contender.name) {
             Some(known) => *known = contender,
@@ -155,7 +155,7 @@ fn changes(
     let with = Plan { subject, service, ..without.clone() };
     let mut run = |plan: &Plan, names: &[String]| plan.run(&named(cases, names), &mut watcher);
     let (passed, others): (Vec<_>, Vec<_>) = outcomes.iter().partition(|outcome| passes(outcome));
-    // Most of what fails waits in vain.
+    // Most cases that fail wait for their time limit.
     let eager = Plan { jobs: EAGER * with.jobs, ..with.clone() };
     let once = those_that(passes, run(&eager, &names(others)));
     let twice = those_that(passes, run(&with, &once));

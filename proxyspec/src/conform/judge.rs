@@ -55,7 +55,7 @@ pub(super) fn ending(ending: Ending) -> String {
     }
 }
 
-/// The first `sent` bytes of the payload, each in its place, whatever the end.
+/// The first `sent` bytes of the payload, in order, whatever the end.
 pub(super) fn all(who: &str, report: &Report, sent: u64) -> Result<(), Stop> {
     match report.verify(sent) {
         Ok(()) => Ok(()),

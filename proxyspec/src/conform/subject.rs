@@ -47,8 +47,8 @@ impl Service {
 /// How long a proxy may take for a byte.
 const PATIENCE: Duration = Duration::from_secs(20);
 
-/// How long a second client waits before it counts as not being served. Who serves it later is taken for a proxy that
-/// serves one client at a time, and judged as such.
+/// How long a second client waits before it counts as not being served. A proxy that serves it later counts as
+/// one that serves one client at a time.
 const SECOND_CLIENT: Duration = Duration::from_secs(3);
 
 /// How often a condition without an event is looked at.

@@ -1,6 +1,6 @@
 //! Small proxies with a bug planted in them, so that the suite can be seen to find it.
 //!
-//! Two blocking threads carry the bytes of a session: as plain as can be, and correct unless a [`Bug`] is asked for. The
+//! Two blocking threads carry the bytes of a session: a plain and correct proxy, unless a [`Bug`] is asked for. The
 //! program `proxyspec planted` is such a proxy as a process; [`Bug::must_fail`] says which cases it must fail,
 //! [`Bug::may_fail`] which ones it may fail besides, and `proxyspec selftest` compares.
 //!

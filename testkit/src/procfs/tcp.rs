@@ -83,7 +83,7 @@ pub fn connection(local: SocketAddr, remote: SocketAddr) -> io::Result<Option<Tc
     }
 }
 
-/// The socket that a client reaches who connects to this address.
+/// The socket that a client reaches when it connects to this address.
 ///
 /// Unlike a connection attempt this leaves no trace.
 ///

@@ -18,7 +18,7 @@ use crate::bench::quantity::Quantity;
 /// The longest time of an answer that is distinguished from longer ones.
 const LONGEST: Duration = Duration::from_secs(60);
 
-/// Who asks.
+/// The clients that ask.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct AskingClients {
     pub(super) connections: usize,

@@ -1,4 +1,4 @@
-//! Descriptors and connections: given back after use, and gone without.
+//! Descriptors and connections: closed after use, and running out.
 
 use std::io;
 use std::net::SocketAddr;
@@ -135,7 +135,7 @@ fn turned_down(running: &RunningProxy<'_>, count: usize) -> Result<(), Stop> {
 fn serve_kinds(listener: Listener) -> Result<Server<()>, Stop> {
     let scripts: Vec<_> = kinds().into_iter().map(|kind| Script::new(kind.server)).collect();
     let serve = move |connection: Connection| {
-        // Of a client that has gone without a word comes nothing, or an error.
+        // From a client that has closed without a byte comes nothing, or an error.
         let first = connection.peek(1, PATIENCE).unwrap_or_default();
         if let Some(script) = first.first().and_then(|kind| scripts.get(usize::from(*kind))) {
             let _ = connection.run(script);
@@ -178,7 +178,7 @@ fn session(proxy: SocketAddr, number: usize, kind: &Kind) -> Result<(), Stop> {
     match report.late {
         None => Ok(()),
         Some(step) => {
-            broken(format!("in a session in which {} the client waits in vain at {step:?}", kind.name))
+            broken(format!("in a session in which {} the client timed out at {step:?}", kind.name))
         }
     }
 }
@@ -232,7 +232,7 @@ pub(super) fn exhausted_recovers(trial: &Trial) -> Verdict {
     })
 }
 
-/// A proxy that can open no further descriptor, and clients who want to be served.
+/// A proxy that can open no further descriptor, and pending clients.
 struct Shortage<'a> {
     proxy: &'a Proxy,
     proxy_address: SocketAddr,

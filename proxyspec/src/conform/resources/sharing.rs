@@ -53,7 +53,7 @@ pub(super) fn beyond_the_limit(trial: &Trial) -> Verdict {
     }
 }
 
-/// A client and its server, who have exchanged a byte.
+/// A client and its server that have exchanged a byte.
 fn pair(stand: &Stand<'_>) -> Result<(Connection, Connection), Stop> {
     let options = PeerOptions { no_delay: true, ..PeerOptions::default() };
     let pair = (stand.connect(options)?, stand.accept()?);
