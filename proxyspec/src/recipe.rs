@@ -65,7 +65,7 @@ impl Recipe {
     ///
     /// # Errors
     ///
-    /// When it has no such line, or the like of [`new`](Self::new) and
+    /// When it has no such line, and as for [`new`](Self::new) and
     /// [`with_configuration`](Self::with_configuration).
     pub fn parse(text: &str) -> Result<Self, String> {
         let command = text.lines().find_map(|line| line.strip_prefix("# command:"));
@@ -80,7 +80,7 @@ impl Recipe {
         texts.into_iter().any(|text| usual(text, setting).is_some())
     }
 
-    /// The same proxy, asked for something else than usual.
+    /// The same proxy with another value for a setting.
     #[must_use]
     pub fn with(&self, setting: Setting, value: impl Into<String>) -> Self {
         let value = value.into();
@@ -98,7 +98,7 @@ impl Recipe {
         Self { words, configuration: self.configuration.clone() }
     }
 
-    /// The same with this text wherever `place` is, such as `{listen}`: for a proxy that is to complain.
+    /// The same with this text wherever `place` is, such as `{listen}`: for a proxy that has to report the mistake.
     #[must_use]
     pub fn saying(&self, place: &str, text: &str) -> Self {
         let say = |said: &String| said.replace(place, text);
@@ -108,7 +108,7 @@ impl Recipe {
         }
     }
 
-    /// The same without the last word that says where the server is: for a proxy that is to complain.
+    /// The same without the last word for the server: for a proxy that has to report the mistake.
     #[must_use]
     pub fn without_server(&self) -> Self {
         let mut recipe = self.clone();
@@ -120,7 +120,7 @@ impl Recipe {
         recipe
     }
 
-    /// The command line, for people.
+    /// The command line as text.
     pub fn command_line(&self) -> String {
         self.words.join(" ")
     }

@@ -82,7 +82,7 @@ impl Template {
     ///
     /// # Errors
     ///
-    /// When the option says no place that is there, or the like of [`Recipe::parse`]; with the name.
+    /// When the option names no placeholder of the template, and as for [`Recipe::parse`]; with the name.
     pub fn recipe(&self, option: Option<&str>) -> Result<Recipe, String> {
         let text = without_options(&self.text);
         let text = option.map_or_else(|| Ok(text.clone()), |option| with_option(&text, option));

@@ -41,11 +41,11 @@ fn a_correct_relay_passes_alone() {
 }
 
 #[test]
-fn a_correct_relay_passes_in_a_crowd() {
+fn a_correct_relay_passes_with_concurrent_sessions() {
     for seed in seeds("", 2) {
-        let _replay = Replay::new(seed, "cargo test -p proxyspec --test planted_bugs crowd -- --nocapture");
-        let crowd = (0..12).map(|number| Scenario::draw(seed.derive(&number.to_string()), BUFFER, true));
-        let verdict = run(None, crowd.collect());
+        let _replay = Replay::new(seed, "cargo test -p proxyspec --test planted_bugs concurrent -- --nocapture");
+        let concurrent = (0..12).map(|number| Scenario::draw(seed.derive(&number.to_string()), BUFFER, true));
+        let verdict = run(None, concurrent.collect());
         assert!(verdict.is_ok(), "{}", verdict.unwrap_err());
     }
 }

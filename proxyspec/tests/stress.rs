@@ -19,11 +19,11 @@ const BUFFER: u64 = 16_384;
 /// Longer than any machine takes.
 const LIMIT: Duration = Duration::from_secs(480);
 
-fn stage(bug: Option<Bug>, crowd: bool) -> Arc<Stage> {
+fn stage(bug: Option<Bug>, concurrent: bool) -> Arc<Stage> {
     let listener = Listener::bind(PeerOptions::default()).expect("the loopback address has free ports");
     let relay = planted::start(planted::PlantedOptions::new(listener.address(), bug))
         .expect("the loopback address has free ports");
-    Arc::new(Stage::new(vec![relay], vec![listener], crowd).expect("there are descriptors"))
+    Arc::new(Stage::new(vec![relay], vec![listener], concurrent).expect("there are descriptors"))
 }
 
 fn stress(clients: usize, kinds: &[Kind]) -> Stress {

@@ -157,7 +157,7 @@ fn chosen_measures(options: &BenchOptions, limit: usize) -> Result<Vec<Measure>,
     Ok(all.into_iter().filter(chosen).collect())
 }
 
-/// Those that are asked for and here, and the names of those that are not here.
+/// The contenders that were asked for and are installed, and the names of those that are not installed.
 fn chosen_contenders(options: &BenchOptions) -> Result<(Vec<Contender>, Vec<String>), String> {
     let asked_for =
         |name: &str| options.contenders.is_empty() || options.contenders.iter().any(|n| n == name);

@@ -23,7 +23,7 @@ use crate::commands::end_everything_when_interrupted;
     after_help = "Exit status: 0 if all were judged, 1 if one could not be, 2 if nothing could be done."
 )]
 pub(crate) struct CompareArguments {
-    /// Write what came out as JSON
+    /// Write the results as JSON
     #[arg(long, value_name = "FILE")]
     json: Option<PathBuf>,
 
@@ -31,7 +31,7 @@ pub(crate) struct CompareArguments {
     #[arg(long, requires = "json")]
     keep: bool,
 
-    /// Write what came out as a page of Markdown
+    /// Write the results as a page of Markdown
     #[arg(long, value_name = "FILE")]
     markdown: Option<PathBuf>,
 

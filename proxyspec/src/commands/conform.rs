@@ -33,11 +33,11 @@ pub(crate) struct ConformArguments {
     #[arg(long, value_name = "CASE", value_delimiter = ',')]
     skip: Vec<String>,
 
-    /// Write what came out as JSON
+    /// Write the results as JSON
     #[arg(long, value_name = "FILE")]
     json: Option<PathBuf>,
 
-    /// Write what came out as Markdown
+    /// Write the results as Markdown
     #[arg(long, value_name = "FILE")]
     markdown: Option<PathBuf>,
 

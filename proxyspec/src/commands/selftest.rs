@@ -28,7 +28,7 @@ pub(crate) struct SelftestArguments {
     #[arg(long, value_name = "HEX")]
     seed: Option<Seed>,
 
-    /// How many proxies are judged at once; most of the time goes by waiting for what will not come
+    /// How many proxies are judged at once; most of the time is spent waiting for events that do not come
     #[arg(long, value_name = "N", default_value_t = 12, value_parser = clap::value_parser!(u16).range(1..))]
     jobs: u16,
 }

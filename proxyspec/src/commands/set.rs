@@ -32,8 +32,8 @@ pub(crate) struct Set {
 }
 
 impl SetArguments {
-    /// Starts the proxy and the server, for a crowd of clients or for one after the other.
-    pub(crate) fn build(&self, crowd: bool) -> Result<Set, String> {
+    /// Starts the proxy and the server, for several clients at once or for one after the other.
+    pub(crate) fn build(&self, concurrent: bool) -> Result<Set, String> {
         let (subject, name) = self.subject.subject()?;
         let (addresses, origin, proxy) = match subject {
             Subject::Running { proxy, origin } => {
@@ -50,7 +50,7 @@ impl SetArguments {
             }
         };
         allow_many_descriptors();
-        let stage = Stage::new(addresses, origin, crowd).map_err(|error| error.to_string())?;
+        let stage = Stage::new(addresses, origin, concurrent).map_err(|error| error.to_string())?;
         Ok(Set { stage: Arc::new(stage), proxy, name })
     }
 

@@ -29,7 +29,7 @@ pub enum Need {
 }
 
 impl Need {
-    /// For people.
+    /// In words.
     pub const fn description(self) -> &'static str {
         match self {
             Self::Process => "the process of the proxy",
@@ -61,7 +61,7 @@ impl Case {
         self
     }
 
-    /// The RFC, with its section, or the man page that says so.
+    /// The RFC with its section, or the man page, behind the promise.
     pub(super) const fn source(mut self, source: &'static str) -> Self {
         self.source = source;
         self

@@ -56,7 +56,7 @@ pub struct Judgement {
     pub tried: Vec<Tried>,
 }
 
-/// How one case came out.
+/// The result of one case.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct CaseResult {
     /// `pass`, `fail` or `n/a`.
@@ -65,7 +65,7 @@ pub struct CaseResult {
     pub observed: String,
 }
 
-/// What became of the cases with an option more.
+/// The effect of one more option on the cases.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Tried {
     /// The line of the template.
@@ -128,7 +128,7 @@ type Cases = [(Topic, Vec<&'static Case>)];
 impl Tried {
     /// Runs the cases that have not passed, with one more option; and if that mends one, those that have passed.
     ///
-    /// `plan` is that of the run without it, `outcomes` what came out then.
+    /// `plan` is that of the run without it, `outcomes` its results.
     pub fn run(
         template: &Template,
         option: &str,

@@ -20,7 +20,7 @@
 //!   [`RunningProxy::proxy`] is the process, with its processor time, memory, descriptors and sockets.
 //! - Everything is given back at the end of the function, also the proxy, which is another one for each case.
 //! - Return what was observed, in a line. [`broken`] says what was observed instead; `?` passes on what the helpers find.
-//!   A case that does not fit returns [`Stop::NotApplicable`] with the reason; what it needs in any event is given to
+//!   A case that does not fit returns [`Stop::NotApplicable`] with the reason; what it always needs is given to
 //!   `Case::needs`, so that `proxyspec list` knows.
 //! - Fail only if the promise was seen to be broken, on the slowest machine and however late the proxy sees things. Wait
 //!   for events, not for times; compare times with those of a direct connection; read processor time and memory from the

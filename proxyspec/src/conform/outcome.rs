@@ -41,7 +41,7 @@ pub struct Outcome {
 }
 
 impl Outcome {
-    /// A word for what came out: `pass`, `fail` or `n/a`.
+    /// The result in a word: `pass`, `fail` or `n/a`.
     pub const fn word(&self) -> &'static str {
         match self.verdict {
             Ok(_) => "pass",

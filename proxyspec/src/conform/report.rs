@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use crate::conform::{Outcome, Service};
 use testkit::seed::Seed;
 
-/// What was judged, and what came out.
+/// What was judged, and the results.
 #[derive(Clone, Debug)]
 pub struct Results<'a> {
     /// The command line of the proxy, or where it was reached.

@@ -36,7 +36,7 @@ impl Plan {
     /// Runs `cases` topic by topic, and tells `watcher` at once what happens; returns the outcomes in the order of the
     /// cases.
     ///
-    /// In each topic as many cases as there are jobs run at once, and then, one by one, those that want to be alone.
+    /// In each topic as many cases as there are jobs run at once, and then, one by one, those that have to run alone.
     pub fn run(
         &self,
         topics: &[(Topic, Vec<&'static Case>)],

@@ -12,7 +12,7 @@ use testkit::seed::Seed;
 /// How often a case that should fail is tried: what it provokes may not come about on a machine that is busy elsewhere.
 const ATTEMPTS: usize = 3;
 
-/// What came out for one bug, or for the proxy without one.
+/// The result for one bug, or for the proxy without one.
 #[derive(Debug)]
 pub struct Selftest {
     /// The cases that had to fail and did not, tried several times.
@@ -71,7 +71,7 @@ impl Selftest {
     }
 }
 
-/// A line for each case that came out wrong.
+/// A line for each case with a wrong result.
 impl fmt::Display for Selftest {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{:2} cases failed as expected", self.found)?;

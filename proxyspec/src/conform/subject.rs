@@ -34,7 +34,7 @@ pub enum Service {
 }
 
 impl Service {
-    /// For people.
+    /// In words.
     pub const fn description(self) -> &'static str {
         match self {
             Self::Once => "one client, then it ends",

@@ -18,7 +18,7 @@ use testkit::proxy::Proxy;
 use testkit::seed::Seed;
 use testkit::watchdog::Activity;
 
-/// How long a proxy may take to reach its server, and to answer at all, on a busy machine.
+/// How long a proxy may take to reach its server, or to answer, on a busy machine.
 pub(super) const PATIENCE: Duration = Duration::from_secs(20);
 
 /// How often a condition without an event is looked at.
@@ -37,9 +37,9 @@ pub struct Trial {
 
 #[derive(Debug, Default)]
 struct Notes {
-    /// The processes of the proxies that were started, to be ended if the case does not come to its end.
+    /// The processes of the proxies that were started, to be ended if the case does not end.
     started: Vec<u32>,
-    /// What became of proxies that have ended by themselves.
+    /// How proxies have ended by themselves.
     deaths: Vec<String>,
 }
 
@@ -73,7 +73,7 @@ impl Trial {
         self.service
     }
 
-    /// Says what the case is doing, for when it does not come to an end.
+    /// Notes what the case is doing, for the report if it does not end.
     pub fn doing(&self, what: impl Into<String>) {
         self.status.set(what);
     }
@@ -116,7 +116,7 @@ impl Trial {
     ///
     /// # Errors
     ///
-    /// When it cannot be had.
+    /// When the address is taken.
     pub fn listen(&self, options: PeerOptions) -> Result<Listener, Stop> {
         Ok(Listener::bind_to(self.origin(), options)?)
     }
@@ -246,7 +246,7 @@ impl Trial {
         self.notes().started.clone()
     }
 
-    /// What became of proxies that have ended by themselves.
+    /// How proxies have ended by themselves.
     pub(super) fn deaths(&self) -> Vec<String> {
         self.notes().deaths.clone()
     }

@@ -37,7 +37,7 @@ pub enum Bug {
     DelaysSmallBlocks,
     /// A block that fills the buffer is sent only when there is more
     KeepsFullBuffer,
-    /// The server's bytes are passed on only once the client has said something
+    /// The server's bytes are passed on only once the client has sent something
     WaitsForClient,
     /// A small block is overwritten by the next one if that comes before it is sent
     OverwritesSmallBlocks,

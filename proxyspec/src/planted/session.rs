@@ -24,7 +24,7 @@ pub(super) struct PlantedSession<'a> {
     pub(super) stopped: AtomicBool,
     /// When the first direction ended, and since when nothing has moved.
     pub(super) quiet_since: Mutex<Option<Instant>>,
-    /// Whether the client has said something.
+    /// Whether the client has sent something.
     pub(super) client_spoke: AtomicBool,
     /// Held while writing by proxies that take turns.
     pub(super) turn: Mutex<()>,

@@ -1,4 +1,4 @@
-//! SIGTERM, and what becomes of the sessions.
+//! SIGTERM, and the end of the sessions.
 
 use std::io;
 use std::process;

@@ -28,7 +28,7 @@ use workers::{Until, Workers};
 pub struct Stress {
     /// How many sessions at once. With 1 they come one after the other, and then a client need not send anything.
     pub clients: usize,
-    /// For how long sessions are begun. Those under way then come to their ends.
+    /// For how long sessions are begun. Those under way after that are played to their ends.
     pub length: Duration,
     /// What every session is drawn from.
     pub seed: Seed,

@@ -11,7 +11,7 @@ pub(super) struct ResourceMonitor<'a> {
     figures: ProcessFigures,
     /// How many descriptors more than at first are no leak.
     kept: usize,
-    /// How long the proxy has to let go of sessions whose peers have gone.
+    /// How long the proxy has to close sessions whose peers have closed.
     patience: Duration,
 }
 
@@ -19,7 +19,7 @@ pub(super) struct ResourceMonitor<'a> {
 /// sessions instead.
 const KEPT: usize = 4;
 
-/// A proxy may keep a session for this long after its peers have gone: some wait half a minute for bytes that no peer
+/// A proxy may keep a session for this long after its peers have closed: some wait half a minute for bytes that no peer
 /// acknowledges any more.
 const LET_GO: Duration = Duration::from_secs(90);
 
@@ -51,7 +51,7 @@ impl<'a> ResourceMonitor<'a> {
         Ok(())
     }
 
-    /// Waits until a proxy without clients has let go of them, and remembers what it has then.
+    /// Waits until a proxy without clients has closed their sessions, and notes what it has then.
     pub(super) fn settle(&mut self) -> Result<(), Failure> {
         let until = Instant::now() + self.patience;
         let mut since = Instant::now();

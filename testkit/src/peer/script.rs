@@ -118,8 +118,8 @@ impl Script {
         self
     }
 
-    /// How long to wait for the next byte, for room to send, or for a gate, each time. A peer that waits in vain stops
-    /// there and says so in [`Report::late`]; but while one list sends or receives, the other one waits on.
+    /// How long to wait for the next byte, for room to send, or for a gate, each time. A peer that times out stops
+    /// there, and [`Report::late`] has the step; while one list sends or receives, the other one waits on.
     #[must_use]
     pub const fn patience(mut self, patience: Duration) -> Self {
         self.patience = patience;

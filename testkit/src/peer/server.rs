@@ -167,7 +167,7 @@ where
             }
             // Connections that were made before the stop are served.
             Err(error) if error.kind() == io::ErrorKind::TimedOut && stops => return,
-            // The client has gone again.
+            // The client has closed before it was accepted.
             Err(error) if error.kind() == io::ErrorKind::TimedOut => {}
             Err(error) if error.kind() == io::ErrorKind::ConnectionAborted => {}
             Err(error) => panic!("accept(2) at {}: {error}", listener.address()),

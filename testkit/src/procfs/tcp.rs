@@ -17,7 +17,7 @@ pub struct TcpSocket {
     pub unacknowledged: u32,
     /// Received bytes that were not read; of a listening socket, connections that were not accepted.
     pub unread: u32,
-    /// What tells whose it is: 0 when no process has it any more, as in `TIME_WAIT`.
+    /// Its number in the file system of sockets: 0 when no process has it any more, as in `TIME_WAIT`.
     pub inode: u64,
 }
 
@@ -210,7 +210,7 @@ mod tests {
             while client.write(&[0; 65536]).is_ok() {}
             assert!(unacknowledged(local, remote).unwrap() > 0);
             assert!(connection(remote, local).unwrap().unwrap().unread > 0);
-            // The two kernels may still be at it between one look and the other.
+            // The two kernels may still exchange segments between one look and the other.
             let agree = (0..1000).any(|_| {
                 let tables = tcp_sockets().unwrap();
                 let row = tables.iter().find(|row| row.local == local && row.remote == remote).unwrap();

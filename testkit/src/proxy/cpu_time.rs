@@ -17,8 +17,8 @@ pub struct CpuSample {
 
 /// The processor time that a proxy has used between two moments.
 ///
-/// A program that spins has a thread that runs, or would, all the time; how much it gets of a processor is up to
-/// whatever else there is to do on the machine.
+/// A program that spins has a thread that runs, or is runnable, all the time. How much of a processor it gets depends
+/// on the load of the machine.
 #[derive(Clone, Copy, Debug)]
 pub struct CpuTime {
     /// How far the moments are apart.

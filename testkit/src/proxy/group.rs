@@ -19,7 +19,7 @@ use crate::proxy::tree;
 /// that is interrupted has to end them all, in whichever thread they are.
 static RUNNING: Mutex<BTreeMap<u32, Option<PathBuf>>> = Mutex::new(BTreeMap::new());
 
-/// How long a process that was killed may take to be gone, and to let go of its ports.
+/// How long a process that was killed may take to end and to close its ports.
 const KILL_PATIENCE: Duration = Duration::from_secs(5);
 
 /// Starts `command` as the leader of a group of its own.

@@ -46,7 +46,7 @@ impl ProxyCommand {
     }
 
     /// Passes it a socket that listens, or two of them, as a service manager does (sd_listen_fds(3)). They stay open
-    /// as long as the caller keeps them, whatever becomes of the proxy.
+    /// as long as the caller keeps them, also after the proxy has ended.
     ///
     /// # Panics
     ///
@@ -75,7 +75,7 @@ impl ProxyCommand {
 
     /// Starts any proxy whose arguments let it listen on this port, see [`free_port`](super::free_port), and waits until it does.
     ///
-    /// The kernel's table of sockets tells; a connection on trial would be a client for a proxy that serves one.
+    /// The kernel's table of sockets shows it; a connection to find out would be a client for a proxy that serves one.
     ///
     /// # Errors
     ///

@@ -18,22 +18,22 @@ const CALLS: u64 = 1000;
 impl Scenario {
     /// A session of any kind for a proxy whose buffers hold `buffer` bytes.
     ///
-    /// In a crowd of sessions at once the server has to tell them apart, so each client sends a few bytes at least;
+    /// Of concurrent sessions the server has to distinguish each, so each client sends a few bytes at least;
     /// a client that vanishes needs that too.
-    pub fn draw(seed: Seed, buffer: u64, crowd: bool) -> Self {
-        let kinds = if crowd { &Kind::ALL[..] } else { &Kind::ALL[..Kind::ALL.len() - 1] };
+    pub fn draw(seed: Seed, buffer: u64, concurrent: bool) -> Self {
+        let kinds = if concurrent { &Kind::ALL[..] } else { &Kind::ALL[..Kind::ALL.len() - 1] };
         let kind = *kinds.choose(&mut seed.derive("kind").rng()).expect("there are kinds");
-        Self::draw_kind(kind, seed, buffer, crowd)
+        Self::draw_kind(kind, seed, buffer, concurrent)
     }
 
     /// A session of this kind; otherwise as [`draw`](Self::draw).
-    pub fn draw_kind(kind: Kind, seed: Seed, buffer: u64, crowd: bool) -> Self {
+    pub fn draw_kind(kind: Kind, seed: Seed, buffer: u64, concurrent: bool) -> Self {
         let mut rng = seed.derive("sides").rng();
         let grains: [u64; 4] =
             std::array::from_fn(|_| *[1, 16, 3000, 65_536].choose(&mut rng).expect("not empty"));
         let [up_sent, up_received, down_sent, down_received] = grains;
-        // At least what the kind and the crowd need.
-        let least_up = if crowd { NAME } else { u64::from(kind == Kind::ServerUnread) };
+        // At least what the kind and concurrent sessions need.
+        let least_up = if concurrent { NAME } else { u64::from(kind == Kind::ServerUnread) };
         let least_down = u64::from(matches!(kind, Kind::ClientReset | Kind::ClientUnread));
         let up = amount(up_sent.min(up_received).min(buffer), &mut rng).max(least_up);
         let down = amount(down_sent.min(down_received).min(buffer), &mut rng).max(least_down);
@@ -106,12 +106,12 @@ mod tests {
     fn amounts_keep_their_limits() {
         let mut kinds = HashSet::new();
         for number in 0..2000 {
-            for (buffer, crowd) in [(1, false), (7, true), (262_144, true)] {
-                let scenario = Scenario::draw(Seed::new(number), buffer, crowd);
+            for (buffer, concurrent) in [(1, false), (7, true), (262_144, true)] {
+                let scenario = Scenario::draw(Seed::new(number), buffer, concurrent);
                 let most = (buffer * CALLS).min(MOST);
                 assert!(scenario.client.bytes <= most && scenario.server.bytes <= most);
-                assert!(!crowd || scenario.client.bytes >= NAME);
-                assert!(crowd || scenario.kind != Kind::Vanish);
+                assert!(!concurrent || scenario.client.bytes >= NAME);
+                assert!(concurrent || scenario.kind != Kind::Vanish);
                 kinds.insert(scenario.kind);
             }
         }

@@ -8,7 +8,7 @@ impl Played {
     ///
     /// # Errors
     ///
-    /// What it was that they did not.
+    /// What a side saw instead.
     pub fn judge(&self) -> Result<(), String> {
         let Self { scenario, client, servers } = self;
         match &servers[..] {
@@ -81,7 +81,7 @@ fn got(report: &Report, other: &Side, endings: &[Ending]) -> Result<(), String> 
     Err(format!("saw {:?} instead of {endings:?}", report.ending))
 }
 
-/// Nothing was waited for in vain, and no byte was wrong.
+/// No step timed out, and no byte was wrong.
 fn patient(report: &Report) -> Result<(), String> {
     if let Some(mismatch) = &report.mismatch {
         return Err(format!("received wrong bytes: {mismatch}"));

@@ -123,7 +123,7 @@ struct Side {
     options: PeerOptions,
 }
 
-/// How many of the client's bytes tell its session from others: a crowd's server looks at them before it begins.
+/// How many of the client's bytes distinguish its session from concurrent ones: the server peeks at them before it begins.
 const NAME: u64 = 8;
 
 impl Scenario {
@@ -147,7 +147,7 @@ impl Scenario {
 
     /// By what a server tells it from others.
     fn name(&self) -> [u8; NAME as usize] {
-        assert!(self.client.bytes >= NAME, "not drawn for a crowd: {self:?}");
+        assert!(self.client.bytes >= NAME, "not drawn as concurrent: {self:?}");
         let mut name = [0; NAME as usize];
         self.upwards().fill(0, &mut name);
         name

@@ -12,7 +12,7 @@ use crate::scenario::{Played, Scenario, Stage};
 ///
 /// # Panics
 ///
-/// When there is no descriptor left, and when several scenarios were not drawn for a crowd.
+/// When there is no descriptor left, and when several scenarios were not drawn to run at once.
 pub fn play(
     proxy: Vec<SocketAddr>,
     listener: Listener,

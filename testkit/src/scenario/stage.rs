@@ -11,7 +11,7 @@ use crate::scenario::{Kind, NAME, PATIENCE, Played, Scenario};
 
 /// A proxy with a server behind it that plays its side of each session as its client comes.
 ///
-/// Sessions are played from any number of threads. Several at once have to be drawn for a crowd.
+/// Sessions are played from any number of threads. Several at once have to be drawn as concurrent ones.
 #[derive(Debug)]
 pub struct Stage {
     /// Where the proxy listens.
@@ -25,7 +25,7 @@ pub struct Stage {
 /// What clients and servers know of each other.
 #[derive(Debug)]
 struct Sessions {
-    crowd: bool,
+    concurrent: bool,
     state: Mutex<SessionState>,
     served: Condvar,
 }
@@ -47,7 +47,7 @@ struct SessionState {
 #[derive(Debug)]
 struct Entry {
     scenario: Arc<Scenario>,
-    /// What each connection to the server came to; `None` while it lasts.
+    /// The report of each connection to the server; `None` while it lasts.
     served: Vec<Option<Report>>,
 }
 
@@ -60,7 +60,7 @@ impl Stage {
     /// A stage around the proxy at these addresses, which forwards to these listeners. A client takes one of the
     /// addresses, as its scenario has drawn it.
     ///
-    /// In a crowd, sessions are told apart by the first bytes of their clients. Otherwise there is one at a time.
+    /// Concurrent sessions are distinguished by the first bytes of their clients. Otherwise there is one at a time.
     ///
     /// # Errors
     ///
@@ -69,9 +69,9 @@ impl Stage {
     /// # Panics
     ///
     /// When there is no address, or no listener.
-    pub fn new(proxy: Vec<SocketAddr>, origin: Vec<Listener>, crowd: bool) -> io::Result<Self> {
+    pub fn new(proxy: Vec<SocketAddr>, origin: Vec<Listener>, concurrent: bool) -> io::Result<Self> {
         assert!(!proxy.is_empty() && !origin.is_empty(), "a proxy stands between two addresses");
-        let sessions = Arc::new(Sessions { crowd, state: Mutex::default(), served: Condvar::new() });
+        let sessions = Arc::new(Sessions { concurrent, state: Mutex::default(), served: Condvar::new() });
         let stage = Self {
             proxy,
             origin: origin.iter().map(Listener::address).collect(),
@@ -182,7 +182,7 @@ impl Sessions {
 
     /// The session begins.
     fn enter(&self, scenario: &Scenario) -> Name {
-        let name = if self.crowd { scenario.name() } else { Name::default() };
+        let name = if self.concurrent { scenario.name() } else { Name::default() };
         let entry = Entry { scenario: Arc::new(scenario.clone()), served: Vec::new() };
         let mut state = self.lock();
         state.vanishing += usize::from(scenario.kind == Kind::Vanish);
@@ -228,7 +228,7 @@ impl Sessions {
             }
         } else {
             let from = connection.remote();
-            state.faults.push(if self.crowd {
+            state.faults.push(if self.concurrent {
                 format!("no session begins with {name:02x?}, as the connection from {from} did")
             } else {
                 format!("a connection came from {from}, but no client was there")
@@ -237,7 +237,7 @@ impl Sessions {
     }
 
     fn read_name(&self, connection: &Connection) -> Option<Name> {
-        if !self.crowd {
+        if !self.concurrent {
             return Some(Name::default());
         }
         let read = connection.peek(NAME as usize, PATIENCE).ok().and_then(|bytes| bytes.try_into().ok());

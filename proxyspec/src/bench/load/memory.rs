@@ -43,7 +43,7 @@ pub(super) fn idle(
             client.read_exact(&mut vec![0; TRAFFIC])?;
         }
     }
-    // What the last answer has set off comes to its end.
+    // What the last answer has set off ends meanwhile.
     workers.work(seconds / 4)?;
     let (begun, cpu_before) = (Instant::now(), target.cpu_time()?);
     workers.work(seconds)?;

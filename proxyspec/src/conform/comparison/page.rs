@@ -38,7 +38,7 @@ impl<'a> Judged<'a> {
         self.judgement.cases.get(case.name())
     }
 
-    /// The cases of this topic that came out so, with what was found.
+    /// The cases of this topic with this result, and what was observed.
     fn with(&self, topic: &Topic, result: &str) -> Vec<(&'static Case, &'a CaseResult)> {
         let found = topic.cases.iter().filter_map(|case| Some((case, self.found(case)?)));
         found.filter(|(_, found)| found.result == result).collect()

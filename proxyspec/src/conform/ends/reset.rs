@@ -4,7 +4,7 @@ use crate::conform::ends::close;
 use crate::conform::{Stop, Trial, Verdict, broken, judge};
 use testkit::peer::{Ending, Pace, Report, Script, Step};
 
-/// More than the small buffer of the reader takes, less than the proxy's kernel takes in any event.
+/// More than the small buffer of the reader takes, less than the proxy's kernel always takes.
 const WAITING: u64 = 48 << 10;
 
 pub(super) fn bytes_before_clients(trial: &Trial) -> Verdict {

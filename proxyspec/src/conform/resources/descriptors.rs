@@ -65,9 +65,9 @@ pub(super) fn given_back(trial: &Trial) -> Verdict {
     let running = trial.start(refusing.address())?;
     let proxy = running.proxy()?;
     trial.doing("sessions with a server that refuses");
-    turned_down(&running, 10)?;
+    refuse_clients(&running, 10)?;
     let few = nothing_but(proxy, usize::MAX)?;
-    turned_down(&running, each)?;
+    refuse_clients(&running, each)?;
     let mut observed = format!("{few} descriptors after 10 refused clients");
     let refused = nothing_but(proxy, few + KEPT).or_else(|stop| observed_after(stop, &observed))?;
     observed += &format!(", {refused} after {each} more");
@@ -121,7 +121,7 @@ fn tally(states: &[TcpState]) -> String {
 }
 
 /// The number of clients one after another, of a server that refuses.
-fn turned_down(running: &RunningProxy<'_>, count: usize) -> Result<(), Stop> {
+fn refuse_clients(running: &RunningProxy<'_>, count: usize) -> Result<(), Stop> {
     let script = Script::new([Step::Fin, Step::ReceiveAll(Pace::FAST)]);
     for _ in 0..count {
         let report = connection(running.address())?.run(&script);
@@ -192,7 +192,7 @@ pub(super) fn close_wait(trial: &Trial) -> Verdict {
     let refusing = Refuser::at(trial.origin())?;
     let running = trial.start(refusing.address())?;
     let proxy = running.proxy()?;
-    turned_down(&running, 5)?;
+    refuse_clients(&running, 5)?;
     let _server = serve_kinds(Listener::of(refusing.open()?)?)?;
     let each = 5;
     sessions(trial, running.address(), each)?;
@@ -254,7 +254,7 @@ fn short_of_descriptors(trial: &Trial, act: impl FnOnce(Shortage<'_>) -> Verdict
     let exhausted = allowed(proxy.exhaust_descriptors())?;
     let waiting = (0..3).map(|_| {
         let connection = connection(proxy_address)?;
-        let _ = connection.send_all(b"?", PATIENCE); // it may have been turned away already
+        let _ = connection.send_all(b"?", PATIENCE); // it may have been reset already
         Ok(connection)
     });
     let waiting = waiting.collect::<Result<Vec<_>, Stop>>()?;
