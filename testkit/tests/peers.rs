@@ -202,7 +202,7 @@ fn what_arrived_can_be_looked_at_before_it_is_read() {
 }
 
 #[test]
-fn a_reset_that_beats_the_connect_loses_nothing() {
+fn a_reset_during_the_connect_loses_nothing() {
     for _ in 0..50 {
         let server = [Step::Send(10, Pace::FAST), Step::Acknowledged, Step::Reset];
         let (client, _) = meet_plainly([Step::ReceiveAll(Pace::FAST)], server);

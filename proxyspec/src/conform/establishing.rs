@@ -81,11 +81,7 @@ fn refused(trial: &Trial) -> Verdict {
 
 fn refused_is_no_fin(trial: &Trial) -> Verdict {
     let client = client_of_refusing_server(trial)?;
-    if client.ending == Ending::Reset {
-        Ok(judge::describe(&client))
-    } else {
-        broken(judge::describe(&client))
-    }
+    judge::ends_with_reset(&client)
 }
 
 fn client_of_refusing_server(trial: &Trial) -> Result<Report, Stop> {

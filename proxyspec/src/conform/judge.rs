@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::conform::{Stop, broken};
+use crate::conform::{Stop, Verdict, broken};
 use testkit::peer::{Ending, Report, Sending, PeerOptions, Step};
 
 /// Socket buffers that are soon full, and large enough to go fast.
@@ -70,6 +70,11 @@ pub(super) fn all_then(who: &str, report: &Report, sent: u64, endings: &[Ending]
         return Ok(());
     }
     broken(format!("the {who} got {}", describe(report)))
+}
+
+/// RST, whatever bytes came before.
+pub(super) fn ends_with_reset(report: &Report) -> Verdict {
+    if report.ending == Ending::Reset { Ok(describe(report)) } else { broken(describe(report)) }
 }
 
 /// Everything sent has arrived both ways, then a FIN; `client` and `server` have sent these numbers of bytes.

@@ -55,7 +55,7 @@ const WAITING_BEFORE_RESET: &[&str] = &[
 
 const BEFORE_RESET: &[&str] = &["bytes_before_a_clients_reset_arrive", "bytes_before_a_servers_reset_arrive"];
 
-const BEATS_CONNECT: &[&str] = &["bytes_before_a_servers_reset_during_the_connect_arrive"];
+const RESET_DURING_CONNECT: &[&str] = &["bytes_before_a_servers_reset_during_the_connect_arrive"];
 
 /// Those in which a FIN is right behind the last byte.
 const FIN_AT_ONCE: &[&str] = &[
@@ -175,7 +175,7 @@ impl Bug {
                 "a_fin_before_the_server_answers_is_kept",
                 "a_silent_first_address_does_not_hide_the_second",
             ]],
-            Self::BelievesSoError => &[BEATS_CONNECT],
+            Self::BelievesSoError => &[RESET_DURING_CONNECT],
             Self::StopsAtFailedWrite => &[BOTH_DIRECTIONS, &["a_reply_before_the_upload_was_read_arrives"]],
             Self::SendsWithoutReader => &[PEER_GONE],
             Self::NeverTimesOut => &[
@@ -258,7 +258,7 @@ impl Bug {
             // In every case the peers finish soon after their last byte, and sometimes at once.
             Self::DropsLastByte => &[
                 FAR,
-                BEATS_CONNECT,
+                RESET_DURING_CONNECT,
                 BEFORE_RESET,
                 WAITING_BEFORE_RESET,
                 &[
@@ -274,7 +274,7 @@ impl Bug {
             // Small blocks come at once wherever bytes are sent or taken in pieces.
             Self::OverwritesSmallBlocks => &[
                 FAR,
-                BEATS_CONNECT,
+                RESET_DURING_CONNECT,
                 BEFORE_RESET,
                 WAITING_BEFORE_RESET,
                 FAIRNESS,
@@ -310,7 +310,7 @@ impl Bug {
             ],
             // The server has the first word in these.
             Self::WaitsForClient => &[
-                BEATS_CONNECT,
+                RESET_DURING_CONNECT,
                 WITHOUT_LOG,
                 RESTART,
                 &[
@@ -324,7 +324,7 @@ impl Bug {
                     "a_silent_half_closed_session_ends_at_its_time_limit",
                 ],
             ],
-            Self::DropsBlockAtReset => &[BEATS_CONNECT, &["a_reply_before_the_upload_was_read_arrives"]],
+            Self::DropsBlockAtReset => &[RESET_DURING_CONNECT, &["a_reply_before_the_upload_was_read_arrives"]],
             _ => &[],
         }
     }

@@ -1,8 +1,8 @@
 //! A reset is passed on as one, after the bytes before it.
 
 use crate::conform::ends::close;
-use crate::conform::{Stop, Trial, Verdict, broken, judge};
-use testkit::peer::{Ending, Pace, Report, Script, Step};
+use crate::conform::{Stop, Trial, Verdict, judge};
+use testkit::peer::{Pace, Report, Script, Step};
 
 /// More than the small buffer of the reader takes, less than the proxy's kernel always takes.
 const WAITING: u64 = 48 << 10;
@@ -37,20 +37,12 @@ fn reset_when_acknowledged() -> [Step; 3] {
 
 pub(super) fn by_client(trial: &Trial) -> Verdict {
     let (_, server) = reset_after(trial, true, 0)?;
-    if server.ending == Ending::Reset {
-        Ok(judge::describe(&server))
-    } else {
-        broken(judge::describe(&server))
-    }
+    judge::ends_with_reset(&server)
 }
 
 pub(super) fn by_server(trial: &Trial) -> Verdict {
     let (client, _) = reset_after(trial, false, 0)?;
-    if client.ending == Ending::Reset {
-        Ok(judge::describe(&client))
-    } else {
-        broken(judge::describe(&client))
-    }
+    judge::ends_with_reset(&client)
 }
 
 /// One side greets, and the other one answers with this number of bytes and, when they are acknowledged, a reset.
