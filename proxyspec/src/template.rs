@@ -184,7 +184,7 @@ log %{+Q}o
 ";
 
     #[test]
-    fn an_option_is_tried_in_all_of_its_places() {
+    fn an_option_is_tried_at_all_of_its_placeholders() {
         let template = Template::new("proxy", TEXT);
         let with = template.recipe(template.tries().next()).unwrap();
         assert_eq!(with.command_line(), "proxy -c {config} -x");
@@ -195,7 +195,7 @@ log %{+Q}o
     }
 
     #[test]
-    fn it_is_judged_with_what_serves_it_best() {
+    fn it_is_judged_with_its_best_options() {
         let template = Template::new("proxy", TEXT.replace("# version:", "# with: {+more} best\n# version:"));
         let judged = template.judged(Some("{+options} -x")).unwrap();
         assert_eq!(judged.command_line(), "proxy -c {config} -x");
@@ -213,7 +213,7 @@ log %{+Q}o
     }
 
     #[test]
-    fn an_option_without_a_place_is_an_error() {
+    fn an_option_without_a_placeholder_is_an_error() {
         let template = Template::new("proxy", TEXT);
         for (option, complaint) in [
             ("{+nowhere} y", "there is no {+nowhere}"),

@@ -66,7 +66,7 @@ fn meet(server: &'static [&'static str], client: &'static [&'static str]) -> (Pe
 }
 
 #[test]
-fn bytes_and_ends_arrive_and_are_told() {
+fn bytes_and_ends_arrive_and_are_reported() {
     let (server, client) = meet(
         &["accept", "recv:100", "send:20KiB", "fin", "recv:all", "--verify", "7", "--seed", "8"],
         &["send:100,by:1..9", "recv:all", "fin", "--verify", "8", "--seed", "7", "--print"],

@@ -137,7 +137,7 @@ fn an_urgent_byte_arrives_beside_the_others() {
 }
 
 #[test]
-fn an_urgent_byte_arrives_in_its_place_if_the_receiver_wants_that() {
+fn an_urgent_byte_arrives_inline_if_the_receiver_asks_for_that() {
     let options = PeerOptions { urgent_inline: true, ..PeerOptions::default() };
     let script = |steps: &[Step]| Script::new(steps);
     let client = [Step::Send(3, Pace::FAST), Step::Urgent, Step::Send(20, Pace::FAST), Step::Fin];

@@ -229,7 +229,7 @@ mod tests {
     }
 
     #[test]
-    fn a_transfer_may_be_told_how() {
+    fn a_transfer_may_have_a_pace() {
         let pace = Pace::chunks(1..=1460).limited(65_536);
         assert_eq!(
             parse("send:10,rate:64KiB,by:1..1460 recv:all,by:7 echo:by:1", "connect", true).unwrap(),

@@ -287,7 +287,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_never_comes_about_is_reported_as_it_was_seen_last() {
+    fn a_condition_that_does_not_come_is_reported_as_it_was_seen_last() {
         let mut looks = 0;
         let outcome = until(Duration::from_millis(20), || {
             looks += 1;
