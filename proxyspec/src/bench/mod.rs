@@ -67,9 +67,6 @@ pub fn run(options: &BenchOptions) -> Result<(), String> {
         say(&format!("not installed: {contender}"))?;
     }
     let cells = schedule(&measures, &contenders, options.rounds);
-    if options.list {
-        return list(&measures, &contenders);
-    }
     let namespaces = options.veth.then(Namespaces::new).transpose();
     let namespaces = namespaces.map_err(|error| format!("--veth: {error}"))?;
     let mut outcomes: Vec<_> = measures.iter().map(MeasureResults::new).collect();
@@ -197,15 +194,6 @@ fn is_installed(program: &str) -> bool {
     // Where daemons are, which is not in every user's path.
     let places = std::env::split_paths(&path).chain(["/usr/sbin".into(), "/sbin".into()]);
     places.into_iter().any(|folder| folder.join(program).is_file())
-}
-
-fn list(measures: &[Measure], contenders: &[Contender]) -> Result<(), String> {
-    for measure in measures {
-        let field = contenders.iter().filter(|contender| contender.takes_part_in(measure));
-        let names: Vec<_> = field.map(|contender| contender.name.as_str()).collect();
-        say(&format!("{}: {}", measure.name, names.join(" ")))?;
-    }
-    Ok(())
 }
 
 fn progress_bar(cells: usize) -> ProgressBar {

@@ -56,10 +56,6 @@ pub struct BenchOptions {
     /// Measure nothing: the figures are those that an earlier run has written with --json
     #[arg(long, value_name = "FILE", conflicts_with_all = ["only", "contenders", "others", "json"])]
     pub figures: Option<PathBuf>,
-
-    /// List the measures and their contenders, and measure nothing
-    #[arg(long)]
-    pub list: bool,
 }
 
 fn seconds(text: &str) -> Result<f64, String> {

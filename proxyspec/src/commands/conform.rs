@@ -55,20 +55,10 @@ pub(crate) struct ConformArguments {
 
     /// How many clients the proxy serves [default: found out]
     #[arg(long, value_enum)]
-    clients: Option<Clients>,
+    clients: Option<Service>,
 
     #[command(flatten)]
     subject: SubjectArguments,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-enum Clients {
-    /// One, and then it ends
-    Once,
-    /// One at a time, the others wait
-    One,
-    /// Several at once
-    Many,
 }
 
 /// How long the run may take beyond all deadlines of its cases.
@@ -80,9 +70,7 @@ pub(crate) fn run(arguments: &ConformArguments) -> Result<ExitCode, String> {
     let cases = chosen(&arguments.only, &arguments.skip)?;
     end_everything_when_interrupted()?;
     let service = match arguments.clients {
-        Some(Clients::Once) => Service::Once,
-        Some(Clients::One) => Service::OneAtATime,
-        Some(Clients::Many) => Service::ManyAtOnce,
+        Some(service) => service,
         None => subject.probe()?,
     };
     let processors = thread::available_parallelism().map_or(1, |count| count.get());

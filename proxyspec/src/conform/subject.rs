@@ -2,6 +2,8 @@ use std::io;
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
+use clap::ValueEnum;
+
 use crate::recipe::Recipe;
 use testkit::payload::Payload;
 use testkit::peer::{Connection, Listener, PeerOptions};
@@ -23,13 +25,15 @@ pub enum Subject {
 }
 
 /// How many clients a proxy serves.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum Service {
-    /// One, and then it ends.
+    /// One, and then it ends
     Once,
-    /// One after another.
+    /// One at a time, the others stay pending
+    #[value(name = "one")]
     OneAtATime,
-    /// Several at once.
+    /// Several at once
+    #[value(name = "many")]
     ManyAtOnce,
 }
 
