@@ -42,7 +42,7 @@
 //! let origin = SocketAddr::from(([127, 0, 0, 1], free_port()?));
 //! let proxy = planted::start(PlantedOptions::new(origin, Some(Bug::ResetBecomesFin)))?;
 //! let subject = Subject::Running { proxy, origin };
-//! let plan = Plan { subject, service: Service::ManyAtOnce, seed: Seed::random(), scale: 1, jobs: 1 };
+//! let plan = Plan { subject, service: Service::ManyAtOnce, seed: Seed::random(), jobs: 1 };
 //!
 //! let topics = topics().into_iter().map(|topic| {
 //!     let cases = topic.cases.iter().filter(|case| case.name() == "a_servers_reset_is_a_reset_for_the_client");

@@ -53,7 +53,7 @@ const SLACK: Duration = Duration::from_secs(120);
 
 /// The status says whether all were judged, however they did.
 pub(crate) fn run(arguments: &CompareArguments) -> Result<ExitCode, String> {
-    let cases = chosen(&arguments.only, &[])?;
+    let cases = chosen(&arguments.only)?;
     let templates = arguments.templates.iter().map(|file| Ok((file, Template::read(file)?)));
     let templates = templates.collect::<Result<Vec<_>, String>>()?;
     end_everything_when_interrupted()?;
@@ -94,7 +94,7 @@ fn judge(file: &Path, template: &Template, cases: &Chosen, seed: Seed) -> Result
     let subject = Subject::Command(recipe);
     let service = subject.probe()?;
     let processors = thread::available_parallelism().map_or(1, |count| count.get());
-    let plan = Plan { subject, service, seed, scale: 1, jobs: 2 * processors };
+    let plan = Plan { subject, service, seed, jobs: 2 * processors };
     let replay = format!("proxyspec conform --seed {seed} --only CASE --config {}", file.display());
     let begin = Instant::now();
     let outcomes = watched(&name, &plan, cases, &replay);

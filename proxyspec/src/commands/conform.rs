@@ -29,10 +29,6 @@ pub(crate) struct ConformArguments {
     #[arg(long, value_name = "CASE", value_delimiter = ',')]
     only: Vec<String>,
 
-    /// Leave these cases or topics out
-    #[arg(long, value_name = "CASE", value_delimiter = ',')]
-    skip: Vec<String>,
-
     /// Write the results as JSON
     #[arg(long, value_name = "FILE")]
     json: Option<PathBuf>,
@@ -44,10 +40,6 @@ pub(crate) struct ConformArguments {
     /// What decides everything random [default: another one each time]
     #[arg(long, value_name = "HEX")]
     seed: Option<Seed>,
-
-    /// Multiply amounts and counts, for a longer run
-    #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u64).range(1..=1000))]
-    scale: u64,
 
     /// How many cases run at once [default: two for each processor]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..))]
@@ -67,7 +59,7 @@ const SLACK: Duration = Duration::from_secs(120);
 /// Judges the proxy; the status says whether all held.
 pub(crate) fn run(arguments: &ConformArguments) -> Result<ExitCode, String> {
     let (subject, name) = arguments.subject.subject()?;
-    let cases = chosen(&arguments.only, &arguments.skip)?;
+    let cases = chosen(&arguments.only)?;
     end_everything_when_interrupted()?;
     let service = match arguments.clients {
         Some(service) => service,
@@ -78,7 +70,6 @@ pub(crate) fn run(arguments: &ConformArguments) -> Result<ExitCode, String> {
         subject,
         service,
         seed: arguments.seed.unwrap_or_else(Seed::random),
-        scale: arguments.scale,
         jobs: arguments.jobs.map_or(2 * processors, usize::from),
     };
     let end = limit(Plan::limit(&cases) + SLACK);
@@ -100,10 +91,10 @@ pub(crate) fn run(arguments: &ConformArguments) -> Result<ExitCode, String> {
 
 pub(crate) type Chosen = Vec<(Topic, Vec<&'static Case>)>;
 
-/// The cases that are named, or all, without those to be left out.
-pub(crate) fn chosen(only: &[String], skip: &[String]) -> Result<Chosen, String> {
+/// The cases that are named, by themselves or by their topic; all if no name is given.
+pub(crate) fn chosen(only: &[String]) -> Result<Chosen, String> {
     let topics = topics();
-    for name in only.iter().chain(skip) {
+    for name in only {
         let known = topics
             .iter()
             .any(|topic| topic.name == name || topic.cases.iter().any(|case| case.name() == name));
@@ -111,14 +102,9 @@ pub(crate) fn chosen(only: &[String], skip: &[String]) -> Result<Chosen, String>
             return Err(format!("there is no case or topic {name:?}: see `proxyspec list`"));
         }
     }
-    let named = |names: &[String], topic: &Topic, case: &Case| {
-        names.iter().any(|name| name == topic.name || name == case.name())
-    };
     let chosen = topics.into_iter().map(|topic| {
-        let cases = topic
-            .cases
-            .iter()
-            .filter(|case| (only.is_empty() || named(only, &topic, case)) && !named(skip, &topic, case));
+        let is_named = |case: &&Case| only.iter().any(|name| name == topic.name || name == case.name());
+        let cases = topic.cases.iter().filter(|case| only.is_empty() || is_named(case));
         (topic, cases.collect::<Vec<_>>())
     });
     Ok(chosen.filter(|(_, cases)| !cases.is_empty()).collect())
@@ -139,9 +125,6 @@ pub(crate) fn limit(limit: Duration) -> Sender<()> {
 /// The command line that runs one case again, without the name of the case.
 fn replay(arguments: &ConformArguments, seed: Seed) -> String {
     let mut words = vec!["proxyspec".to_owned(), "conform".to_owned(), "--seed".to_owned(), seed.to_string()];
-    if arguments.scale > 1 {
-        words.extend(["--scale".to_owned(), arguments.scale.to_string()]);
-    }
     if let Some(clients) = arguments.clients.and_then(|clients| clients.to_possible_value()) {
         words.extend(["--clients".to_owned(), clients.get_name().to_owned()]);
     }

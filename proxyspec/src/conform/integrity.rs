@@ -99,25 +99,25 @@ impl Sides {
 }
 
 fn both_ways_at_once(trial: &Trial) -> Verdict {
-    let sides = Sides::exchange(trial.scaled(8 << 20), &Pace::FAST, &Pace::FAST);
+    let sides = Sides::exchange(8 << 20, &Pace::FAST, &Pace::FAST);
     sides.meet(trial, PeerOptions::default())
 }
 
 fn tiny_socket_buffers(trial: &Trial) -> Verdict {
     let tiny = PeerOptions { receive_buffer: Some(4096), send_buffer: Some(1), ..PeerOptions::default() };
-    Sides::exchange(trial.scaled(256 << 10), &Pace::FAST, &Pace::FAST).meet(trial, tiny)
+    Sides::exchange(256 << 10, &Pace::FAST, &Pace::FAST).meet(trial, tiny)
 }
 
 fn random_chunks(trial: &Trial) -> Verdict {
     let pace = Pace::chunks(1..=3000).pausing(50, Duration::from_millis(3));
-    Sides::exchange(trial.scaled(1 << 20), &pace, &pace).meet(trial, PeerOptions::default())
+    Sides::exchange(1 << 20, &pace, &pace).meet(trial, PeerOptions::default())
 }
 
 fn small_buffer(trial: &Trial) -> Verdict {
     let recipe = trial.recipe_with(Setting::Buffer, "4096")?;
     let small = PeerOptions { receive_buffer: Some(4096), ..PeerOptions::default() };
     let pace = Pace::chunks(1..=8192);
-    Sides::exchange(trial.scaled(4 << 20), &pace, &pace).meet_on(&trial.stand_of(&recipe, small)?, small)
+    Sides::exchange(4 << 20, &pace, &pace).meet_on(&trial.stand_of(&recipe, small)?, small)
 }
 
 fn stalled_upload(trial: &Trial) -> Verdict {
@@ -180,7 +180,7 @@ fn around_buffer_sizes(trial: &Trial) -> Verdict {
 
 fn tiny_segments(trial: &Trial) -> Verdict {
     let options = PeerOptions { no_delay: true, ..PeerOptions::default() };
-    let bytes = trial.scaled(5000);
+    let bytes = 5000;
     let (client_sent, server_sent) = (Gate::new()?, Gate::new()?);
     let side = |own, other| {
         (

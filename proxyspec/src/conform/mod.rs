@@ -25,7 +25,7 @@
 //! - Fail only if the promise was seen to be broken, on the slowest machine and however late the proxy sees things. Wait
 //!   for events, not for times; compare times with those of a direct connection; read processor time and memory from the
 //!   operating system. Several cases run at once: one that compares times says `Case::alone`.
-//! - Draw from [`Trial::seed`]. Multiply amounts by [`Trial::scaled`] where more of them find more.
+//! - Draw from [`Trial::seed`].
 //! - A case is not believed before it has failed: plant the bug in a small proxy, see [`planted`](crate::planted).
 
 mod case;

@@ -17,8 +17,6 @@ pub struct Plan {
     pub service: Service,
     /// What decides everything random; each case has a seed of its own, derived from it by the name of the case.
     pub seed: Seed,
-    /// What amounts and counts are multiplied with.
-    pub scale: u64,
     /// How many cases run at once. A proxy that already runs has one case at a time, whatever this says.
     pub jobs: usize,
 }
@@ -114,7 +112,7 @@ impl Plan {
     /// Runs a case on a thread of its own. One that is late is left behind without its proxies, and so will end.
     fn judge(&self, case: &'static Case) -> Verdict {
         let seed = self.seed.derive(case.name);
-        let trial = Arc::new(Trial::new(self.subject.clone(), self.service, seed, self.scale));
+        let trial = Arc::new(Trial::new(self.subject.clone(), self.service, seed));
         let (sender, verdict) = channel();
         let thread = thread::Builder::new().name(case.name.to_owned()).spawn({
             let trial = trial.clone();
@@ -171,7 +169,7 @@ mod tests {
         let topic = Topic { name: "topic", about: "about", cases: &CASES };
         let nowhere = SocketAddr::from(([127, 0, 0, 1], 9));
         let subject = Subject::Running { proxy: nowhere, origin: nowhere };
-        let plan = Plan { subject, service: Service::ManyAtOnce, seed: Seed::new(1), scale: 1, jobs: 3 };
+        let plan = Plan { subject, service: Service::ManyAtOnce, seed: Seed::new(1), jobs: 3 };
         let mut begun = 0;
         let outcomes = plan.run(&[(topic, CASES.iter().collect())], |event| {
             begun += usize::from(matches!(event, CaseEvent::Begun(_)));

@@ -39,7 +39,7 @@ impl Selftest {
         mut watcher: impl FnMut(&CaseEvent),
     ) -> Result<Self, String> {
         let subject = Subject::Command(recipe(program, bug, service)?);
-        let mut plan = Plan { subject, service, seed, scale: 1, jobs };
+        let mut plan = Plan { subject, service, seed, jobs };
         let (must, may) = bug.map_or_else(Default::default, |bug| (bug.must_fail(), bug.may_fail()));
         let (failed, _): (Vec<_>, Vec<_>) =
             plan.run(cases, &mut watcher).into_iter().partition(Outcome::failed);

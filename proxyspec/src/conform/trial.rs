@@ -30,7 +30,6 @@ pub struct Trial {
     subject: Subject,
     service: Service,
     seed: Seed,
-    scale: u64,
     status: Activity,
     notes: Mutex<Notes>,
 }
@@ -44,8 +43,8 @@ struct Notes {
 }
 
 impl Trial {
-    pub(super) fn new(subject: Subject, service: Service, seed: Seed, scale: u64) -> Self {
-        Self { subject, service, seed, scale, status: Activity::default(), notes: Mutex::default() }
+    pub(super) fn new(subject: Subject, service: Service, seed: Seed) -> Self {
+        Self { subject, service, seed, status: Activity::default(), notes: Mutex::default() }
     }
 
     /// What decides everything random in this case.
@@ -61,11 +60,6 @@ impl Trial {
     /// The bytes that servers send and clients expect.
     pub fn downwards(&self) -> Payload {
         Payload::new(self.seed.derive("downwards"))
-    }
-
-    /// `amount`, or a multiple of it in a long run.
-    pub const fn scaled(&self, amount: u64) -> u64 {
-        amount * self.scale
     }
 
     /// How many clients the proxy serves.

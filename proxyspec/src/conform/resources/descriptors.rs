@@ -60,7 +60,7 @@ const KEPT: usize = 32;
 const LINGER: Duration = Duration::from_secs(40);
 
 pub(super) fn given_back(trial: &Trial) -> Verdict {
-    let each = trial.scaled(250) as usize;
+    let each = 250;
     let refusing = Refuser::at(trial.origin())?;
     let running = trial.start(refusing.address())?;
     let proxy = running.proxy()?;

@@ -206,7 +206,7 @@ mod tests {
     fn a_proxy_that_has_ended_by_itself_is_remembered() {
         let nowhere = SocketAddr::from(([127, 0, 0, 1], 9));
         let subject = Subject::Running { proxy: nowhere, origin: nowhere };
-        let trial = Trial::new(subject, Service::ManyAtOnce, Seed::new(1), 1);
+        let trial = Trial::new(subject, Service::ManyAtOnce, Seed::new(1));
         let script = "echo listening on 127.0.0.1:9, forwarding to x:1; echo cannot go on; exit 3";
         let mut proxy = Proxy::command("sh").args(["-c", script]).start().unwrap();
         proxy.wait(PATIENCE).unwrap();
