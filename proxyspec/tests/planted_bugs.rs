@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use proxyspec::planted::{self, Bug};
-use testkit::peer::{Ending, Listener, Pace, Peer, Refuser, Script, PeerOptions, Step};
+use testkit::peer::{Ending, Listener, Pace, Peer, PeerOptions, Refuser, Script, Step};
 use testkit::replay::{Replay, seeds};
 use testkit::scenario::{Kind, Scenario, play};
 use testkit::seed::Seed;
@@ -43,7 +43,8 @@ fn a_correct_relay_passes_alone() {
 #[test]
 fn a_correct_relay_passes_with_concurrent_sessions() {
     for seed in seeds("", 2) {
-        let _replay = Replay::new(seed, "cargo test -p proxyspec --test planted_bugs concurrent -- --nocapture");
+        let _replay =
+            Replay::new(seed, "cargo test -p proxyspec --test planted_bugs concurrent -- --nocapture");
         let concurrent = (0..12).map(|number| Scenario::draw(seed.derive(&number.to_string()), BUFFER, true));
         let verdict = run(None, concurrent.collect());
         assert!(verdict.is_ok(), "{}", verdict.unwrap_err());

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use rand::seq::IndexedRandom;
 use serde_json::Value;
-use testkit::peer::{Listener, Report, PeerOptions};
+use testkit::peer::{Listener, PeerOptions, Report};
 use testkit::proxy::Proxy;
 use testkit::replay::{Replay, seeds};
 use testkit::scenario::{Kind, Played, Scenario, play};

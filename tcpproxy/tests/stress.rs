@@ -7,9 +7,9 @@
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::time::Duration;
 
-use rand::seq::IndexedRandom;
 use rand::RngExt;
-use testkit::peer::{Ending, Listener, Pace, Peer, Refuser, Script, PeerOptions, Step};
+use rand::seq::IndexedRandom;
+use testkit::peer::{Ending, Listener, Pace, Peer, PeerOptions, Refuser, Script, Step};
 use testkit::proxy::{Proxy, stuttering};
 use testkit::replay::{Replay, seeds};
 use testkit::scenario::{Scenario, play};

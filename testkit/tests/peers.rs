@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use testkit::payload::{Mismatch, Payload};
 use testkit::peer::{
-    Ending, Listener, Pace, Peer, Report, Script, Sending, Server, PeerOptions, Step, churn, gate,
+    Ending, Listener, Pace, Peer, PeerOptions, Report, Script, Sending, Server, Step, churn, gate,
 };
 use testkit::seed::Seed;
 

@@ -59,7 +59,8 @@ const PACKAGED: &[PackagedProxy] = &[
     PackagedProxy::tuned("haproxy-splice-1m", include_str!("../../peers/haproxy-splice-1m.conf")),
     PackagedProxy::plain("nginx", include_str!("../../peers/nginx.conf")),
     PackagedProxy::buffered("nginx-256k", include_str!("../../peers/nginx.conf"), "262144"),
-    PackagedProxy::plain("systemd-socket-proxyd", include_str!("../../peers/systemd-socket-proxyd.conf")).few(),
+    PackagedProxy::plain("systemd-socket-proxyd", include_str!("../../peers/systemd-socket-proxyd.conf"))
+        .few(),
     PackagedProxy::tuned("haproxy-splice", include_str!("../../peers/haproxy-splice.conf")).on_demand(),
     PackagedProxy::plain("socat", include_str!("../../peers/socat-fork.conf")).few().on_demand(),
     PackagedProxy::plain("rinetd", include_str!("../../peers/rinetd.conf")).few().on_demand(),

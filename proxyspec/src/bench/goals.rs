@@ -43,12 +43,7 @@ const GOALS: &[Goal] = &[
     ),
     Goal::new("ping-pong on one CPU", "pingpong", (Q::Requests, 1.0), (Q::CpuPerRequest, 0.97)),
     Goal::new("64 connections, answers of 64 B", "small-64", (Q::Requests, 1.0), (Q::CpuPerRequest, 0.97)),
-    Goal::new(
-        "64 connections, answers of 16 KiB",
-        "large-64",
-        (Q::Requests, 1.0),
-        (Q::CpuPerRequest, 0.97),
-    ),
+    Goal::new("64 connections, answers of 16 KiB", "large-64", (Q::Requests, 1.0), (Q::CpuPerRequest, 0.97)),
     Goal::new("bulk, one stream up", "bulk-up", (Q::Throughput, 1.05), (Q::CpuPerGib, 0.85)),
     Goal::new("bulk, one stream down", "bulk-down", (Q::Throughput, 1.05), (Q::CpuPerGib, 0.85)),
     Goal::new("bulk, both ways", "bulk-both", (Q::Throughput, 1.0), (Q::CpuPerGib, 0.85)),

@@ -3,12 +3,12 @@
 use std::fmt::Write as _;
 
 use super::contender::DIRECT;
+use super::goals;
 use super::quantity::Quantity;
 use super::ratios;
 use super::results::{BenchResults, Row};
 use super::sections::{Column, SECTIONS, Section};
 use super::statistics::Summary;
-use super::goals;
 
 /// The tables alone.
 pub(super) fn tables(results: &BenchResults) -> String {

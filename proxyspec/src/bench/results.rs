@@ -112,8 +112,8 @@ impl BenchResults {
     pub(super) fn best(&self, column: &Column, among: impl Fn(&str) -> bool) -> Option<(&str, f64)> {
         let better = column.quantity.better()?;
         let rows = self.rows(column).filter(|row| among(&row.contender));
-        let medians =
-            rows.filter_map(|row| Some((row.contender.as_str(), row.summaries.get(&column.quantity)?.median)));
+        let medians = rows
+            .filter_map(|row| Some((row.contender.as_str(), row.summaries.get(&column.quantity)?.median)));
         medians.reduce(|best, next| if better.prefers(next.1, best.1) { next } else { best })
     }
 

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use bytesize::ByteSize;
 use clap::{Args, Subcommand};
 use testkit::payload::Payload;
-use testkit::peer::{Connection, Ending, PeerEvent, Listener, Report, Script, PeerOptions, Step};
+use testkit::peer::{Connection, Ending, Listener, PeerEvent, PeerOptions, Report, Script, Step};
 use testkit::seed::Seed;
 
 use crate::commands::verbs::{HELP, Part, Program};
@@ -206,7 +206,8 @@ impl<'a> VerbPeer<'a> {
 
     fn converse(&self, connection: Connection, steps: &[Step], beside: &[Step]) -> bool {
         let number = self.reporter.connections.fetch_add(1, Ordering::Relaxed) + 1;
-        let verb = if matches!(self.source, ConnectionSource::Listener(_)) { "accepted" } else { "connected to" };
+        let verb =
+            if matches!(self.source, ConnectionSource::Listener(_)) { "accepted" } else { "connected to" };
         self.reporter.say(number, &format!("{verb} {}, here {}", connection.remote(), connection.local()));
         let stopped = Arc::new(AtomicBool::new(false));
         let script = Script::new(steps)

@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 
 use crate::conform::{Stop, Trial, judge};
-use testkit::peer::{Listener, Pace, Peer, Report, Script, Server, PeerOptions, Step};
+use testkit::peer::{Listener, Pace, Peer, PeerOptions, Report, Script, Server, Step};
 
 /// How much a client of [`serve`] sends.
 const REQUEST: u64 = 1000;

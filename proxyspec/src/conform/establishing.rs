@@ -8,7 +8,7 @@ use crate::conform::names::PrivateHost;
 use crate::conform::{Case, Need, Stop, Trial, Verdict, broken, echo, judge, trial};
 use crate::recipe::Setting;
 use testkit::peer::{
-    BlackHole, Connection, Ending, Listener, Pace, Peer, Refuser, Report, Script, PeerOptions, Step,
+    BlackHole, Connection, Ending, Listener, Pace, Peer, PeerOptions, Refuser, Report, Script, Step,
 };
 use testkit::procfs::TcpState;
 use testkit::proxy::Proxy;

@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use crate::conform::{Case, Stand, Stop, Trial, Verdict, broken, judge, trial::PATIENCE};
 use crate::recipe::Setting;
-use testkit::peer::{Connection, Gate, Pace, Script, PeerOptions, Step};
+use testkit::peer::{Connection, Gate, Pace, PeerOptions, Script, Step};
 
 const STREAM: &str = "RFC 9293, section 3.8: a reliable, in-order byte stream";
 

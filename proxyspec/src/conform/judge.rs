@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use crate::conform::{Stop, Verdict, broken};
-use testkit::peer::{Ending, Report, Sending, PeerOptions, Step};
+use testkit::peer::{Ending, PeerOptions, Report, Sending, Step};
 
 /// Socket buffers that are soon full, and large enough to go fast.
 pub(super) const SMALL: PeerOptions = PeerOptions {

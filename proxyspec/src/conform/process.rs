@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use crate::conform::trial::{PATIENCE, Stand, alive, until};
 use crate::conform::{Case, Need, Service, Stop, Trial, Verdict, broken, echo, judge};
 use crate::recipe::{Recipe, Setting};
-use testkit::peer::{Ending, Gate, Listener, Pace, Peer, Report, Script, PeerOptions, Step, gate};
+use testkit::peer::{Ending, Gate, Listener, Pace, Peer, PeerOptions, Report, Script, Step, gate};
 use testkit::procfs::{TcpState, tcp_sockets};
 use testkit::proxy::{Proxy, free_port};
 

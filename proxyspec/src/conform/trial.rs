@@ -2,7 +2,7 @@
 
 mod stand;
 
-pub use stand::{RunningProxy, SessionUnderWay, Stand};
+pub use stand::{RunningProxy, Stand};
 
 use std::io;
 use std::net::SocketAddr;

@@ -114,10 +114,8 @@ const WITHOUT_PORT: &[&str] = &["a_missing_argument_is_reported", "a_number_that
 const PEER_GONE: &[&str] =
     &["a_server_cannot_send_to_a_client_that_has_closed", "a_client_cannot_send_to_a_server_that_has_closed"];
 
-const SIGTERM_IN_A_TRANSFER: &[&str] = &[
-    "a_transfer_cut_by_sigterm_does_not_look_complete",
-    "a_transfer_may_finish_after_sigterm",
-];
+const SIGTERM_IN_A_TRANSFER: &[&str] =
+    &["a_transfer_cut_by_sigterm_does_not_look_complete", "a_transfer_may_finish_after_sigterm"];
 
 const AFTER_SIGTERM: &[&str] =
     &["a_session_left_at_the_drain_timeout_is_reset", "a_second_signal_ends_the_process_at_once"];
@@ -324,7 +322,9 @@ impl Bug {
                     "a_silent_half_closed_session_ends_at_its_time_limit",
                 ],
             ],
-            Self::DropsBlockAtReset => &[RESET_DURING_CONNECT, &["a_reply_before_the_upload_was_read_arrives"]],
+            Self::DropsBlockAtReset => {
+                &[RESET_DURING_CONNECT, &["a_reply_before_the_upload_was_read_arrives"]]
+            }
             _ => &[],
         }
     }

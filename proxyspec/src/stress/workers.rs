@@ -10,7 +10,7 @@ use rand::RngExt;
 
 use crate::stress::resource_monitor::ResourceMonitor;
 use crate::stress::{Failure, Figures, Stress};
-use testkit::peer::{Ending, Pace, Peer, Script, PeerOptions, Step};
+use testkit::peer::{Ending, Pace, Peer, PeerOptions, Script, Step};
 use testkit::scenario::{Kind, Scenario, Stage};
 use testkit::seed::Seed;
 

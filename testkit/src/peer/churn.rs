@@ -3,7 +3,7 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use crate::payload::Payload;
-use crate::peer::{Connection, Ending, Pace, Script, PeerOptions, Step};
+use crate::peer::{Connection, Ending, Pace, PeerOptions, Script, Step};
 use crate::seed::Seed;
 
 /// Makes `count` short connections to `address`, one after another: each sends `bytes` bytes and its FIN, and expects

@@ -26,7 +26,7 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use crate::payload::Payload;
-use crate::peer::{Pace, Report, Script, PeerOptions, Step};
+use crate::peer::{Pace, PeerOptions, Report, Script, Step};
 use crate::seed::Seed;
 
 /// How long a peer waits for the next byte: a session may wait for its turn behind many others.

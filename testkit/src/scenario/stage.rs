@@ -6,7 +6,7 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use crate::peer::{Connection, Listener, Report, Server, PeerOptions};
+use crate::peer::{Connection, Listener, PeerOptions, Report, Server};
 use crate::scenario::{Kind, NAME, PATIENCE, Played, Scenario};
 
 /// A proxy with a server behind it that plays its side of each session as its client comes.

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
-use crate::conform::comparison::{Changes, Comparison, CaseResult, JudgedProxy, Judgement, Tried};
+use crate::conform::comparison::{CaseResult, Changes, Comparison, JudgedProxy, Judgement, Tried};
 use crate::conform::{Case, Topic, topics};
 
 pub(super) fn markdown(comparison: &Comparison, command: &str) -> String {

@@ -5,7 +5,7 @@ use std::thread::{self, JoinHandle};
 
 use crate::conform::ends::REQUEST;
 use crate::conform::{Stop, Trial, Verdict, broken, judge};
-use testkit::peer::{Ending, Gate, Pace, Peer, Report, Script, Sending, PeerOptions, Step, gate};
+use testkit::peer::{Ending, Gate, Pace, Peer, PeerOptions, Report, Script, Sending, Step, gate};
 
 /// What a sender has time to hand to its kernel, whether it is read or not.
 const HANDED_OVER: u64 = 256 << 10;

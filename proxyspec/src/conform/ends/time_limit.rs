@@ -6,7 +6,7 @@ use crate::conform::ends::REQUEST;
 use crate::conform::trial::PATIENCE;
 use crate::conform::{Stop, Trial, Verdict, broken, judge};
 use crate::recipe::Setting;
-use testkit::peer::{Connection, Ending, Pace, Script, PeerOptions, Step};
+use testkit::peer::{Connection, Ending, Pace, PeerOptions, Script, Step};
 
 pub(super) fn silence(trial: &Trial) -> Verdict {
     let mut observed = Vec::new();

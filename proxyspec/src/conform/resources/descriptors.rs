@@ -10,7 +10,7 @@ use std::time::Duration;
 use crate::conform::resources::processor;
 use crate::conform::trial::{PATIENCE, RunningProxy, Stand, alive, until};
 use crate::conform::{Service, Stop, Trial, Verdict, broken, echo, judge};
-use testkit::peer::{Connection, Listener, Pace, Peer, Refuser, Script, Server, PeerOptions, Step};
+use testkit::peer::{Connection, Listener, Pace, Peer, PeerOptions, Refuser, Script, Server, Step};
 use testkit::procfs::TcpState;
 use testkit::proxy::{Exhausted, Proxy};
 
@@ -177,9 +177,7 @@ fn session(proxy: SocketAddr, number: usize, kind: &Kind) -> Result<(), Stop> {
     let report = connection.run(&Script::new(kind.client.clone()));
     match report.late {
         None => Ok(()),
-        Some(step) => {
-            broken(format!("in a session in which {} the client timed out at {step:?}", kind.name))
-        }
+        Some(step) => broken(format!("in a session in which {} the client timed out at {step:?}", kind.name)),
     }
 }
 

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use crate::conform::trial::{PATIENCE, alive};
 use crate::conform::{Service, Stop, Trial, Verdict, broken, judge};
-use testkit::peer::{Gate, Pace, Script, PeerOptions, Step, gate};
+use testkit::peer::{Gate, Pace, PeerOptions, Script, Step, gate};
 use testkit::proxy::{CpuTime, Proxy};
 
 /// For how long a proxy is watched.

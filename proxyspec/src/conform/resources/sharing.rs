@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use crate::conform::trial::{PATIENCE, Stand};
 use crate::conform::{Service, Stop, Trial, Verdict, broken, echo, judge};
 use crate::recipe::Setting;
-use testkit::peer::{Connection, Gate, Listener, Peer, Script, PeerOptions, Step, gate};
+use testkit::peer::{Connection, Gate, Listener, Peer, PeerOptions, Script, Step, gate};
 
 const REQUEST: u64 = 1000;
 const ANSWER: u64 = 20_000;

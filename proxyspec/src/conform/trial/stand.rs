@@ -137,7 +137,12 @@ impl<'a> Stand<'a> {
     /// # Errors
     ///
     /// [`Stop::Broken`] when there is no connection.
-    pub fn begin(&self, options: PeerOptions, client: Script, server: Script) -> Result<SessionUnderWay, Stop> {
+    pub fn begin(
+        &self,
+        options: PeerOptions,
+        client: Script,
+        server: Script,
+    ) -> Result<SessionUnderWay, Stop> {
         let client = Peer::client(self.address(), options, self.trial.of_client(client));
         let (server, connection) = (self.trial.of_server(server), self.accept()?);
         Ok(SessionUnderWay { client, server: thread::spawn(move || connection.run(&server)) })
