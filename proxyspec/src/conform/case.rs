@@ -24,8 +24,6 @@ pub enum Need {
     Sessions,
     /// The proxy serves several clients at once.
     ManyAtOnce,
-    /// The proxy serves one client at a time, and the others wait.
-    OneAtATime,
 }
 
 impl Need {
@@ -35,7 +33,6 @@ impl Need {
             Self::Process => "the process of the proxy",
             Self::Sessions => "a proxy that serves one client after another",
             Self::ManyAtOnce => "a proxy that serves several clients at once",
-            Self::OneAtATime => "a proxy that serves one client at a time",
         }
     }
 }

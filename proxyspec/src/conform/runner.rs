@@ -101,7 +101,6 @@ impl Plan {
             Need::Process => matches!(self.subject, Subject::Command(_)),
             Need::Sessions => self.service != Service::Once,
             Need::ManyAtOnce => self.service == Service::ManyAtOnce,
-            Need::OneAtATime => self.service == Service::OneAtATime,
         };
         match case.needs.iter().find(|need| !met(need)) {
             None => Ok(()),

@@ -155,10 +155,4 @@ impl Bug {
     pub fn name(self) -> String {
         self.to_possible_value().expect("no bug is hidden").get_name().to_owned()
     }
-
-    /// What the careless author got wrong, in a line.
-    pub fn description(self) -> String {
-        let value = self.to_possible_value().expect("no bug is hidden");
-        value.get_help().map(ToString::to_string).unwrap_or_default()
-    }
 }
