@@ -76,7 +76,7 @@ pub(crate) fn run(arguments: &StressArguments) -> Result<ExitCode, String> {
     }
     end_everything_when_interrupted()?;
     let set = arguments.set.build(clients > 1)?;
-    let mut display = Display::new();
+    let mut display = StressDisplay::new();
     display.print(&format!("{}\n{clients} clients at once; seed {}", set.name, stress.seed));
     let outcome = stress.run(&set.stage, set.proxy.as_ref(), |figures| display.show(figures));
     display.clear();
@@ -141,13 +141,13 @@ fn kind_parser() -> impl TypedValueParser<Value = Kind> {
 }
 
 /// A line that changes on a terminal, and a line now and then in a log.
-struct Display {
+struct StressDisplay {
     bar: ProgressBar,
     printed: Instant,
     terminal: bool,
 }
 
-impl Display {
+impl StressDisplay {
     fn new() -> Self {
         let bar = ProgressBar::new_spinner();
         bar.set_style(ProgressStyle::with_template("{spinner} {wide_msg}").expect("the template is right"));

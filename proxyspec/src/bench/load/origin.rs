@@ -60,11 +60,11 @@ pub(super) fn serve_all(
                 }
             } else if let Some(conversation) = conversations.get(event.token) {
                 match conversation.step(manner, &mut request, &answer)? {
-                    Progress::Goes => {}
-                    Progress::Waits(interest) => {
+                    NextStep::Goes => {}
+                    NextStep::Waits(interest) => {
                         poller.modify(&conversation.stream, event.token, interest)?
                     }
-                    Progress::Ends => conversations.remove(event.token),
+                    NextStep::Ends => conversations.remove(event.token),
                 }
             }
         }
@@ -91,7 +91,7 @@ struct Conversation {
     waits_for_room: bool,
 }
 
-enum Progress {
+enum NextStep {
     Goes,
     Waits(Interest),
     Ends,
@@ -99,11 +99,11 @@ enum Progress {
 
 impl Conversation {
     /// Reads what has come, if no answer is under way, and answers what is complete.
-    fn step(&mut self, manner: Manner, request: &mut [u8], answer: &[u8]) -> io::Result<Progress> {
+    fn step(&mut self, manner: Manner, request: &mut [u8], answer: &[u8]) -> io::Result<NextStep> {
         if self.unsent == 0 {
             match self.stream.read(request) {
                 Ok(0) if self.received > 0 => return Err(ended_early()),
-                Ok(0) => return Ok(Progress::Ends),
+                Ok(0) => return Ok(NextStep::Ends),
                 Ok(count) => self.received += count,
                 Err(error) if error.kind() == ErrorKind::WouldBlock => {}
                 Err(error) => return Err(error),
@@ -112,7 +112,7 @@ impl Conversation {
                 return Err(io::Error::new(ErrorKind::InvalidData, "a request is longer than was sent"));
             }
             if self.received < manner.request {
-                return Ok(Progress::Goes);
+                return Ok(NextStep::Goes);
             }
             self.received = 0;
             self.unsent = manner.answer;
@@ -127,16 +127,16 @@ impl Conversation {
             }
         }
         if manner.close {
-            return Ok(Progress::Ends);
+            return Ok(NextStep::Ends);
         }
         Ok(self.wait_for_room(false))
     }
 
-    fn wait_for_room(&mut self, wait: bool) -> Progress {
+    fn wait_for_room(&mut self, wait: bool) -> NextStep {
         if std::mem::replace(&mut self.waits_for_room, wait) == wait {
-            return Progress::Goes;
+            return NextStep::Goes;
         }
-        Progress::Waits(if wait { Interest { read: false, write: true } } else { Interest::READ })
+        NextStep::Waits(if wait { Interest { read: false, write: true } } else { Interest::READ })
     }
 }
 

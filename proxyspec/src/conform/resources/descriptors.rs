@@ -15,14 +15,14 @@ use testkit::procfs::TcpState;
 use testkit::proxy::{Exhausted, Proxy};
 
 /// A way in which a session may end: the first byte of the client tells the server which.
-struct Kind {
+struct SessionEnding {
     name: &'static str,
     client: Vec<Step>,
     server: Vec<Step>,
 }
 
-fn kinds() -> Vec<Kind> {
-    let kind = |name, client: &[Step], server: &[Step]| Kind {
+fn kinds() -> Vec<SessionEnding> {
+    let kind = |name, client: &[Step], server: &[Step]| SessionEnding {
         name,
         client: client.to_vec(),
         server: server.to_vec(),
@@ -168,7 +168,7 @@ fn sessions(trial: &Trial, proxy: SocketAddr, each: usize) -> Result<(), Stop> {
     })
 }
 
-fn session(proxy: SocketAddr, number: usize, kind: &Kind) -> Result<(), Stop> {
+fn session(proxy: SocketAddr, number: usize, kind: &SessionEnding) -> Result<(), Stop> {
     let connection = connection(proxy)?;
     if !kind.server.is_empty() {
         let sent = connection.send_all(&[number as u8], PATIENCE);
