@@ -9,7 +9,7 @@ use testkit::peer::{BlackHole, Gate, Listener, Pace, Peer, Script, Step};
 use testkit::procfs::TcpState;
 use testkit::proxy::Proxy;
 
-/// When a kernel has sent its SYN several times in vain, it waits twice as long for each next one.
+/// When a kernel has sent its SYN several times without an answer, it waits twice as long for each next one.
 const NEXT_SYN: Duration = Duration::from_secs(60);
 
 pub(super) fn request_before(trial: &Trial) -> Verdict {
