@@ -14,7 +14,7 @@ use testkit::seed::Seed;
 
 use crate::commands::conform::{Chosen, chosen, limit};
 use crate::commands::display::Display;
-use crate::commands::end_everything_when_interrupted;
+use crate::commands::{end_everything_when_interrupted, print, write};
 
 /// Each proxy is described by a file as in proxyspec/peers. All of them are judged with the same seed, one after another; then
 /// the options that its file says are worth a try are tried on what has not passed.
@@ -67,7 +67,7 @@ pub(crate) fn run(arguments: &CompareArguments) -> Result<ExitCode, String> {
         let judgement = judge(file, &template, &cases, seed);
         if let Err(why) = &judgement {
             all_judged = false;
-            say(&mut io::stderr(), &format!("proxyspec: {} is NOT judged: {why}", template.name()));
+            let _ = writeln!(io::stderr(), "proxyspec: {} is NOT judged: {why}", template.name()); // if it is closed, there is the status
         }
         comparison.put(JudgedProxy {
             name: template.name().to_owned(),
@@ -78,8 +78,9 @@ pub(crate) fn run(arguments: &CompareArguments) -> Result<ExitCode, String> {
             judgement,
         });
         // Each time, so that an interrupt costs one contender alone.
-        write(&arguments.json, || serde_json::to_string_pretty(&comparison).map(|text| text + "\n"))?;
-        write(&arguments.markdown, || Ok(comparison.markdown("proxyspec compare")))?;
+        let json = serde_json::to_string_pretty(&comparison).map_err(|error| error.to_string())?;
+        write(&arguments.json, &(json + "\n"))?;
+        write(&arguments.markdown, &comparison.markdown("proxyspec compare"))?;
     }
     Ok(if all_judged { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
@@ -103,7 +104,7 @@ fn judge(file: &Path, template: &Template, cases: &Chosen, seed: Seed) -> Result
         let end = limit(4 * Plan::limit(cases) + SLACK);
         let tried = Tried::run(template, option, &plan, cases, &outcomes, |_| ());
         drop(end);
-        say(&mut io::stdout(), &describe(&tried));
+        print(&describe(&tried));
         judgement.tried.push(tried);
     }
     Ok(judgement)
@@ -138,15 +139,4 @@ fn known(file: &Path) -> Result<Comparison, String> {
         Err(error) if error.kind() == ErrorKind::NotFound => Ok(Comparison::default()),
         Err(error) => Err(named(&error)),
     }
-}
-
-fn write(file: &Option<PathBuf>, text: impl FnOnce() -> serde_json::Result<String>) -> Result<(), String> {
-    let Some(file) = file else { return Ok(()) };
-    let text = text().map_err(|error| error.to_string())?;
-    fs::write(file, text).map_err(|error| format!("cannot write {}: {error}", file.display()))
-}
-
-/// If it is closed, there are still the files and the status.
-fn say(to: &mut impl Write, text: &str) {
-    let _ = writeln!(to, "{text}");
 }

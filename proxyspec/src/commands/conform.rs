@@ -1,4 +1,3 @@
-use std::fs;
 use std::io::{self, Write};
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -13,7 +12,7 @@ use testkit::seed::Seed;
 
 use crate::commands::display::Display;
 use crate::commands::subject::SubjectArguments;
-use crate::commands::{TROUBLE, end_everything_when_interrupted};
+use crate::commands::{TROUBLE, end_everything_when_interrupted, write};
 
 /// The proxy is given by its command line, in which {host} and {port} stand for the server, {listen} for the port
 /// to listen on; or, if it runs already, by two addresses.
@@ -78,14 +77,8 @@ pub(crate) fn run(arguments: &ConformArguments) -> Result<ExitCode, String> {
     drop(end);
     let results = Results { subject: &name, service, seed: plan.seed, outcomes: &outcomes };
     display.finish(&results);
-    let write = |file: &Option<PathBuf>, text: String| match file {
-        Some(file) => {
-            fs::write(file, text).map_err(|error| format!("cannot write {}: {error}", file.display()))
-        }
-        None => Ok(()),
-    };
-    write(&arguments.json, format!("{:#}\n", results.json()))?;
-    write(&arguments.markdown, results.markdown())?;
+    write(&arguments.json, &format!("{:#}\n", results.json()))?;
+    write(&arguments.markdown, &results.markdown())?;
     Ok(if outcomes.iter().any(|outcome| outcome.failed()) { ExitCode::FAILURE } else { ExitCode::SUCCESS })
 }
 

@@ -1,11 +1,13 @@
 //! The table on the terminal or in a log, a case a line, in the order of the list.
 
 use std::collections::HashMap;
-use std::io::{self, IsTerminal, Write};
+use std::io::{self, IsTerminal};
 use std::time::Duration;
 
 use indicatif::{ProgressBar, ProgressStyle};
 use proxyspec::conform::{Case, CaseEvent, Outcome, Plan, Results, Topic};
+
+use crate::commands::print;
 
 /// Shows outcomes as they come, and on a terminal a bar below them with what runs at the moment.
 ///
@@ -112,10 +114,7 @@ impl Display {
         if self.colours { format!("\x1b[{colour}m{padded}\x1b[0m") } else { padded }
     }
 
-    /// A closed standard output is no reason to stop: a file may be wanted, and the status.
     fn print(&self, text: &str) {
-        self.bar.suspend(|| {
-            let _ = writeln!(io::stdout(), "{text}");
-        });
+        self.bar.suspend(|| print(text));
     }
 }

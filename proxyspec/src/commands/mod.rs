@@ -13,6 +13,9 @@ pub(crate) mod stress;
 mod subject;
 mod verbs;
 
+use std::fs;
+use std::io::{self, Write as _};
+use std::path::PathBuf;
 use std::thread;
 
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
@@ -32,4 +35,15 @@ pub(crate) fn end_everything_when_interrupted() -> Result<(), String> {
         }
     });
     Ok(())
+}
+
+/// Prints a line. If the standard output is closed, there are still the files and the status.
+pub(crate) fn print(text: &str) {
+    let _ = writeln!(io::stdout(), "{text}");
+}
+
+/// Writes a file, if one is named.
+pub(crate) fn write(file: &Option<PathBuf>, text: &str) -> Result<(), String> {
+    let Some(file) = file else { return Ok(()) };
+    fs::write(file, text).map_err(|error| format!("cannot write {}: {error}", file.display()))
 }

@@ -1,4 +1,3 @@
-use std::io::{self, Write};
 use std::process::ExitCode;
 
 use bytesize::ByteSize;
@@ -8,8 +7,8 @@ use testkit::proxy::stuttering;
 use testkit::scenario::Scenario;
 use testkit::seed::Seed;
 
-use crate::commands::end_everything_when_interrupted;
 use crate::commands::set::SetArguments;
+use crate::commands::{end_everything_when_interrupted, print};
 
 #[derive(Debug, Args)]
 #[command(
@@ -46,18 +45,14 @@ pub(crate) fn run(arguments: &ReplayArguments) -> Result<ExitCode, String> {
     let scenario = Scenario::draw(arguments.seed, arguments.buffer.as_u64(), !arguments.alone);
     end_everything_when_interrupted()?;
     let set = arguments.set.build(!arguments.alone)?;
-    let print = |text: String| {
-        // A closed standard output is no reason to stop: there is the status.
-        let _ = writeln!(io::stdout(), "{text}");
-    };
-    print(format!("{}\n{scenario:#?}", set.name));
+    print(&format!("{}\n{scenario:#?}", set.name));
     let proxy = set.proxy.as_ref().filter(|_| arguments.stutter);
     stuttering(proxy, arguments.seed, || {
         for time in 1..=arguments.times {
             match replay(&set.stage, &scenario) {
-                Ok(played) => print(format!("as it should be ({time} of {})\n{played:#?}", arguments.times)),
+                Ok(played) => print(&format!("as it should be ({time} of {})\n{played:#?}", arguments.times)),
                 Err(failure) => {
-                    print(format!("FAIL  {failure}\n{}", failure.details));
+                    print(&format!("FAIL  {failure}\n{}", failure.details));
                     return Ok(ExitCode::FAILURE);
                 }
             }

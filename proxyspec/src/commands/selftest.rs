@@ -1,6 +1,5 @@
 use std::collections::BTreeMap;
 use std::env;
-use std::io::{self, Write};
 use std::process::ExitCode;
 use std::sync::mpsc::channel;
 use std::sync::{Mutex, PoisonError};
@@ -11,7 +10,7 @@ use proxyspec::conform::{Selftest, Service, topics};
 use proxyspec::planted::Bug;
 use testkit::seed::Seed;
 
-use crate::commands::end_everything_when_interrupted;
+use crate::commands::{end_everything_when_interrupted, print};
 
 /// How many cases of one proxy run at once.
 const CASES_AT_ONCE: usize = 4;
@@ -82,9 +81,4 @@ fn line(bug: Option<Bug>, service: Service, judged: &Selftest) -> String {
     let word = if judged.is_right() { "right" } else { "WRONG" };
     let name = bug.map_or_else(|| format!("no bug, {}", service.description()), Bug::name);
     format!("  {word}  {name:32}  {judged}")
-}
-
-fn print(text: &str) {
-    // If the standard output is closed, there is still the status.
-    let _ = writeln!(io::stdout(), "{text}");
 }

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use clap::Args;
 use proxyspec::conform::Subject;
-use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+use testkit::descriptors;
 use testkit::peer::{Listener, PeerOptions};
 use testkit::proxy::Proxy;
 use testkit::scenario::Stage;
@@ -49,7 +49,9 @@ impl SetArguments {
                 (addresses, origin, Some(proxy))
             }
         };
-        allow_many_descriptors();
+        // Each session takes half a dozen descriptors of this process. With fewer there are just fewer sessions at once. The
+        // proxy was started before, and keeps its limit.
+        let _ = descriptors::raise_limit();
         let stage = Stage::new(addresses, origin, concurrent).map_err(|error| error.to_string())?;
         Ok(Set { stage: Arc::new(stage), proxy, name })
     }
@@ -76,11 +78,4 @@ fn listen_at(host: &str) -> io::Result<Vec<Listener>> {
             }
         },
     }
-}
-
-/// Each session takes half a dozen descriptors of this process. The proxy was started before, and keeps its limit.
-fn allow_many_descriptors() {
-    let limit = getrlimit(Resource::Nofile);
-    // It may always be raised to the hard one; were it refused, there would just be fewer clients.
-    let _ = setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, maximum: limit.maximum });
 }

@@ -1,4 +1,4 @@
-use std::io::{self, IsTerminal, Write};
+use std::io::{self, IsTerminal};
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
@@ -10,8 +10,8 @@ use proxyspec::stress::{Failure, Figures, Stress};
 use testkit::scenario::Kind;
 use testkit::seed::Seed;
 
-use crate::commands::end_everything_when_interrupted;
 use crate::commands::set::SetArguments;
+use crate::commands::{end_everything_when_interrupted, print};
 
 #[derive(Debug, Args)]
 #[command(
@@ -168,10 +168,7 @@ impl StressDisplay {
         self.bar.finish_and_clear();
     }
 
-    /// A closed standard output is no reason to stop: there is the status.
     fn print(&self, text: &str) {
-        self.bar.suspend(|| {
-            let _ = writeln!(io::stdout(), "{text}");
-        });
+        self.bar.suspend(|| print(text));
     }
 }
