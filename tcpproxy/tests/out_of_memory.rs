@@ -5,7 +5,7 @@
 
 mod common;
 
-use std::io::{Read, Write};
+use std::io::{ErrorKind, Read, Write};
 use std::net::{Shutdown, TcpListener, TcpStream};
 
 use common::{PATIENCE, PROGRAM, assert_reset, connect, converse, echo, until, visit};
@@ -112,8 +112,9 @@ fn a_client_that_finds_no_buffer_before_the_server_is_reached_is_reset() {
     until("both are logged", || proxy.log().iter().filter(ended).count() == 2);
 }
 
-/// Each client takes about half a kilobyte, in pieces of some hundred bytes.
-const CLIENTS: usize = 800;
+/// A client takes less than a kilobyte, in pieces of some hundred bytes: so many come at a time, until memory runs out.
+const CLIENTS: usize = 100;
+const MAX_CLIENTS: usize = 1000;
 
 /// A proxy for any number of clients, that may take this number of bytes more once `first` is done with it.
 fn limited(port: &str, left: u64, first: impl FnOnce(&Proxy)) -> Proxy {
@@ -128,10 +129,13 @@ fn limited(port: &str, left: u64, first: impl FnOnce(&Proxy)) -> Proxy {
 
 /// Clients that say nothing, as many as connect until there is no memory for one.
 fn exhaust(proxy: &Proxy) -> Vec<TcpStream> {
-    let clients: Vec<TcpStream> = (0..CLIENTS).map(|_| connect(proxy.address())).collect();
     let lacks_memory =
         |line: &String| line.contains("cannot accept clients for now") || line.contains("reason=exhausted");
-    until("there is no memory for a client", || proxy.log().iter().any(lacks_memory));
+    let mut clients = Vec::new();
+    until("there is no memory for a client", || {
+        clients.extend((0..CLIENTS.min(MAX_CLIENTS - clients.len())).map(|_| connect(proxy.address())));
+        proxy.log().iter().any(lacks_memory)
+    });
     clients
 }
 
@@ -152,6 +156,39 @@ fn clients_for_which_there_is_no_memory_wait_while_the_others_are_served_and_are
         visit(proxy.address()).unwrap();
         converse(&client);
         drop(client);
+        proxy.terminate().unwrap();
+        assert_eq!(proxy.wait(PATIENCE).unwrap().code(), Some(0), "with {left} bytes left");
+    }
+}
+
+/// A list of all sessions, of which the request is complete when there is no memory for it.
+#[test]
+fn a_request_for_which_there_is_no_memory_is_answered_so_and_does_not_end_the_program() {
+    let port = echo();
+    for left in [64 << 10, 150 << 10, 300 << 10] {
+        let mut asker = None;
+        let mut proxy = limited(&port, left, |proxy| {
+            visit(proxy.address()).unwrap(); // which leaves a buffer behind
+            let line = proxy.wait_for_line(PATIENCE, |line| line.starts_with("metrics on ")).unwrap();
+            let address = line.strip_prefix("metrics on http://").unwrap().strip_suffix("/metrics").unwrap();
+            let [mut stream, mut next] = [(); 2].map(|()| connect(address.parse().unwrap()));
+            stream.write_all(b"GET /sessions HTTP/1.0\r\n").unwrap();
+            asker = Some(stream);
+            next.write_all(b"GET /healthz HTTP/1.0\r\n\r\n").unwrap();
+            next.read_to_end(&mut Vec::new()).unwrap(); // so the first one was accepted, too
+        });
+        let clients = exhaust(&proxy);
+        let mut asker = asker.unwrap();
+        let mut answer = String::new();
+        match asker.write_all(b"\r\n").and_then(|()| asker.read_to_string(&mut answer)) {
+            Ok(_) => assert!(answer.starts_with("HTTP/1.1 503 Service Unavailable\r\n"), "{answer}"),
+            // On a slow machine the time for a request may be over.
+            Err(error) => {
+                assert!([ErrorKind::ConnectionReset, ErrorKind::BrokenPipe].contains(&error.kind()))
+            }
+        }
+        drop(clients);
+        until("there is memory for a client again", || visit(proxy.address()).is_ok());
         proxy.terminate().unwrap();
         assert_eq!(proxy.wait(PATIENCE).unwrap().code(), Some(0), "with {left} bytes left");
     }

@@ -73,6 +73,11 @@ impl SessionTable {
         ListedSession { session, _entry: TableEntry { table: self.clone(), key } }
     }
 
+    /// How many sessions there are.
+    pub(crate) fn len(&self) -> usize {
+        self.0.borrow().len()
+    }
+
     /// Every session as it is now, in no order.
     pub(crate) fn rows(&self, now: Instant) -> Vec<SessionRow> {
         let sessions = self.0.borrow();

@@ -12,7 +12,9 @@ use std::mem;
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
-use eventloop::{Accept, Handle, Intents, Listener, Progress, Ready, Session, Stream, panic_message};
+use eventloop::{
+    Accept, Handle, Intents, Listener, Progress, Ready, Session, Stream, check_memory, panic_message,
+};
 use ringbuf::Pool;
 
 pub use crate::operations::metrics_format::MetricsFormat;
@@ -178,7 +180,12 @@ fn answer(status: &Status, request: Result<StatusRequest, RequestError>) -> Vec<
     }
 }
 
+/// More than the metrics take as text, twice.
+const METRICS_MEMORY: usize = 128 * 1024;
+
+/// What an answer needs is reserved before it is made: a text that cannot grow would end the process.
 fn respond(status: &Status, request: &StatusRequest) -> Response {
+    let out_of_memory = || Response::line(SERVICE_UNAVAILABLE, "out of memory");
     if request.method == Method::Other {
         return Response {
             fields: "allow: GET, HEAD\r\n",
@@ -186,6 +193,7 @@ fn respond(status: &Status, request: &StatusRequest) -> Response {
         };
     }
     match request.path.as_str() {
+        "/metrics" if check_memory(METRICS_MEMORY).is_err() => out_of_memory(),
         "/metrics" => Response {
             status: OK,
             content_type: request.format.content_type(),
@@ -195,6 +203,7 @@ fn respond(status: &Status, request: &StatusRequest) -> Response {
         "/healthz" if status.lifecycle.is_draining() => Response::line(SERVICE_UNAVAILABLE, "draining"),
         "/healthz" => Response::line(OK, "serving"),
         "/sessions" => match PageRequest::parse(request) {
+            Ok(page) if check_memory(page.memory(status.table.len())).is_err() => out_of_memory(),
             Ok(page) => Response {
                 status: OK,
                 content_type: "application/json",

@@ -33,6 +33,12 @@ enum Sort {
 /// The most sessions of one page.
 const MOST: usize = 1000;
 
+/// More bytes than any row has: three addresses of at most 58 bytes, six numbers of at most 20, and the names.
+const LONGEST_ROW: usize = 512;
+
+/// How often the text is in memory while an answer is made of it: with its head, and as two strings that grow.
+const COPIES: usize = 5;
+
 impl PageRequest {
     /// Reads the parameters of a request.
     ///
@@ -61,6 +67,11 @@ impl PageRequest {
         let page = number("page", 1, usize::MAX, "page is a number from 1 on")?;
         let limit = number("limit", MOST, MOST, "limit is a number from 1 to 1000")?;
         Ok(Self { sort, ascending, page, limit })
+    }
+
+    /// The bytes of memory that the answer takes at most if there are so many sessions.
+    pub(super) fn memory(self, sessions: usize) -> usize {
+        sessions * size_of::<SessionRow>() + COPIES * sessions.min(self.limit) * LONGEST_ROW
     }
 
     /// The sessions of this page, and the number of pages.
@@ -219,6 +230,26 @@ mod tests {
         let many = [rows.clone(), rows].concat();
         assert_eq!((ports(&page("", &many)).len(), &page("", &many)["pages"]), (1000, &2.into()));
         assert_eq!((ports(&page("", &[])).len(), &page("", &[])["pages"]), (0, &1.into()));
+    }
+
+    #[test]
+    fn no_row_is_longer_than_is_reckoned_with() {
+        let address = "[ffff:ffff:ffff:ffff:ffff:ffff:ffff:ffff%4294967295]:65535".parse().unwrap();
+        let longest = SessionRow {
+            client: address,
+            peer: Some(address),
+            server: Some(address),
+            phase: Phase::Connect,
+            age: Duration::from_secs(u64::MAX / 1000),
+            idle: Duration::from_secs(u64::MAX / 1000),
+            up: u64::MAX,
+            down: u64::MAX,
+            up_waiting: usize::MAX,
+            down_waiting: usize::MAX,
+        };
+        let mut json = String::new();
+        write_row(&mut json, &longest);
+        assert!(json.len() < LONGEST_ROW, "{} bytes", json.len());
     }
 
     #[test]
