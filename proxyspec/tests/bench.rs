@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used)] // a test that cannot go on says so by failing
 
 use std::fs;
+use std::path::Path;
 use std::process::{Command, Output};
 use std::time::Duration;
 
@@ -156,6 +157,24 @@ fn a_page_can_be_made_again_from_the_figures() {
     run(&[&only, &measured, &written]);
     run(&[&["--figures", &figures, "--markdown", &second]]);
     assert_eq!(fs::read_to_string(first).unwrap(), fs::read_to_string(second).unwrap());
+}
+
+#[test]
+fn the_page_in_docs_is_made_from_its_figures() {
+    let docs = Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs");
+    let folder = tempfile::tempdir().unwrap();
+    let (page, plots) = (folder.path().join("performance.md"), folder.path().join("performance"));
+    let mut command = Command::new(env!("CARGO_BIN_EXE_proxyspec"));
+    command.args(["bench", "--figures"]).arg(docs.join("performance/figures.json"));
+    let output = command.arg("--markdown").arg(&page).arg("--plots").arg(&plots).output().unwrap();
+    assert!(output.status.success(), "{output:?}");
+    let plots =
+        fs::read_dir(&plots).unwrap().map(|plot| Path::new("performance").join(plot.unwrap().file_name()));
+    for file in plots.chain(["performance.md".into()]) {
+        let [written, made] =
+            [&docs, folder.path()].map(|root| fs::read_to_string(root.join(&file)).unwrap());
+        assert!(written == made, "docs/{} is not made from the figures", file.display());
+    }
 }
 
 #[test]
