@@ -16,6 +16,9 @@ PLANS ?= 1000000
 # The duration of `make soak` and of each fuzz target.
 MINUTES ?= 10
 
+# The scripts that `make interop` runs, if not all of that folder.
+SCRIPTS ?=
+
 # The target of the container image's program, and the tool that builds the image.
 STATIC  ?= $(shell uname -m)-unknown-linux-musl
 BUILDAH ?= buildah
@@ -74,9 +77,9 @@ conform: tcpproxy proxyspec ## judge the proxy by the conformance suite, in each
 selftest: proxyspec ## judge the conformance suite by proxies with planted bugs
 	target/release/proxyspec selftest
 
-interop: tcpproxy proxyspec ## run real programs through the proxy: see interop/packages.txt
+interop: tcpproxy proxyspec ## run real programs through the proxy: SCRIPTS=, see interop/packages.txt
 	$(CARGO) build --release --locked -p webproxy
-	interop/run.sh
+	interop/run.sh $(SCRIPTS)
 
 deployment: tcpproxy proxyspec share ## install, start, replace and remove the proxy: see deploy/tests
 	$(CARGO) build --release --locked -p tcpproxy --target $(STATIC)

@@ -5,4 +5,5 @@ source "$(dirname "$0")/lib.sh"
 need curl openssl
 
 cd "$(dirname "$0")/.."
-cargo test --locked -p relay --features real-clients --test examples real_clients
+# As a part of the workspace, so that what `make test` has built is used.
+cargo test --locked --workspace --features tcpproxy/manual,relay/real-clients --test examples real_clients
