@@ -13,6 +13,7 @@ use socket2::{Domain, Protocol, SockRef, Socket, Type};
 
 use crate::deadlines::after;
 use crate::exhaustion::{CONNECT_PIECES, check_pieces, is_exhaustion};
+use crate::options::retry_at;
 use crate::{ConnectOptions, Intents, Lookup, Ready, Source, Stream};
 
 /// An attempt to reach one of several addresses of the same host, after RFC 8305 ("happy eyeballs").
@@ -287,7 +288,7 @@ impl Connector {
                 self.exhausted_in_a_row += 1;
                 if self.exhausted_in_a_row >= self.untried.len() {
                     self.exhausted_in_a_row = 0;
-                    self.next_attempt = after(now, self.options.retry_after);
+                    self.next_attempt = retry_at(now, self.options.retry_after);
                 }
                 None
             }

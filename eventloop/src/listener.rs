@@ -8,8 +8,8 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
 use socket2::{Domain, Protocol, SockRef, Socket, Type};
 
-use crate::deadlines::after;
 use crate::listen_socket::ListenSocket;
+use crate::options::retry_at;
 use crate::permit::Permits;
 use crate::stream::canonical;
 use crate::{Intents, ListenOptions, Progress, Ready, Result, Session, Source, Stream};
@@ -295,7 +295,7 @@ impl Listener {
         // After a pause no readiness was reported.
         let retrying = self.retry_at.take().is_some();
         if let Err(error) = ready.check_memory() {
-            self.retry_at = Some(after(ready.now(), self.options.retry_after));
+            self.retry_at = Some(retry_at(ready.now(), self.options.retry_after));
             return Accept::Exhausted(error);
         }
         for turn in 0..self.sockets.len() {
@@ -312,7 +312,7 @@ impl Listener {
                 }
                 Ok(None) => {}
                 Err(error) => {
-                    self.retry_at = Some(after(ready.now(), self.options.retry_after));
+                    self.retry_at = Some(retry_at(ready.now(), self.options.retry_after));
                     return Accept::Exhausted(error);
                 }
             }

@@ -2,9 +2,11 @@
 
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use socket2::{SockRef, Socket, TcpKeepalive};
+
+use crate::deadlines::after;
 
 /// What is set on each TCP connection that a [`Listener`](crate::Listener) accepts or a
 /// [`Connector`](crate::Connector) makes.
@@ -40,7 +42,7 @@ pub struct ListenOptions {
     /// Whether other sockets of the same user may listen on the same port (`SO_REUSEPORT`, socket(7)): Linux
     /// then gives each new client to one of them. All of them must ask for it.
     pub reuse_port: bool,
-    /// How long to pause when the system has no descriptor or no memory for a client. 100 ms by default.
+    /// How long to pause when the system has no descriptor or no memory for a client: at least 1 ms, by default 100 ms.
     pub retry_after: Duration,
 }
 
@@ -54,7 +56,7 @@ pub struct ConnectOptions {
     /// How long an attempt may be silent before the next one starts beside it (RFC 8305, section 5). 250 ms
     /// by default.
     pub attempt_delay: Duration,
-    /// How long to pause when the system has no descriptor or no memory for an attempt. 100 ms by default.
+    /// How long to pause when the system has no descriptor or no memory for an attempt: at least 1 ms, by default 100 ms.
     pub retry_after: Duration,
     /// The local address of attempts to IPv4 addresses; the kernel chooses one by default. The kernel always
     /// chooses the port, when it knows the address of the peer as well (`IP_BIND_ADDRESS_NO_PORT`, ip(7)), so
@@ -71,6 +73,12 @@ const KEEPALIVE: [Duration; 2] = [Duration::from_secs(1), Duration::from_secs(32
 const PROBES: u32 = 6;
 
 const RETRY_AFTER: Duration = Duration::from_millis(100);
+const SHORTEST_RETRY_AFTER: Duration = Duration::from_millis(1);
+
+/// When to try again what the system had no descriptor or memory for.
+pub(crate) fn retry_at(now: Instant, retry_after: Duration) -> Instant {
+    after(now, retry_after.max(SHORTEST_RETRY_AFTER))
+}
 
 impl SocketOptions {
     pub(crate) fn apply(&self, socket: &SockRef<'_>) -> io::Result<()> {

@@ -14,7 +14,8 @@ use std::time::{Duration, Instant};
 use common::serve;
 use eventloop::testing::until;
 use eventloop::{
-    Connect, ConnectEvent, ConnectOptions, Connector, EventLoop, Intents, Progress, Ready, Result, Session,
+    Connect, ConnectEvent, ConnectOptions, Connector, EventLoop, Intents, ListenOptions, Listener, Progress,
+    Ready, Result, Session,
 };
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
@@ -23,6 +24,7 @@ const POLLER: eventloop::PollerKind = eventloop::PollerKind::Auto;
 #[test]
 fn without_descriptors_listener_and_connector_pause_and_go_on_when_there_are_some() {
     a_listener_pauses_and_goes_on();
+    a_listener_that_is_to_retry_at_once_does_not_spin();
     an_attempt_that_begins_makes_an_end_of_those_that_could_not();
 }
 
@@ -43,6 +45,28 @@ fn a_listener_pauses_and_goes_on() {
 
     setrlimit(Resource::Nofile, limit).unwrap();
     until(&mut event_loop, || seen.borrow().served.len() == 3);
+}
+
+fn a_listener_that_is_to_retry_at_once_does_not_spin() {
+    let options = ListenOptions { retry_after: Duration::ZERO, ..ListenOptions::default() };
+    let listener = Listener::bind("127.0.0.1:0".parse().unwrap(), options).unwrap();
+    let address = listener.local_addr().unwrap();
+    let served = Rc::new(RefCell::new(Vec::new()));
+    let mut event_loop = EventLoop::with_poller(POLLER).unwrap();
+    let streams = served.clone();
+    event_loop.spawn(listener.into_session(move |stream, _| streams.borrow_mut().push(stream)));
+    event_loop.turn(Some(Duration::ZERO)).unwrap();
+    let _client = TcpStream::connect(address).unwrap();
+    let limit = getrlimit(Resource::Nofile);
+    setrlimit(Resource::Nofile, Rlimit { current: Some(3), ..limit }).unwrap();
+    let (turns, begin) = (event_loop.turns(), Instant::now());
+    while begin.elapsed() < Duration::from_millis(100) {
+        event_loop.turn(Some(Duration::from_millis(100))).unwrap();
+    }
+    let (turns, passed) = (event_loop.turns() - turns, begin.elapsed().as_millis());
+    assert!(u128::from(turns) <= passed + 2, "{turns} turns in {passed} ms");
+    setrlimit(Resource::Nofile, limit).unwrap();
+    until(&mut event_loop, || served.borrow().len() == 1);
 }
 
 /// Three addresses, of which the second alone finds a descriptor. The third finds none; the first one is asked then, without

@@ -178,6 +178,24 @@ fn limits_of_duration_max_end_no_session() {
     until_over(&mut event_loop);
 }
 
+#[test]
+fn limits_of_no_time_end_a_session_with_resets_and_without_a_spin() {
+    let none = Duration::ZERO;
+    let limits = Limits { opening: none, linger: none, idle: Some(none), half_close: Some(none) };
+    let mut event_loop = EventLoop::new().unwrap();
+    let (session, client, server) = established(limits);
+    event_loop.spawn(session);
+    until_over(&mut event_loop);
+    assert!(!ends_in_order(&client) && !ends_in_order(&server));
+
+    let [up, down] = rings();
+    let (client, far) = stream();
+    let session: ProxySession = ProxySession::new(client, up, down, limits, Instant::now());
+    event_loop.spawn(session);
+    until_over(&mut event_loop);
+    assert!(!ends_in_order(&far), "it had no time to choose a destination");
+}
+
 /// Calls what it should, but for one thing.
 struct Forgetful {
     stream: BufferedStream,
