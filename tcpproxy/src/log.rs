@@ -93,7 +93,8 @@ impl StatusLine {
 
     /// Clears the line.
     pub fn clear(&self) {
-        if self.stderr.has_room() && self.shown.swap(false, Ordering::Relaxed) {
+        if self.shown.load(Ordering::Relaxed) && self.stderr.has_room() {
+            self.shown.store(false, Ordering::Relaxed);
             let _ = self.stderr.write_line(ERASE.as_bytes()); // a terminal that was halted meanwhile keeps the line
         }
     }
@@ -126,10 +127,6 @@ impl Write for Line<'_> {
     /// Takes a whole line, also if it is lost: the caller could do nothing about that.
     fn write(&mut self, line: &[u8]) -> io::Result<usize> {
         let LogWriter { stderr, format, lost, status_line } = self.0;
-        if !stderr.has_room() {
-            lost.fetch_add(1, Ordering::Relaxed);
-            return Ok(line.len());
-        }
         status_line.clear();
         let missing = lost.load(Ordering::Relaxed);
         let reported = missing == 0 || stderr.write_line(format.lost_lines(missing).as_bytes());

@@ -8,12 +8,12 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::fs::{FileType, Mode, OFlags, fstat, open};
 
-/// The standard output or the standard error, which is written to only when poll(2) finds room.
+/// The standard output or the standard error, which is written to only if that does not wait.
 ///
-/// For a pipe that is room for a page at least, so that a line of up to `PIPE_BUF` (4096) bytes cannot block
-/// (pipe(7)), unless another process fills it meanwhile. A terminal may have room for a part of a line, or be halted
-/// between poll(2) and write(2). So both are opened once more, as files that do not block: to set `O_NONBLOCK` on the
-/// open ones would set it for the other processes that share them, such as the shell.
+/// A pipe or a terminal is opened once more, as a file that does not block: to set `O_NONBLOCK` on the open one would
+/// set it for the other processes that share it, such as the shell. A line is then one write(2). A pipe takes a line of
+/// up to `PIPE_BUF` (4096) bytes as a whole or not at all (pipe(7)), a terminal perhaps a part of it. Other streams, and
+/// those that cannot be opened, are asked for room with poll(2) before.
 #[derive(Debug)]
 pub struct NonBlockingWriter {
     stream: StandardStream,
@@ -64,7 +64,7 @@ impl NonBlockingWriter {
     /// A stream that is closed or fails takes everything: there is no other place to report that.
     #[must_use = "a line that was not written is lost"]
     pub fn write_line(&self, line: &[u8]) -> bool {
-        if !self.has_room() {
+        if self.own.is_none() && !self.has_room() {
             return false;
         }
         let torn = self.torn.load(Ordering::Relaxed);
