@@ -103,7 +103,7 @@ mod rate_limit;
 mod relay;
 mod serve;
 mod session_event;
-mod side_io;
+mod side;
 mod tunnel;
 
 pub use buffered_stream::BufferedStream;

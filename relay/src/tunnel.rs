@@ -14,7 +14,7 @@ use crate::limits::Limits;
 use crate::lingering_close::{Lingering, LingeringClose};
 use crate::pipe::Pipes;
 use crate::relay::{DirectionEnd, Relay, Sink, Source, Transfer};
-use crate::side_io::{SideSink, SideSource};
+use crate::side::{SideSink, SideSource};
 
 /// Carries bytes both ways between a client and a server until both have finished or one has failed. In the
 /// second case the other one receives the bytes before the failure and then RST.
