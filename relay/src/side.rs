@@ -1,11 +1,31 @@
-//! What the relays of a tunnel read from and write to, also while an end has no connection.
+//! One side of a tunnel: its connection, if there is one, and what the relays read from and write to.
 
 use std::io::{self, ErrorKind, IoSlice, IoSliceMut, Read, Write};
+use std::mem;
+use std::time::{Duration, Instant};
 
+use eventloop::{Intents, Ready};
 use ringbuf::{Drain, Fill};
 
+use crate::connection::{Connection, Interest};
+use crate::lingering_close::{Lingering, LingeringClose};
 use crate::pipe::Pipe;
 use crate::relay::{Sink, Source};
+
+/// One side of a tunnel and how far it is.
+#[derive(Debug)]
+pub(crate) enum Side<C> {
+    /// There is no connection yet.
+    Absent,
+    /// There will be no connection: what the other peer sends is discarded.
+    Null,
+    Open(C),
+    /// It has failed. Bytes from before that may still be readable.
+    Failed(C),
+    /// Boxed, because it takes more than the others.
+    Closing(Box<LingeringClose<C>>),
+    Closed,
+}
 
 /// Where a relay takes bytes from.
 pub(crate) enum SideSource<S> {
@@ -25,6 +45,97 @@ pub(crate) enum SideSink<S> {
     Discard,
     /// It is not connected yet: a write blocks.
     Absent,
+}
+
+impl<C: Connection> Side<C> {
+    /// The connection, until it is closed.
+    pub(crate) fn connection(&self) -> Option<&C> {
+        match self {
+            Self::Closing(closing) => Some(closing.stream()),
+            _ => self.stream(),
+        }
+    }
+
+    /// The connection, while it carries bytes.
+    pub(crate) fn stream(&self) -> Option<&C> {
+        match self {
+            Self::Open(stream) | Self::Failed(stream) => Some(stream),
+            _ => None,
+        }
+    }
+
+    pub(crate) fn is_carrying(&self) -> bool {
+        self.stream().is_some()
+    }
+
+    pub(crate) fn is_closed(&self) -> bool {
+        matches!(self, Self::Closed)
+    }
+
+    pub(crate) fn intents(&self, interest: Interest, intents: &mut Intents<'_>) {
+        match self {
+            Self::Open(stream) => stream.declare(interest, intents),
+            // Its failure need not be reported any more.
+            Self::Failed(stream) if interest != Interest::default() => stream.declare(interest, intents),
+            Self::Closing(closing) => closing.intents(intents),
+            Self::Absent | Self::Null | Self::Failed(_) | Self::Closed => {}
+        }
+    }
+
+    pub(crate) fn source(&self) -> SideSource<impl Source> {
+        match self {
+            Self::Open(stream) | Self::Failed(stream) => SideSource::Stream(stream.source()),
+            Self::Null => SideSource::Empty,
+            Self::Absent | Self::Closing(_) | Self::Closed => SideSource::Absent,
+        }
+    }
+
+    /// If the connection is closed after this step, that sends the end.
+    pub(crate) fn sink(&self, is_closed_after: bool) -> SideSink<impl Sink> {
+        match self {
+            Self::Open(stream) | Self::Failed(stream) if is_closed_after => SideSink::Closing(stream.sink()),
+            Self::Open(stream) | Self::Failed(stream) => SideSink::Stream(stream.sink()),
+            Self::Null => SideSink::Discard,
+            Self::Absent | Self::Closing(_) | Self::Closed => SideSink::Absent,
+        }
+    }
+
+    pub(crate) fn fail(&mut self) {
+        *self = match mem::replace(self, Self::Closed) {
+            Self::Open(stream) => Self::Failed(stream),
+            other => other,
+        };
+    }
+
+    /// Closes the connection in an orderly way.
+    pub(crate) fn close(&mut self) {
+        if let Self::Open(stream) | Self::Failed(stream) = mem::replace(self, Self::Closed) {
+            stream.close();
+        }
+    }
+
+    pub(crate) fn begin_linger(&mut self, finished: bool, linger: Duration, now: Instant) {
+        *self = match mem::replace(self, Self::Closed) {
+            Self::Open(stream) => LingeringClose::begin(stream, finished, linger, now).into(),
+            _ => Self::Closed, // a connection that has failed is reset by being dropped
+        };
+    }
+
+    pub(crate) fn linger(&mut self, ready: &Ready<'_>) {
+        *self = match mem::replace(self, Self::Closed) {
+            Self::Closing(closing) => closing.advance(ready).into(),
+            other => other,
+        };
+    }
+}
+
+impl<C> From<Lingering<C>> for Side<C> {
+    fn from(lingering: Lingering<C>) -> Self {
+        match lingering {
+            Lingering::Open(closing) => Self::Closing(Box::new(closing)),
+            Lingering::Closed => Self::Closed,
+        }
+    }
 }
 
 impl<S: Source> Read for SideSource<S> {

@@ -11,10 +11,9 @@ use ringbuf::RingBuffer;
 
 use crate::connection::{Connection, Interest};
 use crate::limits::Limits;
-use crate::lingering_close::{Lingering, LingeringClose};
 use crate::pipe::Pipes;
-use crate::relay::{DirectionEnd, Relay, Sink, Source, Transfer};
-use crate::side::{SideSink, SideSource};
+use crate::relay::{DirectionEnd, Relay, Transfer};
+use crate::side::Side;
 
 /// Carries bytes both ways between a client and a server until both have finished or one has failed. In the
 /// second case the other one receives the bytes before the failure and then RST.
@@ -108,21 +107,6 @@ pub struct Moved {
     pub delivered: usize,
     /// A peer has finished, or has failed.
     pub peer_ended: bool,
-}
-
-/// One end of a tunnel and how far it is.
-#[derive(Debug)]
-enum Side<C> {
-    /// There is no connection yet.
-    Absent,
-    /// There will be no connection: what the other peer sends is discarded.
-    Null,
-    Open(C),
-    /// It has failed. Bytes from before that may still be readable.
-    Failed(C),
-    /// Boxed, because it takes more than the others.
-    Closing(Box<LingeringClose<C>>),
-    Closed,
 }
 
 impl<C: Connection> Tunnel<C> {
@@ -407,96 +391,5 @@ impl Moved {
     #[must_use]
     pub fn is_something(&self) -> bool {
         self.received + self.delivered > 0 || self.peer_ended
-    }
-}
-
-impl<C: Connection> Side<C> {
-    /// The connection, until it is closed.
-    fn connection(&self) -> Option<&C> {
-        match self {
-            Self::Closing(closing) => Some(closing.stream()),
-            _ => self.stream(),
-        }
-    }
-
-    /// The connection, while it carries bytes.
-    fn stream(&self) -> Option<&C> {
-        match self {
-            Self::Open(stream) | Self::Failed(stream) => Some(stream),
-            _ => None,
-        }
-    }
-
-    fn is_carrying(&self) -> bool {
-        self.stream().is_some()
-    }
-
-    fn is_closed(&self) -> bool {
-        matches!(self, Self::Closed)
-    }
-
-    fn intents(&self, interest: Interest, intents: &mut Intents<'_>) {
-        match self {
-            Self::Open(stream) => stream.declare(interest, intents),
-            // Its failure need not be reported any more.
-            Self::Failed(stream) if interest != Interest::default() => stream.declare(interest, intents),
-            Self::Closing(closing) => closing.intents(intents),
-            Self::Absent | Self::Null | Self::Failed(_) | Self::Closed => {}
-        }
-    }
-
-    fn source(&self) -> SideSource<impl Source> {
-        match self {
-            Self::Open(stream) | Self::Failed(stream) => SideSource::Stream(stream.source()),
-            Self::Null => SideSource::Empty,
-            Self::Absent | Self::Closing(_) | Self::Closed => SideSource::Absent,
-        }
-    }
-
-    /// If the connection is closed after this step, that sends the end.
-    fn sink(&self, is_closed_after: bool) -> SideSink<impl Sink> {
-        match self {
-            Self::Open(stream) | Self::Failed(stream) if is_closed_after => SideSink::Closing(stream.sink()),
-            Self::Open(stream) | Self::Failed(stream) => SideSink::Stream(stream.sink()),
-            Self::Null => SideSink::Discard,
-            Self::Absent | Self::Closing(_) | Self::Closed => SideSink::Absent,
-        }
-    }
-
-    fn fail(&mut self) {
-        *self = match mem::replace(self, Self::Closed) {
-            Self::Open(stream) => Self::Failed(stream),
-            other => other,
-        };
-    }
-
-    /// Closes the connection in an orderly way.
-    fn close(&mut self) {
-        if let Self::Open(stream) | Self::Failed(stream) = mem::replace(self, Self::Closed) {
-            stream.close();
-        }
-    }
-
-    fn begin_linger(&mut self, finished: bool, linger: Duration, now: Instant) {
-        *self = match mem::replace(self, Self::Closed) {
-            Self::Open(stream) => LingeringClose::begin(stream, finished, linger, now).into(),
-            _ => Self::Closed, // a connection that has failed is reset by being dropped
-        };
-    }
-
-    fn linger(&mut self, ready: &Ready<'_>) {
-        *self = match mem::replace(self, Self::Closed) {
-            Self::Closing(closing) => closing.advance(ready).into(),
-            other => other,
-        };
-    }
-}
-
-impl<C> From<Lingering<C>> for Side<C> {
-    fn from(lingering: Lingering<C>) -> Self {
-        match lingering {
-            Lingering::Open(closing) => Self::Closing(Box::new(closing)),
-            Lingering::Closed => Self::Closed,
-        }
     }
 }
