@@ -5,7 +5,7 @@ use std::io::{self, ErrorKind, IoSlice, Read, Write};
 use ringbuf::{Drain, Fill, RingBuffer};
 
 use crate::pipe::{LentPipe, Pipe, Pipes};
-use crate::relay::{Sink, Source};
+use crate::source_sink::{Sink, Source};
 
 /// The bytes of one direction.
 ///

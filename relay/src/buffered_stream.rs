@@ -15,7 +15,7 @@ use ringbuf::{Drain, Fill, RingBuffer};
 
 use crate::connection::{Connection, Interest};
 use crate::lingering_close::{Lingering, LingeringClose};
-use crate::relay::Sink;
+use crate::source_sink::Sink;
 use crate::tunnel::{Peer, Tunnel};
 
 /// A connection, what its peer has sent that was not used yet, and what the peer is to receive.

@@ -4,7 +4,7 @@ use std::io;
 
 use eventloop::{Intents, Permit, Readiness, Ready, Stream};
 
-use crate::relay::{Sink, Source};
+use crate::source_sink::{Sink, Source};
 
 /// A connection that is watched by an event loop: [`Stream`], or in tests a simulated one.
 ///

@@ -104,6 +104,7 @@ mod relay;
 mod serve;
 mod session_event;
 mod side;
+mod source_sink;
 mod tunnel;
 
 pub use buffered_stream::BufferedStream;
@@ -112,9 +113,10 @@ pub use dial::{Dial, Dialed};
 pub use limits::{Limits, TimeLimit};
 pub use pipe::{LentPipe, Pipe, Pipes};
 pub use proxy_session::ProxySession;
-pub use relay::{DirectionEnd, Relay, Sink, Source, Transfer};
+pub use relay::{DirectionEnd, Relay, Transfer};
 pub use serve::serve;
 pub use session_event::{EndCause, SessionEnd, SessionEvent, SessionPhase};
+pub use source_sink::{Sink, Source};
 pub use tunnel::{Moved, Peer, Tunnel, TunnelEnd};
 
 /// The first session in the guide for authors, compiled and run.

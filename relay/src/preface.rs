@@ -2,7 +2,7 @@
 
 use std::io::{self, ErrorKind};
 
-use crate::relay::Sink;
+use crate::source_sink::Sink;
 
 /// A reply, or a header such as that of the PROXY protocol, and how much of it was sent. Never empty.
 #[derive(Debug)]

@@ -10,7 +10,7 @@ use ringbuf::{Drain, Fill};
 use crate::connection::{Connection, Interest};
 use crate::lingering_close::{Lingering, LingeringClose};
 use crate::pipe::Pipe;
-use crate::relay::{Sink, Source};
+use crate::source_sink::{Sink, Source};
 
 /// One side of a tunnel and how far it is.
 #[derive(Debug)]

@@ -1,9 +1,9 @@
 //! The relay against scripts: short, blocked, interrupted and failing reads and writes.
 
-use std::io::ErrorKind;
+use std::io::{Read, Write};
 
 use proptest::prelude::*;
-use ringbuf::Pool;
+use ringbuf::{Drain, Fill, Pool};
 use testkit::payload::Payload;
 use testkit::scripted::{
     ReadStep, ScriptedReader, ScriptedWriter, WriteStep, read_scripts, scripts, write_scripts,
@@ -11,6 +11,7 @@ use testkit::scripted::{
 use testkit::seed::Seed;
 
 use super::*;
+use crate::pipe::Pipe;
 
 impl Source for ScriptedReader {
     fn splice_into(&mut self, pipe: &mut Pipe) -> io::Result<Fill> {
