@@ -6,7 +6,6 @@ use std::io;
 use std::ops::Range;
 use std::path::Path;
 
-use crate::template::without_places;
 use testkit::proxy::{Proxy, ProxyCommand, free_port};
 
 /// How often another port is tried, when another socket takes the one that was free.
@@ -268,6 +267,25 @@ fn settle(text: &str, setting: Setting, value: Option<&str>) -> String {
         text.replace_range(place, &value);
     }
     text
+}
+
+/// The text without the places for options; those have lower-case names, unlike what HAProxy means by `%{+Q}`.
+fn without_places(text: &str) -> String {
+    let mut rest = text;
+    let mut result = String::new();
+    while let Some((before, after)) = rest.split_once("{+") {
+        result += before;
+        match after.split_once('}') {
+            Some((name, behind)) if name.bytes().all(|byte| byte.is_ascii_lowercase() || byte == b'_') => {
+                rest = behind;
+            }
+            _ => {
+                result += "{+";
+                rest = after;
+            }
+        }
+    }
+    result + rest
 }
 
 #[cfg(test)]

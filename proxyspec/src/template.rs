@@ -146,25 +146,6 @@ fn with_option(text: &str, option: &str) -> Result<String, String> {
     Ok(text)
 }
 
-/// The text without the places for options; those have lower-case names, unlike what HAProxy means by `%{+Q}`.
-pub(super) fn without_places(text: &str) -> String {
-    let mut rest = text;
-    let mut result = String::new();
-    while let Some((before, after)) = rest.split_once("{+") {
-        result += before;
-        match after.split_once('}') {
-            Some((name, behind)) if name.bytes().all(|byte| byte.is_ascii_lowercase() || byte == b'_') => {
-                rest = behind;
-            }
-            _ => {
-                result += "{+";
-                rest = after;
-            }
-        }
-    }
-    result + rest
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -1,7 +1,7 @@
 //! Admits clients: a number of them, and not all from one address.
 
 use std::io;
-use std::net::{IpAddr, Ipv6Addr, SocketAddr};
+use std::net::{IpAddr, SocketAddr};
 use std::rc::Rc;
 
 use eventloop::{Accept, AddressLimit, Intents, Listener, Progress, Ready, Session, Stream};
@@ -11,6 +11,7 @@ use crate::access::Access;
 use crate::client::Client;
 use crate::refusal::Refusal;
 use crate::shared::Shared;
+use crate::site::site;
 
 /// The session that accepts clients.
 pub(crate) struct Acceptor {
@@ -98,29 +99,5 @@ impl Session for Acceptor {
         self.shared.lifecycle.fail(why.clone());
         self.shared.lifecycle.end_accepting();
         Err(why.into())
-    }
-}
-
-/// The address that counts: of IPv6 the first 64 bits, as a host has all addresses that begin with them (RFC 4291,
-/// section 2.5.4).
-pub(crate) fn site(address: IpAddr) -> IpAddr {
-    match address {
-        IpAddr::V6(address) if !address.is_loopback() => {
-            Ipv6Addr::from_bits(address.to_bits() & !u128::from(u64::MAX)).into()
-        }
-        other => other,
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_host_has_all_ipv6_addresses_with_the_same_first_half() {
-        let site = |address: &str| site(address.parse().unwrap());
-        assert_eq!(site("2001:db8::1"), site("2001:db8::2"));
-        assert_ne!(site("2001:db8::1"), site("2001:db8:0:1::1"));
-        assert_ne!(site("192.0.2.1"), site("192.0.2.2"));
     }
 }

@@ -14,7 +14,6 @@ use http1::HeadReader;
 use relay::{BufferedStream, Tunnel};
 
 use crate::SOCKET;
-use crate::acceptor::site;
 use crate::access::{Access, ResultCode};
 use crate::cache::{self, Cached, CachedBody, Found};
 use crate::exchange::{Awaits, Exchange, ExchangeStep};
@@ -22,6 +21,7 @@ use crate::lifecycle::ActiveClient;
 use crate::refusal::Refusal;
 use crate::request::ProxyRequest;
 use crate::shared::{MAX_HEAD, Shared};
+use crate::site::site;
 
 /// A client that is being served.
 ///

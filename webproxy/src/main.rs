@@ -45,6 +45,7 @@ mod origins;
 mod refusal;
 mod request;
 mod shared;
+mod site;
 
 use std::error::Error;
 use std::io::Write as _;

@@ -3,7 +3,7 @@
 use std::fmt::Write as _;
 
 use super::contender::OURS;
-use super::markdown::number;
+use super::number::number;
 use super::quantity::{Better, Quantity};
 use super::results::BenchResults;
 use super::sections::Column;

@@ -11,6 +11,7 @@ pub mod load;
 mod markdown;
 mod measure;
 mod netns;
+mod number;
 mod options;
 mod plots;
 mod quantity;

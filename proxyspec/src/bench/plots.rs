@@ -8,7 +8,7 @@ use plotters::prelude::*;
 use plotters::style::text_anchor::{HPos, Pos, VPos};
 
 use super::contender::DIRECT;
-use super::markdown::number;
+use super::number::number;
 use super::results::BenchResults;
 use super::sections::{Column, SECTIONS, Section};
 

@@ -3,7 +3,7 @@
 use std::fmt::Write as _;
 
 use super::contender::{self, DIRECT};
-use super::markdown::number;
+use super::number::number;
 use super::results::BenchResults;
 use super::sections::{Column, SECTIONS};
 
