@@ -6,7 +6,8 @@ use std::io;
 use std::num::NonZeroU64;
 use std::time::{Duration, Instant};
 
-use crate::sessions::{Core, SessionId};
+use crate::entry::{SessionId, Tick, Timer};
+use crate::sessions::Core;
 
 /// The instants at which sessions have to be looked at.
 ///
@@ -20,18 +21,6 @@ pub(crate) struct Deadlines {
     /// Entries, earliest first; one that does not equal its session's `armed` is stale.
     heap: BinaryHeap<Reverse<(Tick, SessionId)>>,
 }
-
-/// What is known of a session's deadline. It is kept with the session.
-#[derive(Clone, Copy, Debug, Default)]
-pub(crate) struct Timer {
-    deadline: Option<Tick>,
-    /// When the live entry comes up, if there is one.
-    armed: Option<Tick>,
-}
-
-/// An instant in half the memory: nanoseconds since the beginning. One before that is the first.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-struct Tick(NonZeroU64);
 
 /// Stale entries that may pile up before they are swept out.
 const SLACK: usize = 64;

@@ -9,12 +9,12 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use crate::deadlines::Deadlines;
+use crate::entry::{Cause, Registered, SessionId};
 use crate::poller::{Poller, PollerKind};
-use crate::registry::{Registered, Registry};
+use crate::registry::Registry;
 use crate::session::{Declaration, Intents, Progress, Ready, Result, Session};
-use crate::sessions::{Core, Handle, SessionId, Waker};
+use crate::sessions::{Core, Handle, Waker};
 use crate::spin;
-use crate::spin::Cause;
 
 /// A single-threaded loop that drives any number of [`Session`]s.
 ///

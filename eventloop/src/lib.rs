@@ -111,6 +111,7 @@
 mod address_limit;
 mod connector;
 mod deadlines;
+mod entry;
 mod event_loop;
 mod exhaustion;
 mod listen_socket;

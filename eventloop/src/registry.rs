@@ -9,16 +9,10 @@ use std::time::Duration;
 
 use slotmap::SlotMap;
 
+use crate::entry::{Cause, Key, Registered, SessionId};
 use crate::poller::{Event, Inbox, Poller, Watch};
-use crate::sessions::{Core, SessionId};
+use crate::sessions::Core;
 use crate::source::{AnySource, Inner, Interest, Readiness};
-use crate::spin::Cause;
-
-slotmap::new_key_type! {
-    /// A registration, and what the poller knows it by. A key is never used twice, so an event for a source
-    /// that is gone finds nothing.
-    pub(crate) struct Key;
-}
 
 /// Makes what the poller reports agree with what sessions declare.
 pub(crate) struct Registry {
@@ -48,10 +42,6 @@ pub(crate) struct Found {
     /// One of them was used.
     pub(crate) used: bool,
 }
-
-/// The registrations of one session: the first of a list.
-#[derive(Clone, Copy, Default)]
-pub(crate) struct Registered(Option<Key>);
 
 impl Registry {
     pub(crate) fn new(poller: Poller) -> Self {

@@ -11,8 +11,9 @@ use std::ptr;
 use std::rc::Rc;
 use std::time::Instant;
 
+use crate::entry::SessionId;
 use crate::exhaustion::{ACCEPT_PIECES, check_pieces};
-use crate::sessions::{Core, SessionId, Waker};
+use crate::sessions::{Core, Waker};
 use crate::source::{AnySource, Interest, Readiness, Source};
 
 /// The result of what a session does. Any error converts into it with `?`.

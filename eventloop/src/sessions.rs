@@ -10,14 +10,7 @@ use calloop::channel::Sender;
 use slotmap::SlotMap;
 
 use crate::Session;
-use crate::deadlines::Timer;
-use crate::registry::Registered;
-use crate::spin::Cause;
-
-slotmap::new_key_type! {
-    /// A session of one loop. An id is never used twice.
-    pub(crate) struct SessionId;
-}
+use crate::entry::{Cause, Entry, Registered, SessionId, Timer};
 
 /// A way to add sessions to a loop, and to reach all of them, from anywhere on its thread.
 ///
@@ -164,19 +157,6 @@ pub(crate) struct Core {
     pub(crate) lacks_memory: Cell<bool>,
 }
 
-struct Entry {
-    /// Absent while it is being stepped.
-    session: Option<Box<dyn Session>>,
-    /// It is in the queue, and why.
-    queued: Option<Cause>,
-    /// Steps in a row without progress.
-    fruitless: u32,
-    /// Its last step has returned [`Progress::Again`](crate::Progress::Again).
-    again: bool,
-    registered: Registered,
-    timer: Timer,
-}
-
 impl Handle {
     pub(crate) fn new(core: &Rc<Core>) -> Self {
         Self { core: Rc::downgrade(core) }
@@ -263,15 +243,7 @@ impl Core {
 
     /// An id without a session yet.
     pub(crate) fn vacant_session(&self) -> SessionId {
-        let entry = Entry {
-            session: None,
-            queued: None,
-            fruitless: 0,
-            again: false,
-            registered: Registered::default(),
-            timer: Timer::default(),
-        };
-        self.sessions.borrow_mut().insert(entry)
+        self.sessions.borrow_mut().insert(Entry::default())
     }
 
     pub(crate) fn waker(self: &Rc<Self>, id: SessionId) -> Waker {

@@ -4,20 +4,8 @@
 //! for nothing. Steps are counted that come from the session's own intents and bring no progress: no source of
 //! it has moved a byte or was used otherwise, and none is watched for something else than before.
 
-use crate::sessions::{Core, SessionId};
-
-/// Why a session is stepped.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Cause {
-    /// One of its sources is ready.
-    Ready,
-    /// Its deadline has passed.
-    Deadline,
-    /// It has asked for it: [`Progress::Again`](crate::Progress::Again), or it has woken itself.
-    Again,
-    /// Another session or the program has woken it.
-    Woken,
-}
+use crate::entry::{Cause, SessionId};
+use crate::sessions::Core;
 
 /// Steps in a row without progress after which a session spins. A session that asks for steps itself may
 /// compute something.

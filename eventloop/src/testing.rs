@@ -59,8 +59,9 @@ use std::time::{Duration, Instant};
 
 use socket2::SockRef;
 
+use crate::entry::SessionId;
 use crate::session::Declaration;
-use crate::sessions::{Core, SessionId};
+use crate::sessions::Core;
 use crate::{EventLoop, Intents, Readiness, Ready, Source};
 
 pub use misbehaving::assert_withstands_misbehaving_clients;

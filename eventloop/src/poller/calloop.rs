@@ -14,8 +14,7 @@ use calloop::{Dispatcher, Mode, PostAction, RegistrationToken};
 use slotmap::SecondaryMap;
 
 use super::{Event, Inbox, Watch};
-use crate::registry::Key;
-use crate::sessions::SessionId;
+use crate::entry::{Key, SessionId};
 use crate::source::{AnySource, Interest};
 
 type Watched = Dispatcher<'static, Generic<AnySource, Infallible>, Inbox>;

@@ -17,7 +17,7 @@ use slotmap::{Key as _, KeyData};
 
 use super::calloop::CalloopPoller;
 use super::{Event, Inbox, Watch};
-use crate::registry::Key;
+use crate::entry::Key;
 use crate::source::{AnySource, Interest};
 
 pub(crate) struct EpollPoller {

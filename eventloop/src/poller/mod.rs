@@ -10,8 +10,7 @@ use std::time::Duration;
 
 use ::calloop::channel::Sender;
 
-use crate::registry::Key;
-use crate::sessions::SessionId;
+use crate::entry::{Key, SessionId};
 use crate::source::{AnySource, Interest};
 
 mod calloop;
