@@ -6,7 +6,7 @@ use crate::Session;
 
 slotmap::new_key_type! {
     /// A session of one loop. An id is never used twice.
-    pub(crate) struct SessionId;
+    pub struct SessionId;
 
     /// A registration, and what the poller knows it by. A key is never used twice, so an event for a source
     /// that is gone finds nothing.

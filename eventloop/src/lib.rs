@@ -133,6 +133,7 @@ pub mod testing;
 pub use address_limit::{AddressLimit, AddressPermit};
 pub use connector::{Connect, ConnectError, ConnectEvent, Connected, Connector};
 pub use deadlines::after;
+pub use entry::SessionId;
 pub use event_loop::EventLoop;
 pub use exhaustion::{check_memory, is_exhaustion};
 pub use listener::{Accept, Listener};

@@ -6,7 +6,7 @@ use std::net::SocketAddr;
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
-use eventloop::{Accept, AddressPermit, Handle, Intents, Listener, Progress, Ready, Stream, after};
+use eventloop::{Accept, AddressPermit, Handle, Intents, Listener, Progress, Ready, Stream, Waker, after};
 use relay::ProxySession;
 use ringbuf::Pool;
 use tracing::warn;
@@ -150,7 +150,7 @@ impl Acceptor {
         let ring = || self.pool.reserve().expect("the pool has two rings for each client that is admitted");
         let connections = ProxySession::new(stream, ring(), ring(), self.context.limits.clone(), now);
         let mut session = Session::new(self.context.clone(), address, permit, connections, now);
-        let note = |waker| self.context.loops.note(address, waker);
+        let note = |waker: Waker| self.context.loops.note(address, waker.session());
         match &self.table {
             Some(table) => match table.try_reserve() {
                 Ok(()) => note(ready.spawn(table.list(session))),

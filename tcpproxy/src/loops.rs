@@ -7,7 +7,7 @@ use std::hash::BuildHasher;
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
-use eventloop::{Stream, Waker};
+use eventloop::{Handle, SessionId, Stream};
 use tracing::warn;
 
 use crate::pending_clients::PendingClients;
@@ -19,11 +19,13 @@ use crate::pending_clients::PendingClients;
 /// end alone says little: a client on this machine may have the same address and port, towards another destination.
 ///
 /// A session is known by the address of its client.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct Loops {
-    /// What wakes each session, by the hash of its client's address: the address itself takes four times the memory. If
-    /// two have the same hash, the earlier one is not found.
-    sessions: RefCell<HashMap<u64, Waker>>,
+    /// The event loop of the sessions.
+    handle: Handle,
+    /// Each session, by the hash of its client's address: the address itself takes four times the memory. If two have the
+    /// same hash, the earlier one is not found.
+    sessions: RefCell<HashMap<u64, SessionId>>,
     hasher: RandomState,
     /// What sessions are asked.
     questions: RefCell<HashMap<SocketAddr, Question>>,
@@ -53,18 +55,31 @@ const LOOK_SOON: Duration = Duration::from_millis(50);
 const INTERVAL: Duration = Duration::from_secs(60);
 
 impl Loops {
-    /// There is a session with a client of this address, which `waker` wakes. Without memory to note it, it is not found.
-    pub(crate) fn note(&self, client: SocketAddr, waker: Waker) {
+    /// Of the sessions of this event loop.
+    pub(crate) fn new(handle: Handle) -> Self {
+        Self {
+            handle,
+            sessions: RefCell::default(),
+            hasher: RandomState::new(),
+            questions: RefCell::default(),
+            found: RefCell::default(),
+            found_at: Cell::default(),
+            logged: Cell::default(),
+        }
+    }
+
+    /// There is a session with a client of this address. Without memory to note it, it is not found.
+    pub(crate) fn note(&self, client: SocketAddr, session: SessionId) {
         let mut sessions = self.sessions.borrow_mut();
         if sessions.try_reserve(1).is_ok() {
-            sessions.insert(self.hasher.hash_one(client), waker);
+            sessions.insert(self.hasher.hash_one(client), session);
         }
     }
 
     /// A session with a client of this address is over. Another one may have a client of the same address by now.
     pub(crate) fn forget(&self, client: SocketAddr) {
         let (hash, mut sessions) = (self.hasher.hash_one(client), self.sessions.borrow_mut());
-        if sessions.get(&hash).is_some_and(Waker::is_over) {
+        if sessions.get(&hash).is_some_and(|&session| self.handle.is_over(session)) {
             sessions.remove(&hash);
             self.questions.borrow_mut().remove(&client);
             self.found.borrow_mut().remove(&client);
@@ -93,10 +108,10 @@ impl Loops {
             self.report(local, address, now);
             self.found.borrow_mut().insert(asker);
         } else if local != asker
-            && let Some(waker) = self.sessions.borrow().get(&self.hasher.hash_one(local))
+            && let Some(&session) = self.sessions.borrow().get(&self.hasher.hash_one(local))
         {
             self.questions.borrow_mut().insert(local, Question { address, asker });
-            waker.wake();
+            self.handle.wake(session);
         }
     }
 
@@ -111,8 +126,8 @@ impl Loops {
         {
             self.report(session, address, now);
             self.found.borrow_mut().extend([session, asker]);
-            if let Some(waker) = self.sessions.borrow().get(&self.hasher.hash_one(asker)) {
-                waker.wake();
+            if let Some(&asker) = self.sessions.borrow().get(&self.hasher.hash_one(asker)) {
+                self.handle.wake(asker);
             }
         }
         self.found.borrow_mut().remove(&session)
@@ -161,12 +176,12 @@ mod tests {
 
     #[test]
     fn a_client_that_is_a_connection_of_ours_is_found_by_both_sessions() {
-        let (loops, now) = (Loops::default(), Instant::now());
+        let mut event_loop = EventLoop::new().unwrap();
+        let (loops, now) = (Loops::new(event_loop.handle()), Instant::now());
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let (ours, client, address) = connection(&listener);
-        let mut event_loop = EventLoop::new().unwrap();
-        loops.note(CLIENT, event_loop.spawn(Idle));
-        loops.note(address, event_loop.spawn(Idle));
+        loops.note(CLIENT, event_loop.spawn(Idle).session());
+        loops.note(address, event_loop.spawn(Idle).session());
         assert_eq!(event_loop.turn(Some(Duration::ZERO)).unwrap(), 2);
         assert!(!loops.is_loop(CLIENT, None, now) && !loops.is_loop(address, Some(&client), now));
         assert_eq!(loops.look_after(now), LOOK_AFTER);
@@ -182,13 +197,13 @@ mod tests {
     /// The kernel gives one local port to several connections, if their destinations differ.
     #[test]
     fn a_client_with_the_address_of_a_connection_of_ours_but_another_destination_is_no_loop() {
-        let (loops, now) = (Loops::default(), Instant::now());
+        let mut event_loop = EventLoop::new().unwrap();
+        let (loops, now) = (Loops::new(event_loop.handle()), Instant::now());
         let (server, listener) =
             (TcpListener::bind("127.0.0.1:0").unwrap(), TcpListener::bind("127.0.0.1:0").unwrap());
         let (ours, _accepted, address) = connection(&server);
         let (_client, client, _) = connection(&listener);
-        let mut event_loop = EventLoop::new().unwrap();
-        loops.note(address, event_loop.spawn(Idle));
+        loops.note(address, event_loop.spawn(Idle).session());
         loops.look(CLIENT, &ours, server.local_addr().unwrap(), &PendingClients::default(), now);
         assert!(!loops.is_loop(address, Some(&client), now));
         assert!(!loops.is_loop(CLIENT, None, now));
@@ -196,9 +211,9 @@ mod tests {
 
     #[test]
     fn a_session_that_is_over_takes_no_memory_and_leaves_a_later_one_of_the_same_address_alone() {
-        let loops = Loops::default();
         let mut event_loop = EventLoop::new().unwrap();
-        loops.note(CLIENT, event_loop.spawn(Idle));
+        let loops = Loops::new(event_loop.handle());
+        loops.note(CLIENT, event_loop.spawn(Idle).session());
         loops.forget(CLIENT); // an earlier session
         assert_eq!(loops.sessions.borrow().len(), 1);
         drop(event_loop);

@@ -153,7 +153,7 @@ impl Proxy {
             address_limit: Rc::new(AddressLimit::new(config.max_per_address)),
             metrics,
             pending,
-            loops: Loops::default(),
+            loops: Loops::new(handle.clone()),
             limits: Rc::new(limits),
             pipes: Pipes::new(pipe_size, pipes),
             ticks: Ticks::new(Instant::now()),

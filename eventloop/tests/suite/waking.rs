@@ -76,6 +76,26 @@ fn a_session_that_keeps_waking_itself_does_not_keep_the_turn() {
     assert_eq!(count.get(), 4);
 }
 
+#[test]
+fn a_handle_wakes_one_session_and_tells_that_it_is_over() {
+    let mut event_loop = event_loop();
+    let (script, steps) = (Rc::<RefCell<Vec<Progress>>>::default(), Rc::<Cell<usize>>::default());
+    let others = Rc::<Cell<usize>>::default();
+    let session = event_loop.spawn(Scripted(script.clone(), steps.clone())).session();
+    event_loop.spawn(Scripted(script.clone(), others.clone()));
+    settle(&mut event_loop);
+    let handle = event_loop.handle();
+    assert!(!handle.is_over(session));
+    script.borrow_mut().push(Progress::Done);
+    handle.wake(session);
+    assert_eq!((event_loop.turn(None).unwrap(), steps.get(), others.get()), (1, 2, 1));
+    assert!(handle.is_over(session));
+    handle.wake(session);
+    assert_quiet(&mut event_loop);
+    drop(event_loop);
+    assert!(handle.is_over(session));
+}
+
 /// Says what the test tells it to say, once for each step.
 struct Scripted(Rc<RefCell<Vec<Progress>>>, Rc<Cell<usize>>);
 
