@@ -10,7 +10,7 @@ use std::net::{Shutdown, SocketAddr, TcpStream};
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
-use common::{PATIENCE, PROGRAM, Running, connect, echo, origin, proxy, reset, until};
+use common::{PATIENCE, PROGRAM, Running, connect, connect_before_reset, echo, origin, proxy, reset, until};
 use serde_json::Value;
 use testkit::peer::{Refuser, churn};
 use testkit::procfs::TcpState;
@@ -117,7 +117,7 @@ fn the_line_of_a_session_has_its_addresses_and_times_and_the_error_of_a_connect_
     assert!(line["duration_ms"].as_f64().unwrap() >= line["connect_ms"].as_f64().unwrap());
 
     drop(origin);
-    let _client = connect(proxy.address());
+    let _client = connect_before_reset(&proxy);
     let line = ended(1);
     assert!(line["error"].as_str().unwrap().contains("refused"), "{line}");
     assert!(line.get("server").is_none(), "no server was reached");
@@ -293,7 +293,7 @@ fn a_server_that_refuses_is_tried_again_for_the_next_client() {
     let refusing = Refuser::new().unwrap();
     let port = refusing.address().port();
     let proxy = proxy(&port.to_string(), &[]);
-    let refused = connect(proxy.address()).read(&mut [0]).unwrap_err();
+    let refused = connect_before_reset(&proxy).read(&mut [0]).unwrap_err();
     assert_eq!(refused.kind(), std::io::ErrorKind::ConnectionReset);
     let origin = refusing.open().unwrap();
     let mut client = connect(proxy.address());

@@ -11,7 +11,7 @@ use std::io::{Read, Write};
 use std::net::{Shutdown, TcpListener, TcpStream};
 use std::thread;
 
-use common::{PATIENCE, PROGRAM, assert_reset, connect, reset};
+use common::{PATIENCE, PROGRAM, assert_reset, connect, connect_before_reset, reset};
 use serde_json::Value;
 use testkit::peer::{BlackHole, Refuser};
 use testkit::proxy::Proxy;
@@ -170,13 +170,13 @@ fn header_yielded() -> Proxy {
 fn refused() -> Proxy {
     let refusing = Refuser::new().unwrap();
     let proxy = proxy("127.0.0.1", refusing.address().port(), &[]);
-    assert_reset(&connect(proxy.address()));
+    assert_reset(&connect_before_reset(&proxy));
     proxy
 }
 
 fn nowhere(host: &str) -> Proxy {
     let proxy = proxy(host, 80, &[]);
-    assert_reset(&connect(proxy.address()));
+    assert_reset(&connect_before_reset(&proxy));
     proxy
 }
 

@@ -7,7 +7,7 @@ mod common;
 use std::io::{Read, Write};
 use std::net::SocketAddr;
 
-use common::{PATIENCE, PROGRAM, connect, echo};
+use common::{PATIENCE, PROGRAM, connect, connect_before_reset, echo};
 use serde_json::Value;
 use testkit::peer::Refuser;
 use testkit::proxy::Proxy;
@@ -33,7 +33,7 @@ fn messages(lines: &[Value]) -> Vec<&str> {
 fn with_v_a_session_is_logged_when_it_begins_and_at_each_connect_attempt() {
     let refuser = Refuser::new().unwrap();
     let proxy = proxy(&refuser.address().port().to_string(), &["-v"]);
-    let mut client = connect(proxy.address());
+    let mut client = connect_before_reset(&proxy);
     client.read(&mut [0]).unwrap_err();
     let lines = lines_of(&proxy, &[client.local_addr().unwrap()]);
     assert_eq!(messages(&lines), ["session began", "connecting", "connect failed", "session ended"]);

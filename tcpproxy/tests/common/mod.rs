@@ -96,6 +96,15 @@ pub fn connect(address: SocketAddr) -> TcpStream {
     stream
 }
 
+/// A client of a proxy that resets it at once: it is connected before the proxy sees it. Otherwise the reset may be what the
+/// connect returns.
+pub fn connect_before_reset(proxy: &Proxy) -> TcpStream {
+    proxy.freeze().unwrap();
+    let client = connect(proxy.address());
+    proxy.thaw().unwrap();
+    client
+}
+
 /// Ends a connection with RST.
 pub fn reset(stream: TcpStream) {
     rustix::net::sockopt::set_socket_linger(&stream, Some(Duration::ZERO)).unwrap();
