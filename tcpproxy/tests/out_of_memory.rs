@@ -112,7 +112,7 @@ fn a_client_that_finds_no_buffer_before_the_server_is_reached_is_reset() {
     until("both are logged", || proxy.log().iter().filter(ended).count() == 2);
 }
 
-/// A client takes less than a kilobyte, in pieces of some hundred bytes: so many come at a time, until memory runs out.
+/// Clients that come together, until memory runs out: each takes less than a kilobyte, in pieces of some hundred bytes.
 const CLIENTS: usize = 100;
 const MAX_CLIENTS: usize = 1000;
 

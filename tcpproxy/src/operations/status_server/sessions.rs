@@ -69,7 +69,7 @@ impl PageRequest {
         Ok(Self { sort, ascending, page, limit })
     }
 
-    /// The bytes of memory that the answer takes at most if there are so many sessions.
+    /// The most bytes of memory that the answer takes for this number of sessions.
     pub(super) fn memory(self, sessions: usize) -> usize {
         sessions * size_of::<SessionRow>() + COPIES * sessions.min(self.limit) * LONGEST_ROW
     }
