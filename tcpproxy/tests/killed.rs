@@ -14,7 +14,7 @@ use testkit::proxy::Proxy;
 
 /// Signals whose default is the end of the process (signal(7)). abort(3) raises SIGABRT; the out-of-memory killer sends
 /// SIGKILL.
-const DEADLY: [Signal; 15] = [
+const DEADLY: [Signal; 16] = [
     Signal::KILL,
     Signal::ABORT,
     Signal::SEGV,
@@ -30,6 +30,7 @@ const DEADLY: [Signal; 15] = [
     Signal::XFSZ,
     Signal::POWER,
     Signal::STKFLT,
+    Signal::IO,
 ];
 
 /// The first one lets sessions go on, the second one ends them.
