@@ -6,4 +6,6 @@ need curl openssl
 
 cd "$(dirname "$0")/.."
 # As a part of the workspace, so that what `make test` has built is used.
-cargo test --locked --workspace --features tcpproxy/manual,relay/real-clients --test examples real_clients
+options=(--locked --workspace --features "tcpproxy/manual,relay/real-clients")
+cargo build "${options[@]}" --example socks5 --example limit --example sni
+cargo test "${options[@]}" --test examples real_clients
