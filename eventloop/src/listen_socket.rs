@@ -26,9 +26,10 @@ impl ListenSocket {
         if !listens(&reference)? {
             return Err(io::Error::new(io::ErrorKind::InvalidInput, "the socket does not listen"));
         }
-        // Linux hands these options down to accepted connections, which saves calls for each client.
-        let native = NATIVE && options.apply(&reference).is_ok();
-        Ok(Self { socket: Source::wrap(socket)?, native })
+        // The size of the buffers matters before a client is accepted. Linux hands all options down to accepted
+        // connections, which saves calls for each client.
+        let applied = options.apply(&reference).is_ok();
+        Ok(Self { socket: Source::wrap(socket)?, native: NATIVE && applied })
     }
 
     /// Accepts one client if one is pending, and fails only when the system has run out of descriptors or

@@ -366,7 +366,8 @@ mod tests {
             })
         };
         for size in [8 << 10, 65_535, 65_536] {
-            assert!(start(size).is_empty(), "{size}");
+            let lines = start(size);
+            assert!(lines.is_empty(), "{size}: {lines:?}");
         }
         let maximum = |name| -> usize {
             std::fs::read_to_string(format!("/proc/sys/net/core/{name}")).unwrap().trim().parse().unwrap()
