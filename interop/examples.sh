@@ -5,7 +5,8 @@ source "$(dirname "$0")/lib.sh"
 need curl openssl
 
 cd "$(dirname "$0")/.."
-# As a part of the workspace, so that what `make test` has built is used.
+# As a part of the workspace and without a release's flags, so that what `make test` has built is used.
+unset CARGO_ENCODED_RUSTFLAGS
 options=(--locked --workspace --features "tcpproxy/manual,relay/real-clients")
 cargo build "${options[@]}" --example socks5 --example limit --example sni
 cargo test "${options[@]}" --test examples real_clients
