@@ -4,8 +4,8 @@ use std::io::{Read, Write};
 use std::mem;
 use std::net::{Shutdown, TcpStream};
 use std::os::fd::AsFd;
-use std::sync::PoisonError;
 use std::sync::atomic::Ordering;
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -45,6 +45,13 @@ pub(super) fn copy(session: &PlantedSession<'_>, from: &Half<'_>, to: &Half<'_>,
     let mut held = Vec::new();
     let mut backlog = session.has(Bug::BuffersWithoutBound).then(|| Backlog::new(to.stream));
     let upwards = std::ptr::eq(from, &session.client);
+    // A direction keeps its turn until its source has no more.
+    let turns = match session.options.bug {
+        Some(Bug::TakesTurns) => Some(&session.turn),
+        Some(Bug::WritesInTurn) => Some(&session.proxy.turn),
+        _ => None,
+    };
+    let mut turn = None;
     while !upwards && session.has(Bug::WaitsForClient) && !session.client_spoke.load(Ordering::SeqCst) {
         if session.client.ended.load(Ordering::SeqCst) {
             break;
@@ -105,6 +112,7 @@ pub(super) fn copy(session: &PlantedSession<'_>, from: &Half<'_>, to: &Half<'_>,
             }
             _ => {}
         }
+        turn = turn.or_else(|| turns.map(lock));
         let written = match &mut backlog {
             Some(backlog) => backlog.add(block),
             None => take_turn(session, from, count, || write(session, from, to, &block)),
@@ -112,13 +120,14 @@ pub(super) fn copy(session: &PlantedSession<'_>, from: &Half<'_>, to: &Half<'_>,
         if !written {
             return;
         }
+        turn.take_if(|_| ready(from.stream, PollFlags::IN, AT_ONCE).is_empty());
         if let Some(since) = session.quiet_since().as_mut()
             && !session.has(Bug::IgnoresTraffic)
         {
             *since = Instant::now();
         }
     }
-    drop(backlog);
+    drop((backlog, turn));
     from.ended.store(true, Ordering::SeqCst);
     reset_seen |= !session.has(Bug::BelievesEndOfFile) && was_reset(from);
     if reset_seen && !session.has(Bug::ResetBecomesFin) {
@@ -134,6 +143,10 @@ pub(super) fn copy(session: &PlantedSession<'_>, from: &Half<'_>, to: &Half<'_>,
         return;
     }
     finish(session, from, to, upwards);
+}
+
+fn lock(turn: &Mutex<()>) -> MutexGuard<'_, ()> {
+    turn.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// Passes a FIN on.
@@ -168,18 +181,14 @@ fn finish(session: &PlantedSession<'_>, from: &Half<'_>, to: &Half<'_>, upwards:
 
 /// Writes all of it, and returns whether the direction goes on.
 fn write(session: &PlantedSession<'_>, from: &Half<'_>, to: &Half<'_>, block: &[u8]) -> bool {
-    let takes_turns = session.has(Bug::TakesTurns) || session.has(Bug::StopsAtFailedWrite);
-    let turn = takes_turns.then(|| session.turn.lock().unwrap_or_else(PoisonError::into_inner));
+    let turn = session.has(Bug::StopsAtFailedWrite).then(|| lock(&session.turn));
     if session.stopped.load(Ordering::SeqCst) {
         return false;
     }
-    let in_turn = session.has(Bug::WritesInTurn);
-    let all = in_turn.then(|| session.proxy.turn.lock().unwrap_or_else(PoisonError::into_inner));
     let written = match session.options.bug {
         Some(Bug::SpinsWhenStalled | Bug::SpinsAfterReset) => write_spinning(session, from, to, block),
         _ => (&*to.stream).write_all(block).is_ok(),
     };
-    drop(all);
     while !written && session.has(Bug::RetriesFailedWrites) {
         let _ = (&*to.stream).write(block);
     }

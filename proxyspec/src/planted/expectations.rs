@@ -232,7 +232,7 @@ impl Bug {
             Self::ServesTooMany | Self::ForgetsPendingClients => {
                 &[&["a_client_beyond_the_limit_stays_pending_and_loses_nothing"]]
             }
-            Self::WritesInTurn => &[BOTH_DIRECTIONS, &["stalled_clients_do_not_slow_the_others"]],
+            Self::WritesInTurn => &[BOTH_DIRECTIONS, FAIRNESS, &["stalled_clients_do_not_slow_the_others"]],
             Self::ServesBulkFirst => &[&[
                 "stalled_clients_do_not_slow_the_others",
                 "a_bulk_transfer_leaves_room_for_small_exchanges",
