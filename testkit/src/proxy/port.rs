@@ -9,7 +9,8 @@ use socket2::{Domain, Socket, Type};
 /// between the look and the use.
 const PORTS: Range<u16> = 20_000..32_000;
 
-/// A port without a listener at this moment, for a proxy that cannot choose one by itself.
+/// A port without a listener at this moment, and without an earlier connection in `TIME_WAIT`, for a proxy that cannot
+/// choose one by itself.
 ///
 /// Another process may take it before it is used; a proxy that can choose its own port, as with `server_port 0`, is
 /// better off.
@@ -43,7 +44,6 @@ fn try_port(port: u16) -> io::Result<()> {
 
 fn bind(address: SocketAddr) -> io::Result<()> {
     let socket = Socket::new(Domain::for_address(address), Type::STREAM, None)?;
-    socket.set_reuse_address(true)?;
     if address.is_ipv6() {
         socket.set_only_v6(false)?;
     }
