@@ -9,7 +9,7 @@ use rustix::io::Errno;
 use socket2::{Domain, SockRef, Socket, Type};
 
 use crate::peer::{Gate, Report, Script};
-use crate::procfs::{self, TcpSocket};
+use crate::procfs;
 
 /// How often a condition is looked at for which the kernel has no event.
 const LOOK_AGAIN: Duration = Duration::from_millis(1);
@@ -207,10 +207,10 @@ impl Connection {
         matches!(self.wait_for(PollFlags::OUT, Instant::now()), Wait::Late)
     }
 
-    /// Whether the other end has read all that has arrived there. Where its socket cannot be seen, as on another
-    /// machine, it counts as one that has not.
-    pub(super) fn is_read_by_peer(&self) -> bool {
-        matches!(procfs::connection(self.remote, self.local), Ok(Some(TcpSocket { unread: 0, .. })))
+    /// Whether bytes were lost, or not acknowledged yet, so that the kernel will send them again.
+    pub(super) fn retransmits(&self) -> bool {
+        procfs::connection(self.local, self.remote)
+            .is_ok_and(|socket| socket.is_some_and(|socket| socket.retransmits))
     }
 
     /// Waits until something can be read, be it the end.

@@ -11,6 +11,7 @@ use rustix::net::{
     AddressFamily, RecvFlags, SendFlags, SocketFlags, SocketType, netlink, recv, send, socket_with,
 };
 
+use super::tcp::RETRANSMISSION;
 use super::{TcpSocket, TcpState, unexpected};
 
 /// `struct nlmsghdr`, in bytes.
@@ -99,6 +100,7 @@ fn parse(answer: &[u8], local: SocketAddr, remote: Option<SocketAddr>) -> io::Re
                 state,
                 unread: word(HEADER + 56)?,
                 unacknowledged: word(HEADER + 60)?,
+                retransmits: answer.get(HEADER + 2) == Some(&RETRANSMISSION),
                 inode: word(HEADER + 68)?.into(),
             }))
         }

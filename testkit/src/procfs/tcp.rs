@@ -17,9 +17,14 @@ pub struct TcpSocket {
     pub unacknowledged: u32,
     /// Received bytes that were not read; of a listening socket, connections that were not accepted.
     pub unread: u32,
+    /// Its kernel waits for an acknowledgement, and will send again if none comes (RFC 6298).
+    pub retransmits: bool,
     /// Its number in the file system of sockets: 0 when no process has it any more, as in `TIME_WAIT`.
     pub inode: u64,
 }
+
+/// The timer that a socket has running, as the kernel numbers it: that of retransmission.
+pub(super) const RETRANSMISSION: u8 = 1;
 
 /// The state of a connection (RFC 9293, section 3.3.2), numbered as in the kernel's `tcp_states.h`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -120,13 +125,15 @@ fn parse_row(line: &str) -> Option<TcpSocket> {
     let remote = parse_address(fields.next()?)?;
     let state = TcpState::from_number(u8::from_str_radix(fields.next()?, 16).ok()?)?;
     let (unacknowledged, unread) = fields.next()?.split_once(':')?;
+    let (timer, _) = fields.next()?.split_once(':')?;
     Some(TcpSocket {
         local,
         remote,
         state,
         unacknowledged: u32::from_str_radix(unacknowledged, 16).ok()?,
         unread: u32::from_str_radix(unread, 16).ok()?,
-        inode: fields.nth(4)?.parse().ok()?,
+        retransmits: u8::from_str_radix(timer, 16).ok()? == RETRANSMISSION,
+        inode: fields.nth(3)?.parse().ok()?,
     })
 }
 
@@ -210,6 +217,7 @@ mod tests {
             while client.write(&[0; 65536]).is_ok() {}
             assert!(unacknowledged(local, remote).unwrap() > 0);
             assert!(connection(remote, local).unwrap().unwrap().unread > 0);
+            assert!(!connection(remote, local).unwrap().unwrap().retransmits, "it has sent nothing");
             // The two kernels may still exchange segments between one look and the other.
             let agree = (0..1000).any(|_| {
                 let tables = tcp_sockets().unwrap();

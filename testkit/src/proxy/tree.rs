@@ -68,10 +68,12 @@ pub fn sum<T: std::iter::Sum>(tree: &[Process], figure: impl Fn(&Process) -> io:
     tree.iter().filter_map(|process| unless_gone(figure(process)).transpose()).sum()
 }
 
-/// Whether the process `root` and all that it has started wait for something to happen. One that has ended does.
-pub fn is_asleep(root: u32) -> bool {
+/// Whether the process `root` and all that it has started wait for something to happen, and nothing that they have sent
+/// will be sent again. One that has ended rests.
+pub fn is_at_rest(root: u32) -> bool {
     let tree = processes(root).unwrap_or_default();
     tree.iter().all(|process| process.is_asleep().unwrap_or(true))
+        && !sockets(&tree).unwrap_or_default().iter().any(|socket| socket.retransmits)
 }
 
 pub(super) fn unless_gone<T>(figure: io::Result<T>) -> io::Result<Option<T>> {

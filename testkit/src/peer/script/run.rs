@@ -13,8 +13,9 @@ use crate::peer::connection::StepError;
 use crate::peer::{Connection, Ending, Pace, PeerEvent, Report, Sending, Unmet};
 use crate::proxy::tree;
 
-/// A process that is found running each time it is looked at, for this long, spins. What was lost has been sent again.
-const SPINS: Duration = Duration::from_secs(2);
+/// A process that is found running each time it is looked at, for this long, spins; and what the kernel has sent again so
+/// often finds no room.
+const RESTLESS: Duration = Duration::from_secs(2);
 
 /// Runs both lists of a script on a connection.
 pub(super) fn run(script: &Script, connection: &Connection) -> Report {
@@ -199,15 +200,15 @@ impl Run<'_> {
     fn fill(&self, quiet: Duration) -> Result<(), StepError> {
         let mut buffer = vec![0; Pace::FAST.largest_chunk()];
         let mut left = MOST_TO_FILL;
-        let mut spins_since = None;
+        let mut restless_since = None;
         while left > 0 {
             self.script.sends.fill(lock(&self.sent).0, &mut buffer);
             match self.note_sent(self.connection.send(&buffer, quiet)) {
                 Ok(count) => {
                     left = left.saturating_sub(count as u64);
-                    spins_since = None;
+                    restless_since = None;
                 }
-                Err(StepError::Late) if self.is_at_rest(&mut spins_since) => return Ok(()),
+                Err(StepError::Late) if self.is_at_rest(&mut restless_since) => return Ok(()),
                 Err(StepError::Late) => {}
                 Err(stop) => return Err(stop),
             }
@@ -217,26 +218,26 @@ impl Run<'_> {
 
     fn stalled(&self, quiet: Duration) -> Result<(), StepError> {
         let (mut sent, mut was_full) = (lock(&self.sent).0, false);
-        let mut spins_since = None;
+        let mut restless_since = None;
         loop {
             self.connection.pause(quiet)?;
             let (now, is_full) = (lock(&self.sent).0, self.connection.is_full());
             let all_sent = self.unsent.load(Ordering::SeqCst) == 0;
             if now != sent {
-                spins_since = None;
-            } else if all_sent || was_full && is_full && self.is_at_rest(&mut spins_since) {
+                restless_since = None;
+            } else if all_sent || was_full && is_full && self.is_at_rest(&mut restless_since) {
                 return Ok(());
             }
             (sent, was_full) = (now, is_full);
         }
     }
 
-    /// Whether what is between the two sides leaves bytes unread and waits for something to happen, or has spun for
-    /// long enough. If it has read everything, the kernel has lost bytes for lack of room, and will send them again.
-    fn is_at_rest(&self, spins_since: &mut Option<Instant>) -> bool {
-        let rests = self.script.between.iter().all(|process| tree::is_asleep(*process));
-        rests && !self.connection.is_read_by_peer()
-            || spins_since.get_or_insert_with(Instant::now).elapsed() > SPINS
+    /// Whether what is between the two sides waits for something to happen, or has not done so for long enough. What the
+    /// kernel will send again, since a full buffer had no room for it, may make room for more.
+    fn is_at_rest(&self, restless_since: &mut Option<Instant>) -> bool {
+        let rests = self.script.between.iter().all(|process| tree::is_at_rest(*process));
+        rests && !self.connection.retransmits()
+            || restless_since.get_or_insert_with(Instant::now).elapsed() > RESTLESS
     }
 
     fn send_bytes(&self, mut bytes: &[u8]) -> Result<(), StepError> {
