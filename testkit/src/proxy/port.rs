@@ -47,7 +47,9 @@ fn bind(address: SocketAddr) -> io::Result<()> {
     if address.is_ipv6() {
         socket.set_only_v6(false)?;
     }
-    socket.bind(&address.into())
+    socket.bind(&address.into())?;
+    // Otherwise the copy of a process that is being started keeps the port from the caller.
+    socket.set_reuse_address(true)
 }
 
 #[cfg(test)]
