@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use clap::ValueEnum;
+use eventloop::panic_message;
 use rustix::termios::tcgetwinsize;
 use tracing::error;
 use tracing::level_filters::LevelFilter;
@@ -66,12 +67,9 @@ pub fn start(format: LogFormat, verbosity: Verbosity) -> StatusLine {
 }
 
 fn log_panic(panic: &PanicHookInfo<'_>) {
-    let payload = panic.payload();
-    let text =
-        payload.downcast_ref::<&str>().copied().or(payload.downcast_ref::<String>().map(String::as_str));
     error!(
         location = panic.location().map(tracing::field::display),
-        error = text.unwrap_or("without a message"),
+        error = panic_message(panic.payload()),
         "a bug of the program"
     );
 }
@@ -156,15 +154,14 @@ impl LogFormat {
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use super::*;
     use std::sync::Mutex;
 
-    /// Collects what is logged.
     #[derive(Clone, Default)]
-    struct Lines(Arc<Mutex<Vec<u8>>>);
+    struct Log(Arc<Mutex<Vec<u8>>>);
 
-    impl Write for Lines {
+    impl Write for Log {
         fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
             self.0.lock().unwrap().write(bytes)
         }
@@ -174,22 +171,28 @@ mod tests {
         }
     }
 
+    /// What is logged meanwhile.
+    pub(crate) fn logged(act: impl FnOnce()) -> Vec<serde_json::Value> {
+        let log = Log::default();
+        let writer = log.clone();
+        let subscriber = tracing_subscriber::fmt().json().with_writer(move || writer.clone()).finish();
+        tracing::subscriber::with_default(subscriber, act);
+        let bytes = log.0.lock().unwrap();
+        serde_json::Deserializer::from_slice(&bytes).into_iter().map(Result::unwrap).collect()
+    }
+
     #[test]
     fn a_panic_is_one_line_of_the_log_with_its_message_and_its_place() {
-        let lines = Lines::default();
-        let writer = lines.clone();
-        let subscriber =
-            tracing_subscriber::fmt().with_ansi(false).with_writer(move || writer.clone()).finish();
         let before = panic::take_hook();
         panic::set_hook(Box::new(log_panic));
-        tracing::subscriber::with_default(subscriber, || {
+        let lines = logged(|| {
             panic::catch_unwind(|| panic!("number {}", 42)).unwrap_err();
         });
         panic::set_hook(before);
-        let logged = String::from_utf8(lines.0.lock().unwrap().clone()).unwrap();
-        assert_eq!(logged.lines().count(), 1, "{logged}");
-        for part in ["ERROR", "a bug of the program", "log.rs:", "number 42"] {
-            assert!(logged.contains(part), "{part} is missing: {logged}");
-        }
+        let [line] = &lines[..] else { panic!("{lines:?}") };
+        assert_eq!(line["level"], "ERROR");
+        assert_eq!(line["fields"]["message"], "a bug of the program");
+        assert_eq!(line["fields"]["error"], "number 42");
+        assert!(line["fields"]["location"].as_str().unwrap().contains("log.rs:"), "{line}");
     }
 }

@@ -301,25 +301,10 @@ impl fmt::Debug for Proxy {
 
 #[cfg(test)]
 mod tests {
-    use std::io::Write;
-    use std::sync::{Arc, Mutex};
-
     use eventloop::{Intents, Progress, Ready, Session};
 
     use super::*;
-
-    #[derive(Clone, Default)]
-    struct Log(Arc<Mutex<Vec<u8>>>);
-
-    impl Write for Log {
-        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-            self.0.lock().unwrap().write(bytes)
-        }
-
-        fn flush(&mut self) -> io::Result<()> {
-            Ok(())
-        }
-    }
+    use crate::log::tests::logged;
 
     struct Failing;
 
@@ -329,16 +314,6 @@ mod tests {
         fn advance(&mut self, _: &Ready<'_>) -> eventloop::Result<Progress> {
             Err("it cannot go on".into())
         }
-    }
-
-    /// What is logged meanwhile.
-    fn logged(act: impl FnOnce()) -> Vec<serde_json::Value> {
-        let log = Log::default();
-        let writer = log.clone();
-        let subscriber = tracing_subscriber::fmt().json().with_writer(move || writer.clone()).finish();
-        tracing::subscriber::with_default(subscriber, act);
-        let bytes = log.0.lock().unwrap();
-        serde_json::Deserializer::from_slice(&bytes).into_iter().map(Result::unwrap).collect()
     }
 
     #[test]
