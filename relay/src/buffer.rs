@@ -5,7 +5,7 @@ use std::io::{self, ErrorKind, IoSlice, Read, Write};
 use ringbuf::{Drain, Fill, RingBuffer};
 
 use crate::pipe::{LentPipe, Pipe, Pipes};
-use crate::source_sink::{Sink, Source};
+use crate::source_sink::{ByteSink, ByteSource};
 
 /// The bytes of one direction.
 ///
@@ -78,7 +78,7 @@ impl Buffer {
     /// What the source reports.
     pub(crate) fn fill_from(
         &mut self,
-        source: &mut impl Source,
+        source: &mut impl ByteSource,
         bulk: &mut Bulk,
         most: u64,
     ) -> io::Result<Fill> {
@@ -108,7 +108,7 @@ impl Buffer {
 
     /// Whether the last fill, which was short, has left nothing with a source that has ended. A short read
     /// says so; a short splice(2) does not, because a pipe may be full with fewer bytes than its capacity.
-    pub(crate) fn short_read_was_last(&self, source: &impl Source) -> bool {
+    pub(crate) fn short_read_was_last(&self, source: &impl ByteSource) -> bool {
         self.pipe.is_none() || source.is_drained()
     }
 
@@ -117,7 +117,7 @@ impl Buffer {
     /// # Errors
     ///
     /// What the sink reports.
-    pub(crate) fn drain_to(&mut self, sink: &mut impl Sink, end_follows: bool) -> io::Result<Drain> {
+    pub(crate) fn drain_to(&mut self, sink: &mut impl ByteSink, end_follows: bool) -> io::Result<Drain> {
         match &mut self.pipe {
             Some(pipe) if !pipe.is_empty() => sink.splice_from(pipe, end_follows),
             _ if end_follows => self.ring.drain_to(&mut LastBytes(sink)),
@@ -174,7 +174,7 @@ impl Bulk {
 /// A sink that is finished after these bytes.
 struct LastBytes<'a, S>(&'a mut S);
 
-impl<S: Sink> Write for LastBytes<'_, S> {
+impl<S: ByteSink> Write for LastBytes<'_, S> {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         self.0.write_last(&[IoSlice::new(bytes)])
     }

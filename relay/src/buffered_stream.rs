@@ -13,10 +13,10 @@ use std::time::{Duration, Instant};
 use eventloop::{Intents, Ready, Stream};
 use ringbuf::{Drain, Fill, RingBuffer};
 
-use crate::connection::{Connection, Interest};
+use crate::connection::{Connection, Intent};
 use crate::lingering_close::{Lingering, LingeringClose};
-use crate::source_sink::Sink;
-use crate::tunnel::{Peer, Tunnel};
+use crate::source_sink::ByteSink;
+use crate::tunnel::{Side, Tunnel};
 
 /// A connection, what its peer has sent that was not used yet, and what the peer is to receive.
 ///
@@ -162,7 +162,7 @@ impl<C: Connection> BufferedStream<C> {
         let mut tunnel = Tunnel::new(client, server, up, down, linger);
         match self.ended {
             Some(InputEnd::Finished) => tunnel.note_client_finished(),
-            Some(InputEnd::Failed) => tunnel.fail(Peer::Client, ErrorKind::ConnectionReset.into()),
+            Some(InputEnd::Failed) => tunnel.fail(Side::Client, ErrorKind::ConnectionReset.into()),
             None => {}
         }
         Some(tunnel)
@@ -184,9 +184,9 @@ impl<C: Connection> BufferedStream<C> {
         }
         let Some(stream) = self.stream() else { return };
         let read = self.ended.is_none() && !self.input.is_full();
-        let interest = Interest { read, write: !self.output.is_empty() };
-        if !self.has_failed() || interest != Interest::default() {
-            stream.declare(interest, intents);
+        let intent = Intent { read, write: !self.output.is_empty() };
+        if !self.has_failed() || intent != Intent::default() {
+            stream.declare(intent, intents);
         }
         if let StreamPhase::Closing { step, until, .. } = &self.connection {
             intents.deadline(*until);

@@ -4,24 +4,24 @@ use std::io;
 
 use eventloop::{Intents, Permit, Readiness, Ready, Stream};
 
-use crate::source_sink::{Sink, Source};
+use crate::source_sink::{ByteSink, ByteSource};
 
 /// A connection that is watched by an event loop: [`Stream`], or in tests a simulated one.
 ///
 /// A connection is born to be reset: its peer receives RST when the value is dropped, and FIN only after
-/// [`Sink::finish`] or [`close`](Self::close).
+/// [`ByteSink::finish`] or [`close`](Self::close).
 pub trait Connection: Sized {
     /// Declares what is to be reported of this connection. Its failure is reported in any case.
-    fn declare(&self, interest: Interest, intents: &mut Intents<'_>);
+    fn declare(&self, intent: Intent, intents: &mut Intents<'_>);
 
     /// What was reported in this step.
     fn readiness(&self, ready: &Ready<'_>) -> Readiness;
 
     /// What the peer sends.
-    fn source(&self) -> impl Source;
+    fn source(&self) -> impl ByteSource;
 
     /// What the peer receives.
-    fn sink(&self) -> impl Sink;
+    fn sink(&self) -> impl ByteSink;
 
     /// The error that has ended the connection, if it was not reported before (`SO_ERROR`, socket(7)).
     ///
@@ -56,7 +56,7 @@ pub trait Connection: Sized {
 
 /// What a part intends to do with a connection.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Interest {
+pub struct Intent {
     /// To read.
     pub read: bool,
     /// To write.
@@ -64,12 +64,12 @@ pub struct Interest {
 }
 
 impl Connection for Stream {
-    fn declare(&self, interest: Interest, intents: &mut Intents<'_>) {
+    fn declare(&self, intent: Intent, intents: &mut Intents<'_>) {
         intents.hangup(self);
-        if interest.read {
+        if intent.read {
             intents.read(self);
         }
-        if interest.write {
+        if intent.write {
             intents.write(self);
         }
     }
@@ -78,11 +78,11 @@ impl Connection for Stream {
         ready.readiness(self)
     }
 
-    fn source(&self) -> impl Source {
+    fn source(&self) -> impl ByteSource {
         self
     }
 
-    fn sink(&self) -> impl Sink {
+    fn sink(&self) -> impl ByteSink {
         self
     }
 

@@ -4,7 +4,7 @@
 //!
 //! | word | meaning |
 //! |---|---|
-//! | source, sink | where bytes come from, and where they go: [`Source`], [`Sink`] |
+//! | source, sink | where bytes come from, and where they go: [`ByteSource`], [`ByteSink`] |
 //! | direction | the way from one source to one sink: a [`Relay`] |
 //! | tunnel | two connections joined by a relay for each direction: [`Tunnel`] |
 //! | finish | to end one direction with FIN and go on receiving: a half-close |
@@ -108,7 +108,7 @@ mod source_sink;
 mod tunnel;
 
 pub use buffered_stream::BufferedStream;
-pub use connection::{Connection, Interest};
+pub use connection::{Connection, Intent};
 pub use dial::{Dial, Dialed};
 pub use limits::{Limits, TimeLimit};
 pub use pipe::{LentPipe, Pipe, Pipes};
@@ -116,8 +116,8 @@ pub use proxy_session::ProxySession;
 pub use relay::{DirectionEnd, Relay, Transfer};
 pub use serve::serve;
 pub use session_event::{EndCause, SessionEnd, SessionEvent, SessionPhase};
-pub use source_sink::{Sink, Source};
-pub use tunnel::{Moved, Peer, Tunnel, TunnelEnd};
+pub use source_sink::{ByteSink, ByteSource};
+pub use tunnel::{Moved, Side, Tunnel, TunnelEnd};
 
 /// The first session in the guide for authors, compiled and run.
 #[cfg(doctest)]

@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use eventloop::{Intents, Ready, after};
 
-use crate::connection::{Connection, Interest};
+use crate::connection::{Connection, Intent};
 
 /// Waits until the peer has acknowledged what was written, and then resets the connection.
 ///
@@ -72,7 +72,7 @@ impl<C: Connection> LingeringClose<C> {
 
     pub(crate) fn intents(&self, intents: &mut Intents<'_>) {
         let sending = matches!(self.phase, ClosePhase::Sending);
-        self.stream.declare(Interest { read: false, write: sending }, intents);
+        self.stream.declare(Intent { read: false, write: sending }, intents);
         intents.deadline(self.until);
         if let ClosePhase::Acknowledging { at, .. } = self.phase {
             intents.deadline(at);

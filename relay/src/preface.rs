@@ -2,7 +2,7 @@
 
 use std::io::{self, ErrorKind};
 
-use crate::source_sink::Sink;
+use crate::source_sink::ByteSink;
 
 /// A reply, or a header such as that of the PROXY protocol, and how much of it was sent. Never empty.
 #[derive(Debug)]
@@ -26,7 +26,7 @@ impl Preface {
     }
 
     /// Writes once; a sink that takes nothing now is not an error.
-    pub(crate) fn drain_to(&mut self, sink: &mut impl Sink) -> io::Result<()> {
+    pub(crate) fn drain_to(&mut self, sink: &mut impl ByteSink) -> io::Result<()> {
         loop {
             match sink.write(&self.bytes[self.sent..]) {
                 Ok(0) => return Err(ErrorKind::WriteZero.into()),

@@ -14,7 +14,7 @@ use crate::limits::{Limits, TimeLimit};
 use crate::pipe::Pipes;
 use crate::relay::Relay;
 use crate::session_event::{EndCause, SessionEnd, SessionEvent, SessionPhase};
-use crate::tunnel::{Peer, Tunnel};
+use crate::tunnel::{Side, Tunnel};
 
 /// A client that is connected to a server, from the first byte to the orderly or the reset end.
 ///
@@ -230,11 +230,11 @@ impl<D: Dial> ProxySession<D> {
         self.due = true;
     }
 
-    /// Gives up this peer, as though its connection had failed with this error: what it has sent before goes on to the
-    /// other one, which is then reset. For a peer that the owner knows to be unreachable.
-    pub fn fail(&mut self, peer: Peer, error: io::Error) {
+    /// Gives up the peer on this side, as though its connection had failed with this error: what it has sent before goes on
+    /// to the other one, which is then reset. For a peer that the owner knows to be unreachable.
+    pub fn fail(&mut self, side: Side, error: io::Error) {
         if !self.is_closing() {
-            self.tunnel.fail(peer, error);
+            self.tunnel.fail(side, error);
             self.due = true;
         }
     }
@@ -361,7 +361,7 @@ impl<D: Dial> ProxySession<D> {
         self.phase = Phase::Established;
         self.tunnel.set_server(server);
         if let Some(error) = reset {
-            self.tunnel.fail(Peer::Server, error);
+            self.tunnel.fail(Side::Server, error);
         }
         (self.active, self.due) = (now, true);
     }
@@ -382,16 +382,16 @@ impl<D: Dial> ProxySession<D> {
         if is_established && moved.is_something() {
             self.active = now;
         }
-        if let Some((peer, error)) = self.tunnel.take_failure() {
+        if let Some((side, error)) = self.tunnel.take_failure() {
             if is_established {
                 self.active = now; // the other side has its full time to take what is left
             }
-            self.decide(EndCause::Failed(peer, error));
+            self.decide(EndCause::Failed(side, error));
             if self.tunnel.server_is_absent() {
                 return Some(self.over());
             }
-        } else if let Some(peer) = self.tunnel.finished_first() {
-            self.decide(EndCause::Finished(peer));
+        } else if let Some(side) = self.tunnel.finished_first() {
+            self.decide(EndCause::Finished(side));
         }
         None
     }

@@ -17,10 +17,10 @@ use crate::buffer::{Buffer, Bulk};
 use crate::pipe::Pipes;
 use crate::preface::Preface;
 use crate::rate_limit::RateLimit;
-use crate::source_sink::{Sink, Source};
+use crate::source_sink::{ByteSink, ByteSource};
 
-/// One direction of a session. It knows no event loop and works with anything that is [`Source`] and
-/// [`Sink`], so that it can be tested in memory.
+/// One direction of a session. It knows no event loop and works with anything that is [`ByteSource`] and
+/// [`ByteSink`], so that it can be tested in memory.
 ///
 /// Invariants:
 /// - Bytes leave in the order in which they came, each once, and at most one ring of them is pending.
@@ -31,14 +31,14 @@ use crate::source_sink::{Sink, Source};
 ///
 /// ```
 /// use std::io::{self, Write};
-/// use relay::{DirectionEnd, Relay, Sink, Source};
+/// use relay::{DirectionEnd, Relay, ByteSink, ByteSource};
 /// use ringbuf::Pool;
 ///
 /// struct Letter(&'static [u8]);
 /// impl io::Read for Letter {
 ///     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> { self.0.read(buffer) }
 /// }
-/// impl Source for Letter {}
+/// impl ByteSource for Letter {}
 ///
 /// #[derive(Default)]
 /// struct Inbox { bytes: Vec<u8>, finished: bool }
@@ -46,7 +46,7 @@ use crate::source_sink::{Sink, Source};
 ///     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> { self.bytes.write(bytes) }
 ///     fn flush(&mut self) -> io::Result<()> { Ok(()) }
 /// }
-/// impl Sink for Inbox {
+/// impl ByteSink for Inbox {
 ///     fn finish(&mut self) -> io::Result<()> { self.finished = true; Ok(()) }
 /// }
 ///
@@ -223,7 +223,7 @@ impl Relay {
     ///
     /// There is no read after a short one and no write after a short one: those would only report that
     /// nothing is available.
-    pub fn advance(&mut self, source: &mut impl Source, sink: &mut impl Sink) -> Transfer {
+    pub fn advance(&mut self, source: &mut impl ByteSource, sink: &mut impl ByteSink) -> Transfer {
         let mut transfer = Transfer::default();
         for _ in 0..ROUNDS {
             if !self.can_fill() && !self.can_drain() {
@@ -321,7 +321,7 @@ impl Relay {
         self.writable && self.intends_write()
     }
 
-    fn fill(&mut self, source: &mut impl Source, transfer: &mut Transfer) {
+    fn fill(&mut self, source: &mut impl ByteSource, transfer: &mut Transfer) {
         if !self.can_fill() {
             return;
         }
@@ -358,7 +358,7 @@ impl Relay {
         self.state = RelayState::Draining(end);
     }
 
-    fn drain(&mut self, sink: &mut impl Sink, transfer: &mut Transfer) {
+    fn drain(&mut self, sink: &mut impl ByteSink, transfer: &mut Transfer) {
         if !self.can_drain() {
             return;
         }
@@ -390,7 +390,7 @@ impl Relay {
         }
     }
 
-    fn drain_preface(&mut self, sink: &mut impl Sink) -> io::Result<()> {
+    fn drain_preface(&mut self, sink: &mut impl ByteSink) -> io::Result<()> {
         let Some(extras) = &mut self.extras else { return Ok(()) };
         if let Some(preface) = &mut extras.preface {
             preface.drain_to(sink)?;

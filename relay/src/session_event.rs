@@ -4,7 +4,7 @@ use std::io;
 use std::net::SocketAddr;
 
 use crate::limits::TimeLimit;
-use crate::tunnel::{Peer, TunnelEnd};
+use crate::tunnel::{Side, TunnelEnd};
 
 /// What has happened to a session.
 #[must_use = "the end is returned only once"]
@@ -37,10 +37,10 @@ pub struct SessionEnd {
 /// What ended a session.
 #[derive(Debug)]
 pub enum EndCause {
-    /// Both peers have finished, this one first, and every byte was delivered.
-    Finished(Peer),
-    /// The connection of this peer failed, or (`OutOfMemory`) there was no memory for its bytes.
-    Failed(Peer, io::Error),
+    /// Both peers have finished, the one on this side first, and every byte was delivered.
+    Finished(Side),
+    /// The connection of this side failed, or (`OutOfMemory`) there was no memory for its bytes.
+    Failed(Side, io::Error),
     /// Nothing more can come from the client, and no destination was chosen.
     NoDestination,
     /// The server could not be connected.
@@ -69,8 +69,8 @@ pub enum SessionPhase {
 impl From<TunnelEnd> for EndCause {
     fn from(end: TunnelEnd) -> Self {
         match end {
-            TunnelEnd::Finished(peer) => Self::Finished(peer),
-            TunnelEnd::Failed(peer, error) => Self::Failed(peer, error),
+            TunnelEnd::Finished(side) => Self::Finished(side),
+            TunnelEnd::Failed(side, error) => Self::Failed(side, error),
             TunnelEnd::Closed => Self::Closed,
         }
     }

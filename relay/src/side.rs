@@ -7,14 +7,14 @@ use std::time::{Duration, Instant};
 use eventloop::{Intents, Ready};
 use ringbuf::{Drain, Fill};
 
-use crate::connection::{Connection, Interest};
+use crate::connection::{Connection, Intent};
 use crate::lingering_close::{Lingering, LingeringClose};
 use crate::pipe::Pipe;
-use crate::source_sink::{Sink, Source};
+use crate::source_sink::{ByteSink, ByteSource};
 
 /// One side of a tunnel and how far it is.
 #[derive(Debug)]
-pub(crate) enum Side<C> {
+pub(crate) enum SidePhase<C> {
     /// There is no connection yet.
     Absent,
     /// There will be no connection: what the other peer sends is discarded.
@@ -47,7 +47,7 @@ pub(crate) enum SideSink<S> {
     Absent,
 }
 
-impl<C: Connection> Side<C> {
+impl<C: Connection> SidePhase<C> {
     /// The connection, until it is closed.
     pub(crate) fn connection(&self) -> Option<&C> {
         match self {
@@ -72,17 +72,17 @@ impl<C: Connection> Side<C> {
         matches!(self, Self::Closed)
     }
 
-    pub(crate) fn intents(&self, interest: Interest, intents: &mut Intents<'_>) {
+    pub(crate) fn intents(&self, intent: Intent, intents: &mut Intents<'_>) {
         match self {
-            Self::Open(stream) => stream.declare(interest, intents),
+            Self::Open(stream) => stream.declare(intent, intents),
             // Its failure need not be reported any more.
-            Self::Failed(stream) if interest != Interest::default() => stream.declare(interest, intents),
+            Self::Failed(stream) if intent != Intent::default() => stream.declare(intent, intents),
             Self::Closing(closing) => closing.intents(intents),
             Self::Absent | Self::Null | Self::Failed(_) | Self::Closed => {}
         }
     }
 
-    pub(crate) fn source(&self) -> SideSource<impl Source> {
+    pub(crate) fn source(&self) -> SideSource<impl ByteSource> {
         match self {
             Self::Open(stream) | Self::Failed(stream) => SideSource::Stream(stream.source()),
             Self::Null => SideSource::Empty,
@@ -91,7 +91,7 @@ impl<C: Connection> Side<C> {
     }
 
     /// If the connection is closed after this step, that sends the end.
-    pub(crate) fn sink(&self, is_closed_after: bool) -> SideSink<impl Sink> {
+    pub(crate) fn sink(&self, is_closed_after: bool) -> SideSink<impl ByteSink> {
         match self {
             Self::Open(stream) | Self::Failed(stream) if is_closed_after => SideSink::Closing(stream.sink()),
             Self::Open(stream) | Self::Failed(stream) => SideSink::Stream(stream.sink()),
@@ -129,7 +129,7 @@ impl<C: Connection> Side<C> {
     }
 }
 
-impl<C> From<Lingering<C>> for Side<C> {
+impl<C> From<Lingering<C>> for SidePhase<C> {
     fn from(lingering: Lingering<C>) -> Self {
         match lingering {
             Lingering::Open(closing) => Self::Closing(Box::new(closing)),
@@ -138,7 +138,7 @@ impl<C> From<Lingering<C>> for Side<C> {
     }
 }
 
-impl<S: Source> Read for SideSource<S> {
+impl<S: ByteSource> Read for SideSource<S> {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         match self {
             Self::Stream(source) => source.read(buffer),
@@ -156,7 +156,7 @@ impl<S: Source> Read for SideSource<S> {
     }
 }
 
-impl<S: Source> Source for SideSource<S> {
+impl<S: ByteSource> ByteSource for SideSource<S> {
     fn splice_into(&mut self, pipe: &mut Pipe) -> io::Result<Fill> {
         match self {
             Self::Stream(source) => source.splice_into(pipe),
@@ -173,7 +173,7 @@ impl<S: Source> Source for SideSource<S> {
     }
 }
 
-impl<S: Sink> Write for SideSink<S> {
+impl<S: ByteSink> Write for SideSink<S> {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         match self {
             Self::Stream(sink) | Self::Closing(sink) => sink.write(bytes),
@@ -195,7 +195,7 @@ impl<S: Sink> Write for SideSink<S> {
     }
 }
 
-impl<S: Sink> Sink for SideSink<S> {
+impl<S: ByteSink> ByteSink for SideSink<S> {
     fn splice_from(&mut self, pipe: &mut Pipe, end_follows: bool) -> io::Result<Drain> {
         match self {
             Self::Stream(sink) | Self::Closing(sink) => sink.splice_from(pipe, end_follows),

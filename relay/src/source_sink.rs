@@ -8,7 +8,7 @@ use ringbuf::{Drain, Fill};
 use crate::pipe::Pipe;
 
 /// Where a relay takes bytes from: a reader that may also know how to fill a pipe.
-pub trait Source: Read {
+pub trait ByteSource: Read {
     /// Moves bytes into a pipe, as [`Pipe::fill_from`] does.
     ///
     /// # Errors
@@ -27,7 +27,7 @@ pub trait Source: Read {
 
 /// Where a relay delivers: a writer that can send the end of the stream, and may also know how to drain a
 /// pipe.
-pub trait Sink: Write {
+pub trait ByteSink: Write {
     /// Takes bytes out of a pipe, as [`Pipe::drain_to`] does. A relay whose source does not splice does not
     /// call it.
     ///
@@ -58,7 +58,7 @@ pub trait Sink: Write {
     fn finish(&mut self) -> io::Result<()>;
 }
 
-impl Source for &Stream {
+impl ByteSource for &Stream {
     fn splice_into(&mut self, pipe: &mut Pipe) -> io::Result<Fill> {
         pipe.fill_from(&***self)
     }
@@ -68,7 +68,7 @@ impl Source for &Stream {
     }
 }
 
-impl Sink for &Stream {
+impl ByteSink for &Stream {
     fn splice_from(&mut self, pipe: &mut Pipe, end_follows: bool) -> io::Result<Drain> {
         pipe.drain_to(&***self, end_follows)
     }

@@ -9,11 +9,11 @@ use std::time::{Duration, Instant};
 use eventloop::{Intents, Permit, Ready, Stream};
 use ringbuf::RingBuffer;
 
-use crate::connection::{Connection, Interest};
+use crate::connection::{Connection, Intent};
 use crate::limits::Limits;
 use crate::pipe::Pipes;
 use crate::relay::{DirectionEnd, Relay, Transfer};
-use crate::side::Side;
+use crate::side::SidePhase;
 
 /// Carries bytes both ways between a client and a server until both have finished or one has failed. In the
 /// second case the other one receives the bytes before the failure and then RST.
@@ -67,8 +67,8 @@ pub struct Tunnel<C = Stream> {
     up: Relay,
     /// Server to client.
     down: Relay,
-    client: Side<C>,
-    server: Side<C>,
+    client: SidePhase<C>,
+    server: SidePhase<C>,
     /// Held until both connections are closed: the server's may outlive the client's.
     _permit: Option<Permit>,
     /// Of these it observes `linger`; the others are its owner's. They are the same for many tunnels.
@@ -77,22 +77,22 @@ pub struct Tunnel<C = Stream> {
     end: Option<Box<TunnelEnd>>,
 }
 
-/// One of the two ends of a tunnel.
+/// One of the two sides of a tunnel.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Peer {
-    /// The end that has connected to this program.
+pub enum Side {
+    /// The side that has connected to this program.
     Client,
-    /// The end that this program has connected to.
+    /// The side that this program has connected to.
     Server,
 }
 
 /// How a tunnel ended.
 #[derive(Debug)]
 pub enum TunnelEnd {
-    /// Both peers have finished, this one first, and every byte was delivered.
-    Finished(Peer),
-    /// The connection of this peer failed, or (`OutOfMemory`) there was no memory for its bytes.
-    Failed(Peer, io::Error),
+    /// Both peers have finished, the one on this side first, and every byte was delivered.
+    Finished(Side),
+    /// The connection of this side failed, or (`OutOfMemory`) there was no memory for its bytes.
+    Failed(Side, io::Error),
     /// The owner of the tunnel has closed it.
     Closed,
 }
@@ -127,8 +127,8 @@ impl<C: Connection> Tunnel<C> {
             up: Relay::new(up),
             down: Relay::new(down),
             _permit: client.take_permit(),
-            client: Side::Open(client),
-            server: Side::Absent,
+            client: SidePhase::Open(client),
+            server: SidePhase::Absent,
             limits,
             end: None,
         }
@@ -143,7 +143,7 @@ impl<C: Connection> Tunnel<C> {
     }
 
     pub(crate) fn set_server(&mut self, server: C) {
-        self.server = Side::Open(server);
+        self.server = SidePhase::Open(server);
         self.up.note_writable(); // as a new connection is
     }
 
@@ -156,7 +156,7 @@ impl<C: Connection> Tunnel<C> {
     /// There will be no server: the client receives what is pending for it, then FIN, and what it still sends
     /// is discarded.
     pub(crate) fn refuse(&mut self) {
-        self.server = Side::Null;
+        self.server = SidePhase::Null;
         self.up.note_writable();
         self.down.note_readable();
     }
@@ -200,23 +200,23 @@ impl<C: Connection> Tunnel<C> {
     }
 
     /// Takes the failure that ends the tunnel.
-    pub(crate) fn take_failure(&mut self) -> Option<(Peer, io::Error)> {
+    pub(crate) fn take_failure(&mut self) -> Option<(Side, io::Error)> {
         let end = self.end.as_deref_mut().filter(|end| matches!(end, TunnelEnd::Failed(..)))?;
         match mem::replace(end, TunnelEnd::Closed) {
-            TunnelEnd::Failed(peer, error) => Some((peer, error)),
+            TunnelEnd::Failed(side, error) => Some((side, error)),
             TunnelEnd::Finished(_) | TunnelEnd::Closed => None,
         }
     }
 
     pub(crate) fn server_is_absent(&self) -> bool {
-        matches!(self.server, Side::Absent)
+        matches!(self.server, SidePhase::Absent)
     }
 
-    /// Which peer has finished first, if one has.
+    /// Which side has finished first, if one has.
     #[must_use]
-    pub fn finished_first(&self) -> Option<Peer> {
+    pub fn finished_first(&self) -> Option<Side> {
         match self.end.as_deref() {
-            Some(&TunnelEnd::Finished(peer)) => Some(peer),
+            Some(&TunnelEnd::Finished(side)) => Some(side),
             _ => None,
         }
     }
@@ -229,8 +229,8 @@ impl<C: Connection> Tunnel<C> {
 
     /// Declares what the tunnel intends to do.
     pub fn intents(&self, intents: &mut Intents<'_>) {
-        let client = Interest { read: self.up.intends_read(), write: self.down.intends_write() };
-        let server = Interest { read: self.down.intends_read(), write: self.up.intends_write() };
+        let client = Intent { read: self.up.intends_read(), write: self.down.intends_write() };
+        let server = Intent { read: self.down.intends_read(), write: self.up.intends_write() };
         self.client.intents(client, intents);
         self.server.intents(server, intents);
     }
@@ -272,16 +272,16 @@ impl<C: Connection> Tunnel<C> {
     pub(crate) fn reset(&mut self) {
         self.up.abandon();
         self.down.abandon();
-        (self.client, self.server) = (Side::Closed, Side::Closed);
+        (self.client, self.server) = (SidePhase::Closed, SidePhase::Closed);
     }
 
     fn note_readiness(&mut self, ready: &Ready<'_>) {
-        for peer in [Peer::Client, Peer::Server] {
-            let (side, from, to) = match peer {
-                Peer::Client => (&self.client, &mut self.up, &mut self.down),
-                Peer::Server => (&self.server, &mut self.down, &mut self.up),
+        for side in [Side::Client, Side::Server] {
+            let (phase, from, to) = match side {
+                Side::Client => (&self.client, &mut self.up, &mut self.down),
+                Side::Server => (&self.server, &mut self.down, &mut self.up),
             };
-            let Some(stream) = side.stream() else { continue };
+            let Some(stream) = phase.stream() else { continue };
             let readiness = stream.readiness(ready);
             if readiness.readable {
                 from.note_readable();
@@ -294,10 +294,10 @@ impl<C: Connection> Tunnel<C> {
             }
             // It may have failed, or both sides have finished.
             if readiness.hung_up
-                && matches!(side, Side::Open(_))
+                && matches!(phase, SidePhase::Open(_))
                 && let Some(error) = stream.take_error().unwrap_or_else(Some)
             {
-                self.fail(peer, error);
+                self.fail(side, error);
             }
         }
     }
@@ -312,10 +312,10 @@ impl<C: Connection> Tunnel<C> {
             // If the other direction is over, both connections are closed after this step, which sends FIN.
             let is_last = self.down.end() == Some(DirectionEnd::Finished);
             let transfer = self.up.advance(&mut self.client.source(), &mut self.server.sink(is_last));
-            let _ = self.note_transfer(Peer::Client, Peer::Server, transfer, moved);
+            let _ = self.note_transfer(Side::Client, Side::Server, transfer, moved);
             let is_last = self.up.end() == Some(DirectionEnd::Finished);
             let transfer = self.down.advance(&mut self.server.source(), &mut self.client.sink(is_last));
-            if self.note_transfer(Peer::Server, Peer::Client, transfer, moved).is_continue() {
+            if self.note_transfer(Side::Server, Side::Client, transfer, moved).is_continue() {
                 return;
             }
         }
@@ -324,46 +324,46 @@ impl<C: Connection> Tunnel<C> {
     /// Notes what one direction has done. The break says that a connection has failed.
     fn note_transfer(
         &mut self,
-        from: Peer,
-        to: Peer,
+        from: Side,
+        to: Side,
         transfer: Transfer,
         moved: &mut Moved,
     ) -> ControlFlow<()> {
         moved.received += transfer.received;
         moved.delivered += transfer.delivered;
         let mut flow = ControlFlow::Continue(());
-        for (peer, error) in [(from, transfer.source_error), (to, transfer.sink_error)] {
+        for (side, error) in [(from, transfer.source_error), (to, transfer.sink_error)] {
             if let Some(error) = error {
-                self.fail(peer, error);
+                self.fail(side, error);
                 flow = ControlFlow::Break(());
             }
         }
         flow
     }
 
-    /// This peer's connection has failed: what it sent before goes on to the other, and nothing goes to it
+    /// This side's connection has failed: what it sent before goes on to the other, and nothing goes to it
     /// any more. The first failure decides how the tunnel ends.
-    pub(crate) fn fail(&mut self, peer: Peer, error: io::Error) {
-        let (side, from, to) = match peer {
-            Peer::Client => (&mut self.client, &mut self.up, &mut self.down),
-            Peer::Server => (&mut self.server, &mut self.down, &mut self.up),
+    pub(crate) fn fail(&mut self, side: Side, error: io::Error) {
+        let (phase, from, to) = match side {
+            Side::Client => (&mut self.client, &mut self.up, &mut self.down),
+            Side::Server => (&mut self.server, &mut self.down, &mut self.up),
         };
         from.note_source_lost();
         to.abandon();
-        side.fail();
+        phase.fail();
         if !matches!(self.end.as_deref(), Some(TunnelEnd::Failed(..) | TunnelEnd::Closed)) {
-            self.end = Some(Box::new(TunnelEnd::Failed(peer, error)));
+            self.end = Some(Box::new(TunnelEnd::Failed(side, error)));
         }
     }
 
     fn note_ends(&mut self, now: Instant, moved: &mut Moved) {
         if self.end.is_none() {
             let finished = if self.up.source_is_over() {
-                Some(Peer::Client)
+                Some(Side::Client)
             } else {
-                self.down.source_is_over().then_some(Peer::Server)
+                self.down.source_is_over().then_some(Side::Server)
             };
-            self.end = finished.map(|peer| Box::new(TunnelEnd::Finished(peer)));
+            self.end = finished.map(|side| Box::new(TunnelEnd::Finished(side)));
             moved.peer_ended |= self.end.is_some();
         }
         match (self.up.end(), self.down.end()) {

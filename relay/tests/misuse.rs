@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 
 use eventloop::testing::{PATIENCE, PAUSE, accept, pair, reset, settle, until};
 use eventloop::{ConnectOptions, Connector, EventLoop, Intents, Progress, Ready, Result, Session, Stream};
-use relay::{BufferedStream, Limits, Peer, ProxySession, Tunnel};
+use relay::{BufferedStream, Limits, ProxySession, Side, Tunnel};
 use ringbuf::RingBuffer;
 
 const RING: usize = 4096;
@@ -136,7 +136,7 @@ fn a_server_that_is_given_up_before_it_is_connected_ends_the_session_with_a_rese
     let [up, down] = rings();
     let (client, far) = stream();
     let mut session: ProxySession = ProxySession::new(client, up, down, Limits::default(), Instant::now());
-    session.fail(Peer::Server, ErrorKind::HostUnreachable.into());
+    session.fail(Side::Server, ErrorKind::HostUnreachable.into());
     let mut event_loop = EventLoop::new().unwrap();
     event_loop.spawn(session);
     until_over(&mut event_loop);

@@ -4,7 +4,7 @@ use std::io::{self, ErrorKind};
 use std::time::{Duration, Instant};
 
 use eventloop::{Stream, TcpStatus};
-use relay::{Dial, Peer, ProxySession};
+use relay::{Dial, ProxySession, Side};
 
 /// Gives up a peer that has vanished with data in flight, within the keepalive time.
 ///
@@ -27,8 +27,8 @@ pub(crate) enum Acknowledged {
     All,
     /// There is, and the kernel is to be asked again.
     NotYet,
-    /// This peer has vanished.
-    Never(Peer, io::Error),
+    /// The peer on this side has vanished.
+    Never(Side, io::Error),
 }
 
 /// What was known about one peer when the kernel was asked last.
@@ -61,12 +61,12 @@ impl Liveness {
         }
         let mut outcome = Acknowledged::All;
         let mut peers = self.peers.take().unwrap_or_default();
-        let connections = [(Peer::Client, session.client()), (Peer::Server, session.server())];
-        for ((peer, stream), liveness) in connections.into_iter().zip(&mut *peers) {
+        let connections = [(Side::Client, session.client()), (Side::Server, session.server())];
+        for ((side, stream), liveness) in connections.into_iter().zip(&mut *peers) {
             let status = stream.and_then(|stream| stream.tcp_status().ok().flatten());
             if liveness.is_dead(status, keepalive, now) {
                 let why = format!("no acknowledgement for {keepalive:?} or longer");
-                return Acknowledged::Never(peer, io::Error::new(ErrorKind::TimedOut, why));
+                return Acknowledged::Never(side, io::Error::new(ErrorKind::TimedOut, why));
             }
             if status.is_some_and(|status| status.unacknowledged > 0) {
                 outcome = Acknowledged::NotYet;

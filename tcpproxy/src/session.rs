@@ -11,7 +11,7 @@ use std::rc::Rc;
 use std::time::{Duration, Instant};
 
 use eventloop::{AddressPermit, Intents, Progress, Ready, after, panic_message};
-use relay::{EndCause, Peer, ProxySession, SessionEnd, SessionEvent, SessionPhase, TimeLimit};
+use relay::{EndCause, ProxySession, SessionEnd, SessionEvent, SessionPhase, Side, TimeLimit};
 use tracing::{debug, info};
 
 use crate::Splice;
@@ -123,7 +123,7 @@ impl Session {
                     self.check_silence(now)?;
                     self.check_yield(now)?;
                     match self.check_liveness(now) {
-                        Some((peer, error)) => self.connections.fail(peer, error),
+                        Some((side, error)) => self.connections.fail(side, error),
                         None => return Ok(Continue(())),
                     }
                 }
@@ -221,7 +221,7 @@ impl Session {
     }
 
     /// A peer that has vanished although bytes were sent to it, if it is time to ask.
-    fn check_liveness(&mut self, now: Instant) -> Option<(Peer, io::Error)> {
+    fn check_liveness(&mut self, now: Instant) -> Option<(Side, io::Error)> {
         let ticks = self.context.ticks;
         let keepalive = self.context.keepalive()?;
         self.liveness_at.take_if(|at| ticks.instant(*at) <= now)?;
@@ -231,7 +231,7 @@ impl Session {
                 self.liveness_at = Some(ticks.not_before(after(now, keepalive / 2)));
                 None
             }
-            Acknowledged::Never(peer, error) => Some((peer, error)),
+            Acknowledged::Never(side, error) => Some((side, error)),
         }
     }
 
@@ -264,8 +264,8 @@ impl Session {
     /// What has ended the connections, in the words of the log.
     fn cause(&self, end: &EndCause) -> Cause {
         match end {
-            EndCause::Finished(peer) => Cause::new(by(*peer), Reason::Fin),
-            EndCause::Failed(peer, error) => Cause::of_connection(by(*peer), error),
+            EndCause::Finished(side) => Cause::new(by(*side), Reason::Fin),
+            EndCause::Failed(side, error) => Cause::of_connection(by(*side), error),
             EndCause::NoDestination => {
                 let detail = "the end came before the PROXY header was complete";
                 Cause::with_detail(By::Client, Reason::NoHeader, detail)
@@ -426,10 +426,10 @@ impl Drop for Session {
     }
 }
 
-fn by(peer: Peer) -> By {
-    match peer {
-        Peer::Client => By::Client,
-        Peer::Server => By::Server,
+fn by(side: Side) -> By {
+    match side {
+        Side::Client => By::Client,
+        Side::Server => By::Server,
     }
 }
 

@@ -13,13 +13,13 @@ use testkit::seed::Seed;
 use super::*;
 use crate::pipe::Pipe;
 
-impl Source for ScriptedReader {
+impl ByteSource for ScriptedReader {
     fn splice_into(&mut self, pipe: &mut Pipe) -> io::Result<Fill> {
         pipe.fill_with(|bytes| uninterrupted(|| self.read(bytes)))
     }
 }
 
-impl Sink for ScriptedWriter {
+impl ByteSink for ScriptedWriter {
     fn splice_from(&mut self, pipe: &mut Pipe, _: bool) -> io::Result<Drain> {
         pipe.drain_with(|bytes| uninterrupted(|| self.write(bytes)))
     }
@@ -289,7 +289,7 @@ fn a_source_that_cannot_be_spliced_is_copied() {
             self.0.read(buf)
         }
     }
-    impl Source for Plain {}
+    impl ByteSource for Plain {}
     let (pool, pipes) = (Pool::new(16, 1), Pipes::new(16, 1));
     let mut relay = Relay::new(pool.reserve().unwrap());
     relay.splice(pipes, true);
@@ -335,7 +335,7 @@ fn an_end_waits_until_the_sink_is_there() {
             Ok(())
         }
     }
-    impl Sink for Absent {
+    impl ByteSink for Absent {
         fn finish(&mut self) -> io::Result<()> {
             if self.0 { Ok(()) } else { Err(ErrorKind::WouldBlock.into()) }
         }

@@ -6,7 +6,7 @@ use std::collections::VecDeque;
 use std::io::{self, ErrorKind, IoSlice, IoSliceMut, Read, Write};
 
 use arbitrary::{Arbitrary, Unstructured};
-use relay::{DirectionEnd, Relay, Sink, Source};
+use relay::{ByteSink, ByteSource, DirectionEnd, Relay};
 use ringbuf::Pool;
 use testkit::payload::Payload;
 use testkit::scripted::{ReadStep, ScriptedReader, ScriptedWriter, WriteStep};
@@ -86,7 +86,7 @@ impl Plan {
 /// A source that can only be read.
 struct Inlet<'a>(&'a mut ScriptedReader);
 
-impl Source for Inlet<'_> {}
+impl ByteSource for Inlet<'_> {}
 
 impl Read for Inlet<'_> {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
@@ -288,7 +288,7 @@ impl Write for Outlet {
     }
 }
 
-impl Sink for Outlet {
+impl ByteSink for Outlet {
     fn finish(&mut self) -> io::Result<()> {
         assert!(!self.blocked, "asked again before it said that it is writable");
         assert!(!self.failed, "asked after it failed");

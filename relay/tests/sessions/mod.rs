@@ -15,7 +15,7 @@ use std::time::{Duration, Instant};
 
 use eventloop::testing::Stage;
 use eventloop::{Intents, Ready};
-use relay::{Dial, Dialed, Limits, Peer, ProxySession, SessionEnd, SessionEvent};
+use relay::{Dial, Dialed, Limits, ProxySession, SessionEnd, SessionEvent, Side};
 use ringbuf::Pool;
 
 pub(crate) use plan::*;
@@ -68,7 +68,7 @@ impl Dial for SimulatedDial {
             Some(Answer::Connected | Answer::ConnectedSentAndReset(_)) => None,
         };
         self.world.borrow_mut().connected = true;
-        let connection = Simulated::new(&self.world, Peer::Server);
+        let connection = Simulated::new(&self.world, Side::Server);
         Dialed::Connected { connection, address: ([192, 0, 2, 1], 80).into(), reset }
     }
 }
@@ -125,7 +125,7 @@ impl Run {
             idle: seconds(setup.idle),
             half_close: seconds(setup.half_close),
         };
-        let client = Simulated::new(&world, Peer::Client);
+        let client = Simulated::new(&world, Side::Client);
         let mut session = ProxySession::new(client, ring(), ring(), limits, now);
         session.limit_rate(setup.up_rate.map(u64::from), setup.down_rate.map(u64::from), now);
         let answer = Rc::default();
@@ -241,7 +241,7 @@ impl Run {
         let session = self.session.as_ref()?;
         {
             let mut world = self.world.borrow_mut();
-            (world.client.interest, world.server.interest) = (None, None);
+            (world.client.intent, world.server.intent) = (None, None);
         }
         let declared = self.stage.declared(|intents| session.intents(intents));
         if declared.again() { Some(self.now()) } else { declared.deadline() }
@@ -317,7 +317,7 @@ impl Run {
         let len = session.first_bytes().len();
         for (at, &byte) in session.first_bytes().iter().enumerate() {
             let offset = self.world.borrow().client.consumed + at as u64;
-            assert_eq!(byte, socket::byte(Peer::Client, offset));
+            assert_eq!(byte, socket::byte(Side::Client, offset));
         }
         if len < usize::from(opening.needs) && !session.client_has_ended() {
             if opening.replies {
@@ -351,11 +351,11 @@ impl Run {
     fn greet(&mut self) {
         let Some(session) = &mut self.session else { return };
         let mut world = self.world.borrow_mut();
-        for (socket, len) in [(Peer::Client, self.setup.to_client), (Peer::Server, self.setup.to_server)] {
+        for (socket, len) in [(Side::Client, self.setup.to_client), (Side::Server, self.setup.to_server)] {
             let greeting: Vec<u8> = (0..len % 8).map(|byte| byte | 0x80).collect();
             match socket {
-                Peer::Client => session.send_to_client(&greeting),
-                Peer::Server => session.send_to_server(&greeting),
+                Side::Client => session.send_to_client(&greeting),
+                Side::Server => session.send_to_server(&greeting),
             }
             world.socket(socket).preface.extend(&greeting);
         }
@@ -370,7 +370,7 @@ impl Run {
             }
             if !stalls {
                 let mut world = self.world.borrow_mut();
-                for peer in [Peer::Client, Peer::Server] {
+                for peer in [Side::Client, Side::Server] {
                     world.socket(peer).transmit(u64::MAX >> 1);
                     world.socket(peer).acknowledge(u64::MAX >> 1);
                 }

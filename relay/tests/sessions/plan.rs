@@ -1,7 +1,7 @@
 //! What a plan can say.
 
 use arbitrary::{Arbitrary, Unstructured};
-use relay::Peer;
+use relay::Side;
 
 /// What happens next.
 #[derive(Arbitrary, Clone, Copy, Debug, PartialEq, Eq)]
@@ -101,7 +101,7 @@ impl<'a> Arbitrary<'a> for Plan {
     }
 }
 
-impl From<End> for Peer {
+impl From<End> for Side {
     fn from(end: End) -> Self {
         match end {
             End::Client => Self::Client,

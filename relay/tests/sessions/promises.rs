@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use relay::{EndCause, Peer};
+use relay::{EndCause, Side};
 
 use super::socket::Closed;
 use super::{CONNECT, LINGER, OPENING, Run};
@@ -39,8 +39,8 @@ impl Run {
     pub(super) fn judge(&self) {
         let (world, end) = (self.world.borrow(), self.end.as_ref().expect("the session is over"));
         let reset = |peer| match peer {
-            Peer::Client => world.client.peer_reset.is_some(),
-            Peer::Server => world.server.peer_reset.is_some(),
+            Side::Client => world.client.peer_reset.is_some(),
+            Side::Server => world.server.peer_reset.is_some(),
         };
         match &end.cause {
             EndCause::Finished(_) => {

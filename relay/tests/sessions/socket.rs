@@ -13,7 +13,7 @@ use std::rc::Rc;
 use std::time::{Duration, Instant};
 
 use eventloop::{Intents, Readiness, Ready};
-use relay::{Connection, Interest, Peer, Sink, Source};
+use relay::{ByteSink, ByteSource, Connection, Intent, Side};
 
 /// Both connections of a session, the time, and what the session's program has sent of its own.
 #[derive(Debug)]
@@ -62,7 +62,7 @@ pub(crate) struct Socket {
     room: u64,
     queue_is_watched: bool,
     pub(crate) closed: Option<Closed>,
-    pub(crate) interest: Option<Interest>,
+    pub(crate) intent: Option<Intent>,
     hangup: bool,
     pub(crate) ready: Readiness,
 }
@@ -75,8 +75,8 @@ pub(crate) enum Closed {
 }
 
 /// The byte at this offset of what a peer sends.
-pub(crate) fn byte(from: Peer, offset: u64) -> u8 {
-    let seed = if from == Peer::Client { 17 } else { 91 };
+pub(crate) fn byte(from: Side, offset: u64) -> u8 {
+    let seed = if from == Side::Client { 17 } else { 91 };
     (offset.wrapping_mul(151) >> 3) as u8 ^ (offset as u8) ^ seed
 }
 
@@ -99,7 +99,7 @@ impl Socket {
             room,
             queue_is_watched: false,
             closed: None,
-            interest: None,
+            intent: None,
             hangup: false,
             ready: Readiness::default(),
         }
@@ -168,32 +168,32 @@ impl Socket {
     /// What a poller reports now.
     pub(crate) fn poll(&mut self, tells_finished: bool) -> bool {
         self.ready = Readiness::default();
-        let (Some(interest), true) = (self.interest, self.is_open()) else { return false };
+        let (Some(intent), true) = (self.intent, self.is_open()) else { return false };
         let gone = self.peer_reset.is_some();
         let unread = self.arrived > self.read;
         let writable = if self.queue_is_watched { self.sent == self.written } else { self.has_room() };
-        self.ready.readable = interest.read && (unread || self.peer_finished || gone);
-        self.ready.writable = interest.write && (writable || self.finished || gone);
+        self.ready.readable = intent.read && (unread || self.peer_finished || gone);
+        self.ready.writable = intent.write && (writable || self.finished || gone);
         self.ready.hung_up = std::mem::take(&mut self.hangup);
         self.ready.finished =
-            tells_finished && interest.read && self.peer_finished && !self.error && self.urgent.is_none();
+            tells_finished && intent.read && self.peer_finished && !self.error && self.urgent.is_none();
         self.ready != Readiness::default()
     }
 }
 
 impl World {
-    pub(crate) fn socket(&mut self, peer: Peer) -> &mut Socket {
+    pub(crate) fn socket(&mut self, peer: Side) -> &mut Socket {
         match peer {
-            Peer::Client => &mut self.client,
-            Peer::Server => &mut self.server,
+            Side::Client => &mut self.client,
+            Side::Server => &mut self.server,
         }
     }
 
     /// This connection, and the one whose bytes it receives.
-    pub(crate) fn pair(&mut self, peer: Peer) -> (&mut Socket, &mut Socket) {
+    pub(crate) fn pair(&mut self, peer: Side) -> (&mut Socket, &mut Socket) {
         match peer {
-            Peer::Client => (&mut self.client, &mut self.server),
-            Peer::Server => (&mut self.server, &mut self.client),
+            Side::Client => (&mut self.client, &mut self.server),
+            Side::Server => (&mut self.server, &mut self.client),
         }
     }
 
@@ -203,11 +203,11 @@ impl World {
     }
 
     /// A FIN goes out only because a FIN came in, after the last byte before it.
-    fn judge_fin(&mut self, to: Peer) {
+    fn judge_fin(&mut self, to: Side) {
         let refused = self.refused;
         let (sink, source) = self.pair(to);
         let complete = sink.preface.len() as u64 + source.arrived - source.consumed;
-        if refused && to == Peer::Client {
+        if refused && to == Side::Client {
             assert_eq!(sink.written, sink.preface.len() as u64, "the reply goes out before FIN");
             return;
         }
@@ -217,7 +217,7 @@ impl World {
     }
 
     /// A peer is reset only after it has what the other one sent before it failed, or when its time is up.
-    fn judge_reset(&mut self, to: Peer) {
+    fn judge_reset(&mut self, to: Side) {
         let (now, linger, tells, cut) = (self.now, self.linger, self.tells_acknowledged, self.cut);
         let connected = self.connected;
         let (last_bytes, patience) = (self.last_bytes, self.patience);
@@ -240,11 +240,11 @@ impl World {
 #[derive(Debug)]
 pub(crate) struct Simulated {
     world: Rc<RefCell<World>>,
-    peer: Peer,
+    peer: Side,
 }
 
 impl Simulated {
-    pub(crate) fn new(world: &Rc<RefCell<World>>, peer: Peer) -> Self {
+    pub(crate) fn new(world: &Rc<RefCell<World>>, peer: Side) -> Self {
         Self { world: world.clone(), peer }
     }
 
@@ -266,19 +266,19 @@ impl Drop for Simulated {
 }
 
 impl Connection for Simulated {
-    fn declare(&self, interest: Interest, _: &mut Intents<'_>) {
-        self.with(|socket| socket.interest = Some(interest));
+    fn declare(&self, intent: Intent, _: &mut Intents<'_>) {
+        self.with(|socket| socket.intent = Some(intent));
     }
 
     fn readiness(&self, _: &Ready<'_>) -> Readiness {
         self.with(|socket| socket.ready)
     }
 
-    fn source(&self) -> impl Source {
+    fn source(&self) -> impl ByteSource {
         Io(self)
     }
 
-    fn sink(&self) -> impl Sink {
+    fn sink(&self) -> impl ByteSink {
         Io(self)
     }
 
@@ -355,7 +355,7 @@ impl Read for Io<'_> {
     }
 }
 
-impl Source for Io<'_> {
+impl ByteSource for Io<'_> {
     fn is_drained(&self) -> bool {
         self.0.with(|socket| socket.read == socket.arrived)
     }
@@ -369,7 +369,7 @@ impl Write for Io<'_> {
     fn write_vectored(&mut self, slices: &[IoSlice<'_>]) -> io::Result<usize> {
         let mut world = self.0.world.borrow_mut();
         let to = self.0.peer;
-        let from = if to == Peer::Client { Peer::Server } else { Peer::Client };
+        let from = if to == Side::Client { Side::Server } else { Side::Client };
         let (sink, source) = world.pair(to);
         assert!(!sink.finished, "a write after FIN");
         if sink.peer_reset.is_some() {
@@ -401,7 +401,7 @@ impl Write for Io<'_> {
     }
 }
 
-impl Sink for Io<'_> {
+impl ByteSink for Io<'_> {
     fn finish(&mut self) -> io::Result<()> {
         let mut world = self.0.world.borrow_mut();
         if world.socket(self.0.peer).peer_reset.is_some() {
