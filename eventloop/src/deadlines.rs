@@ -6,8 +6,7 @@ use std::io;
 use std::num::NonZeroU64;
 use std::time::{Duration, Instant};
 
-use crate::entry::{SessionId, Tick, Timer};
-use crate::sessions::Core;
+use crate::session::{Core, SessionId, Tick, Timer};
 
 /// The instants at which sessions have to be looked at.
 ///

@@ -9,11 +9,10 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use crate::deadlines::Deadlines;
-use crate::entry::{Cause, Registered, SessionId};
 use crate::poller::{Poller, PollerKind};
 use crate::registry::Registry;
-use crate::session::{Declaration, Intents, Progress, Ready, Result, Session};
-use crate::sessions::{Core, Handle, Waker};
+use crate::session::{Cause, Core, Declaration, Registered, SessionId};
+use crate::session::{Handle, Intents, Progress, Ready, Result, Session, Waker};
 use crate::spin;
 
 /// A single-threaded loop that drives any number of [`Session`]s.

@@ -10,7 +10,7 @@ use socket2::{Domain, Protocol, SockRef, Socket, Type};
 
 use crate::listen_socket::ListenSocket;
 use crate::options::retry_at;
-use crate::permit::Permits;
+use crate::session::Permits;
 use crate::stream::canonical;
 use crate::{Intents, ListenOptions, Progress, Ready, Result, Session, Source, Stream};
 

@@ -9,10 +9,8 @@ use std::time::Duration;
 
 use slotmap::SlotMap;
 
-use crate::entry::{Cause, Key, Registered, SessionId};
 use crate::poller::{Event, Inbox, Poller, Watch};
-use crate::sessions::Core;
-use crate::source::{AnySource, Inner, Interest, Readiness};
+use crate::session::{AnySource, Cause, Core, Inner, Interest, Key, Readiness, Registered, SessionId};
 
 /// Makes what the poller reports agree with what sessions declare.
 pub(crate) struct Registry {

@@ -1,4 +1,13 @@
 //! Sessions: what they intend, and what a step reports to them.
+//!
+//! The types of this folder refer to each other: a session declares sources, a source holds a permit, a permit wakes a
+//! session. The rest of the crate is built on them.
+
+mod core;
+mod entry;
+mod permit;
+mod source;
+mod waker;
 
 use std::any::{Any, type_name};
 use std::error::Error;
@@ -11,10 +20,17 @@ use std::ptr;
 use std::rc::Rc;
 use std::time::Instant;
 
-use crate::entry::SessionId;
 use crate::exhaustion::{ACCEPT_PIECES, check_pieces};
-use crate::sessions::{Core, Waker};
-use crate::source::{AnySource, Interest, Readiness, Source};
+
+pub use self::entry::SessionId;
+pub use self::permit::Permit;
+pub use self::source::{Readiness, Source};
+pub use self::waker::{Handle, RemoteWaker, Waker};
+
+pub(crate) use self::core::Core;
+pub(crate) use self::entry::{Cause, Key, Registered, Tick, Timer};
+pub(crate) use self::permit::Permits;
+pub(crate) use self::source::{AnySource, Inner, Interest};
 
 /// The result of what a session does. Any error converts into it with `?`.
 pub type Result<T> = std::result::Result<T, Box<dyn Error>>;
@@ -110,12 +126,13 @@ pub enum Progress {
 }
 
 /// Collects what one session intends; see [`Session::intents`].
+#[derive(Debug)]
 pub struct Intents<'a> {
     declaration: &'a mut Declaration,
 }
 
 /// What one session has declared.
-#[derive(Default)]
+#[derive(Debug, Default)]
 pub(crate) struct Declaration {
     /// Each source once.
     pub(crate) sources: Vec<(AnySource, Interest)>,
@@ -278,23 +295,6 @@ impl<'a> Ready<'a> {
 impl fmt::Debug for Ready<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Ready").field("now", &self.now).field("session", &self.id).finish()
-    }
-}
-
-impl fmt::Debug for Intents<'_> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.declaration.fmt(f)
-    }
-}
-
-impl fmt::Debug for Declaration {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let sources: Vec<Interest> = self.sources.iter().map(|&(_, interest)| interest).collect();
-        f.debug_struct("Declaration")
-            .field("sources", &sources)
-            .field("deadline", &self.deadline)
-            .field("again", &self.again)
-            .finish()
     }
 }
 

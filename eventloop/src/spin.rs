@@ -4,8 +4,7 @@
 //! for nothing. Steps are counted that come from the session's own intents and bring no progress: no source of
 //! it has moved a byte or was used otherwise, and none is watched for something else than before.
 
-use crate::entry::{Cause, SessionId};
-use crate::sessions::Core;
+use crate::session::{Cause, Core, SessionId};
 
 /// Steps in a row without progress after which a session spins. A session that asks for steps itself may
 /// compute something.

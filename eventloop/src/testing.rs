@@ -1,23 +1,23 @@
-//! Help for tests of sessions and their parts: on real sockets, and without any.
+//! Help for tests of sessions and their parts: in a loop, and without one.
 //!
 //! On sockets, a test holds one end of a [`pair`], a session in a loop the other; the loop is turned
 //! [until](fn@until) something has happened, and must then be [quiet](assert_quiet).
 //! [`assert_withstands_misbehaving_clients`] has peers that reset, stall and half-close.
 //!
-//! Without sockets, streams are [`simulated`] and time is a number: a [`Stage`] collects what a session or
-//! part declares, [`set_readiness`] says what is ready, and the test makes the step itself.
+//! Without a loop, a [`Stage`] collects what a session or part declares, [`set_readiness`] says what is ready, and the test
+//! makes the step itself and says what time it is.
 //!
 //! ```
-//! use std::io::{self, Read};
+//! use std::io;
 //! use std::time::{Duration, Instant};
 //!
-//! use eventloop::testing::{Stage, set_readiness, simulated};
+//! use eventloop::testing::{Stage, set_readiness};
 //! use eventloop::{Intents, Progress, Readiness, Ready, Result, Session, Source};
 //!
 //! /// Reads until the end, for at most a minute.
-//! struct Reader<T> { source: Source<T>, until: Instant }
+//! struct Reader { source: Source<io::PipeReader>, until: Instant }
 //!
-//! impl<T: std::os::fd::AsFd + 'static> Session for Reader<T> where for<'a> &'a T: Read {
+//! impl Session for Reader {
 //!     fn intents(&self, intents: &mut Intents<'_>) {
 //!         intents.read(&self.source);
 //!         intents.deadline(self.until);
@@ -29,16 +29,11 @@
 //!     }
 //! }
 //!
-//! /// A peer that says nothing.
-//! struct Silent;
-//! impl Read for &Silent {
-//!     fn read(&mut self, _: &mut [u8]) -> io::Result<usize> { Err(io::ErrorKind::WouldBlock.into()) }
-//! }
-//!
 //! # fn main() -> Result<()> {
 //! let (stage, begin) = (Stage::new(), Instant::now());
 //! let minute = Duration::from_secs(60);
-//! let mut reader = Reader { source: simulated(Silent), until: begin + minute };
+//! let (exit, _entry) = io::pipe()?;
+//! let mut reader = Reader { source: Source::wrap(exit)?, until: begin + minute };
 //! let declared = stage.declared(|intents| reader.intents(intents));
 //! assert!(declared.reads(&reader.source) && declared.deadline() == Some(begin + minute));
 //! set_readiness(&reader.source, Readiness { readable: true, ..Readiness::default() });
@@ -50,19 +45,16 @@
 
 mod misbehaving;
 
-use std::io::{self, Read, Stdin, Write};
+use std::io;
 use std::net::{Ipv4Addr, TcpListener, TcpStream};
-use std::ops::Deref;
-use std::os::fd::{AsFd, BorrowedFd};
+use std::os::fd::AsFd;
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
 use socket2::SockRef;
 
-use crate::entry::SessionId;
-use crate::session::Declaration;
-use crate::sessions::Core;
-use crate::{EventLoop, Intents, Readiness, Ready, Source};
+use crate::session::{Core, Declaration};
+use crate::{EventLoop, Intents, Readiness, Ready, SessionId, Source};
 
 pub use misbehaving::assert_withstands_misbehaving_clients;
 
@@ -160,22 +152,9 @@ pub fn assert_quiet(event_loop: &mut EventLoop) {
     assert_eq!(event_loop.turns(), turns + 1);
 }
 
-/// A source that is no descriptor of the system, for steps without a loop. It reads and writes as `&T` does.
-pub fn simulated<T: 'static>(io: T) -> Source<Simulated<T>> {
-    Source::non_blocking(Simulated { io, descriptor: io::stdin() }, None)
-}
-
 /// Says what a step is to find ready of a source, until the next call.
 pub fn set_readiness<T: AsFd + 'static>(source: &Source<T>, readiness: Readiness) {
     source.set_readiness(readiness);
-}
-
-/// What a [`simulated`] source reads from and writes to. It dereferences to `T`.
-#[derive(Debug)]
-pub struct Simulated<T> {
-    io: T,
-    /// Every source has a descriptor. Nothing is done with this one.
-    descriptor: Stdin,
 }
 
 /// Stands for an event loop in tests that make each step themselves.
@@ -252,49 +231,5 @@ impl Declared {
     #[must_use]
     pub fn again(&self) -> bool {
         self.0.again
-    }
-}
-
-impl<T> Deref for Simulated<T> {
-    type Target = T;
-
-    fn deref(&self) -> &T {
-        &self.io
-    }
-}
-
-impl<T> AsFd for Simulated<T> {
-    fn as_fd(&self) -> BorrowedFd<'_> {
-        self.descriptor.as_fd()
-    }
-}
-
-impl<T> Read for &Simulated<T>
-where
-    for<'a> &'a T: Read,
-{
-    fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
-        (&self.io).read(buf)
-    }
-
-    fn read_vectored(&mut self, bufs: &mut [io::IoSliceMut<'_>]) -> io::Result<usize> {
-        (&self.io).read_vectored(bufs)
-    }
-}
-
-impl<T> Write for &Simulated<T>
-where
-    for<'a> &'a T: Write,
-{
-    fn write(&mut self, buf: &[u8]) -> io::Result<usize> {
-        (&self.io).write(buf)
-    }
-
-    fn write_vectored(&mut self, bufs: &[io::IoSlice<'_>]) -> io::Result<usize> {
-        (&self.io).write_vectored(bufs)
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        (&self.io).flush()
     }
 }

@@ -84,6 +84,7 @@
 mod content;
 mod pool;
 mod ring;
+mod store;
 
 pub use pool::Pool;
 pub use ring::{Drain, Fill, RingBuffer};

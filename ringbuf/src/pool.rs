@@ -1,12 +1,9 @@
 //! Storage lent to rings while bytes are buffered in them.
 
-use std::cell::{Cell, RefCell};
-use std::fmt;
-use std::io;
 use std::rc::Rc;
 
 use crate::RingBuffer;
-use crate::content::Content;
+use crate::store::Store;
 
 /// Storage for many rings of one capacity, of which few hold bytes at the same time.
 ///
@@ -36,24 +33,9 @@ use crate::content::Content;
 /// assert_eq!((ring.len(), pool.lent()), (0, 0));
 /// # Ok::<(), std::io::Error>(())
 /// ```
-#[derive(Clone)]
+#[derive(Clone, Debug)]
 pub struct Pool {
     store: Rc<Store>,
-}
-
-/// The right of one ring to storage of a pool.
-pub(crate) struct Reservation(Pool);
-
-/// Pieces of storage that the pool keeps, at most. More are needed only while many connections stall.
-const MAX_SPARE: usize = 16;
-
-struct Store {
-    ring_capacity: usize,
-    max_rings: usize,
-    reserved: Cell<usize>,
-    lent: Cell<usize>,
-    #[expect(clippy::vec_box, reason = "rings hold them boxed")]
-    spare: RefCell<Vec<Box<Content>>>,
 }
 
 impl Pool {
@@ -65,20 +47,14 @@ impl Pool {
     #[must_use]
     pub fn new(ring_capacity: usize, max_rings: usize) -> Self {
         assert!(ring_capacity > 0, "a ring buffer needs a capacity of at least 1 byte");
-        let (reserved, lent, spare) = (Cell::new(0), Cell::new(0), RefCell::default());
-        Self { store: Rc::new(Store { ring_capacity, max_rings, reserved, lent, spare }) }
+        Self { store: Store::new(ring_capacity, max_rings) }
     }
 
     /// An empty ring whose storage is lent by this pool, or `None` if all `max_rings` are reserved. Dropping
     /// the ring ends the reservation.
     #[must_use]
     pub fn reserve(&self) -> Option<RingBuffer> {
-        let reserved = &self.store.reserved;
-        if reserved.get() == self.store.max_rings {
-            return None;
-        }
-        reserved.set(reserved.get() + 1);
-        Some(RingBuffer::lent(Reservation(self.clone())))
+        self.store.reserve().map(RingBuffer::lent)
     }
 
     /// The number of rings that have storage now, which are those with bytes in them.
@@ -88,61 +64,12 @@ impl Pool {
     }
 }
 
-impl Reservation {
-    /// The capacity of the ring, with storage or without.
-    pub(crate) fn ring_capacity(&self) -> usize {
-        self.0.store.ring_capacity
-    }
-
-    /// Borrows storage.
-    ///
-    /// # Errors
-    ///
-    /// [`io::ErrorKind::OutOfMemory`].
-    pub(crate) fn borrow(&self) -> io::Result<Box<Content>> {
-        let store = &self.0.store;
-        let spare = store.spare.borrow_mut().pop();
-        let content = spare.map_or_else(|| Content::mapped(store.ring_capacity), Ok)?;
-        store.lent.set(store.lent.get() + 1);
-        Ok(content)
-    }
-
-    /// Gives storage back.
-    pub(crate) fn give_back(&self, mut content: Box<Content>) {
-        let (lent, mut spare) = (&self.0.store.lent, self.0.store.spare.borrow_mut());
-        lent.set(lent.get() - 1);
-        if spare.len() < MAX_SPARE {
-            (content.head, content.len) = (0, 0);
-            spare.push(content);
-        }
-    }
-}
-
-impl Drop for Reservation {
-    fn drop(&mut self) {
-        let reserved = &self.0.store.reserved;
-        reserved.set(reserved.get() - 1);
-    }
-}
-
-impl fmt::Debug for Pool {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Store { ring_capacity, max_rings, reserved, lent, spare } = &*self.store;
-        f.debug_struct("Pool")
-            .field("ring_capacity", ring_capacity)
-            .field("max_rings", max_rings)
-            .field("reserved", &reserved.get())
-            .field("lent", &lent.get())
-            .field("spare", &spare.borrow().len())
-            .finish()
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::store::MAX_SPARE;
     use crate::{Drain, Fill};
-    use std::io::ErrorKind;
+    use std::io::{self, ErrorKind};
 
     #[test]
     fn no_more_than_max_rings_can_be_reserved() {

@@ -4,7 +4,7 @@ use std::fmt;
 use std::io::{self, ErrorKind, IoSlice, IoSliceMut, Read, Write};
 
 use crate::content::Content;
-use crate::pool::Reservation;
+use crate::store::Reservation;
 
 /// A first-in, first-out queue of bytes with a fixed capacity.
 ///

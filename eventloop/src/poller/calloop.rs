@@ -14,8 +14,7 @@ use calloop::{Dispatcher, Mode, PostAction, RegistrationToken};
 use slotmap::SecondaryMap;
 
 use super::{Event, Inbox, Watch};
-use crate::entry::{Key, SessionId};
-use crate::source::{AnySource, Interest};
+use crate::session::{AnySource, Interest, Key, SessionId};
 
 type Watched = Dispatcher<'static, Generic<AnySource, Infallible>, Inbox>;
 

@@ -17,8 +17,7 @@ use slotmap::{Key as _, KeyData};
 
 use super::calloop::CalloopPoller;
 use super::{Event, Inbox, Watch};
-use crate::entry::Key;
-use crate::source::{AnySource, Interest};
+use crate::session::{AnySource, Interest, Key};
 
 pub(crate) struct EpollPoller {
     set: OwnedFd,

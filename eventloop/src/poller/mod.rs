@@ -10,8 +10,7 @@ use std::time::Duration;
 
 use ::calloop::channel::Sender;
 
-use crate::entry::{Key, SessionId};
-use crate::source::{AnySource, Interest};
+use crate::session::{AnySource, Interest, Key, SessionId};
 
 mod calloop;
 #[cfg(all(target_os = "linux", not(portable)))]

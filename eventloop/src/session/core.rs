@@ -2,144 +2,14 @@
 
 use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
-use std::fmt;
 use std::io;
-use std::rc::{Rc, Weak};
+use std::rc::Rc;
 
 use calloop::channel::Sender;
 use slotmap::SlotMap;
 
-use crate::Session;
-use crate::entry::{Cause, Entry, Registered, SessionId, Timer};
-
-/// A way to add sessions to a loop, and to reach all of them, from anywhere on its thread.
-///
-/// Handles are cheap to clone and do not keep the loop alive; one that has outlived it does nothing.
-///
-/// ```
-/// use std::cell::Cell;
-/// use std::rc::Rc;
-/// use eventloop::{EventLoop, Intents, Progress, Ready, Result, Session};
-///
-/// /// Goes on until the program stops.
-/// struct Worker(Rc<Cell<bool>>);
-///
-/// impl Session for Worker {
-///     fn intents(&self, _: &mut Intents<'_>) {}
-///
-///     fn advance(&mut self, _: &Ready<'_>) -> Result<Progress> {
-///         Ok(if self.0.get() { Progress::Done } else { Progress::Continue })
-///     }
-/// }
-///
-/// # fn main() -> std::io::Result<()> {
-/// let (mut event_loop, stopping) = (EventLoop::new()?, Rc::new(Cell::new(false)));
-/// for _ in 0..3 {
-///     event_loop.spawn(Worker(stopping.clone()));
-/// }
-/// event_loop.turn(None)?;
-/// let handle = event_loop.handle(); // which a session for signals would keep
-/// stopping.set(true);
-/// handle.wake_all();
-/// event_loop.run()
-/// # }
-/// ```
-#[derive(Clone)]
-pub struct Handle {
-    core: Weak<Core>,
-}
-
-/// Wakes one session: gives it a step because something it depends on has changed that is not a source
-/// of its own, such as a message from another session.
-///
-/// Wakers are cheap to clone and do not keep anything alive; waking a session that is over does nothing.
-///
-/// ```
-/// use std::cell::Cell;
-/// use std::rc::Rc;
-/// use eventloop::{EventLoop, Intents, Progress, Ready, Result, Session, Waker};
-///
-/// /// Waits for a letter.
-/// struct Receiver(Rc<Cell<Option<&'static str>>>);
-///
-/// impl Session for Receiver {
-///     fn intents(&self, _: &mut Intents<'_>) {}
-///
-///     fn advance(&mut self, _: &Ready<'_>) -> Result<Progress> {
-///         Ok(if self.0.take().is_some() { Progress::Done } else { Progress::Continue })
-///     }
-/// }
-///
-/// /// Sends it in its first step.
-/// struct Sender(Rc<Cell<Option<&'static str>>>, Waker);
-///
-/// impl Session for Sender {
-///     fn intents(&self, _: &mut Intents<'_>) {}
-///
-///     fn advance(&mut self, _: &Ready<'_>) -> Result<Progress> {
-///         self.0.set(Some("hello"));
-///         self.1.wake();
-///         Ok(Progress::Done)
-///     }
-/// }
-///
-/// # fn main() -> std::io::Result<()> {
-/// let letter = Rc::default();
-/// let mut event_loop = EventLoop::new()?;
-/// let waker = event_loop.spawn(Receiver(Rc::clone(&letter)));
-/// event_loop.spawn(Sender(letter, waker));
-/// event_loop.run()
-/// # }
-/// ```
-///
-/// It stays on the thread of its loop. [`remote`](Self::remote) makes one for other threads.
-///
-/// ```compile_fail,E0277
-/// # let waker: eventloop::Waker = todo!();
-/// std::thread::spawn(move || waker.wake());
-/// ```
-#[derive(Clone)]
-pub struct Waker {
-    core: Weak<Core>,
-    id: SessionId,
-}
-
-/// A [`Waker`] for other threads.
-///
-/// It is cheap to clone and does not keep anything alive; waking a session that is over does nothing.
-///
-/// ```
-/// use std::sync::{Arc, Mutex};
-///
-/// use eventloop::{EventLoop, Intents, Progress, Ready, Result, Session};
-///
-/// /// Waits for a thread that computes a sum.
-/// struct Summing(Arc<Mutex<Option<u64>>>);
-///
-/// impl Session for Summing {
-///     fn intents(&self, _: &mut Intents<'_>) {}
-///
-///     fn advance(&mut self, _: &Ready<'_>) -> Result<Progress> {
-///         Ok(if self.0.lock().unwrap().is_some() { Progress::Done } else { Progress::Continue })
-///     }
-/// }
-///
-/// # fn main() -> std::io::Result<()> {
-/// let sum = Arc::default();
-/// let mut event_loop = EventLoop::new()?;
-/// let waker = event_loop.spawn(Summing(Arc::clone(&sum))).remote();
-/// std::thread::spawn(move || {
-///     *sum.lock().unwrap() = Some((1..=100).sum());
-///     waker.wake();
-/// });
-/// event_loop.run()
-/// # }
-/// ```
-#[derive(Clone)]
-pub struct RemoteWaker {
-    sender: Option<Sender<SessionId>>,
-    id: SessionId,
-}
+use super::entry::{Cause, Entry, Registered, SessionId, Timer};
+use super::{Session, Waker};
 
 /// What the loop, its handles and its wakers share.
 ///
@@ -152,75 +22,9 @@ pub(crate) struct Core {
     /// The session that has its step now.
     stepped: Cell<Option<SessionId>>,
     /// To wake sessions from other threads; absent where there is no loop.
-    remote: Option<Sender<SessionId>>,
+    pub(super) remote: Option<Sender<SessionId>>,
     /// Memory for the tables has run out: no client is to be accepted.
     pub(crate) lacks_memory: Cell<bool>,
-}
-
-impl Handle {
-    pub(crate) fn new(core: &Rc<Core>) -> Self {
-        Self { core: Rc::downgrade(core) }
-    }
-
-    /// Adds a session, whose first step comes in this turn or the next; a loop that is gone drops it. A session in its
-    /// step has [`Ready::spawn`](crate::Ready::spawn).
-    pub fn spawn(&self, session: impl Session + 'static) {
-        if let Some(core) = self.core.upgrade() {
-            core.spawn(Box::new(session));
-        }
-    }
-
-    /// Gives every session a step: for rare events that concern all, such as a stop of the program.
-    pub fn wake_all(&self) {
-        if let Some(core) = self.core.upgrade() {
-            core.wake_all();
-        }
-    }
-
-    /// Gives one session of this loop a step, as its [`Waker`] does: for a table of thousands of sessions, in which a
-    /// waker would take twice the memory.
-    pub fn wake(&self, session: SessionId) {
-        if let Some(core) = self.core.upgrade() {
-            core.wake(session);
-        }
-    }
-
-    /// Whether a session of this loop is over, so that waking it does nothing.
-    #[must_use]
-    pub fn is_over(&self, session: SessionId) -> bool {
-        self.core.upgrade().is_none_or(|core| !core.sessions.borrow().contains_key(session))
-    }
-}
-
-impl Waker {
-    /// Gives the session a step: in this turn if the loop is in one, else in the next.
-    pub fn wake(&self) {
-        if let Some(core) = self.core.upgrade() {
-            core.wake(self.id);
-        }
-    }
-
-    /// The session that it wakes.
-    #[must_use]
-    pub fn session(&self) -> SessionId {
-        self.id
-    }
-
-    /// A waker of the same session that can be sent to other threads.
-    #[must_use]
-    pub fn remote(&self) -> RemoteWaker {
-        let sender = self.core.upgrade().and_then(|core| core.remote.clone());
-        RemoteWaker { sender, id: self.id }
-    }
-}
-
-impl RemoteWaker {
-    /// Gives the session a step, and wakes the loop for it.
-    pub fn wake(&self) {
-        if let Some(sender) = &self.sender {
-            let _ = sender.send(self.id); // a loop that is gone steps no session
-        }
-    }
 }
 
 impl Core {
@@ -231,6 +35,10 @@ impl Core {
     /// How many sessions there are.
     pub(crate) fn len(&self) -> usize {
         self.sessions.borrow().len()
+    }
+
+    pub(super) fn contains(&self, id: SessionId) -> bool {
+        self.sessions.borrow().contains_key(id)
     }
 
     pub(crate) fn spawn(self: &Rc<Self>, session: Box<dyn Session>) -> Waker {
@@ -261,7 +69,7 @@ impl Core {
     }
 
     pub(crate) fn waker(self: &Rc<Self>, id: SessionId) -> Waker {
-        Waker { core: Rc::downgrade(self), id }
+        Waker::new(self, id)
     }
 
     pub(crate) fn enqueue(&self, id: SessionId, cause: Cause) {
@@ -298,7 +106,7 @@ impl Core {
     }
 
     /// Wakes each session, in place: a list of them would take memory.
-    fn wake_all(&self) {
+    pub(super) fn wake_all(&self) {
         let stepped = self.stepped.get();
         for (id, entry) in &mut *self.sessions.borrow_mut() {
             if entry.queued.is_none() {
@@ -309,7 +117,7 @@ impl Core {
     }
 
     /// A session or the program wakes a session.
-    fn wake(&self, id: SessionId) {
+    pub(super) fn wake(&self, id: SessionId) {
         let by_itself = self.stepped.get() == Some(id);
         self.enqueue(id, if by_itself { Cause::Again } else { Cause::Woken });
     }
@@ -366,23 +174,5 @@ impl Core {
     pub(crate) fn remove(&self, id: SessionId) {
         self.stepped.take();
         self.sessions.borrow_mut().remove(id);
-    }
-}
-
-impl fmt::Debug for Handle {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Handle").finish_non_exhaustive()
-    }
-}
-
-impl fmt::Debug for Waker {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_tuple("Waker").field(&self.id).finish()
-    }
-}
-
-impl fmt::Debug for RemoteWaker {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_tuple("RemoteWaker").field(&self.id).finish()
     }
 }

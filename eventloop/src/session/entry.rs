@@ -2,7 +2,7 @@
 
 use std::num::NonZeroU64;
 
-use crate::Session;
+use super::Session;
 
 slotmap::new_key_type! {
     /// A session of one loop. An id is never used twice.

@@ -3,7 +3,7 @@
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 
-use crate::Waker;
+use super::Waker;
 
 /// The right of one client to be served, out of those that [`Listener::with_max_clients`] limits. The client's
 /// [`Stream`](crate::Stream) holds it, unless [it was taken out](crate::Stream::take_permit). The next client is

@@ -7,7 +7,7 @@ use std::ops::Deref;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::rc::Rc;
 
-use crate::permit::Permit;
+use super::permit::Permit;
 
 /// A non-blocking I/O object that a [`Session`](crate::Session) can ask the loop to watch.
 ///
@@ -188,6 +188,12 @@ impl<T> Deref for Source<T> {
 impl<T: fmt::Debug> fmt::Debug for Source<T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_tuple("Source").field(&self.inner.io).finish()
+    }
+}
+
+impl<T: ?Sized> fmt::Debug for Inner<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Inner").field("interest", &self.interest).finish_non_exhaustive()
     }
 }
 

@@ -121,7 +121,10 @@ fn uses(name: &str) -> BTreeMap<String, BTreeSet<String>> {
         if ["lib", "main", "bin", "operations"].contains(&module.as_str()) {
             continue;
         }
-        let text = code(&entry.path());
+        let files = sources(&entry.path());
+        let texts = files.iter().filter(|path| !path.ends_with("tests.rs")).map(|path| code(path));
+        // What the tests of a module use may use the module.
+        let text: String = texts.map(|text| text.split("#[cfg(test)]").next().unwrap().to_owned()).collect();
         let used = all.entry(module.clone()).or_default();
         for path in text.split("crate::").skip(1) {
             let path = path.split(';').next().unwrap();
@@ -145,7 +148,7 @@ fn no_module_depends_on_itself_in_a_circle() {
     let proxy = uses("tcpproxy");
     assert!(proxy["acceptor"].contains("session") && proxy["session"].contains("config"), "{proxy:?}");
     assert!(proxy["operations/metrics"].contains("termination"), "{proxy:?}");
-    for name in ["relay", "tcpproxy", "webproxy", "testkit", "proxyspec"] {
+    for name in ["ringbuf", "eventloop", "relay", "http1", "tcpproxy", "webproxy", "testkit", "proxyspec"] {
         let mut left = uses(name);
         // Whatever uses nothing that is left is in no circle.
         while let Some(done) = left.iter().find(|(_, used)| !used.iter().any(|used| left.contains_key(used)))
