@@ -6,7 +6,7 @@ use std::fmt;
 use std::io::{self, ErrorKind};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpStream, UdpSocket};
 use std::sync::OnceLock;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use rustix::io::Errno;
 use socket2::{Domain, Protocol, SockRef, Socket, Type};
@@ -28,7 +28,7 @@ use crate::{ConnectOptions, Intents, Lookup, Ready, Source, Stream};
 ///
 /// ```
 /// use std::net::TcpListener;
-/// use std::time::Instant;
+/// use std::time::{Duration, Instant};
 ///
 /// use eventloop::{
 ///     Connect, ConnectOptions, Connector, EventLoop, Intents, Progress, Ready, Result, Session,
@@ -103,20 +103,20 @@ struct Observer(Box<dyn FnMut(ConnectEvent<'_>)>);
 /// How far a [`Connector`] is.
 #[must_use]
 #[derive(Debug)]
-pub enum Connect {
+pub enum Connect<S = Stream, E = ConnectError> {
     /// No answer yet.
     Pending,
     /// The connection is made; the connector has done its work.
-    Connected(Connected),
+    Connected(Connected<S>),
     /// No address can be reached; the connector has done its work.
-    Failed(ConnectError),
+    Failed(E),
 }
 
 /// A connection that was made.
 #[derive(Debug)]
-pub struct Connected {
+pub struct Connected<S = Stream> {
     /// The connection.
-    pub stream: Stream,
+    pub stream: S,
     /// The address that answered.
     pub address: SocketAddr,
     /// Set if the peer has reset the connection already and had sent nothing: looking whether the
@@ -125,7 +125,7 @@ pub struct Connected {
 }
 
 /// Why no address could be reached: every attempt with its error.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub struct ConnectError {
     /// Why the addresses are not known, if the lookup has failed.
     pub unresolved: Option<io::Error>,
@@ -187,7 +187,7 @@ impl Connector {
     /// returned once; after that there is an error that says so.
     pub fn advance(&mut self, ready: &Ready<'_>) -> Connect {
         if self.over {
-            return Connect::Failed(ConnectError { unresolved: None, attempts: Vec::new(), over: true });
+            return Connect::Failed(ConnectError { over: true, ..ConnectError::default() });
         }
         let outcome = self.attempt(ready);
         self.over = !matches!(outcome, Connect::Pending);
@@ -203,20 +203,12 @@ impl Connector {
 
     fn attempt(&mut self, ready: &Ready<'_>) -> Connect {
         if let Some(lookup) = &mut self.lookup {
-            let late = || {
-                Err(io::Error::new(
-                    ErrorKind::TimedOut,
-                    format!("no answer within {:?}", self.options.timeout),
-                ))
-            };
+            let late = || Err(no_answer(self.options.timeout));
             match lookup.advance(ready).or_else(|| (self.deadline <= ready.now()).then(late)) {
                 None => return Connect::Pending,
                 Some(Err(error)) => {
-                    return Connect::Failed(ConnectError {
-                        unresolved: Some(error),
-                        attempts: Vec::new(),
-                        over: false,
-                    });
+                    let unresolved = Some(error);
+                    return Connect::Failed(ConnectError { unresolved, ..ConnectError::default() });
                 }
                 Some(Ok(addresses)) => {
                     self.untried = interleave(&addresses);
@@ -254,14 +246,12 @@ impl Connector {
 
     fn give_up(&mut self) -> ConnectError {
         for Attempt { address, .. } in std::mem::take(&mut self.attempts) {
-            let error =
-                io::Error::new(ErrorKind::TimedOut, format!("no answer within {:?}", self.options.timeout));
-            let _ = self.fail(address, error);
+            let _ = self.fail(address, no_answer(self.options.timeout));
         }
         if let (Some(error), Some(address)) = (self.exhausted.take(), self.untried.pop_front()) {
             self.failures.push((address, error));
         }
-        ConnectError { unresolved: None, attempts: std::mem::take(&mut self.failures), over: false }
+        ConnectError { attempts: std::mem::take(&mut self.failures), ..ConnectError::default() }
     }
 
     /// Starts one attempt. Over loopback it often succeeds or fails at once, so it is looked at once.
@@ -401,6 +391,11 @@ fn has_source(address: SocketAddr) -> bool {
     let any: IpAddr =
         if address.is_ipv4() { Ipv4Addr::UNSPECIFIED.into() } else { Ipv6Addr::UNSPECIFIED.into() };
     UdpSocket::bind((any, 0)).and_then(|socket| socket.connect(address)).is_ok()
+}
+
+/// The error of an attempt or a lookup that has had its time.
+fn no_answer(timeout: Duration) -> io::Error {
+    io::Error::new(ErrorKind::TimedOut, format!("no answer within {timeout:?}"))
 }
 
 /// The error of a connection to itself: where no socket listens on a port of the range from which the

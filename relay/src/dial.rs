@@ -1,9 +1,6 @@
 //! Connecting to the server of a session.
 
-use std::io;
-use std::net::SocketAddr;
-
-use eventloop::{Connect, ConnectError, Connected, Connector, Intents, Ready, Stream};
+use eventloop::{Connect, ConnectError, Connector, Intents, Ready, Stream};
 
 use crate::connection::Connection;
 
@@ -13,8 +10,8 @@ use crate::connection::Connection;
 ///
 /// ```
 /// use std::time::Instant;
-/// use eventloop::{ConnectOptions, Connector, Intents, Ready, Stream};
-/// use relay::{Dial, Dialed};
+/// use eventloop::{Connect, ConnectOptions, Connector, Intents, Ready, Stream};
+/// use relay::Dial;
 ///
 /// /// Tries the second server only if the first one cannot be connected.
 /// struct WithSpare { connector: Connector, spare: Option<Connector> }
@@ -27,16 +24,14 @@ use crate::connection::Connection;
 ///         self.connector.intents(intents);
 ///     }
 ///
-///     fn advance(&mut self, ready: &Ready<'_>) -> Dialed<Stream, String> {
+///     fn advance(&mut self, ready: &Ready<'_>) -> Connect<Stream, String> {
 ///         loop {
-///             match Dial::advance(&mut self.connector, ready) {
-///                 Dialed::Pending => return Dialed::Pending,
-///                 Dialed::Connected { connection, address, reset } => {
-///                     return Dialed::Connected { connection, address, reset };
-///                 }
-///                 Dialed::Failed(error) => match self.spare.take() {
+///             match self.connector.advance(ready) {
+///                 Connect::Pending => return Connect::Pending,
+///                 Connect::Connected(connected) => return Connect::Connected(connected),
+///                 Connect::Failed(error) => match self.spare.take() {
 ///                     Some(spare) => self.connector = spare,
-///                     None => return Dialed::Failed(format!("no server: {error}")),
+///                     None => return Connect::Failed(format!("no server: {error}")),
 ///                 },
 ///             }
 ///         }
@@ -51,10 +46,10 @@ use crate::connection::Connection;
 /// # };
 /// # let (stage, spare) = (Stage::new(), Some(connector(server.local_addr()?)));
 /// # let mut dial = WithSpare { connector: connector(refusing), spare };
-/// # let Dialed::Connected { address, .. } = dial.advance(&stage.ready(Instant::now())) else {
+/// # let Connect::Connected(connected) = dial.advance(&stage.ready(Instant::now())) else {
 /// #     panic!("over loopback a connection is made at once")
 /// # };
-/// # assert_eq!(address, server.local_addr()?);
+/// # assert_eq!(connected.address, server.local_addr()?);
 /// # Ok::<(), std::io::Error>(())
 /// ```
 pub trait Dial {
@@ -67,26 +62,7 @@ pub trait Dial {
     fn intents(&self, intents: &mut Intents<'_>);
 
     /// Advances the attempt.
-    fn advance(&mut self, ready: &Ready<'_>) -> Dialed<Self::Connection, Self::Error>;
-}
-
-/// How far a [`Dial`] is.
-#[must_use]
-#[derive(Debug)]
-pub enum Dialed<C, E> {
-    /// No answer yet.
-    Pending,
-    /// The connection is made.
-    Connected {
-        /// The connection.
-        connection: C,
-        /// The address that answered.
-        address: SocketAddr,
-        /// Set if the server has sent nothing and has reset the connection already.
-        reset: Option<io::Error>,
-    },
-    /// It cannot be made.
-    Failed(E),
+    fn advance(&mut self, ready: &Ready<'_>) -> Connect<Self::Connection, Self::Error>;
 }
 
 impl Dial for Connector {
@@ -97,13 +73,7 @@ impl Dial for Connector {
         Connector::intents(self, intents);
     }
 
-    fn advance(&mut self, ready: &Ready<'_>) -> Dialed<Stream, ConnectError> {
-        match Connector::advance(self, ready) {
-            Connect::Pending => Dialed::Pending,
-            Connect::Connected(Connected { stream, address, reset }) => {
-                Dialed::Connected { connection: stream, address, reset }
-            }
-            Connect::Failed(error) => Dialed::Failed(error),
-        }
+    fn advance(&mut self, ready: &Ready<'_>) -> Connect {
+        Connector::advance(self, ready)
     }
 }

@@ -109,7 +109,7 @@ mod tunnel;
 
 pub use buffered_stream::BufferedStream;
 pub use connection::{Connection, Intent};
-pub use dial::{Dial, Dialed};
+pub use dial::Dial;
 pub use limits::{Limits, TimeLimit};
 pub use pipe::{LentPipe, Pipe, Pipes};
 pub use proxy_session::ProxySession;

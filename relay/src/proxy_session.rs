@@ -6,10 +6,10 @@ use std::ops::ControlFlow;
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
-use eventloop::{Connector, Intents, Progress, Ready, Session, after};
+use eventloop::{Connect, Connected, Connector, Intents, Progress, Ready, Session, after};
 use ringbuf::RingBuffer;
 
-use crate::dial::{Dial, Dialed};
+use crate::dial::Dial;
 use crate::limits::{Limits, TimeLimit};
 use crate::pipe::Pipes;
 use crate::relay::Relay;
@@ -327,12 +327,12 @@ impl<D: Dial> ProxySession<D> {
         self.due = false;
         if let Phase::Connecting(dial) = &mut self.phase {
             match dial.advance(ready) {
-                Dialed::Pending => {}
-                Dialed::Connected { connection, address, reset } => {
-                    self.establish(connection, reset, now);
+                Connect::Pending => {}
+                Connect::Connected(Connected { stream, address, reset }) => {
+                    self.establish(stream, reset, now);
                     return SessionEvent::Connected(address);
                 }
-                Dialed::Failed(error) => {
+                Connect::Failed(error) => {
                     self.decide(EndCause::NoServer);
                     self.phase = Phase::Unconnected;
                     self.due = true;

@@ -11,9 +11,9 @@ use std::rc::{Rc, Weak};
 use std::time::{Duration, Instant};
 
 use eventloop::{
-    ConnectError, ConnectEvent, ConnectOptions, Connector, Intents, Ready, SocketOptions, Stream,
+    Connect, ConnectError, ConnectEvent, ConnectOptions, Connector, Intents, Ready, SocketOptions, Stream,
 };
-use relay::{Dial, Dialed};
+use relay::Dial;
 
 use crate::Config;
 use crate::termination::{By, Cause, Reason};
@@ -227,22 +227,21 @@ impl Dial for Connecting {
         }
     }
 
-    fn advance(&mut self, ready: &Ready<'_>) -> Dialed<Stream, Cause> {
+    fn advance(&mut self, ready: &Ready<'_>) -> Connect<Stream, Cause> {
         let connector = match self.connector(ready) {
             Ok(Some(connector)) => connector,
-            Ok(None) => return Dialed::Pending,
-            Err(cause) => return Dialed::Failed(cause),
+            Ok(None) => return Connect::Pending,
+            Err(cause) => return Connect::Failed(cause),
         };
-        match Dial::advance(connector, ready) {
-            Dialed::Pending => Dialed::Pending,
-            Dialed::Connected { connection, address, reset } => {
+        match connector.advance(ready) {
+            Connect::Pending => Connect::Pending,
+            Connect::Connected(connected) => {
                 let passed_over: Vec<SocketAddr> = connector.passed_over().collect();
                 let mut addresses = self.upstream.addresses.borrow_mut();
                 addresses.avoid(passed_over.into_iter(), ready.now());
-                drop(addresses);
-                Dialed::Connected { connection, address, reset }
+                Connect::Connected(connected)
             }
-            Dialed::Failed(error) => {
+            Connect::Failed(error) => {
                 let mut addresses = self.upstream.addresses.borrow_mut();
                 addresses.doubt(ready.now());
                 addresses.avoid(error.attempts.iter().map(|&(address, _)| address), ready.now());
@@ -250,9 +249,9 @@ impl Dial for Connecting {
                 match self.retry.after(error.attempts.last().map(|(_, error)| error), ready.now()) {
                     Some(at) => {
                         self.phase = ConnectPhase::Pausing(at);
-                        Dialed::Pending
+                        Connect::Pending
                     }
-                    None => Dialed::Failed(cause(&error)),
+                    None => Connect::Failed(cause(&error)),
                 }
             }
         }
@@ -321,7 +320,7 @@ mod tests {
         let upstream = Rc::new(Upstream::new(&config, vec![own], listening, now));
         let stage = Stage::new();
         match upstream.connect(CLIENT, now).advance(&stage.ready(now)) {
-            Dialed::Failed(cause) => assert_eq!((cause.by, cause.reason), (By::Proxy, Reason::Loop)),
+            Connect::Failed(cause) => assert_eq!((cause.by, cause.reason), (By::Proxy, Reason::Loop)),
             other => panic!("{other:?}"),
         }
     }
@@ -337,7 +336,7 @@ mod tests {
         let upstream = Rc::new(Upstream::new(&config, vec![own, address], listening, now));
         let stage = Stage::new();
         match upstream.connect(CLIENT, now).advance(&stage.ready(now)) {
-            Dialed::Connected { address: reached, .. } => assert_eq!(reached, address),
+            Connect::Connected(connected) => assert_eq!(connected.address, address),
             other => panic!("{other:?}"),
         }
     }

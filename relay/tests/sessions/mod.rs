@@ -14,8 +14,8 @@ use std::rc::Rc;
 use std::time::{Duration, Instant};
 
 use eventloop::testing::Stage;
-use eventloop::{Intents, Ready};
-use relay::{Dial, Dialed, Limits, ProxySession, SessionEnd, SessionEvent, Side};
+use eventloop::{Connect, Connected, Intents, Ready};
+use relay::{Dial, Limits, ProxySession, SessionEnd, SessionEvent, Side};
 use ringbuf::Pool;
 
 pub(crate) use plan::*;
@@ -58,18 +58,18 @@ impl Dial for SimulatedDial {
         intents.deadline(self.until);
     }
 
-    fn advance(&mut self, ready: &Ready<'_>) -> Dialed<Simulated, ErrorKind> {
+    fn advance(&mut self, ready: &Ready<'_>) -> Connect<Simulated, ErrorKind> {
         let reset = match *self.answer.borrow() {
-            Some(Answer::Refused) => return Dialed::Failed(ErrorKind::ConnectionRefused),
-            None if self.until <= ready.now() => return Dialed::Failed(ErrorKind::TimedOut),
-            None => return Dialed::Pending,
+            Some(Answer::Refused) => return Connect::Failed(ErrorKind::ConnectionRefused),
+            None if self.until <= ready.now() => return Connect::Failed(ErrorKind::TimedOut),
+            None => return Connect::Pending,
             // Asking whether the connection was made has used up the error.
             Some(Answer::ConnectedAndReset) => Some(ErrorKind::ConnectionReset.into()),
             Some(Answer::Connected | Answer::ConnectedSentAndReset(_)) => None,
         };
         self.world.borrow_mut().connected = true;
-        let connection = Simulated::new(&self.world, Side::Server);
-        Dialed::Connected { connection, address: ([192, 0, 2, 1], 80).into(), reset }
+        let stream = Simulated::new(&self.world, Side::Server);
+        Connect::Connected(Connected { stream, address: ([192, 0, 2, 1], 80).into(), reset })
     }
 }
 
