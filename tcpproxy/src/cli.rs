@@ -1,19 +1,13 @@
 //! The command line, and what it means.
 
-mod values;
-
 use std::ffi::OsString;
-use std::net::{IpAddr, SocketAddr};
-use std::time::Duration;
 
 use clap::error::ErrorKind;
-use clap::{ArgAction, CommandFactory, Parser, ValueEnum};
-use eventloop::PollerKind;
-use ipnet::IpNet;
+use clap::{CommandFactory, Parser};
 
+use crate::config::{Config, LAST};
 use crate::log::{LogFormat, Verbosity};
-use crate::{Config, ProxyProtocol, Splice};
-use values::ServerPort;
+use crate::values::{self, ServerPort};
 
 /// A command line that was understood.
 #[derive(Debug)]
@@ -39,16 +33,6 @@ pub enum Refusal {
     Mistake(String),
 }
 
-/// The words for [`Splice`].
-#[derive(Clone, Copy, Debug, ValueEnum)]
-enum SpliceWhen {
-    Auto,
-    Never,
-    /// For tests: from the first byte on.
-    #[value(hide = true)]
-    Always,
-}
-
 /// The line that is shown when the arguments are wrong, to the letter.
 pub const USAGE: &str = "Usage: tcpproxy remote_host remote_port server_port";
 
@@ -65,121 +49,13 @@ pub const USAGE: &str = "Usage: tcpproxy remote_host remote_port server_port";
         Exit status: 0 after a stop, 1 if it cannot serve, 2 if the arguments are wrong."
 )]
 struct Arguments {
-    /// The host to forward to: a name, or an IPv4 or IPv6 address
-    #[arg(value_name = "remote_host", value_parser = clap::builder::NonEmptyStringValueParser::new())]
-    remote_host: String,
-
-    /// The port to forward to
-    #[arg(value_name = "remote_port", value_parser = values::remote_port)]
-    remote_port: u16,
+    #[command(flatten)]
+    config: Config,
 
     /// The port to listen on; 0 lets the system choose one, and - takes sockets that listen already from the
     /// service manager (LISTEN_FDS)
     #[arg(value_name = "server_port", value_parser = values::server_port)]
     server_port: ServerPort,
-
-    /// The address to listen on [default: every address, IPv6 and IPv4]
-    #[arg(long, value_name = "ADDR", value_parser = values::bind_address)]
-    bind: Option<SocketAddr>,
-
-    /// Share the port with other processes that do so, too: the kernel gives each client to one of them
-    #[arg(long)]
-    reuse_port: bool,
-
-    /// Serve N clients at once, while others stay pending; 0 is as many as descriptors allow
-    #[arg(long, value_name = "N", default_value_t = 1, value_parser = values::count)]
-    max_clients: usize,
-
-    /// When --max-clients is reached and a client is pending, end a session in which no byte has moved for this long
-    /// [default: off]
-    #[arg(long, value_name = "DURATION", value_parser = values::duration)]
-    yield_idle: Option<Duration>,
-
-    /// What may wait in each direction of a session
-    #[arg(long, value_name = "SIZE", default_value = "1MiB", value_parser = values::buffer_size)]
-    buffer_size: usize,
-
-    /// Let bulk pass through the kernel without copying it (splice(2), Linux)
-    #[arg(long, value_name = "WHEN", value_enum, default_value_t = SpliceWhen::Auto)]
-    splice: SpliceWhen,
-
-    /// Sleep in this poller: auto is epoll(7) on Linux and calloop elsewhere, calloop is calloop everywhere
-    #[arg(long, value_name = "POLLER", default_value_t = PollerKind::Auto)]
-    poller: PollerKind,
-
-    /// What the kernel may hold for each socket and direction [default: what it chooses, some MiB]
-    #[arg(long, value_name = "SIZE", value_parser = values::socket_buffer)]
-    socket_buffer: Option<usize>,
-
-    /// Connect to the server from this address of the machine, or from those of further --source in turn
-    /// [default: what the system chooses]
-    #[arg(long, value_name = "ADDR", value_parser = values::source)]
-    source: Vec<IpAddr>,
-
-    /// Begin new sessions with the addresses of the server in turn, and not each with the first one
-    #[arg(long)]
-    spread: bool,
-
-    /// Start although the server's name cannot be resolved yet, and keep clients for up to --connect-timeout
-    /// while it is looked up
-    #[arg(long)]
-    wait_for_name: bool,
-
-    /// Try a server again that refuses a connection, with pauses that grow up to a second, until
-    /// --connect-timeout is over; the client and its bytes are kept
-    #[arg(long)]
-    retry: bool,
-
-    /// How long the server may take to answer
-    #[arg(long, value_name = "DURATION", default_value = "10s", value_parser = values::duration)]
-    connect_timeout: Duration,
-
-    /// End a session in which no byte has moved either way for this long [default: off]
-    #[arg(long, value_name = "DURATION", value_parser = values::duration)]
-    idle_timeout: Option<Duration>,
-
-    /// End a session in which no byte has moved for this long after one side has finished; 0s is off
-    #[arg(long, value_name = "DURATION", default_value = "1h", value_parser = values::duration_or_off)]
-    half_close_timeout: Duration,
-
-    /// Give up a peer that has been silent for this time and then answers no probe for as long again, or that
-    /// acknowledges no data for this time; at most 9h, 0s is off
-    #[arg(long, value_name = "DURATION", default_value = "60s", value_parser = values::keepalive)]
-    keepalive: Duration,
-
-    /// How long sessions may go on after the first SIGTERM, SIGINT or SIGQUIT; a second signal ends them at once
-    #[arg(long, value_name = "DURATION", default_value = "30s", value_parser = values::duration_or_off)]
-    drain_timeout: Duration,
-
-    /// End when there has been no session for this long; only with - as server_port, where the next client wakes
-    /// the service again [default: off]
-    #[arg(long, value_name = "DURATION", value_parser = values::duration)]
-    exit_on_idle: Option<Duration>,
-
-    /// Serve only clients from this network, or those named by further --allow; reset any other client at once.
-    /// What counts is where the connection comes from, whatever a PROXY header says [default: every client]
-    #[arg(long, value_name = "CIDR", value_parser = crate::operations::allow::network)]
-    allow: Vec<IpNet>,
-
-    /// Serve at most N clients of one address at once, and reset further ones. With --accept-proxy-protocol the
-    /// address is the one that a header names [default: off]
-    #[arg(long, value_name = "N", value_parser = values::max_per_address)]
-    max_per_address: Option<usize>,
-
-    /// Expect each client to begin with a header of the PROXY protocol, v1 or v2, and reset it if it does not;
-    /// for clients that come through a balancer
-    #[arg(long)]
-    accept_proxy_protocol: bool,
-
-    /// Send the server a header of the PROXY protocol, which names the client, before the client's first byte
-    /// [default: off]
-    #[arg(long, value_name = "VERSION", value_enum)]
-    proxy_protocol: Option<ProxyProtocol>,
-
-    /// Answer HTTP on this address and port: / is a page with the sessions of the moment, /sessions the same as
-    /// JSON, /metrics is for Prometheus, and /healthz is 200 while serving and 503 after a stop [default: off]
-    #[arg(long, value_name = "ADDR", value_parser = values::metrics_address)]
-    metrics: Option<SocketAddr>,
 
     /// Show sessions, bytes each way and rates in a line that changes, if the standard error is a terminal
     #[arg(long)]
@@ -189,17 +65,12 @@ struct Arguments {
     #[arg(long, value_name = "FORMAT", value_enum, default_value_t = LogFormat::Text)]
     log_format: LogFormat,
 
-    /// Log a session that its client has ended without a byte either way, such as a health check, only with
-    /// --verbose; the metrics count it all the same
-    #[arg(long)]
-    quiet_empty: bool,
-
     /// Log only warnings and errors
-    #[arg(short, long, conflicts_with = "verbose", action = ArgAction::SetTrue)]
+    #[arg(short, long, conflicts_with = "verbose", display_order = LAST + 1)]
     quiet: bool,
 
     /// Log the beginning of each session, its header and its connect attempts, too
-    #[arg(short, long, action = ArgAction::SetTrue)]
+    #[arg(short, long, display_order = LAST + 2)]
     verbose: bool,
 }
 
@@ -219,70 +90,35 @@ pub fn parse(words: impl IntoIterator<Item = OsString>) -> Result<Invocation, Re
     if let Some(conflict) = conflict(&arguments) {
         return Err(refuse(Arguments::command().error(ErrorKind::ArgumentConflict, conflict)));
     }
-    let defaults = Config::new(arguments.remote_host, arguments.remote_port);
-    let unless_off = |duration: Duration| (!duration.is_zero()).then_some(duration);
-    Ok(Invocation {
-        passed_sockets: arguments.server_port == ServerPort::Passed,
-        log_format: arguments.log_format,
-        progress: arguments.progress,
-        verbosity: match (arguments.quiet, arguments.verbose) {
-            (true, _) => Verbosity::Quiet,
-            (_, true) => Verbosity::Verbose,
-            _ => Verbosity::Normal,
-        },
-        config: Config {
-            server_port: match arguments.server_port {
-                ServerPort::Number(port) => port,
-                ServerPort::Passed => 0,
-            },
-            bind: arguments.bind,
-            reuse_port: arguments.reuse_port,
-            max_clients: (arguments.max_clients > 0).then_some(arguments.max_clients),
-            yield_idle: arguments.yield_idle,
-            buffer_size: arguments.buffer_size,
-            splice: match arguments.splice {
-                SpliceWhen::Auto => Splice::Auto,
-                SpliceWhen::Never => Splice::Never,
-                SpliceWhen::Always => Splice::Always,
-            },
-            poller: arguments.poller,
-            socket_buffer: arguments.socket_buffer,
-            source: arguments.source,
-            spread: arguments.spread,
-            wait_for_name: arguments.wait_for_name,
-            retry: arguments.retry,
-            connect_timeout: arguments.connect_timeout,
-            idle_timeout: arguments.idle_timeout,
-            half_close_timeout: unless_off(arguments.half_close_timeout),
-            keepalive: unless_off(arguments.keepalive),
-            drain_timeout: arguments.drain_timeout,
-            exit_on_idle: arguments.exit_on_idle,
-            allow: arguments.allow,
-            max_per_address: arguments.max_per_address,
-            quiet_empty: arguments.quiet_empty,
-            accept_proxy_protocol: arguments.accept_proxy_protocol,
-            proxy_protocol: arguments.proxy_protocol,
-            metrics: arguments.metrics,
-            ..defaults
-        },
-    })
+    let Arguments { config, server_port, progress, log_format, quiet, verbose } = arguments;
+    let (server_port, passed_sockets) = match server_port {
+        ServerPort::Number(port) => (port, false),
+        ServerPort::Passed => (0, true),
+    };
+    let verbosity = match (quiet, verbose) {
+        (true, _) => Verbosity::Quiet,
+        (_, true) => Verbosity::Verbose,
+        _ => Verbosity::Normal,
+    };
+    let config = Config { server_port, ..config };
+    Ok(Invocation { config, passed_sockets, log_format, verbosity, progress })
 }
 
 /// Why these arguments exclude each other, if they do.
 fn conflict(arguments: &Arguments) -> Option<&'static str> {
     let passed = arguments.server_port == ServerPort::Passed;
-    if passed && arguments.bind.is_some() {
+    if passed && arguments.config.bind.is_some() {
         return Some(
             "--bind cannot be used with - as server_port: the sockets that are passed have addresses",
         );
     }
-    if passed && arguments.reuse_port {
+    if passed && arguments.config.reuse_port {
         return Some(
             "--reuse-port cannot be used with - as server_port: it is up to who opened the sockets \
              (ReusePort= in a socket unit)",
         );
     }
-    if !passed && arguments.exit_on_idle.is_some() {
+    if !passed && arguments.config.exit_on_idle.is_some() {
         return Some(
             "--exit-on-idle needs - as server_port: without a service manager that keeps the sockets, the \
              next client would be refused",
@@ -309,7 +145,11 @@ fn refuse(error: clap::Error) -> Refusal {
 
 #[cfg(test)]
 mod tests {
+    use std::net::IpAddr;
+    use std::time::Duration;
+
     use super::*;
+    use crate::ProxyProtocol;
 
     fn parse_words(words: &[&str]) -> Result<Invocation, Refusal> {
         parse(["tcpproxy"].iter().chain(words).map(OsString::from))

@@ -3,92 +3,171 @@
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
-use clap::ValueEnum;
+use clap::builder::NonEmptyStringValueParser;
+use clap::{Args, Command, FromArgMatches as _, ValueEnum};
 use eventloop::{PollerKind, SocketOptions};
 use ipnet::IpNet;
 
-/// What a [`Proxy`](crate::Proxy) is to do, in the types of the domain. The command line is one way to
-/// make it.
-#[derive(Clone, Debug)]
+use crate::values;
+
+/// What a [`Proxy`](crate::Proxy) is to do, in the types of the domain. The command line is one way to make it: the texts here
+/// are those of its help.
+#[derive(Args, Clone, Debug)]
 pub struct Config {
-    /// The host to forward to: a name, or an IPv4 or IPv6 address.
+    /// The host to forward to: a name, or an IPv4 or IPv6 address
+    #[arg(value_name = "remote_host", value_parser = NonEmptyStringValueParser::new())]
     pub remote_host: String,
-    /// The port to forward to.
+
+    /// The port to forward to
+    #[arg(value_name = "remote_port", value_parser = values::remote_port)]
     pub remote_port: u16,
+
     /// The port to listen on; 0 lets the system choose.
+    #[arg(skip)]
     pub server_port: u16,
-    /// The address to listen on, with any port: `server_port` is the one. `None` is every address, IPv6 and IPv4.
+
+    /// The address to listen on [default: every address, IPv6 and IPv4]
+    #[arg(long, value_name = "ADDR", value_parser = values::bind_address)]
     pub bind: Option<SocketAddr>,
-    /// Whether other processes of the same user may listen on the same port, if they ask for it too
-    /// (`SO_REUSEPORT`, socket(7)): each new client is given to one of them.
+
+    /// Share the port with other processes that do so, too: the kernel gives each client to one of them
+    #[arg(long)]
     pub reuse_port: bool,
+
     /// How many clients are served at once; `None` is as many as descriptors allow.
-    pub max_clients: Option<usize>,
-    /// While a client is pending, end a session in which no byte has moved for this long. Bytes that are left are lost.
+    #[arg(
+        long,
+        value_name = "N",
+        default_value = "1",
+        value_parser = values::max_clients,
+        help = "Serve N clients at once, while others stay pending; 0 is as many as descriptors allow"
+    )]
+    pub max_clients: OrOff<usize>,
+
+    /// When --max-clients is reached and a client is pending, end a session in which no byte has moved for this long
+    /// [default: off]
+    #[arg(long, value_name = "DURATION", value_parser = values::duration)]
     pub yield_idle: Option<Duration>,
-    /// Bytes that may wait in each direction of a session.
+
+    /// What may wait in each direction of a session
+    #[arg(long, value_name = "SIZE", default_value = "1MiB", value_parser = values::buffer_size)]
     pub buffer_size: usize,
-    /// Bytes that the kernel may hold for each socket and direction, its bookkeeping included; `None` lets it
-    /// tune that.
-    pub socket_buffer: Option<usize>,
-    /// Whether bytes may pass through the kernel alone.
+
+    /// Let bulk pass through the kernel without copying it (splice(2), Linux)
+    #[arg(long, value_name = "WHEN", value_enum, default_value_t = Splice::Auto)]
     pub splice: Splice,
-    /// What the proxy sleeps in.
+
+    /// Sleep in this poller: auto is epoll(7) on Linux and calloop elsewhere, calloop is calloop everywhere
+    #[arg(long, value_name = "POLLER", default_value_t = PollerKind::Auto)]
     pub poller: PollerKind,
-    /// Addresses of this machine from which the server is reached, in turn. None: the system chooses.
+
+    /// What the kernel may hold for each socket and direction [default: what it chooses, some MiB]
+    #[arg(long, value_name = "SIZE", value_parser = values::socket_buffer)]
+    pub socket_buffer: Option<usize>,
+
+    /// Connect to the server from this address of the machine, or from those of further --source in turn
+    /// [default: what the system chooses]
+    #[arg(long, value_name = "ADDR", value_parser = values::source)]
     pub source: Vec<IpAddr>,
-    /// Whether new sessions begin with the server's addresses in turn, and not with the first one.
+
+    /// Begin new sessions with the addresses of the server in turn, and not each with the first one
+    #[arg(long)]
     pub spread: bool,
-    /// Whether a start without an address for the server is no error: clients are then accepted, and each waits
-    /// for a lookup that succeeds as long as for the server.
+
+    /// Start although the server's name cannot be resolved yet, and keep clients for up to --connect-timeout
+    /// while it is looked up
+    #[arg(long)]
     pub wait_for_name: bool,
-    /// Whether a server that refuses a connection, or cannot be reached, is tried again, with pauses that grow up to
-    /// a second, until the time for connecting is over.
+
+    /// Try a server again that refuses a connection, with pauses that grow up to a second, until
+    /// --connect-timeout is over; the client and its bytes are kept
+    #[arg(long)]
     pub retry: bool,
-    /// How long the server may take to answer, all its addresses and attempts together.
+
+    /// How long the server may take to answer
+    #[arg(long, value_name = "DURATION", default_value = "10s", value_parser = values::duration)]
     pub connect_timeout: Duration,
-    /// End a session in which no byte has moved for this long.
+
+    /// End a session in which no byte has moved either way for this long [default: off]
+    #[arg(long, value_name = "DURATION", value_parser = values::duration)]
     pub idle_timeout: Option<Duration>,
-    /// End a session in which no byte has moved for this long after one side has finished.
-    pub half_close_timeout: Option<Duration>,
-    /// Silence after which the kernel probes whether a peer is still there; Linux rejects more than 32767 seconds.
-    pub keepalive: Option<Duration>,
+
+    /// End a session in which no byte has moved for this long after one side has finished; 0s is off
+    #[arg(long, value_name = "DURATION", default_value = "1h", value_parser = values::duration_or_off)]
+    pub half_close_timeout: OrOff<Duration>,
+
+    /// Give up a peer that has been silent for this time and then answers no probe for as long again, or that
+    /// acknowledges no data for this time; at most 9h, 0s is off
+    #[arg(long, value_name = "DURATION", default_value = "60s", value_parser = values::keepalive)]
+    pub keepalive: OrOff<Duration>,
+
     /// How long a peer may take nothing of what is left for it, once the other one has failed. It may be slow, but
     /// it must not keep a permit for ever.
+    #[arg(skip = Duration::from_secs(30))]
     pub linger_timeout: Duration,
-    /// Networks whose clients are served; any other client is reset at once. None: every client is served. What
-    /// counts is where the connection comes from, whatever a PROXY header says.
-    pub allow: Vec<IpNet>,
-    /// How many clients one address may have at once; more are reset at once. The address is that of the
-    /// connection, or the one that a PROXY header names.
-    pub max_per_address: Option<usize>,
-    /// Whether each client has to begin with a header of the PROXY protocol, which names the client that it
-    /// passes on. One that does not is reset.
-    pub accept_proxy_protocol: bool,
-    /// How long a client may take to send that header.
-    pub header_timeout: Duration,
-    /// Whether and in which version the server receives a header that names the client, before its first byte.
-    pub proxy_protocol: Option<ProxyProtocol>,
-    /// Where metrics and health can be asked for, over HTTP; port 0 lets the system choose.
-    pub metrics: Option<SocketAddr>,
-    /// Whether a session without a byte either way that its client has ended, such as a health check, is logged
-    /// at debug level.
-    pub quiet_empty: bool,
-    /// How long sessions may go on after the proxy was asked to stop.
+
+    /// How long sessions may go on after the first SIGTERM, SIGINT or SIGQUIT; a second signal ends them at once
+    #[arg(long, value_name = "DURATION", default_value = "30s", value_parser = values::duration_or_none)]
     pub drain_timeout: Duration,
-    /// Stop when no client has come and none has been served for this long.
+
+    /// End when there has been no session for this long; only with - as server_port, where the next client wakes
+    /// the service again [default: off]
+    #[arg(long, value_name = "DURATION", value_parser = values::duration)]
     pub exit_on_idle: Option<Duration>,
+
+    /// Serve only clients from this network, or those named by further --allow; reset any other client at once.
+    /// What counts is where the connection comes from, whatever a PROXY header says [default: every client]
+    #[arg(long, value_name = "CIDR", value_parser = crate::operations::allow::network)]
+    pub allow: Vec<IpNet>,
+
+    /// Serve at most N clients of one address at once, and reset further ones. With --accept-proxy-protocol the
+    /// address is the one that a header names [default: off]
+    #[arg(long, value_name = "N", value_parser = values::max_per_address)]
+    pub max_per_address: Option<usize>,
+
+    /// Expect each client to begin with a header of the PROXY protocol, v1 or v2, and reset it if it does not;
+    /// for clients that come through a balancer
+    #[arg(long)]
+    pub accept_proxy_protocol: bool,
+
+    /// How long a client may take to send that header.
+    #[arg(skip = Duration::from_secs(10))]
+    pub header_timeout: Duration,
+
+    /// Send the server a header of the PROXY protocol, which names the client, before the client's first byte
+    /// [default: off]
+    #[arg(long, value_name = "VERSION", value_enum)]
+    pub proxy_protocol: Option<ProxyProtocol>,
+
+    /// Answer HTTP on this address and port: / is a page with the sessions of the moment, /sessions the same as
+    /// JSON, /metrics is for Prometheus, and /healthz is 200 while serving and 503 after a stop [default: off]
+    #[arg(long, value_name = "ADDR", value_parser = values::metrics_address)]
+    pub metrics: Option<SocketAddr>,
+
+    /// Log a session that its client has ended without a byte either way, such as a health check, only with
+    /// --verbose; the metrics count it all the same
+    #[arg(long, display_order = LAST)]
+    pub quiet_empty: bool,
 }
+
+/// A value that the command line gives as 0 for `None`. (Clap takes an `Option` for an option that may be missing.)
+type OrOff<T> = Option<T>;
+
+/// Where --help has `--quiet-empty`: behind the other options, and before --quiet.
+pub(crate) const LAST: usize = 100;
 
 /// Whether bytes are moved with splice(2), which does not copy them. Only Linux has it; elsewhere bytes are
 /// copied.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum Splice {
     /// While a direction is bulk: after a few large reads, until a small one.
+    #[value(help = None::<&str>)]
     Auto,
     /// Never.
+    #[value(help = None::<&str>)]
     Never,
     /// From the first byte on: for tests.
+    #[value(hide = true)]
     Always,
 }
 
@@ -124,40 +203,14 @@ impl Config {
         self.yield_idle.is_some() || self.accept_proxy_protocol
     }
 
-    /// The usual settings for forwarding to this host and port, on a port that the system chooses.
+    /// The defaults of the command line for forwarding to this host and port, on a port that the system chooses.
     #[must_use]
     pub fn new(remote_host: impl Into<String>, remote_port: u16) -> Self {
-        Self {
-            remote_host: remote_host.into(),
-            remote_port,
-            server_port: 0,
-            bind: None,
-            reuse_port: false,
-            max_clients: Some(1),
-            yield_idle: None,
-            buffer_size: 1024 * 1024,
-            socket_buffer: None,
-            splice: Splice::Auto,
-            poller: PollerKind::Auto,
-            source: Vec::new(),
-            spread: false,
-            wait_for_name: false,
-            retry: false,
-            connect_timeout: Duration::from_secs(10),
-            idle_timeout: None,
-            half_close_timeout: Some(Duration::from_secs(3600)),
-            keepalive: Some(Duration::from_secs(60)),
-            linger_timeout: Duration::from_secs(30),
-            allow: Vec::new(),
-            max_per_address: None,
-            accept_proxy_protocol: false,
-            header_timeout: Duration::from_secs(10),
-            proxy_protocol: None,
-            metrics: None,
-            quiet_empty: false,
-            drain_timeout: Duration::from_secs(30),
-            exit_on_idle: None,
-        }
+        let command = Self::augment_args(Command::new("tcpproxy"));
+        let defaults = command.try_get_matches_from(["tcpproxy", "localhost", "1"]);
+        let defaults = defaults.and_then(|defaults| Self::from_arg_matches(&defaults));
+        let defaults = defaults.expect("an option that is not given is no mistake");
+        Self { remote_host: remote_host.into(), remote_port, ..defaults }
     }
 
     /// Warnings for the log: what these settings open to more hosts than an operator may expect.

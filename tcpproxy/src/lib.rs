@@ -87,6 +87,7 @@ mod stop_signals;
 pub mod termination;
 mod ticks;
 mod upstream;
+mod values;
 
 pub use config::{Config, ProxyProtocol, Splice};
 pub use error::StartError;
