@@ -4,6 +4,7 @@ use std::hint::black_box;
 use std::io::{self, ErrorKind};
 
 use rustix::io::Errno;
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
 /// Whether an error says that the system has run out of something for now: descriptors (`EMFILE`, `ENFILE`),
 /// memory (`ENOBUFS`, `ENOMEM`, or this process's own [`ErrorKind::OutOfMemory`]), or local ports towards an
@@ -31,6 +32,17 @@ pub fn check_memory(bytes: usize) -> io::Result<()> {
     let reserved = block.try_reserve_exact(bytes);
     black_box(block); // otherwise the compiler removes an allocation that is not used
     reserved.map_err(io::Error::from)
+}
+
+/// Raises the soft limit on open descriptors (getrlimit(2), `RLIMIT_NOFILE`) to `needed`, or as far as the system allows
+/// ([`u64::MAX`]: in any case as far). Returns the limit of then; [`u64::MAX`] is none.
+pub fn raise_descriptor_limit(needed: u64) -> u64 {
+    let limit = getrlimit(Resource::Nofile);
+    let soft = limit.current.unwrap_or(u64::MAX);
+    let target = limit.maximum.map_or(needed, |hard| needed.min(hard));
+    let raises =
+        target > soft && setrlimit(Resource::Nofile, Rlimit { current: Some(target), ..limit }).is_ok();
+    if raises { target } else { soft }
 }
 
 /// Checks that this process can get `N` [pieces](PIECE) of memory now. They are given back at once.

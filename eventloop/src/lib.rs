@@ -130,7 +130,7 @@ pub use address_limit::{AddressLimit, AddressPermit};
 pub use connector::{Connect, ConnectError, ConnectEvent, Connected, Connector};
 pub use deadlines::after;
 pub use event_loop::EventLoop;
-pub use exhaustion::{check_memory, is_exhaustion};
+pub use exhaustion::{check_memory, is_exhaustion, raise_descriptor_limit};
 pub use listener::{Accept, Listener};
 pub use options::{ConnectOptions, ListenOptions, SocketOptions};
 pub use poller::PollerKind;

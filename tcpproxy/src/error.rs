@@ -16,11 +16,8 @@ pub struct StartError {
 
 impl StartError {
     pub(crate) fn resolving(host: &str, reason: io::Error) -> Self {
-        Self::new(
-            format!("cannot resolve {host}"),
-            reason,
-            "check the name, and the resolver of this machine",
-        )
+        let attempt = format!("cannot resolve {host}");
+        Self::new(attempt, reason, "check the name, and the resolver of this machine")
     }
 
     pub(crate) fn listening(address: SocketAddr, reason: io::Error) -> Self {
@@ -35,11 +32,8 @@ impl StartError {
 
     pub(crate) fn forwarding_to_itself(address: SocketAddr) -> Self {
         let reason = io::Error::new(ErrorKind::InvalidInput, "the proxy itself listens there");
-        Self::new(
-            format!("cannot forward to {address}"),
-            reason,
-            "give another server_port, or --bind another address",
-        )
+        let attempt = format!("cannot forward to {address}");
+        Self::new(attempt, reason, "give another server_port, or --bind another address")
     }
 
     pub(crate) fn listening_on_passed(reason: io::Error) -> Self {
@@ -52,11 +46,8 @@ impl StartError {
     }
 
     pub(crate) fn connecting_from(address: IpAddr, reason: io::Error) -> Self {
-        Self::new(
-            format!("cannot connect from {address}"),
-            reason,
-            "--source takes an address of this machine",
-        )
+        let attempt = format!("cannot connect from {address}");
+        Self::new(attempt, reason, "--source takes an address of this machine")
     }
 
     pub(crate) fn no_source_for(host: &str) -> Self {

@@ -1,7 +1,6 @@
 //! The life of a proxy: it serves, it drains, it is over.
 
 use std::cell::Cell;
-use std::fmt;
 use std::io;
 use std::rc::Rc;
 use std::time::{Duration, Instant};
@@ -68,7 +67,7 @@ impl Lifecycle {
     }
 
     pub(crate) fn is_draining(&self) -> bool {
-        self.drain_deadline.get().is_some()
+        self.drain_deadline().is_some()
     }
 
     /// While the proxy drains, when sessions that are left are to be reset.
@@ -78,7 +77,7 @@ impl Lifecycle {
 
     /// Whether sessions that are left are to be reset now.
     pub(crate) fn drain_is_due(&self, now: Instant) -> bool {
-        self.drain_deadline.get().is_some_and(|deadline| deadline <= now)
+        self.drain_deadline().is_some_and(|deadline| deadline <= now)
     }
 
     /// The acceptor has ended: there will be no further session.
@@ -105,14 +104,5 @@ impl Lifecycle {
 
     pub(crate) fn is_over(&self) -> bool {
         self.is_draining() && !self.accepting.get() && self.active_sessions() == 0
-    }
-}
-
-impl fmt::Debug for Lifecycle {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Lifecycle")
-            .field("drain_deadline", &self.drain_deadline)
-            .field("accepting", &self.accepting)
-            .finish_non_exhaustive()
     }
 }

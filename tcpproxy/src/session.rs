@@ -311,11 +311,8 @@ impl Session {
 
     /// Logs the session's end, and counts it.
     fn report(&mut self) {
-        let decision = self.termination.take().map_or_else(
-            || (Termination { by: By::Proxy, phase: Phase::Data, reason: Reason::Error }, None),
-            |decision| (decision.termination, decision.detail),
-        );
-        let (termination, detail) = decision;
+        let decision = self.termination.take().expect("how a session ends is decided before it is reported");
+        let Decision { termination, detail } = *decision;
         let duration = self.began.elapsed();
         if let Some(metrics) = &self.context.metrics {
             metrics.count_session(termination, self.connect_time(), duration);

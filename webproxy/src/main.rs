@@ -54,8 +54,7 @@ use std::rc::Rc;
 
 use clap::Parser as _;
 use eventloop::signals::{SIGINT, SIGTERM};
-use eventloop::{EventLoop, Listener, Signals, SocketOptions};
-use rustix::process::{Resource, getrlimit, setrlimit};
+use eventloop::{EventLoop, Listener, Signals, SocketOptions, raise_descriptor_limit};
 
 use acceptor::Acceptor;
 use cli::Options;
@@ -108,15 +107,10 @@ const OWN_DESCRIPTORS: usize = 64;
 /// Raises the limit on descriptors to what that many clients may need, as far as the system allows.
 fn check_descriptors(max_clients: usize) -> Result<(), String> {
     let needed = (2 * max_clients + MAX_IDLE + OWN_DESCRIPTORS) as u64;
-    let mut limit = getrlimit(Resource::Nofile);
-    if limit.current.is_some_and(|current| current < needed) {
-        limit.current = limit.maximum.map_or(Some(needed), |maximum| Some(maximum.min(needed)));
-        let raised = setrlimit(Resource::Nofile, limit).is_ok();
-        if !raised || limit.current.is_some_and(|current| current < needed) {
-            return Err(format!(
-                "--max-clients {max_clients} needs {needed} descriptors: raise the limit (ulimit -n)"
-            ));
-        }
+    if raise_descriptor_limit(needed) < needed {
+        return Err(format!(
+            "--max-clients {max_clients} needs {needed} descriptors: raise the limit (ulimit -n)"
+        ));
     }
     Ok(())
 }

@@ -1,6 +1,6 @@
 //! How many clients, and how many pipes for splicing, the limit on open descriptors allows.
 
-use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+use eventloop::raise_descriptor_limit;
 use tracing::warn;
 
 /// Descriptors that are not sessions': the standard streams, the poller, listeners, signals, lookups, connections
@@ -29,10 +29,9 @@ pub(crate) struct Allowance {
 /// What there can be at once if `wanted` clients are (`None`: as many as possible). The soft limit on
 /// descriptors (getrlimit(2), `RLIMIT_NOFILE`) is raised as far as needed and allowed.
 pub(crate) fn allowance(wanted: Option<usize>) -> Allowance {
-    let needed = wanted.map(|wanted| {
-        (wanted as u64).saturating_mul(PER_SESSION).saturating_add(RESERVED + MOST_PIPES * PER_PIPE)
-    });
-    let limit = raise(getrlimit(Resource::Nofile), needed).unwrap_or(u64::MAX);
+    let most = wanted.map_or(u64::MAX, |wanted| wanted as u64);
+    let needed = most.saturating_mul(PER_SESSION).saturating_add(RESERVED + MOST_PIPES * PER_PIPE);
+    let limit = raise_descriptor_limit(needed);
     let left = limit.saturating_sub(RESERVED);
     // As many clients as possible would leave nothing for pipes.
     let set_aside = if wanted.is_none() { (MOST_PIPES * PER_PIPE).min(left / 8) } else { 0 };
@@ -46,31 +45,11 @@ fn clients(wanted: Option<usize>, descriptors: u64, limit: u64) -> usize {
     let possible = usize::try_from((descriptors / PER_SESSION).max(1)).unwrap_or(usize::MAX);
     match wanted {
         Some(wanted) if wanted > possible => {
-            warn!(
-                wanted,
-                possible,
-                descriptors = limit,
-                "the limit on descriptors allows fewer clients; raise it with `ulimit -n`"
-            );
+            let advice = "the limit on descriptors allows fewer clients; raise it with `ulimit -n`";
+            warn!(wanted, possible, descriptors = limit, "{advice}");
             possible
         }
         Some(wanted) => wanted,
         None => possible,
     }
-}
-
-/// Raises the soft limit to `needed` (`None`: to the hard limit) and returns what it is then; `None` is
-/// no limit.
-fn raise(limit: Rlimit, needed: Option<u64>) -> Option<u64> {
-    let soft = limit.current?;
-    let target = match (needed, limit.maximum) {
-        (Some(needed), Some(hard)) => needed.min(hard),
-        (Some(needed), None) => needed,
-        (None, Some(hard)) => hard,
-        (None, None) => soft,
-    };
-    if target > soft && setrlimit(Resource::Nofile, Rlimit { current: Some(target), ..limit }).is_ok() {
-        return Some(target);
-    }
-    Some(soft)
 }

@@ -10,7 +10,7 @@ use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::metrics::info::Info;
-use prometheus_client::registry::{Registry, Unit};
+use prometheus_client::registry::{Metric, Registry, Unit};
 
 use crate::operations::metrics_format::MetricsFormat;
 use crate::statistics::Statistics;
@@ -61,72 +61,59 @@ const DURATION_BUCKETS: [f64; 11] = [0.01, 0.1, 0.5, 1.0, 5.0, 10.0, 60.0, 300.0
 
 impl Metrics {
     pub(crate) fn new() -> Self {
-        let mut registry = Registry::with_prefix("tcpproxy");
-        let metrics = Self {
-            sessions: Family::default(),
-            connect: Histogram::new(CONNECT_BUCKETS),
-            duration: Histogram::new(DURATION_BUCKETS),
-            bytes: Family::default(),
-            denied: Counter::default(),
-            limited: Counter::default(),
-            accept_errors: Counter::default(),
-            active: Gauge::default(),
-            max_clients: Gauge::default(),
-            waiting: Gauge::default(),
-            draining: Gauge::default(),
-            buffers: Gauge::default(),
-            registry: Registry::default(),
-        };
+        let mut list = Registry::with_prefix("tcpproxy");
         let version = Info::new([("version", env!("CARGO_PKG_VERSION"))]);
-        registry.register("build", "The version of the program", version);
-        registry.register(
-            "sessions",
-            "Sessions that have ended, by what ended them, in which phase and why",
-            metrics.sessions.clone(),
-        );
-        registry.register_with_unit(
-            "connect",
-            "Time to reach the server, the lookup of its name included",
-            Unit::Seconds,
-            metrics.connect.clone(),
-        );
-        registry.register_with_unit(
-            "session_duration",
-            "Time from accepting a client to the end of its session",
-            Unit::Seconds,
-            metrics.duration.clone(),
-        );
-        registry.register_with_unit(
-            "delivered",
-            "Bytes written to servers (up) and to clients (down)",
-            Unit::Bytes,
-            metrics.bytes.clone(),
-        );
-        registry.register("denied", "Clients that --allow does not admit", metrics.denied.clone());
-        registry.register(
-            "limited",
-            "Clients whose address had as many as --max-per-address allows",
-            metrics.limited.clone(),
-        );
-        registry.register(
-            "accept_errors",
-            "Failures to accept a client for lack of descriptors or memory",
-            metrics.accept_errors.clone(),
-        );
-        registry.register("active_sessions", "Sessions that are active", metrics.active.clone());
-        registry.register("max_clients", "Most clients that are served at once", metrics.max_clients.clone());
-        registry.register(
-            "waiting",
-            "1 while max_clients are served and a client is known to wait",
-            metrics.waiting.clone(),
-        );
-        registry.register(
-            "draining",
-            "1 once the program was asked to stop and serves only the sessions that are left",
-            metrics.draining.clone(),
-        );
-        registry.register("buffers_lent", "Buffers that hold bytes", metrics.buffers.clone());
-        Self { registry, ..metrics }
+        list.register("build", "The version of the program", version);
+        let sessions = "Sessions that have ended, by what ended them, in which phase and why";
+        Self {
+            sessions: metric(&mut list, "sessions", sessions),
+            connect: with_unit(
+                &mut list,
+                "connect",
+                "Time to reach the server, the lookup of its name included",
+                Unit::Seconds,
+                Histogram::new(CONNECT_BUCKETS),
+            ),
+            duration: with_unit(
+                &mut list,
+                "session_duration",
+                "Time from accepting a client to the end of its session",
+                Unit::Seconds,
+                Histogram::new(DURATION_BUCKETS),
+            ),
+            bytes: with_unit(
+                &mut list,
+                "delivered",
+                "Bytes written to servers (up) and to clients (down)",
+                Unit::Bytes,
+                Family::default(),
+            ),
+            denied: metric(&mut list, "denied", "Clients that --allow does not admit"),
+            limited: metric(
+                &mut list,
+                "limited",
+                "Clients whose address had as many as --max-per-address allows",
+            ),
+            accept_errors: metric(
+                &mut list,
+                "accept_errors",
+                "Failures to accept a client for lack of descriptors or memory",
+            ),
+            active: metric(&mut list, "active_sessions", "Sessions that are active"),
+            max_clients: metric(&mut list, "max_clients", "Most clients that are served at once"),
+            waiting: metric(
+                &mut list,
+                "waiting",
+                "1 while max_clients are served and a client is known to wait",
+            ),
+            draining: metric(
+                &mut list,
+                "draining",
+                "1 once the program was asked to stop and serves only the sessions that are left",
+            ),
+            buffers: metric(&mut list, "buffers_lent", "Buffers that hold bytes"),
+            registry: list,
+        }
     }
 
     /// Counts a session that has ended.
@@ -167,6 +154,19 @@ impl Metrics {
             MetricsFormat::Text => without_openmetrics(&text),
         }
     }
+}
+
+/// A new metric on the list.
+fn metric<M: Metric + Clone + Default>(list: &mut Registry, name: &str, help: &str) -> M {
+    let metric = M::default();
+    list.register(name, help, metric.clone());
+    metric
+}
+
+/// `metric`, which is now on the list with its unit.
+fn with_unit<M: Metric + Clone>(list: &mut Registry, name: &str, help: &str, unit: Unit, metric: M) -> M {
+    list.register_with_unit(name, help, unit, metric.clone());
+    metric
 }
 
 /// OpenMetrics in the older format of Prometheus, 0.0.4: a counter has the name of its sample, `_total`
