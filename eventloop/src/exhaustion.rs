@@ -45,8 +45,12 @@ pub fn raise_descriptor_limit(needed: u64) -> u64 {
     if raises { target } else { soft }
 }
 
-/// Checks that this process can get `N` [pieces](PIECE) of memory now. They are given back at once.
+/// Checks that this process can get `N` [pieces](PIECE) of memory now, in one block or each for itself. They are given
+/// back at once.
 pub(crate) fn check_pieces<const N: usize>() -> io::Result<()> {
+    if check_memory(N * PIECE).is_ok() {
+        return Ok(()); // the usual case: one allocation in place of `N`
+    }
     let mut pieces = [const { Vec::<u8>::new() }; N];
     let reserved = pieces.iter_mut().try_for_each(|piece| piece.try_reserve_exact(PIECE));
     black_box(pieces);
