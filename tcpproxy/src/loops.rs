@@ -1,7 +1,7 @@
 //! Connections to the server that come back to the proxy as clients.
 
 use std::cell::{Cell, RefCell};
-use std::collections::hash_map::RandomState;
+use std::collections::hash_map::{Entry, RandomState};
 use std::collections::{HashMap, HashSet};
 use std::hash::BuildHasher;
 use std::net::SocketAddr;
@@ -78,11 +78,15 @@ impl Loops {
 
     /// A session with a client of this address is over. Another one may have a client of the same address by now.
     pub(crate) fn forget(&self, client: SocketAddr) {
-        let (hash, mut sessions) = (self.hasher.hash_one(client), self.sessions.borrow_mut());
-        if sessions.get(&hash).is_some_and(|&session| self.handle.is_over(session)) {
-            sessions.remove(&hash);
-            self.questions.borrow_mut().remove(&client);
-            self.found.borrow_mut().remove(&client);
+        let hash = self.hasher.hash_one(client);
+        if let Entry::Occupied(noted) = self.sessions.borrow_mut().entry(hash)
+            && self.handle.is_over(*noted.get())
+        {
+            noted.remove();
+            if self.is_busy() {
+                self.questions.borrow_mut().remove(&client);
+                self.found.borrow_mut().remove(&client);
+            }
         }
     }
 
@@ -117,7 +121,7 @@ impl Loops {
 
     /// Whether one end of this session is the other end of one. `client` is the client's connection.
     pub(crate) fn is_loop(&self, session: SocketAddr, client: Option<&Stream>, now: Instant) -> bool {
-        if self.questions.borrow().is_empty() && self.found.borrow().is_empty() {
+        if !self.is_busy() {
             return false;
         }
         let question = self.questions.borrow_mut().remove(&session);
@@ -131,6 +135,11 @@ impl Loops {
             }
         }
         self.found.borrow_mut().remove(&session)
+    }
+
+    /// Whether a session is asked, or found.
+    fn is_busy(&self) -> bool {
+        !self.questions.borrow().is_empty() || !self.found.borrow().is_empty()
     }
 
     fn report(&self, client: SocketAddr, server: SocketAddr, now: Instant) {
