@@ -66,14 +66,18 @@ impl Deadlines {
         }
     }
 
+    /// The time until the next look, if there is one.
+    pub(crate) fn until_next(&mut self, core: &Core) -> Option<Duration> {
+        let at = self.next(core)?;
+        Some(Duration::from_nanos(at.0.get().saturating_sub(self.tick(Instant::now()).0.get())))
+    }
+
     /// When to look next, if ever. Entries that no session waits for any more are swept from the top, so that
     /// they cause no turn.
-    pub(crate) fn next(&mut self, core: &Core) -> Option<Instant> {
+    fn next(&mut self, core: &Core) -> Option<Tick> {
         while let Some(&Reverse((at, id))) = self.heap.peek() {
             match core.timer(id).filter(|timer| timer.armed == Some(at)) {
-                Some(timer) if timer.deadline.is_some() => {
-                    return Some(self.begin + Duration::from_nanos(at.0.get()));
-                }
+                Some(timer) if timer.deadline.is_some() => return Some(at),
                 Some(_) => core.set_timer(id, Timer::default()),
                 None => {}
             }
@@ -139,7 +143,7 @@ mod tests {
         let (core, mut deadlines, at) = setup();
         let id = core.vacant_session();
         deadlines.declare(&core, id, Some(at(10)));
-        assert_eq!(deadlines.next(&core), Some(at(10)));
+        assert_eq!(deadlines.next(&core), Some(deadlines.tick(at(10))));
         assert_eq!(fired(&mut deadlines, &core, at(9)), []);
         assert_eq!(fired(&mut deadlines, &core, at(10)), [id]);
         assert_eq!(fired(&mut deadlines, &core, at(11)), []);
@@ -155,7 +159,7 @@ mod tests {
         }
         assert_eq!(deadlines.heap.len(), 1);
         assert_eq!(fired(&mut deadlines, &core, at(10)), [], "it has moved on");
-        assert_eq!(deadlines.next(&core), Some(at(999)));
+        assert_eq!(deadlines.next(&core), Some(deadlines.tick(at(999))));
         assert_eq!(fired(&mut deadlines, &core, at(999)), [id]);
     }
 

@@ -154,7 +154,7 @@ impl EventLoop {
             self.core.enqueue_again(id);
         }
         let timeout = if self.core.queued() == 0 {
-            let next = self.deadlines.next(&self.core).map(|at| at.saturating_duration_since(Instant::now()));
+            let next = self.deadlines.until_next(&self.core);
             [timeout, next].into_iter().flatten().min()
         } else {
             Some(Duration::ZERO)
@@ -210,16 +210,17 @@ impl EventLoop {
         let Some((mut session, mut registered, cause)) = self.core.check_out(id) else { return };
         let outcome = catch_unwind(AssertUnwindSafe(|| {
             let progress = session.advance(&Ready::new(now, self.turns, &self.core, id))?;
-            let found = self.registry.forget_readiness(registered);
             let changes = self.registry.changes();
             if progress != Progress::Done {
                 session.intents(&mut Intents::new(&mut self.declared));
-                if let Err(error) =
-                    self.registry.reconcile(&self.core, id, &mut registered, &mut self.declared.sources)
-                {
-                    session.refused(error)?;
-                    return Ok(Progress::Done);
-                }
+                let sources = &mut self.declared.sources;
+                let found = match self.registry.reconcile(&self.core, id, &mut registered, sources) {
+                    Ok(found) => found,
+                    Err(error) => {
+                        session.refused(error)?;
+                        return Ok(Progress::Done);
+                    }
+                };
                 if cfg!(debug_assertions) {
                     let later = self.declared.deadline.is_none_or(|at| now < at);
                     let moved = found.used || changes != self.registry.changes();

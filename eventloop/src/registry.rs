@@ -55,21 +55,34 @@ impl Registry {
         self.changes
     }
 
-    /// Makes what is watched for a session equal to what it declares, which is used up.
+    /// Makes what is watched for a session equal to what it declares, which is used up. Forgets what the present turn has
+    /// brought to the session, and returns what that was.
     pub(crate) fn reconcile(
         &mut self,
         core: &Core,
         session: SessionId,
         registered: &mut Registered,
         declared: &mut Vec<(AnySource, Interest)>,
-    ) -> io::Result<()> {
-        for (source, interest) in &*declared {
+    ) -> io::Result<Found> {
+        let watched: io::Result<()> = declared.iter().try_for_each(|(source, interest)| {
             self.watch(core, session, registered, source, *interest)?;
             source.declared.set(true);
+            Ok(())
+        });
+        let mut found = Found::default();
+        self.release(registered, |source| {
+            found.take(source);
+            source.declared.take()
+        });
+        // A declared source that is not among the registrations of this session is registered for another one.
+        let mut foreign = None;
+        for (source, _) in declared.drain(..) {
+            if source.declared.take() {
+                foreign = Some(source);
+            }
         }
-        self.release(registered, |source| source.declared.take());
-        declared.clear();
-        Ok(())
+        watched?;
+        foreign.map_or(Ok(found), |source| Err(self.taken(core, &source)))
     }
 
     /// Watches nothing for this session any more.
@@ -78,24 +91,6 @@ impl Registry {
             source.declared.set(false);
             false
         });
-    }
-
-    /// Forgets what the present turn has brought to a session, and returns what that was.
-    pub(crate) fn forget_readiness(&self, registered: Registered) -> Found {
-        let mut found = Found::default();
-        let mut next = registered.0;
-        while let Some(registration) = next.and_then(|key| self.registrations.get(key)) {
-            if let Some(source) = registration.source.upgrade() {
-                let Readiness { readable, writable, hung_up, finished } = source.ready.take();
-                found.readiness.readable |= readable;
-                found.readiness.writable |= writable;
-                found.readiness.hung_up |= hung_up;
-                found.readiness.finished |= finished;
-                found.used |= source.used.take();
-            }
-            next = registration.next;
-        }
-        found
     }
 
     /// What sources were found ready, for a message to a programmer.
@@ -143,8 +138,9 @@ impl Registry {
         interest: Interest,
     ) -> io::Result<()> {
         if source.registered.get() {
-            let key = self.find(*registered, source).ok_or_else(|| self.taken(core, source))?;
-            if source.interest.replace(interest) != interest {
+            if source.interest.get() != interest {
+                let key = self.find(*registered, source).ok_or_else(|| self.taken(core, source))?;
+                source.interest.set(interest);
                 self.changes += 1;
                 self.poller.watch(key, source, interest, Watch::Changed)?;
             }
@@ -189,14 +185,14 @@ impl Registry {
     }
 
     /// Lets go of a session's sources, but for those that are to be kept.
-    fn release(&mut self, registered: &mut Registered, keep: impl Fn(&AnySource) -> bool) {
+    fn release(&mut self, registered: &mut Registered, mut keep: impl FnMut(&AnySource) -> bool) {
         let mut kept = None;
         let mut next = registered.0.take();
         while let Some(key) = next {
             let Some(registration) = self.registrations.get_mut(key) else { break };
             next = registration.next;
             let source = registration.source.upgrade();
-            if source.as_ref().is_some_and(&keep) {
+            if source.as_ref().is_some_and(&mut keep) {
                 registration.next = kept.replace(key);
                 continue;
             }
@@ -224,6 +220,17 @@ impl Registry {
             }
         }
         Ok(())
+    }
+}
+
+impl Found {
+    fn take(&mut self, source: &AnySource) {
+        let Readiness { readable, writable, hung_up, finished } = source.ready.take();
+        self.readiness.readable |= readable;
+        self.readiness.writable |= writable;
+        self.readiness.hung_up |= hung_up;
+        self.readiness.finished |= finished;
+        self.used |= source.used.take();
     }
 }
 
