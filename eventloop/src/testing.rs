@@ -54,7 +54,7 @@ use std::time::{Duration, Instant};
 use socket2::SockRef;
 
 use crate::session::{Core, Declaration};
-use crate::{EventLoop, Intents, Readiness, Ready, SessionId, Source};
+use crate::{EventLoop, Intents, Progress, Readiness, Ready, Result, Session, SessionId, Source};
 
 pub use misbehaving::assert_withstands_misbehaving_clients;
 
@@ -155,6 +155,40 @@ pub fn assert_quiet(event_loop: &mut EventLoop) {
 /// Says what a step is to find ready of a source, until the next call.
 pub fn set_readiness<T: AsFd + 'static>(source: &Source<T>, readiness: Readiness) {
     source.set_readiness(readiness);
+}
+
+/// A session of these parts, for a test that needs one of its own: what it declares, and its step.
+pub fn session<T>(
+    parts: T,
+    intents: impl Fn(&T, &mut Intents<'_>),
+    step: impl FnMut(&mut T, &Ready<'_>) -> Result<Progress>,
+) -> impl Session {
+    Improvised { parts, intents, step }
+}
+
+/// A session that waits for nothing, and goes on until the loop is dropped.
+pub fn idle() -> impl Session {
+    session((), |(), _| {}, |(), _| Ok(Progress::Continue))
+}
+
+struct Improvised<T, I, S> {
+    parts: T,
+    intents: I,
+    step: S,
+}
+
+impl<T, I, S> Session for Improvised<T, I, S>
+where
+    I: Fn(&T, &mut Intents<'_>),
+    S: FnMut(&mut T, &Ready<'_>) -> Result<Progress>,
+{
+    fn intents(&self, intents: &mut Intents<'_>) {
+        (self.intents)(&self.parts, intents);
+    }
+
+    fn advance(&mut self, ready: &Ready<'_>) -> Result<Progress> {
+        (self.step)(&mut self.parts, ready)
+    }
 }
 
 /// Stands for an event loop in tests that make each step themselves.

@@ -11,13 +11,11 @@ use std::net::{SocketAddr, TcpStream};
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
-use common::serve;
-use eventloop::testing::until;
-use eventloop::{
-    Connect, ConnectEvent, ConnectOptions, Connector, EventLoop, Intents, ListenOptions, Listener, Progress,
-    Ready, Result, Session,
-};
+use common::{listener, serve};
+use eventloop::testing::{session, until};
+use eventloop::{Connect, ConnectEvent, ConnectOptions, Connector, EventLoop, ListenOptions, Progress};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+use testkit::peer::BlackHole;
 
 const POLLER: eventloop::PollerKind = eventloop::PollerKind::Auto;
 
@@ -49,8 +47,7 @@ fn a_listener_pauses_and_goes_on() {
 
 fn a_listener_that_is_to_retry_at_once_does_not_spin() {
     let options = ListenOptions { retry_after: Duration::ZERO, ..ListenOptions::default() };
-    let listener = Listener::bind("127.0.0.1:0".parse().unwrap(), options).unwrap();
-    let address = listener.local_addr().unwrap();
+    let (listener, address) = listener(options);
     let served = Rc::new(RefCell::new(Vec::new()));
     let mut event_loop = EventLoop::with_poller(POLLER).unwrap();
     let streams = served.clone();
@@ -72,24 +69,8 @@ fn a_listener_that_is_to_retry_at_once_does_not_spin() {
 /// Three addresses, of which the second alone finds a descriptor. The third finds none; the first one is asked then, without
 /// the pause that follows when none of them could begin.
 fn an_attempt_that_begins_makes_an_end_of_those_that_could_not() {
-    struct Connecting(Connector);
-    impl Session for Connecting {
-        fn intents(&self, intents: &mut Intents<'_>) {
-            self.0.intents(intents);
-        }
-        fn advance(&mut self, ready: &Ready<'_>) -> Result<Progress> {
-            Ok(if let Connect::Pending = self.0.advance(ready) { Progress::Continue } else { Progress::Done })
-        }
-    }
-    // An address that does not answer: its accept queue is full.
-    let socket = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None).unwrap();
-    socket.bind(&SocketAddr::from(([127, 0, 0, 1], 0)).into()).unwrap();
-    socket.listen(0).unwrap();
-    let silent = socket.local_addr().unwrap().as_socket().unwrap();
-    let mut filling = Vec::new();
-    while let Ok(stream) = TcpStream::connect_timeout(&silent, Duration::from_millis(200)) {
-        filling.push(stream);
-    }
+    let hole = BlackHole::new().unwrap();
+    let silent = hole.address();
     let addresses = [1, 2, 3].map(|last| SocketAddr::from(([127, 0, 0, last], silent.port())));
     let [first, second, third] = [addresses[1], silent, addresses[2]];
 
@@ -108,7 +89,9 @@ fn an_attempt_that_begins_makes_an_end_of_those_that_could_not() {
         }
     });
     let mut event_loop = EventLoop::with_poller(POLLER).unwrap();
-    event_loop.spawn(Connecting(connector));
+    event_loop.spawn(session(connector, Connector::intents, |connector, ready| {
+        Ok(if let Connect::Pending = connector.advance(ready) { Progress::Continue } else { Progress::Done })
+    }));
     until(&mut event_loop, || started.borrow().contains(&third));
     allow(limit.current);
     assert_eq!(started.borrow()[..4], [first, second, third, first]);

@@ -9,8 +9,7 @@ use std::os::unix::net::UnixStream;
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
-use eventloop::{EventLoop, Intents, Progress, Ready, Result, Session, Source};
-use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+use eventloop::{EventLoop, Intents, Progress, Ready, Result, Session, Source, raise_descriptor_limit};
 
 /// Waits for two sources and a deadline, until all are to leave.
 struct Idle(Source<UnixStream>, Source<UnixStream>, Instant, Rc<Cell<bool>>);
@@ -37,8 +36,7 @@ fn resident() -> u64 {
 #[test]
 fn an_idle_session_with_two_sources_costs_half_a_kilobyte_and_nothing_when_it_has_left() {
     const SESSIONS: usize = 1500;
-    let limit = getrlimit(Resource::Nofile);
-    setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, ..limit }).unwrap();
+    raise_descriptor_limit(u64::MAX);
     let mut event_loop = EventLoop::new().unwrap();
     let handle = event_loop.handle();
     let leaving = Rc::new(Cell::new(false));

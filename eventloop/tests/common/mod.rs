@@ -4,14 +4,16 @@
 
 use std::cell::RefCell;
 use std::io::Read;
-use std::net::TcpStream;
+use std::net::{SocketAddr, TcpStream};
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
-use eventloop::testing::pair;
+use eventloop::testing::{pair, session};
 
-use eventloop::{Accept, EventLoop, Intents, Listener, Progress, Ready, Result, Session, Waker};
-use eventloop::{SocketOptions, Stream};
+use eventloop::{
+    Accept, EventLoop, Intents, ListenOptions, Listener, Progress, Ready, Result, Session, SocketOptions,
+    Stream, Waker,
+};
 
 #[derive(Default)]
 pub struct Probe {
@@ -87,37 +89,51 @@ pub struct Seen {
     pub exhausted: usize,
 }
 
-struct Server(Listener, Rc<RefCell<Seen>>);
+/// A loop with a server that only admits clients.
+pub fn serve_on(listener: Listener) -> (EventLoop, Rc<RefCell<Seen>>) {
+    let seen = Rc::<RefCell<Seen>>::default();
+    let server =
+        session((listener, seen.clone()), |(listener, _), intents| listener.intents(intents), accept_all);
+    let mut event_loop = event_loop();
+    event_loop.spawn(server);
+    (event_loop, seen)
+}
 
-impl Session for Server {
-    fn intents(&self, intents: &mut Intents<'_>) {
-        self.0.intents(intents);
-    }
-
-    fn advance(&mut self, ready: &Ready<'_>) -> Result<Progress> {
-        let seen = &mut *self.1.borrow_mut();
-        loop {
-            match self.0.accept(ready) {
-                Accept::Client { stream, .. } => seen.served.push(stream),
-                Accept::Full => seen.full += 1,
-                Accept::Exhausted(error) => {
-                    assert_eq!(error.raw_os_error(), Some(rustix::io::Errno::MFILE.raw_os_error()));
-                    seen.exhausted += 1;
-                }
-                Accept::Blocked => return Ok(Progress::Continue),
+fn accept_all((listener, seen): &mut (Listener, Rc<RefCell<Seen>>), ready: &Ready<'_>) -> Result<Progress> {
+    let seen = &mut *seen.borrow_mut();
+    loop {
+        match listener.accept(ready) {
+            Accept::Client { stream, .. } => seen.served.push(stream),
+            Accept::Full => seen.full += 1,
+            Accept::Exhausted(error) => {
+                assert_eq!(error.raw_os_error(), Some(rustix::io::Errno::MFILE.raw_os_error()));
+                seen.exhausted += 1;
             }
+            Accept::Blocked => return Ok(Progress::Continue),
         }
     }
+}
+
+/// A listener on a free port, and its address.
+pub fn listener(options: impl Into<ListenOptions>) -> (Listener, SocketAddr) {
+    let listener = Listener::bind("127.0.0.1:0".parse().unwrap(), options).unwrap();
+    let address = listener.local_addr().unwrap();
+    (listener, address)
+}
+
+/// The errors of sessions that the loop reports from now on, each after the type of its session.
+pub fn reports(event_loop: &mut EventLoop) -> Rc<RefCell<Vec<String>>> {
+    let reports = Rc::<RefCell<Vec<String>>>::default();
+    let noted = reports.clone();
+    event_loop.on_error(move |session, error| noted.borrow_mut().push(format!("{session}: {error}")));
+    reports
 }
 
 /// A loop with a server that only admits clients, and what connects one.
 pub fn serve(max_clients: usize) -> (EventLoop, Rc<RefCell<Seen>>, impl Fn() -> TcpStream) {
     let options = SocketOptions { no_delay: true, ..SocketOptions::default() };
-    let listener = Listener::bind("127.0.0.1:0".parse().unwrap(), options).unwrap();
-    let address = listener.local_addr().unwrap();
-    let seen = Rc::new(RefCell::new(Seen::default()));
-    let mut event_loop = event_loop();
-    event_loop.spawn(Server(listener.with_max_clients(max_clients), seen.clone()));
+    let (listener, address) = listener(options);
+    let (mut event_loop, seen) = serve_on(listener.with_max_clients(max_clients));
     event_loop.turn(Some(Duration::ZERO)).unwrap();
     (event_loop, seen, move || TcpStream::connect(address).unwrap())
 }

@@ -2,9 +2,9 @@
 
 use std::net::TcpStream;
 
-use crate::common::{event_loop, serve};
-use eventloop::testing::{PAUSE, assert_quiet, until};
-use eventloop::{Intents, Listener, Progress, Ready, Result, Session, SocketOptions, Stream};
+use crate::common::{event_loop, listener, serve};
+use eventloop::testing::{PAUSE, assert_quiet, session, until};
+use eventloop::{Progress, SocketOptions};
 
 #[test]
 fn a_permit_that_becomes_free_goes_to_the_next_client() {
@@ -78,20 +78,14 @@ fn accepted_connections_have_the_options_of_the_listener() {
 
 #[test]
 fn a_listener_can_be_a_session_of_its_own() {
-    struct Guest(Stream);
-    impl Session for Guest {
-        fn intents(&self, intents: &mut Intents<'_>) {
-            intents.read(&self.0);
-        }
-        fn advance(&mut self, ready: &Ready<'_>) -> Result<Progress> {
-            if ready.is_readable(&self.0) { Ok(Progress::Done) } else { Ok(Progress::Continue) }
-        }
-    }
-    let listener = Listener::bind("127.0.0.1:0".parse().unwrap(), SocketOptions::default()).unwrap();
-    let address = listener.local_addr().unwrap();
+    let (listener, address) = listener(SocketOptions::default());
     let mut event_loop = event_loop();
     event_loop.spawn(listener.with_max_clients(2).into_session(|stream, ready| {
-        ready.spawn(Guest(stream));
+        ready.spawn(session(
+            stream,
+            |stream, intents| intents.read(stream),
+            |stream, ready| Ok(if ready.is_readable(stream) { Progress::Done } else { Progress::Continue }),
+        ));
     }));
     let mut clients: Vec<TcpStream> = (0..3).map(|_| TcpStream::connect(address).unwrap()).collect();
     while event_loop.turn(Some(PAUSE)).unwrap() > 0 {}

@@ -2,35 +2,41 @@
 
 use std::cell::RefCell;
 use std::io::{ErrorKind, Read, Write};
-use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::net::{SocketAddr, TcpListener};
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
-use crate::common::event_loop;
-use eventloop::testing::{PATIENCE, assert_quiet, reset, until};
+use crate::common::{event_loop, listener};
+use eventloop::testing::{PATIENCE, assert_quiet, reset, session, until};
 use eventloop::{
-    Connect, ConnectError, ConnectOptions, Connected, Connector, EventLoop, Intents, ListenOptions, Listener,
-    Progress, Ready, Resolver, Session, SocketOptions,
+    Connect, ConnectError, ConnectOptions, Connected, Connector, EventLoop, ListenOptions, Progress,
+    Resolver, SocketOptions,
 };
+use testkit::peer::{BlackHole, Refuser};
 
 type ConnectResult = Rc<RefCell<Option<Result<Connected, ConnectError>>>>;
 
-struct Connecting(Connector, ConnectResult);
-
-impl Session for Connecting {
-    fn intents(&self, intents: &mut Intents<'_>) {
-        self.0.intents(intents);
-    }
-
-    fn advance(&mut self, ready: &Ready<'_>) -> eventloop::Result<Progress> {
-        let outcome = match self.0.advance(ready) {
+/// A loop in which a connector connects, and what becomes of it.
+fn begin_connector(connector: Connector) -> (EventLoop, ConnectResult) {
+    let result = ConnectResult::default();
+    let outcome = result.clone();
+    let mut event_loop = event_loop();
+    event_loop.spawn(session(connector, Connector::intents, move |connector, ready| {
+        let connected = match connector.advance(ready) {
             Connect::Pending => return Ok(Progress::Continue),
             Connect::Connected(connected) => Ok(connected),
             Connect::Failed(error) => Err(error),
         };
-        assert!(self.1.borrow_mut().replace(outcome).is_none(), "an outcome is returned once");
+        assert!(outcome.borrow_mut().replace(connected).is_none(), "an outcome is returned once");
         Ok(Progress::Done)
-    }
+    }));
+    (event_loop, result)
+}
+
+/// What becomes of it, once that is known.
+fn outcome_of((mut event_loop, outcome): (EventLoop, ConnectResult)) -> Result<Connected, ConnectError> {
+    until(&mut event_loop, || outcome.borrow().is_some());
+    outcome.take().unwrap()
 }
 
 fn options(timeout: Duration) -> ConnectOptions {
@@ -43,36 +49,11 @@ fn begin(addresses: &[SocketAddr], timeout: Duration) -> (EventLoop, ConnectResu
 }
 
 fn begin_with(addresses: &[SocketAddr], options: ConnectOptions) -> (EventLoop, ConnectResult) {
-    let outcome = ConnectResult::default();
-    let connector = Connector::new(addresses, options, Instant::now());
-    let mut event_loop = event_loop();
-    event_loop.spawn(Connecting(connector, outcome.clone()));
-    (event_loop, outcome)
+    begin_connector(Connector::new(addresses, options, Instant::now()))
 }
 
 fn connect(addresses: &[SocketAddr], timeout: Duration) -> Result<Connected, ConnectError> {
-    let (mut event_loop, outcome) = begin(addresses, timeout);
-    until(&mut event_loop, || outcome.borrow().is_some());
-    outcome.take().unwrap()
-}
-
-/// An address where no socket listens, as long as the socket that is returned lives.
-fn refusing() -> (socket2::Socket, SocketAddr) {
-    let socket = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None).unwrap();
-    socket.bind(&SocketAddr::from(([127, 0, 0, 1], 0)).into()).unwrap();
-    let address = socket.local_addr().unwrap().as_socket().unwrap();
-    (socket, address)
-}
-
-/// An address that does not answer: its backlog is full, so the kernel drops every further SYN.
-fn black_hole() -> (socket2::Socket, Vec<TcpStream>, SocketAddr) {
-    let (socket, address) = refusing();
-    socket.listen(0).unwrap();
-    let mut filling = Vec::new();
-    while let Ok(stream) = TcpStream::connect_timeout(&address, Duration::from_millis(200)) {
-        filling.push(stream);
-    }
-    (socket, filling, address)
+    outcome_of(begin(addresses, timeout))
 }
 
 #[test]
@@ -89,7 +70,8 @@ fn a_listening_address_is_connected() {
 
 #[test]
 fn failed_addresses_are_passed_over_and_listed_only_if_all_fail() {
-    let ((_a, first), (_b, second)) = (refusing(), refusing());
+    let refusing = [Refuser::new().unwrap(), Refuser::new().unwrap()];
+    let [first, second] = refusing.each_ref().map(Refuser::address);
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let good = listener.local_addr().unwrap();
     assert_eq!(connect(&[first, second, good], PATIENCE).unwrap().address, good);
@@ -101,7 +83,8 @@ fn failed_addresses_are_passed_over_and_listed_only_if_all_fail() {
 
 #[test]
 fn a_dead_first_address_costs_no_more_than_the_stagger() {
-    let (_socket, _filling, dead) = black_hole();
+    let hole = BlackHole::new().unwrap();
+    let dead = hole.address();
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let good = listener.local_addr().unwrap();
     let (mut event_loop, outcome) = begin(&[dead, good], PATIENCE);
@@ -114,38 +97,34 @@ fn a_dead_first_address_costs_no_more_than_the_stagger() {
 
 #[test]
 fn every_address_gets_its_turn_within_a_short_time_and_the_silent_one_is_known_afterwards() {
-    let (_socket, _filling, dead) = black_hole();
+    let hole = BlackHole::new().unwrap();
+    let dead = hole.address();
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let good = listener.local_addr().unwrap();
     let addresses = [dead, good];
     let options = ConnectOptions { attempt_delay: PATIENCE, ..options(Duration::from_secs(2)) };
-    type Answer = (SocketAddr, Vec<SocketAddr>);
-    struct Trying(Connector, Rc<RefCell<Option<Answer>>>);
-    impl Session for Trying {
-        fn intents(&self, intents: &mut Intents<'_>) {
-            self.0.intents(intents);
-        }
-        fn advance(&mut self, ready: &Ready<'_>) -> eventloop::Result<Progress> {
-            match self.0.advance(ready) {
-                Connect::Pending => return Ok(Progress::Continue),
-                Connect::Connected(connected) => {
-                    *self.1.borrow_mut() = Some((connected.address, self.0.passed_over().collect()));
-                }
-                Connect::Failed(error) => return Err(error.into()),
-            }
-            Ok(Progress::Done)
-        }
-    }
     let outcome = Rc::new(RefCell::new(None));
+    let answer = outcome.clone();
     let mut event_loop = event_loop();
-    event_loop.spawn(Trying(Connector::new(&addresses[..], options, Instant::now()), outcome.clone()));
+    let connector = Connector::new(&addresses[..], options, Instant::now());
+    event_loop.spawn(session(connector, Connector::intents, move |connector, ready| {
+        match connector.advance(ready) {
+            Connect::Pending => return Ok(Progress::Continue),
+            Connect::Connected(connected) => {
+                *answer.borrow_mut() = Some((connected.address, connector.passed_over().collect::<Vec<_>>()));
+            }
+            Connect::Failed(error) => return Err(error.into()),
+        }
+        Ok(Progress::Done)
+    }));
     until(&mut event_loop, || outcome.borrow().is_some());
     assert_eq!(outcome.take(), Some((good, vec![dead])));
 }
 
 #[test]
 fn an_address_that_does_not_answer_fails_at_the_deadline_without_a_spin() {
-    let (_socket, _filling, dead) = black_hole();
+    let hole = BlackHole::new().unwrap();
+    let dead = hole.address();
     let (mut event_loop, outcome) = begin(&[dead], Duration::from_millis(400));
     event_loop.turn(Some(Duration::ZERO)).unwrap();
     assert_quiet(&mut event_loop);
@@ -208,11 +187,7 @@ fn read_to_end_or_reset(connected: &Connected, got: &mut Vec<u8>) -> Option<Erro
 fn a_name_is_looked_up_first_within_the_same_deadline() {
     let by_name = |host: &str, port| {
         let lookup = Resolver::new().lookup(host, port);
-        let connector = Connector::new(lookup, options(PATIENCE), Instant::now());
-        let (mut event_loop, outcome) = (event_loop(), ConnectResult::default());
-        event_loop.spawn(Connecting(connector, outcome.clone()));
-        until(&mut event_loop, || outcome.borrow().is_some());
-        outcome.take().unwrap()
+        outcome_of(begin_connector(Connector::new(lookup, options(PATIENCE), Instant::now())))
     };
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = listener.local_addr().unwrap();
@@ -223,9 +198,7 @@ fn a_name_is_looked_up_first_within_the_same_deadline() {
 }
 
 fn connect_with(address: SocketAddr, options: ConnectOptions) -> Result<Connected, ConnectError> {
-    let (mut event_loop, outcome) = begin_with(&[address], options);
-    until(&mut event_loop, || outcome.borrow().is_some());
-    outcome.take().unwrap()
+    outcome_of(begin_with(&[address], options))
 }
 
 #[cfg(target_os = "linux")]
@@ -257,7 +230,7 @@ fn times_of_duration_max_are_no_limits() {
     let max = Duration::MAX;
     let socket = SocketOptions { keepalive: Some(max), ..SocketOptions::default() };
     let listening = ListenOptions { socket, retry_after: max, ..ListenOptions::default() };
-    let listener = Listener::bind("127.0.0.1:0".parse().unwrap(), listening).unwrap();
+    let (listener, address) = listener(listening);
     let options = ConnectOptions {
         socket,
         timeout: max,
@@ -265,7 +238,7 @@ fn times_of_duration_max_are_no_limits() {
         retry_after: max,
         ..ConnectOptions::default()
     };
-    let (mut event_loop, outcome) = begin_with(&[listener.local_addr().unwrap()], options);
+    let (mut event_loop, outcome) = begin_with(&[address], options);
     let accepted = Rc::new(RefCell::new(None));
     let client = accepted.clone();
     event_loop.spawn(listener.into_session(move |stream, _| *client.borrow_mut() = Some(stream)));

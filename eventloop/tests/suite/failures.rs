@@ -6,7 +6,7 @@ use std::io::{ErrorKind, Read, Write};
 use std::rc::Rc;
 use std::time::Duration;
 
-use crate::common::{Probe, probe};
+use crate::common::{Probe, probe, reports};
 use eventloop::testing::{assert_quiet, pair, reset, settle, until};
 use eventloop::{Intents, Progress, Ready, Result, Session, Source, Stream};
 
@@ -75,11 +75,7 @@ fn an_error_ends_its_session_alone_and_is_reported_with_its_name() {
         }
     }
     let (mut event_loop, probe, _, mut far) = probe(Probe { read: true, take: 10, ..Probe::default() });
-    let reports = Rc::new(RefCell::new(Vec::new()));
-    event_loop.on_error({
-        let reports = reports.clone();
-        move |session, error| reports.borrow_mut().push(format!("{session}: {error}"))
-    });
+    let reports = reports(&mut event_loop);
     let (near, its_far) = pair().unwrap();
     event_loop.spawn(Failing(Stream::new(near).unwrap()));
     event_loop.turn(Some(Duration::ZERO)).unwrap();

@@ -1,33 +1,13 @@
 //! A listener of several sockets, and several listeners of one port.
 
-use std::cell::RefCell;
 use std::io::ErrorKind;
 use std::net::{SocketAddr, TcpListener, TcpStream};
-use std::rc::Rc;
 
-use crate::common::event_loop;
+use crate::common::serve_on;
 use eventloop::testing::{PATIENCE, PAUSE, assert_quiet, until};
-use eventloop::{
-    Accept, Intents, ListenOptions, Listener, Progress, Ready, Result, Session, SocketOptions, Stream,
-};
+use eventloop::{ListenOptions, Listener, SocketOptions};
 use rustix::event::{PollFd, PollFlags, poll};
 use socket2::{Domain, Socket, Type};
-
-/// Keeps the clients that it accepts, with the address that each has reached.
-struct Server(Listener, Rc<RefCell<Vec<Stream>>>);
-
-impl Session for Server {
-    fn intents(&self, intents: &mut Intents<'_>) {
-        self.0.intents(intents);
-    }
-
-    fn advance(&mut self, ready: &Ready<'_>) -> Result<Progress> {
-        while let Accept::Client { stream, .. } = self.0.accept(ready) {
-            self.1.borrow_mut().push(stream);
-        }
-        Ok(Progress::Continue)
-    }
-}
 
 fn any_port() -> SocketAddr {
     "127.0.0.1:0".parse().unwrap()
@@ -48,13 +28,11 @@ fn sockets_that_listen_already_are_taken_over_and_their_clients_come_in_turn() {
     for address in &addresses {
         crowd.extend((0..2).map(|_| TcpStream::connect(address).unwrap()));
     }
-    let served = Rc::new(RefCell::new(Vec::new()));
-    let mut event_loop = event_loop();
-    event_loop.spawn(Server(listener.with_max_clients(1), served.clone()));
+    let (mut event_loop, seen) = serve_on(listener.with_max_clients(1));
     let mut reached = Vec::new();
     for _ in &crowd {
-        until(&mut event_loop, || !served.borrow().is_empty());
-        let stream = served.borrow_mut().pop().unwrap();
+        until(&mut event_loop, || !seen.borrow().served.is_empty());
+        let stream = seen.borrow_mut().served.pop().unwrap();
         reached.push(stream.local_addr().unwrap());
         drop(stream);
     }
@@ -99,10 +77,8 @@ fn a_listener_that_is_about_to_close_serves_pending_clients_and_leaves_new_ones_
     };
     assert!(!is_connected(PAUSE.try_into().unwrap()), "its SYN is not answered");
 
-    let served = Rc::new(RefCell::new(Vec::new()));
-    let mut event_loop = event_loop();
-    event_loop.spawn(Server(leaving, served.clone()));
-    until(&mut event_loop, || served.borrow().len() == 1);
+    let (mut event_loop, seen) = serve_on(leaving);
+    until(&mut event_loop, || seen.borrow().served.len() == 1);
     assert_quiet(&mut event_loop);
     let other = shared(address);
     drop(event_loop);

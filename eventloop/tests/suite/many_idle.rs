@@ -3,29 +3,20 @@
 use std::io::{Read, Write};
 use std::net::TcpStream;
 
-use crate::common::event_loop;
-use eventloop::testing::{PATIENCE, settle};
-use eventloop::{EventLoop, Intents, Listener, Progress, Ready, Result, Session, SocketOptions, Stream};
-use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+use crate::common::{event_loop, listener};
+use eventloop::testing::{PATIENCE, session, settle};
+use eventloop::{EventLoop, Progress, Ready, Result, SocketOptions, Stream, raise_descriptor_limit};
 
-/// Sends back what it receives, a few bytes at a time.
-struct Echo(Stream);
-
-impl Session for Echo {
-    fn intents(&self, intents: &mut Intents<'_>) {
-        intents.read(&self.0);
+/// A step that sends back what has come, a few bytes at a time.
+fn echo(stream: &mut Stream, ready: &Ready<'_>) -> Result<Progress> {
+    let mut bytes = [0; 64];
+    if ready.is_readable(stream) {
+        match stream.receive(&mut bytes)? {
+            Some(0) => return Ok(Progress::Done),
+            received => stream.send(&bytes[..received.unwrap_or(0)])?,
+        };
     }
-
-    fn advance(&mut self, ready: &Ready<'_>) -> Result<Progress> {
-        let mut bytes = [0; 64];
-        if ready.is_readable(&self.0) {
-            match self.0.receive(&mut bytes)? {
-                Some(0) => return Ok(Progress::Done),
-                received => self.0.send(&bytes[..received.unwrap_or(0)])?,
-            };
-        }
-        Ok(Progress::Continue)
-    }
+    Ok(Progress::Continue)
 }
 
 /// What the loop has done.
@@ -49,11 +40,10 @@ fn until_sessions(event_loop: &mut EventLoop, sessions: usize) -> usize {
 
 /// What a client that connects, sends, receives and leaves costs beside this number of idle ones.
 fn work_beside(idle: usize) -> Work {
-    let listener = Listener::bind("127.0.0.1:0".parse().unwrap(), SocketOptions::default()).unwrap();
-    let address = listener.local_addr().unwrap();
+    let (listener, address) = listener(SocketOptions::default());
     let mut event_loop = event_loop();
     event_loop.spawn(listener.into_session(|client, ready| {
-        ready.spawn(Echo(client));
+        ready.spawn(session(client, |client, intents| intents.read(client), echo));
     }));
     let _idle: Vec<TcpStream> = (0..idle).map(|_| TcpStream::connect(address).unwrap()).collect();
     until_sessions(&mut event_loop, idle + 1);
@@ -78,10 +68,8 @@ fn work_beside(idle: usize) -> Work {
 
 #[test]
 fn a_connection_costs_as_much_beside_thousands_of_idle_ones_as_beside_ten() {
-    let limit = getrlimit(Resource::Nofile);
-    setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, ..limit }).unwrap();
-    let possible = limit.maximum.map_or(usize::MAX, |maximum| usize::try_from(maximum / 4).unwrap());
-    let many = possible.min(2000); // each has two descriptors here, and other tests need some
+    let possible = raise_descriptor_limit(u64::MAX) / 4;
+    let many = possible.min(2000) as usize; // each has two descriptors here, and other tests need some
     assert!(many >= 100, "there are too few descriptors: raise the hard limit (ulimit -Hn)");
     let beside_ten = work_beside(10);
     assert!(beside_ten.turns <= 3 && beside_ten.steps <= 4, "{beside_ten:?}");

@@ -8,8 +8,10 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
-use crate::common::event_loop;
-use eventloop::testing::{PATIENCE, assert_quiet, assert_withstands_misbehaving_clients, pair, until};
+use crate::common::{event_loop, listener, reports};
+use eventloop::testing::{
+    PATIENCE, assert_quiet, assert_withstands_misbehaving_clients, pair, session, until,
+};
 use eventloop::{
     Accept, Connect, ConnectOptions, Connector, Intents, Listener, Lookup, Progress, Ready, Resolver, Result,
     Session, SocketOptions, Stream,
@@ -93,32 +95,21 @@ fn a_session_that_ignores_a_failed_write_is_named() {
 
 #[test]
 fn a_limit_on_clients_holds_although_the_session_ignores_all_but_the_stream() {
-    struct Server(Listener, Rc<Cell<usize>>);
-    struct Client(Stream);
-    impl Session for Server {
-        fn intents(&self, intents: &mut Intents<'_>) {
-            self.0.intents(intents);
-        }
-        fn advance(&mut self, ready: &Ready<'_>) -> Result<Progress> {
-            while let Accept::Client { stream, .. } = self.0.accept(ready) {
-                self.1.set(self.1.get() + 1);
-                ready.spawn(Client(stream));
-            }
-            Ok(Progress::Continue)
-        }
-    }
-    impl Session for Client {
-        fn intents(&self, intents: &mut Intents<'_>) {
-            intents.hangup(&self.0);
-        }
-        fn advance(&mut self, _: &Ready<'_>) -> Result<Progress> {
-            Ok(Progress::Continue)
-        }
-    }
-    let listener = Listener::bind("127.0.0.1:0".parse().unwrap(), SocketOptions::default()).unwrap();
-    let (address, accepted) = (listener.local_addr().unwrap(), Rc::new(Cell::new(0)));
+    let (listener, address) = listener(SocketOptions::default());
+    let accepted = Rc::new(Cell::new(0));
+    let count = accepted.clone();
     let mut event_loop = event_loop();
-    event_loop.spawn(Server(listener.with_max_clients(2), accepted.clone()));
+    event_loop.spawn(session(listener.with_max_clients(2), Listener::intents, move |listener, ready| {
+        while let Accept::Client { stream, .. } = listener.accept(ready) {
+            count.set(count.get() + 1);
+            ready.spawn(session(
+                stream,
+                |stream, intents| intents.hangup(stream),
+                |_, _| Ok(Progress::Continue),
+            ));
+        }
+        Ok(Progress::Continue)
+    }));
     let _clients: Vec<TcpStream> = (0..5).map(|_| TcpStream::connect(address).unwrap()).collect();
     until(&mut event_loop, || accepted.get() == 2);
     eventloop::testing::settle(&mut event_loop);
@@ -140,28 +131,23 @@ fn a_client_whose_stream_is_closed_keeps_its_permit_if_the_session_has_taken_it(
     until(&mut event_loop, || seen.borrow().served.len() == 1);
 }
 
-/// Makes a part in its first step, and does not advance it in that step.
-struct Later<P>(Option<P>, Option<P>, Rc<Cell<bool>>);
-
-impl Session for Later<Connector> {
-    fn intents(&self, intents: &mut Intents<'_>) {
-        self.1.iter().for_each(|connector| connector.intents(intents));
-    }
-
-    fn advance(&mut self, ready: &Ready<'_>) -> Result<Progress> {
-        let Some(connector) = &mut self.1 else {
-            self.1 = self.0.take();
-            return Ok(Progress::Continue);
-        };
-        let connected = matches!(connector.advance(ready), Connect::Connected(_));
-        self.2.set(connected || self.2.get());
-        if connected {
-            // It says that it is over, and does not begin again.
-            let Connect::Failed(error) = connector.advance(ready) else { panic!("it is over") };
-            assert!(error.to_string().contains("already"), "{error}");
-        }
-        Ok(Progress::Continue)
-    }
+/// A session that makes a part in its first step, and does not advance it in that step.
+fn later<P>(
+    make: impl Fn() -> P,
+    intents: impl Fn(&P, &mut Intents<'_>),
+    step: impl Fn(&mut P, &Ready<'_>),
+) -> impl Session {
+    session(
+        None,
+        move |part, intents_of| part.iter().for_each(|part| intents(part, intents_of)),
+        move |part, ready| {
+            match part {
+                Some(part) => step(part, ready),
+                None => *part = Some(make()),
+            }
+            Ok(Progress::Continue)
+        },
+    )
 }
 
 #[test]
@@ -169,36 +155,34 @@ fn a_connector_that_is_not_advanced_when_it_is_made_begins_all_the_same_and_ends
     let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let addresses = [listener.local_addr().unwrap()];
     let options = ConnectOptions { timeout: 10 * PATIENCE, ..ConnectOptions::default() };
-    let connector = Connector::new(&addresses[..], options, Instant::now());
+    let make = move || Connector::new(&addresses[..], options, Instant::now());
     let connected = Rc::new(Cell::new(false));
+    let note = connected.clone();
     let mut event_loop = event_loop();
-    event_loop.spawn(Later(Some(connector), None, connected.clone()));
+    event_loop.spawn(later(make, Connector::intents, move |connector, ready| {
+        if let Connect::Connected(_) = connector.advance(ready) {
+            note.set(true);
+            // It says that it is over, and does not begin again.
+            let Connect::Failed(error) = connector.advance(ready) else { panic!("it is over") };
+            assert!(error.to_string().contains("already"), "{error}");
+        }
+    }));
     until(&mut event_loop, || connected.get());
     assert_quiet(&mut event_loop); // although its session still passes on its intents
 }
 
 #[test]
 fn a_lookup_that_is_not_advanced_when_it_is_made_is_answered_all_the_same_and_once() {
-    struct Asking(Option<Lookup>, Rc<Cell<bool>>);
-    impl Session for Asking {
-        fn intents(&self, intents: &mut Intents<'_>) {
-            self.0.iter().for_each(|lookup| lookup.intents(intents));
-        }
-        fn advance(&mut self, ready: &Ready<'_>) -> Result<Progress> {
-            let Some(lookup) = &mut self.0 else {
-                self.0 = Some(Resolver::new().lookup("127.0.0.1", 80));
-                return Ok(Progress::Continue);
-            };
-            if lookup.advance(ready).is_some_and(|answer| answer.is_ok()) {
-                assert!(lookup.advance(ready).is_some_and(|answer| answer.is_err()), "it was given");
-                self.1.set(true);
-            }
-            Ok(Progress::Continue)
-        }
-    }
     let answered = Rc::new(Cell::new(false));
+    let note = answered.clone();
+    let make = || Resolver::new().lookup("127.0.0.1", 80);
     let mut event_loop = event_loop();
-    event_loop.spawn(Asking(None, answered.clone()));
+    event_loop.spawn(later(make, Lookup::intents, move |lookup, ready| {
+        if lookup.advance(ready).is_some_and(|answer| answer.is_ok()) {
+            assert!(lookup.advance(ready).is_some_and(|answer| answer.is_err()), "it was given");
+            note.set(true);
+        }
+    }));
     until(&mut event_loop, || answered.get());
     assert_quiet(&mut event_loop);
 }
@@ -230,12 +214,8 @@ fn a_source_of_another_session_ends_the_session_that_declares_it_with_an_error_t
     }
     let (near, mut far) = pair().unwrap();
     let (stream, got) = (Rc::new(Stream::new(near).unwrap()), Rc::default());
-    let reports = Rc::new(RefCell::new(Vec::new()));
     let mut event_loop = event_loop();
-    event_loop.on_error({
-        let reports = reports.clone();
-        move |session, error| reports.borrow_mut().push(format!("{session}: {error}"))
-    });
+    let reports = reports(&mut event_loop);
     event_loop.spawn(Reading(stream.clone(), Rc::clone(&got)));
     let descriptor = stream.as_raw_fd();
     event_loop.spawn(Second(stream));
@@ -254,26 +234,23 @@ fn a_source_of_another_session_ends_the_session_that_declares_it_with_an_error_t
 #[test]
 fn a_session_that_passes_a_reset_on_as_an_orderly_end_does_not_withstand_misbehaving_clients() {
     /// Receives from both, and tells the server of every end of the client that it is orderly.
-    struct Deceiving(Stream, Stream);
-    impl Session for Deceiving {
-        fn intents(&self, intents: &mut Intents<'_>) {
-            intents.read(&self.0);
-            intents.read(&self.1);
+    fn deceive([client, server]: &mut [Stream; 2], _: &Ready<'_>) -> Result<Progress> {
+        let _ = server.receive(&mut [0; 65_536]);
+        if !matches!(client.receive(&mut [0; 65_536]), Ok(None | Some(1..))) {
+            server.finish_on_drop();
+            return Ok(Progress::Done);
         }
-        fn advance(&mut self, _: &Ready<'_>) -> Result<Progress> {
-            let _ = self.1.receive(&mut [0; 65_536]);
-            if !matches!(self.0.receive(&mut [0; 65_536]), Ok(None | Some(1..))) {
-                self.1.finish_on_drop();
-                return Ok(Progress::Done);
-            }
-            Ok(Progress::Continue)
-        }
+        Ok(Progress::Continue)
     }
     let mut event_loop = event_loop();
     let panic = catch_unwind(AssertUnwindSafe(|| {
         assert_withstands_misbehaving_clients(&mut event_loop, |event_loop| {
             let ((near_client, client), (near_server, server)) = (pair()?, pair()?);
-            event_loop.spawn(Deceiving(Stream::new(near_client)?, Stream::new(near_server)?));
+            event_loop.spawn(session(
+                [Stream::new(near_client)?, Stream::new(near_server)?],
+                |streams, intents| streams.iter().for_each(|stream| intents.read(stream)),
+                deceive,
+            ));
             Ok((client, Some(server)))
         });
     }));
@@ -283,20 +260,17 @@ fn a_session_that_passes_a_reset_on_as_an_orderly_end_does_not_withstand_misbeha
 
 #[test]
 fn a_deadline_that_moves_on_is_no_spin() {
-    struct Clock(Instant, u32);
-    impl Session for Clock {
-        fn intents(&self, intents: &mut Intents<'_>) {
-            intents.deadline(self.0);
-        }
-        fn advance(&mut self, ready: &Ready<'_>) -> Result<Progress> {
-            if self.0 <= ready.now() {
-                self.0 = ready.now() + Duration::from_micros(1);
-                self.1 += 1;
-            }
-            Ok(if self.1 == 3000 { Progress::Done } else { Progress::Continue })
-        }
-    }
     let mut event_loop = event_loop();
-    event_loop.spawn(Clock(Instant::now(), 0));
+    event_loop.spawn(session(
+        (Instant::now(), 0),
+        |&(deadline, _), intents| intents.deadline(deadline),
+        |(deadline, count), ready| {
+            if *deadline <= ready.now() {
+                *deadline = ready.now() + Duration::from_micros(1);
+                *count += 1;
+            }
+            Ok(if *count == 3000 { Progress::Done } else { Progress::Continue })
+        },
+    ));
     event_loop.run().unwrap();
 }

@@ -7,8 +7,8 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use crate::common::{Probe, ProbeSession, event_loop, probe};
-use eventloop::testing::{PAUSE, assert_quiet, pair, reset, settle, until};
-use eventloop::{Handle, Intents, Progress, Ready, Result, Session, Stream};
+use eventloop::testing::{PAUSE, assert_quiet, pair, reset, session, settle, until};
+use eventloop::{Progress, Stream};
 
 #[test]
 fn nothing_is_registered_again_that_has_not_changed() {
@@ -53,21 +53,18 @@ fn a_source_can_be_exchanged_for_another() {
 
 #[test]
 fn two_ready_sources_make_one_step() {
-    struct Two(Stream, Stream, Rc<RefCell<Vec<(bool, bool)>>>);
-    impl Session for Two {
-        fn intents(&self, intents: &mut Intents<'_>) {
-            intents.read(&self.0);
-            intents.read(&self.1);
-        }
-        fn advance(&mut self, ready: &Ready<'_>) -> Result<Progress> {
-            self.2.borrow_mut().push((ready.is_readable(&self.0), ready.is_readable(&self.1)));
-            Ok(Progress::Continue)
-        }
-    }
     let ((a, mut far_a), (b, mut far_b)) = (pair().unwrap(), pair().unwrap());
     let log = Rc::new(RefCell::new(Vec::new()));
+    let noted = log.clone();
     let mut event_loop = event_loop();
-    event_loop.spawn(Two(Stream::new(a).unwrap(), Stream::new(b).unwrap(), log.clone()));
+    event_loop.spawn(session(
+        [Stream::new(a).unwrap(), Stream::new(b).unwrap()],
+        |two, intents| two.iter().for_each(|stream| intents.read(stream)),
+        move |[a, b], ready| {
+            noted.borrow_mut().push((ready.is_readable(a), ready.is_readable(b)));
+            Ok(Progress::Continue)
+        },
+    ));
     event_loop.turn(Some(Duration::ZERO)).unwrap();
     far_a.write_all(b"a").unwrap();
     far_b.write_all(b"b").unwrap();
@@ -139,19 +136,14 @@ fn writable_under_watch_means_that_the_kernel_has_sent_everything() {
 
 #[test]
 fn a_loop_that_is_dropped_closes_its_sessions_and_what_outlives_it_does_nothing() {
-    struct Holder(#[allow(dead_code)] Handle, Stream);
-    impl Session for Holder {
-        fn intents(&self, intents: &mut Intents<'_>) {
-            intents.read(&self.1);
-        }
-        fn advance(&mut self, _: &Ready<'_>) -> Result<Progress> {
-            Ok(Progress::Continue)
-        }
-    }
     let (near, mut far) = pair().unwrap();
     let mut event_loop = event_loop();
     let handle = event_loop.handle();
-    let waker = event_loop.spawn(Holder(event_loop.handle(), Stream::new(near).unwrap()));
+    let waker = event_loop.spawn(session(
+        (event_loop.handle(), Stream::new(near).unwrap()),
+        |(_, stream), intents| intents.read(stream),
+        |_, _| Ok(Progress::Continue),
+    ));
     event_loop.turn(Some(Duration::ZERO)).unwrap();
     drop(event_loop);
     assert_eq!(far.read(&mut [0]).unwrap_err().kind(), ErrorKind::ConnectionReset);

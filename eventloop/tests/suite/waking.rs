@@ -7,49 +7,40 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use crate::common::{Probe, event_loop, probe};
-use eventloop::testing::{assert_quiet, settle, until};
-use eventloop::{Handle, Intents, Progress, Ready, Result, Session, Waker};
+use eventloop::testing::{assert_quiet, session, settle, until};
+use eventloop::{Handle, Progress, Ready, Session};
 
 #[test]
 fn sessions_start_and_wake_each_other_within_a_turn() {
-    struct Parent(Rc<Cell<u32>>, bool);
-    struct Child(Waker, Handle, Rc<Cell<u32>>);
-    struct Last(Rc<Cell<u32>>);
-    impl Session for Last {
-        fn intents(&self, _: &mut Intents<'_>) {}
-        fn advance(&mut self, _: &Ready<'_>) -> Result<Progress> {
-            self.0.set(self.0.get() + 1000);
-            Ok(Progress::Done)
-        }
-    }
-    impl Session for Parent {
-        fn intents(&self, _: &mut Intents<'_>) {}
-        fn advance(&mut self, ready: &Ready<'_>) -> Result<Progress> {
-            self.0.set(self.0.get() + 1);
-            if std::mem::replace(&mut self.1, true) {
-                ready.spawn(Last(self.0.clone()));
-                return Ok(Progress::Done);
-            }
-            Ok(Progress::Continue)
-        }
-    }
-    impl Session for Child {
-        fn intents(&self, _: &mut Intents<'_>) {}
-        fn advance(&mut self, _: &Ready<'_>) -> Result<Progress> {
-            self.0.wake();
-            Ok(Progress::Done)
-        }
-    }
-    impl Drop for Child {
+    /// What the child holds.
+    struct Held(Handle, Rc<Cell<u32>>);
+    impl Drop for Held {
         fn drop(&mut self) {
-            self.1.wake_all(); // an end may tell others
-            self.2.set(self.2.get() + 100);
+            self.0.wake_all(); // an end may tell others
+            self.1.set(self.1.get() + 100);
         }
     }
     let mut event_loop = event_loop();
     let count = Rc::new(Cell::new(0));
-    let parent = event_loop.spawn(Parent(count.clone(), false));
-    event_loop.spawn(Child(parent, event_loop.handle(), count.clone()));
+    let (steps, mut stepped_before) = (count.clone(), false);
+    let parent = event_loop.spawn(stepped(move |ready| {
+        steps.set(steps.get() + 1);
+        if !std::mem::replace(&mut stepped_before, true) {
+            return Progress::Continue;
+        }
+        let last = steps.clone();
+        ready.spawn(stepped(move |_| {
+            last.set(last.get() + 1000);
+            Progress::Done
+        }));
+        Progress::Done
+    }));
+    let held = Held(event_loop.handle(), count.clone());
+    event_loop.spawn(stepped(move |_| {
+        let _held = &held;
+        parent.wake();
+        Progress::Done
+    }));
     event_loop.turn(Some(Duration::ZERO)).unwrap();
     assert_eq!(count.get(), 102, "the parent was stepped, the child ended and woke it in the same turn");
     assert_eq!(event_loop.sessions(), 1, "the one that it left behind");
@@ -59,18 +50,14 @@ fn sessions_start_and_wake_each_other_within_a_turn() {
 
 #[test]
 fn a_session_that_keeps_waking_itself_does_not_keep_the_turn() {
-    struct Restless(Rc<Cell<u32>>);
-    impl Session for Restless {
-        fn intents(&self, _: &mut Intents<'_>) {}
-        fn advance(&mut self, ready: &Ready<'_>) -> Result<Progress> {
-            self.0.set(self.0.get() + 1);
-            ready.waker().wake();
-            Ok(Progress::Continue)
-        }
-    }
     let mut event_loop = event_loop();
     let count = Rc::new(Cell::new(0));
-    event_loop.spawn(Restless(count.clone()));
+    let steps = count.clone();
+    event_loop.spawn(stepped(move |ready| {
+        steps.set(steps.get() + 1);
+        ready.waker().wake();
+        Progress::Continue
+    }));
     assert_eq!(event_loop.turn(None).unwrap(), 2);
     assert_eq!(event_loop.turn(None).unwrap(), 2, "and the next turn does not sleep");
     assert_eq!(count.get(), 4);
@@ -81,8 +68,8 @@ fn a_handle_wakes_one_session_and_tells_that_it_is_over() {
     let mut event_loop = event_loop();
     let (script, steps) = (Rc::<RefCell<Vec<Progress>>>::default(), Rc::<Cell<usize>>::default());
     let others = Rc::<Cell<usize>>::default();
-    let session = event_loop.spawn(Scripted(script.clone(), steps.clone())).session();
-    event_loop.spawn(Scripted(script.clone(), others.clone()));
+    let session = event_loop.spawn(scripted(&script, &steps)).session();
+    event_loop.spawn(scripted(&script, &others));
     settle(&mut event_loop);
     let handle = event_loop.handle();
     assert!(!handle.is_over(session));
@@ -96,22 +83,25 @@ fn a_handle_wakes_one_session_and_tells_that_it_is_over() {
     assert!(handle.is_over(session));
 }
 
-/// Says what the test tells it to say, once for each step.
-struct Scripted(Rc<RefCell<Vec<Progress>>>, Rc<Cell<usize>>);
+/// A session that declares nothing.
+fn stepped(mut step: impl FnMut(&Ready<'_>) -> Progress) -> impl Session {
+    session((), |(), _| {}, move |(), ready| Ok(step(ready)))
+}
 
-impl Session for Scripted {
-    fn intents(&self, _: &mut Intents<'_>) {}
-    fn advance(&mut self, _: &Ready<'_>) -> Result<Progress> {
-        self.1.set(self.1.get() + 1);
-        Ok(self.0.borrow_mut().pop().unwrap_or(Progress::Continue))
-    }
+/// Says what the test tells it to say, once for each step, and counts the steps.
+fn scripted(script: &Rc<RefCell<Vec<Progress>>>, steps: &Rc<Cell<usize>>) -> impl Session + use<> {
+    let (script, steps) = (script.clone(), steps.clone());
+    stepped(move |_| {
+        steps.set(steps.get() + 1);
+        script.borrow_mut().pop().unwrap_or(Progress::Continue)
+    })
 }
 
 #[test]
 fn a_session_that_asks_again_is_stepped_in_the_next_turn_and_not_twice_in_this_one() {
     let (progress, steps) = (Rc::new(RefCell::new(vec![Progress::Again; 3])), Rc::new(Cell::new(0)));
     let mut event_loop = event_loop();
-    let waker = event_loop.spawn(Scripted(progress.clone(), steps.clone()));
+    let waker = event_loop.spawn(scripted(&progress, &steps));
     for step in 1..=4 {
         assert_eq!(event_loop.turn(None).unwrap(), 1, "neither does the turn sleep");
         assert_eq!(steps.get(), step);
@@ -130,18 +120,13 @@ fn a_session_that_asks_again_is_stepped_in_the_next_turn_and_not_twice_in_this_o
 
 #[test]
 fn a_session_that_has_changed_its_mind_within_a_turn_is_not_stepped_again() {
-    struct Waking(Waker);
-    impl Session for Waking {
-        fn intents(&self, _: &mut Intents<'_>) {}
-        fn advance(&mut self, _: &Ready<'_>) -> Result<Progress> {
-            self.0.wake();
-            Ok(Progress::Done)
-        }
-    }
     let (progress, steps) = (Rc::new(RefCell::new(vec![Progress::Again])), Rc::new(Cell::new(0)));
     let mut event_loop = event_loop();
-    let waker = event_loop.spawn(Scripted(progress, steps.clone()));
-    event_loop.spawn(Waking(waker));
+    let waker = event_loop.spawn(scripted(&progress, &steps));
+    event_loop.spawn(stepped(move |_| {
+        waker.wake();
+        Progress::Done
+    }));
     assert_eq!(event_loop.turn(None).unwrap(), 3);
     assert_eq!(steps.get(), 2, "it asked again, was woken in the same turn, and had nothing more to do");
     assert_quiet(&mut event_loop);
@@ -149,15 +134,8 @@ fn a_session_that_has_changed_its_mind_within_a_turn_is_not_stepped_again() {
 
 #[test]
 fn a_session_that_always_asks_again_keeps_no_other_from_the_kernel() {
-    struct Restless;
-    impl Session for Restless {
-        fn intents(&self, _: &mut Intents<'_>) {}
-        fn advance(&mut self, _: &Ready<'_>) -> Result<Progress> {
-            Ok(Progress::Again)
-        }
-    }
     let (mut event_loop, probe, _, mut far) = probe(Probe { read: true, take: 1, ..Probe::default() });
-    event_loop.spawn(Restless);
+    event_loop.spawn(stepped(|_| Progress::Again));
     event_loop.turn(None).unwrap();
     far.write_all(b"abc").unwrap();
     until(&mut event_loop, || probe.borrow().got == b"a");
@@ -188,17 +166,10 @@ fn another_thread_wakes_a_session_and_what_outlives_the_loop_does_nothing() {
 
 #[test]
 fn a_session_that_asks_again_is_stepped_although_another_one_panics_in_its_turn() {
-    struct Panicking;
-    impl Session for Panicking {
-        fn intents(&self, _: &mut Intents<'_>) {}
-        fn advance(&mut self, _: &Ready<'_>) -> Result<Progress> {
-            panic!("a bug in its step")
-        }
-    }
     let (progress, steps) = (Rc::new(RefCell::new(vec![Progress::Again])), Rc::new(Cell::new(0)));
     let mut event_loop = event_loop();
-    event_loop.spawn(Scripted(progress, steps.clone()));
-    event_loop.spawn(Panicking);
+    event_loop.spawn(scripted(&progress, &steps));
+    event_loop.spawn(stepped(|_| panic!("a bug in its step")));
     let turned = catch_unwind(AssertUnwindSafe(|| event_loop.turn(None)));
     assert!(turned.is_err() && steps.get() == 1);
     event_loop.turn(Some(Duration::ZERO)).unwrap();
