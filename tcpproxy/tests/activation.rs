@@ -8,11 +8,15 @@ mod common;
 use std::io::ErrorKind;
 use std::net::TcpListener;
 use std::os::unix::net::UnixDatagram;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::Arc;
 use std::time::Duration;
 
-use common::{PATIENCE, PROGRAM, Workers, connect, converse, echo, until, visit};
+use common::{
+    PATIENCE, PROGRAM, Workers, assert_status_0, connect, converse, conversing, echo, stop, until,
+    until_stopping, visit,
+};
 use testkit::proxy::{Proxy, ProxyCommand};
 
 fn socket() -> Arc<TcpListener> {
@@ -55,8 +59,7 @@ fn a_restart_under_load_loses_no_client() {
     for _ in 0..10 {
         let mut proxy = activated(&port, &["--max-clients", "0", "-q"]).passing(&socket).start().unwrap();
         workers.until_more(100);
-        proxy.terminate().unwrap();
-        assert_eq!(proxy.wait(PATIENCE).unwrap().code(), Some(0));
+        stop(&mut proxy);
     }
     let _proxy = activated(&port, &["--max-clients", "0", "-q"]).passing(&socket).start().unwrap();
     workers.stop();
@@ -66,16 +69,15 @@ fn a_restart_under_load_loses_no_client() {
 fn a_session_under_way_ends_in_peace_while_the_next_process_serves_pending_clients() {
     let (port, socket) = (echo(), socket());
     let mut first = activated(&port, &[]).passing(&socket).start().unwrap();
-    let client = connect(socket.local_addr().unwrap());
-    converse(&client);
+    let client = conversing(socket.local_addr().unwrap());
     let waiting = connect(socket.local_addr().unwrap());
     first.terminate().unwrap();
-    first.wait_for_line(PATIENCE, |line| line.contains("stopping")).unwrap();
+    until_stopping(&first);
     let _second = activated(&port, &[]).passing(&socket).start().unwrap();
     converse(&waiting);
     converse(&client);
     drop(client);
-    assert_eq!(first.wait(PATIENCE).unwrap().code(), Some(0));
+    assert_status_0(&mut first);
 }
 
 #[test]
@@ -84,19 +86,18 @@ fn a_proxy_without_clients_ends_and_the_next_client_waits_for_its_successor() {
     let address = socket.local_addr().unwrap();
     let command = || activated(&port, &["--exit-on-idle", "200ms"]).passing(&socket);
     let mut proxy = command().start().unwrap();
-    let client = connect(address);
-    converse(&client);
+    let client = conversing(address);
     let still_there = proxy.wait(Duration::from_millis(500)).unwrap_err();
     assert_eq!(still_there.kind(), ErrorKind::TimedOut, "an idle session is a session");
     converse(&client);
     drop(client);
-    assert_eq!(proxy.wait(PATIENCE).unwrap().code(), Some(0));
+    assert_status_0(&mut proxy);
 
     let next = connect(address);
     let mut proxy = command().start().unwrap();
     converse(&next);
     drop(next);
-    assert_eq!(proxy.wait(PATIENCE).unwrap().code(), Some(0));
+    assert_status_0(&mut proxy);
     assert_eq!(
         command().start().unwrap().wait(PATIENCE).unwrap().code(),
         Some(0),
@@ -111,61 +112,61 @@ fn ending_when_idle_loses_no_client_that_comes_at_that_moment() {
     for _ in 0..100 {
         let options = ["--exit-on-idle", "1ns", "-q"];
         let mut proxy = activated(&port, &options).passing(&socket).start().unwrap();
-        assert_eq!(proxy.wait(PATIENCE).unwrap().code(), Some(0));
+        assert_status_0(&mut proxy);
     }
     assert!(workers.served() > 0, "the processes that ended have served a client");
     let _proxy = activated(&port, &["-q"]).passing(&socket).start().unwrap();
     workers.stop();
 }
 
-#[test]
-fn the_service_manager_is_notified_when_it_is_ready_and_when_it_stops() {
-    let port = echo();
-    let path = std::env::temp_dir().join(format!("tcpproxy-{}.notify", std::process::id()));
+/// The socket of a service manager, and its path.
+fn manager(name: &str) -> (UnixDatagram, PathBuf) {
+    let path = std::env::temp_dir().join(format!("tcpproxy-notify-{name}-{}", std::process::id()));
     let _ = std::fs::remove_file(&path);
     let manager = UnixDatagram::bind(&path).unwrap();
     manager.set_read_timeout(Some(PATIENCE)).unwrap();
-    let message = || {
-        let mut bytes = [0; 1000];
-        let n = manager.recv(&mut bytes).unwrap();
-        String::from_utf8(bytes[..n].to_vec()).unwrap()
-    };
-    let socket_option = format!("NOTIFY_SOCKET={}", path.display());
-    let command = Proxy::command("env").arg(socket_option).args([PROGRAM, "127.0.0.1", &port, "0"]);
-    let mut proxy = command.start().unwrap();
-    assert_eq!(message(), format!("READY=1\nSTATUS=forwarding to 127.0.0.1:{port}\n"));
-    let client = connect(proxy.address());
-    converse(&client);
+    (manager, path)
+}
+
+/// The next message to a service manager.
+fn message(manager: &UnixDatagram) -> String {
+    let mut bytes = [0; 1000];
+    let n = manager.recv(&mut bytes).unwrap();
+    String::from_utf8(bytes[..n].to_vec()).unwrap()
+}
+
+/// A proxy that notifies the service manager at this path.
+fn notifying(path: &Path, port: &str) -> Proxy {
+    let socket = format!("NOTIFY_SOCKET={}", path.display());
+    Proxy::command("env").arg(socket).args([PROGRAM, "127.0.0.1", port, "0"]).start().unwrap()
+}
+
+#[test]
+fn the_service_manager_is_notified_when_it_is_ready_and_when_it_stops() {
+    let port = echo();
+    let (manager, path) = manager("ready");
+    let mut proxy = notifying(&path, &port);
+    assert_eq!(message(&manager), format!("READY=1\nSTATUS=forwarding to 127.0.0.1:{port}\n"));
+    let client = conversing(proxy.address());
     proxy.terminate().unwrap();
-    assert_eq!(message(), "STOPPING=1\nSTATUS=sessions left: 1\n");
+    assert_eq!(message(&manager), "STOPPING=1\nSTATUS=sessions left: 1\n");
     drop(client);
-    assert_eq!(proxy.wait(PATIENCE).unwrap().code(), Some(0));
+    assert_status_0(&mut proxy);
     std::fs::remove_file(path).unwrap();
 }
 
 #[test]
 fn a_service_manager_whose_socket_is_full_delays_nothing_and_is_notified_later() {
     let port = echo();
-    let path = std::env::temp_dir().join(format!("notify-full-{}", std::process::id()));
-    let manager = UnixDatagram::bind(&path).unwrap();
-    manager.set_read_timeout(Some(PATIENCE)).unwrap();
+    let (manager, path) = manager("full");
     let other = UnixDatagram::unbound().unwrap();
     other.set_nonblocking(true).unwrap();
     while other.send_to(b"STATUS=of another process", &path).is_ok() {}
-    let socket_option = format!("NOTIFY_SOCKET={}", path.display());
-    let command = Proxy::command("env").arg(socket_option).args([PROGRAM, "127.0.0.1", &port, "0"]);
-    let mut proxy = command.start().unwrap();
+    let mut proxy = notifying(&path, &port);
     visit(proxy.address()).unwrap();
-    let mut bytes = [0; 1000];
     let ready = format!("READY=1\nSTATUS=forwarding to 127.0.0.1:{port}\n");
-    loop {
-        let n = manager.recv(&mut bytes).unwrap();
-        if bytes[..n] == *ready.as_bytes() {
-            break;
-        }
-    }
-    proxy.terminate().unwrap();
-    assert_eq!(proxy.wait(PATIENCE).unwrap().code(), Some(0));
+    while message(&manager) != ready {}
+    stop(&mut proxy);
     std::fs::remove_file(path).unwrap();
 }
 
@@ -208,11 +209,9 @@ fn what_is_passed_must_be_a_socket() {
 fn a_second_signal_waits_for_no_session() {
     let (port, socket) = (echo(), socket());
     let mut proxy = activated(&port, &["--drain-timeout", "1h"]).passing(&socket).start().unwrap();
-    let client = connect(socket.local_addr().unwrap());
-    converse(&client);
+    let client = conversing(socket.local_addr().unwrap());
     proxy.terminate().unwrap();
-    proxy.wait_for_line(PATIENCE, |line| line.contains("stopping")).unwrap();
-    proxy.terminate().unwrap();
-    assert_eq!(proxy.wait(PATIENCE).unwrap().code(), Some(0));
+    until_stopping(&proxy);
+    stop(&mut proxy);
     until("the reset", || client.take_error().unwrap().is_some() || client.peek(&mut [0]).is_err());
 }

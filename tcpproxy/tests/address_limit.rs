@@ -4,7 +4,7 @@
 
 mod stage;
 
-use std::net::{Ipv6Addr, TcpStream};
+use std::net::TcpStream;
 
 use stage::{End, Stage, fin, reset};
 use tcpproxy::Config;
@@ -31,11 +31,9 @@ fn a_client_too_many_of_one_address_is_reset_and_counted_and_one_of_another_addr
         assert_eq!(stage.drain(&third), (vec![], End::Reset));
         assert_eq!(stage.proxy.statistics().limited, count);
     }
-    let other = TcpStream::connect((Ipv6Addr::LOCALHOST, stage.proxy.local_addr().port())).unwrap();
+    let other = stage.client_over_ipv6();
     let other_server = stage.accept();
-    stage.send(&other_server, b"hello");
-    other.set_nonblocking(true).unwrap();
-    assert_eq!(stage.receive(&other, 5), b"hello");
+    stage.carry(&other_server, &other, b"hello");
     // One that leaves makes room for the next one of its address.
     fin(&first);
     fin(&first_server);
@@ -54,8 +52,7 @@ fn a_client_too_many_is_reset_at_once_also_while_no_further_client_can_be_served
         assert_eq!(stage.drain(&second), (vec![], End::Reset));
     }
     stage.assert_quiet();
-    stage.send(&client, b"undisturbed");
-    assert_eq!(stage.receive(&server, 11), b"undisturbed");
+    stage.carry(&client, &server, b"undisturbed");
 }
 
 #[test]

@@ -20,8 +20,7 @@ fn one_client_is_served_at_a_time_and_the_next_ones_bytes_wait_for_it() {
     fin(&second);
     stage.settle();
     assert!(stage.origin.accept().is_err(), "the second client has no connection to the server yet");
-    stage.send(&first, b"still here");
-    assert_eq!(stage.receive(&server, 10), b"still here");
+    stage.carry(&first, &server, b"still here");
     fin(&first);
     fin(&server);
     let server = stage.accept();
@@ -59,8 +58,7 @@ fn as_many_clients_are_served_at_once_as_there_are_permits() {
     let server = stage.accept();
     assert_eq!(stage.receive(&server, 1), b"4");
     for (client, server) in &sessions {
-        stage.send(client, b"undisturbed");
-        assert_eq!(stage.receive(server, 11), b"undisturbed");
+        stage.carry(client, server, b"undisturbed");
     }
 }
 
@@ -69,8 +67,7 @@ fn without_a_limit_hundreds_are_served() {
     let mut stage = Stage::with(|config| Config { max_clients: None, buffer_size: 1000, ..config });
     let sessions: Vec<_> = (0..300).map(|_| stage.session()).collect();
     for (client, server) in &sessions {
-        stage.send(client, b"x");
-        assert_eq!(stage.receive(server, 1), b"x");
+        stage.carry(client, server, b"x");
     }
     assert_eq!(stage.proxy.statistics().active, 300);
 }
@@ -92,11 +89,8 @@ fn a_client_that_left_while_it_waited_delays_no_other() {
 
 /// A proxy with one client at a time, whose session yields after this time.
 fn impatient(idle: Duration) -> Stage {
-    Stage::with(|config| Config {
-        yield_idle: Some(idle),
-        linger_timeout: Duration::from_secs(3600),
-        ..config
-    })
+    let linger_timeout = Duration::from_secs(3600);
+    Stage::with(|config| Config { yield_idle: Some(idle), linger_timeout, ..config })
 }
 
 #[test]
@@ -106,12 +100,9 @@ fn an_idle_session_yields_to_a_pending_client() {
     stage.send(&server, b"all of this arrives first");
     stage.settle();
     stage.assert_quiet(); // no client is pending: the session may be idle as long as it likes
-    let second = stage.client();
-    stage.send(&second, b"my turn");
-    let new_server = stage.until_served(b"my turn");
+    let _next = stage.next_client();
     assert_eq!(stage.drain(&first), (b"all of this arrives first".to_vec(), End::Reset));
     assert_eq!(stage.drain(&server), (vec![], End::Reset), "a cut is no clean end");
-    drop(new_server);
 }
 
 #[test]
@@ -126,17 +117,11 @@ fn a_session_in_which_no_byte_moves_yields_whichever_side_has_stopped_reading() 
             stage.fill(&first);
         }
         let _ = stage.proxy.turn(Some(stage::WHILE)).unwrap();
-        assert_eq!(
-            stage.proxy.statistics().ended,
-            0,
-            "no client is pending: it may be stalled as long as it likes"
-        );
-        let second = stage.client();
-        stage.send(&second, b"my turn");
-        let new_server = stage.until_served(b"my turn");
+        let ended = stage.proxy.statistics().ended;
+        assert_eq!(ended, 0, "no client is pending: it may be stalled as long as it likes");
+        let _next = stage.next_client();
         assert_eq!(stage.drain(&first).1, End::Reset);
         assert_eq!(stage.drain(&server).1, End::Reset);
-        drop(new_server);
     }
 }
 
@@ -155,11 +140,8 @@ fn a_session_whose_end_waits_for_a_client_that_has_stopped_reading_yields() {
         stage::reset(server);
         stage.settle();
         assert_eq!(stage.proxy.statistics().active, 1, "the client has its time to take the rest");
-        let second = stage.client();
-        stage.send(&second, b"my turn");
-        let new_server = stage.until_served(b"my turn");
+        let _next = stage.next_client();
         assert_eq!(stage.drain(&first).1, End::Reset);
-        drop(new_server);
     }
 }
 
@@ -195,8 +177,7 @@ fn no_session_yields_to_a_client_that_has_left_and_one_yields_to_the_next() {
     for resets in [true, false] {
         let mut stage = impatient(Duration::from_millis(100));
         let (first, server) = stage.session();
-        stage.send(&server, b"x");
-        assert_eq!(stage.receive(&first, 1), b"x");
+        stage.carry(&server, &first, b"x");
         let leaver = stage.client();
         if resets {
             stage::reset(leaver);
@@ -207,11 +188,8 @@ fn no_session_yields_to_a_client_that_has_left_and_one_yields_to_the_next() {
             let _ = stage.proxy.turn(Some(Duration::from_millis(50))).unwrap();
         }
         assert_eq!(stage.proxy.statistics().ended, 0);
-        stage.send(&first, b"still here");
-        assert_eq!(stage.receive(&server, 10), b"still here");
-        let second = stage.client();
-        stage.send(&second, b"my turn");
-        stage.until_served(b"my turn");
+        stage.carry(&first, &server, b"still here");
+        stage.next_client();
     }
 }
 
@@ -275,8 +253,7 @@ fn the_server_is_reached_by_name_and_by_either_kind_of_address() {
             let mut stage =
                 Stage { proxy: Proxy::start(config).unwrap(), origin: origin.try_clone().unwrap() };
             let (client, server) = stage.session();
-            stage.send(&client, host.as_bytes());
-            assert_eq!(stage.receive(&server, host.len()), host.as_bytes());
+            stage.carry(&client, &server, host.as_bytes());
         }
     }
 }

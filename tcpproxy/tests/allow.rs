@@ -4,7 +4,7 @@
 
 mod stage;
 
-use std::net::{Ipv6Addr, TcpStream};
+use std::net::TcpStream;
 use std::time::Duration;
 
 use stage::{End, Stage, fin, reset};
@@ -16,9 +16,7 @@ fn choosy(change: impl FnOnce(Config) -> Config) -> Stage {
 }
 
 fn insider(stage: &Stage) -> TcpStream {
-    let client = TcpStream::connect((Ipv6Addr::LOCALHOST, stage.proxy.local_addr().port())).unwrap();
-    client.set_nonblocking(true).unwrap();
-    client
+    stage.client_over_ipv6()
 }
 
 fn outsider(stage: &Stage) -> TcpStream {
@@ -52,8 +50,7 @@ fn an_outsider_is_reset_at_once_also_while_all_permits_are_taken() {
         assert_eq!(stage.drain(&outsider), (vec![], End::Reset));
     }
     stage.assert_quiet();
-    stage.send(&client, b"undisturbed");
-    assert_eq!(stage.receive(&server, 11), b"undisturbed");
+    stage.carry(&client, &server, b"undisturbed");
 }
 
 #[test]

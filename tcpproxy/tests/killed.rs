@@ -8,7 +8,7 @@ mod common;
 use std::io::{ErrorKind, Read, Write};
 use std::net::{Shutdown, TcpListener, TcpStream};
 
-use common::{PATIENCE, PROGRAM, connect, until};
+use common::{PATIENCE, assert_status_0, connect, session, until, until_stopping};
 use rustix::process::{Pid, Resource, Rlimit, Signal, kill_process, prlimit};
 use testkit::proxy::Proxy;
 
@@ -49,8 +49,7 @@ struct Transfers {
 
 fn proxy(origin: &TcpListener, options: &[&str]) -> Proxy {
     let port = origin.local_addr().unwrap().port().to_string();
-    let options = [&["--max-clients", "3", "--drain-timeout", "1h"], options].concat();
-    let proxy = Proxy::command(PROGRAM).args(["127.0.0.1", &port, "0"]).args(&options).start().unwrap();
+    let proxy = common::proxy(&port, &[&["--max-clients", "3", "--drain-timeout", "1h"], options].concat());
     // Without a file for each program that is killed.
     let no_core = Rlimit { current: Some(0), maximum: Some(0) };
     prlimit(Some(pid(&proxy)), Resource::Core, no_core).unwrap();
@@ -62,13 +61,8 @@ fn pid(proxy: &Proxy) -> Pid {
 }
 
 fn begin(proxy: &Proxy, origin: &TcpListener) -> Transfers {
-    let session = || {
-        let client = connect(proxy.address());
-        let server = origin.accept().unwrap().0;
-        server.set_read_timeout(Some(PATIENCE)).unwrap();
-        (client, server)
-    };
-    let transfers = Transfers { download: session(), upload: session(), answer: session() };
+    let [download, upload, answer] = [(); 3].map(|()| session(proxy, origin));
+    let transfers = Transfers { download, upload, answer };
     let (client, server) = &transfers.answer;
     client.shutdown(Shutdown::Write).unwrap();
     assert_eq!((&*server).read(&mut [0]).unwrap(), 0);
@@ -154,10 +148,10 @@ fn a_program_that_is_stopped_twice_resets_both_peers_of_each_session() {
         let mut proxy = proxy(&origin, &[]);
         let transfers = begin(&proxy, &origin);
         kill_process(pid(&proxy), signal).unwrap();
-        proxy.wait_for_line(PATIENCE, |line| line.contains("stopping")).unwrap();
+        until_stopping(&proxy);
         kill_process(pid(&proxy), signal).unwrap();
         transfers.assert_all_reset(&format!("{signal:?} twice"));
-        assert_eq!(proxy.wait(PATIENCE).unwrap().code(), Some(0));
+        assert_status_0(&mut proxy);
     }
 }
 

@@ -6,45 +6,23 @@
 mod common;
 
 use std::io::{ErrorKind, Read, Write};
-use std::net::{Shutdown, TcpListener, TcpStream};
+use std::net::{Shutdown, TcpStream};
 
-use common::{PATIENCE, PROGRAM, assert_reset, connect, converse, echo, until, visit};
-use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+use common::{
+    PATIENCE, assert_reset, connect, converse, conversing, echo, origin, proxy, session, until, visit,
+};
 use testkit::peer::BlackHole;
 use testkit::proxy::Proxy;
 
 /// What the proxy may still take: too little for a buffer, enough for everything else.
 const LEFT: u64 = 16 << 20;
 
-fn proxy(origin: &TcpListener) -> Proxy {
-    let port = origin.local_addr().unwrap().port().to_string();
-    Proxy::command(PROGRAM)
-        .args([
-            "127.0.0.1",
-            &port,
-            "0",
-            "--max-clients",
-            "100",
-            "--buffer-size",
-            "64MiB",
-            "--splice",
-            "never",
-        ])
-        .start()
-        .unwrap()
-}
-
-fn session(proxy: &Proxy, origin: &TcpListener) -> (TcpStream, TcpStream) {
-    let client = connect(proxy.address());
-    let (server, _) = origin.accept().unwrap();
-    server.set_read_timeout(Some(PATIENCE)).unwrap();
-    (client, server)
-}
+const BUFFERS: [&str; 6] = ["--max-clients", "100", "--buffer-size", "64MiB", "--splice", "never"];
 
 #[test]
 fn sessions_that_find_no_buffer_are_reset_and_one_that_has_its_own_goes_on() {
-    let origin = TcpListener::bind("127.0.0.1:0").unwrap();
-    let proxy = proxy(&origin);
+    let (origin, port) = origin();
+    let proxy = proxy(&port, &BUFFERS);
     let (mut stalled, mut slow_server) = session(&proxy, &origin);
     let others: Vec<_> = (0..20).map(|_| session(&proxy, &origin)).collect();
     for (mut client, server) in others.iter().skip(10).map(|(client, server)| (client, server)) {
@@ -96,8 +74,7 @@ fn sessions_that_find_no_buffer_are_reset_and_one_that_has_its_own_goes_on() {
 fn a_client_that_finds_no_buffer_before_the_server_is_reached_is_reset() {
     let hole = BlackHole::new().unwrap();
     let port = hole.address().port().to_string();
-    let options = ["--buffer-size", "64MiB", "--drain-timeout", "0s"];
-    let proxy = Proxy::command(PROGRAM).args(["127.0.0.1", &port, "0"]).args(options).start().unwrap();
+    let proxy = proxy(&port, &["--buffer-size", "64MiB", "--drain-timeout", "0s"]);
     proxy.limit_memory(LEFT).unwrap();
     for finishes in [true, false] {
         let mut client = connect(proxy.address());
@@ -118,10 +95,9 @@ const MAX_CLIENTS: usize = 1000;
 
 /// A proxy for any number of clients, that may take this number of bytes more once `first` is done with it.
 fn limited(port: &str, left: u64, first: impl FnOnce(&Proxy)) -> Proxy {
-    let limit = getrlimit(Resource::Nofile);
-    setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, ..limit }).unwrap();
+    eventloop::raise_descriptor_limit(u64::MAX);
     let options = ["--max-clients", "1000", "--metrics", "127.0.0.1:0", "--drain-timeout", "0s"];
-    let proxy = Proxy::command(PROGRAM).args(["127.0.0.1", port, "0"]).args(options).start().unwrap();
+    let proxy = proxy(port, &options);
     first(&proxy);
     proxy.limit_memory(left).unwrap();
     proxy
@@ -145,9 +121,7 @@ fn clients_for_which_there_is_no_memory_wait_while_the_others_are_served_and_are
     for left in [0, 64 << 10, 150 << 10, 300 << 10] {
         let mut session = None;
         let mut proxy = limited(&port, left, |proxy| {
-            let client = connect(proxy.address());
-            converse(&client);
-            session = Some(client);
+            session = Some(conversing(proxy.address()));
         });
         let clients = exhaust(&proxy);
         let client = session.unwrap();

@@ -46,14 +46,12 @@ fn a_panic_resets_both_peers_of_its_session_and_the_others_go_on() {
             assert_eq!(stage.drain(&client), (Vec::new(), End::Reset));
             assert_eq!(stage.drain(&server), (Vec::new(), End::Reset));
             let (other, its_server) = stage.session();
-            stage.send(&other, b"still here");
-            assert_eq!(stage.receive(&its_server, 10), b"still here");
+            stage.carry(&other, &its_server, b"still here");
             let statistics = stage.proxy.statistics();
             assert_eq!((statistics.active, statistics.ended), (1, 1));
             // The permit is free again.
             let (next, its_server) = stage.session();
-            stage.send(&next, b"next");
-            assert_eq!(stage.receive(&its_server, 4), b"next");
+            stage.carry(&next, &its_server, b"next");
         });
         let log = log.0.lock().unwrap();
         assert_eq!(log.matches("a bug of the program: a bug of the log").count(), 1, "{log}");

@@ -10,7 +10,10 @@ use std::net::{Shutdown, SocketAddr, TcpStream};
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
-use common::{PATIENCE, PROGRAM, Running, connect, connect_before_reset, echo, origin, proxy, reset, until};
+use common::{
+    PATIENCE, PROGRAM, Running, assert_reset, assert_status_0, connect, connect_before_reset, converse,
+    conversing, echo, echoing, origin, proxy, reset, session, until, until_stopping,
+};
 use serde_json::Value;
 use testkit::peer::{Refuser, churn};
 use testkit::procfs::TcpState;
@@ -27,7 +30,7 @@ fn what_opens_the_proxy_to_any_host_is_warned_of_at_the_start() {
     }
     let closed = proxy(&port, &["--metrics", "127.0.0.1:0", "--accept-proxy-protocol", "--allow", "::1"]);
     closed.terminate().unwrap();
-    closed.wait_for_line(PATIENCE, |line| line.contains("stopping")).unwrap();
+    until_stopping(&closed);
     assert!(!closed.log().iter().any(|line| line.contains("WARN")), "{:?}", closed.log());
 }
 
@@ -35,8 +38,7 @@ fn what_opens_the_proxy_to_any_host_is_warned_of_at_the_start() {
 #[test]
 fn with_quiet_empty_sessions_without_a_byte_are_logged_at_debug_level_and_counted() {
     for (options, logged) in [(&["--quiet-empty"][..], 1), (&["--quiet-empty", "--verbose"], 3), (&[], 3)] {
-        let port = echo();
-        let proxy = proxy(&port, &[&["--max-clients", "0", "--metrics", "127.0.0.1:0"], options].concat());
+        let proxy = echoing(&[&["--max-clients", "0", "--metrics", "127.0.0.1:0"], options].concat());
         let address = proxy.address();
         let sockets = proxy.sockets().unwrap();
         let mut listening = sockets.iter().filter(|socket| socket.state == TcpState::Listen);
@@ -57,7 +59,7 @@ fn with_quiet_empty_sessions_without_a_byte_are_logged_at_debug_level_and_counte
             answer.contains("tcpproxy_session_duration_seconds_count 3")
         });
         proxy.terminate().unwrap();
-        proxy.wait_for_line(PATIENCE, |line| line.contains("stopping")).unwrap();
+        until_stopping(&proxy);
         let lines = proxy.log();
         let ended = lines.iter().filter(|line| line.contains("session ended")).count();
         assert_eq!(ended, logged, "{options:?}: {lines:#?}");
@@ -125,8 +127,7 @@ fn the_line_of_a_session_has_its_addresses_and_times_and_the_error_of_a_connect_
 
 #[test]
 fn a_client_that_has_to_wait_is_mentioned_once() {
-    let port = echo();
-    let proxy = proxy(&port, &[]);
+    let proxy = echoing(&[]);
     let _served = connect(proxy.address());
     let _waiting = [connect(proxy.address()), connect(proxy.address())];
     proxy
@@ -141,25 +142,21 @@ fn sigterm_and_sigint_end_an_idle_proxy_with_status_0() {
     for signal in [Proxy::terminate, Proxy::interrupt] {
         let mut proxy = proxy("80", &[]);
         signal(&proxy).unwrap();
-        assert_eq!(proxy.wait(PATIENCE).unwrap().code(), Some(0));
+        assert_status_0(&mut proxy);
     }
 }
 
 #[test]
 fn a_transfer_under_way_survives_sigterm_and_a_second_signal_ends_it_with_a_reset() {
-    let port = echo();
-    let mut proxy = proxy(&port, &["--drain-timeout", "1h"]);
-    let mut client = connect(proxy.address());
-    client.write_all(b"before").unwrap();
-    client.read_exact(&mut [0; 6]).unwrap();
+    let mut proxy = echoing(&["--drain-timeout", "1h"]);
+    let client = conversing(proxy.address());
     proxy.terminate().unwrap();
-    proxy.wait_for_line(PATIENCE, |line| line.contains("stopping")).unwrap();
-    client.write_all(b"after").unwrap();
-    client.read_exact(&mut [0; 5]).unwrap();
+    until_stopping(&proxy);
+    converse(&client);
     assert!(TcpStream::connect(proxy.address()).is_err(), "no client is admitted any more");
     proxy.interrupt().unwrap();
-    assert_eq!(proxy.wait(PATIENCE).unwrap().code(), Some(0));
-    assert_eq!(client.read(&mut [0]).unwrap_err().kind(), std::io::ErrorKind::ConnectionReset);
+    assert_status_0(&mut proxy);
+    assert_reset(&client);
     proxy.wait_for_line(PATIENCE, |line| line.contains("reason=stopped")).unwrap();
 }
 
@@ -168,9 +165,7 @@ fn a_port_can_be_listened_on_again_at_once() {
     let port = echo();
     let first = proxy(&port, &[]);
     let address = first.address();
-    let mut client = connect(address);
-    client.write_all(b"x").unwrap();
-    client.read_exact(&mut [0]).unwrap();
+    let client = conversing(address);
     drop(first); // killed: its side closes first, so it keeps TIME_WAIT
     drop(client);
     let port_again = address.port().to_string();
@@ -208,8 +203,7 @@ fn log_lines_that_were_lost_are_counted_when_the_reader_goes_on() {
 
 #[test]
 fn ten_thousand_sessions_leave_neither_descriptors_nor_memory_behind() {
-    let port = echo();
-    let proxy = proxy(&port, &["-q"]);
+    let proxy = echoing(&["-q"]);
     churn(proxy.address(), 500, 1000).unwrap();
     let (descriptors, memory) = (proxy.descriptors().unwrap(), proxy.resident().unwrap());
     churn(proxy.address(), 9_500, 1000).unwrap();
@@ -222,8 +216,7 @@ fn ten_thousand_sessions_leave_neither_descriptors_nor_memory_behind() {
 fn memory_stays_flat_while_a_fast_sender_meets_a_stalled_reader() {
     let (origin, port) = origin();
     let proxy = proxy(&port, &["--buffer-size", "64KiB"]);
-    let mut client = connect(proxy.address());
-    let (server, _) = origin.accept().unwrap();
+    let (mut client, server) = session(&proxy, &origin);
     let before = proxy.resident().unwrap();
     client.set_nonblocking(true).unwrap();
     let (mut sent, mut refusals) = (0, 0);
@@ -246,10 +239,7 @@ fn memory_stays_flat_while_a_fast_sender_meets_a_stalled_reader() {
 fn an_idle_half_closed_or_stalled_proxy_uses_no_processor_time() {
     let (origin, port) = origin();
     let proxy = proxy(&port, &["--max-clients", "3"]);
-    let mut sessions = Vec::new();
-    for _ in 0..3 {
-        sessions.push((connect(proxy.address()), origin.accept().unwrap().0));
-    }
+    let mut sessions: Vec<_> = (0..3).map(|_| session(&proxy, &origin)).collect();
     sessions[0].0.shutdown(Shutdown::Write).unwrap();
     sessions[1].0.set_nonblocking(true).unwrap();
     let stall = |stream: &mut TcpStream| while stream.write(&[0; 65536]).is_ok() {};
@@ -266,11 +256,8 @@ fn an_idle_half_closed_or_stalled_proxy_uses_no_processor_time() {
 
 #[test]
 fn running_out_of_descriptors_neither_spins_nor_ends_the_service() {
-    let port = echo();
-    let proxy = proxy(&port, &["--max-clients", "100"]);
-    let mut first = connect(proxy.address());
-    first.write_all(b"x").unwrap();
-    first.read_exact(&mut [0]).unwrap();
+    let proxy = echoing(&["--max-clients", "100"]);
+    let first = conversing(proxy.address());
     let served = proxy.descriptors().unwrap() as u64;
     proxy.limit_descriptors(served + 2).unwrap();
     let clients: Vec<TcpStream> = (0..5).map(|_| connect(proxy.address())).collect();
@@ -279,13 +266,9 @@ fn running_out_of_descriptors_neither_spins_nor_ends_the_service() {
     std::thread::sleep(Duration::from_secs(1)); // what is measured is this second
     let used = proxy.cpu_time().unwrap() - before;
     assert!(used <= Duration::from_millis(50), "{used:?} in a second");
-    first.write_all(b"x").unwrap();
-    first.read_exact(&mut [0]).unwrap();
+    converse(&first);
     proxy.limit_descriptors(1000).unwrap();
-    for mut client in clients {
-        client.write_all(b"hello").unwrap();
-        client.read_exact(&mut [0; 5]).unwrap();
-    }
+    clients.iter().for_each(converse);
 }
 
 #[test]
@@ -293,8 +276,7 @@ fn a_server_that_refuses_is_tried_again_for_the_next_client() {
     let refusing = Refuser::new().unwrap();
     let port = refusing.address().port();
     let proxy = proxy(&port.to_string(), &[]);
-    let refused = connect_before_reset(&proxy).read(&mut [0]).unwrap_err();
-    assert_eq!(refused.kind(), std::io::ErrorKind::ConnectionReset);
+    assert_reset(&connect_before_reset(&proxy));
     let origin = refusing.open().unwrap();
     let mut client = connect(proxy.address());
     origin.accept().unwrap().0.write_all(b"back again").unwrap();

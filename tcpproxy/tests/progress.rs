@@ -10,7 +10,7 @@ use std::os::fd::OwnedFd;
 use std::process::Stdio;
 use std::time::Instant;
 
-use common::{PATIENCE, Running, connect, converse, echo, terminal, visit};
+use common::{PATIENCE, Running, conversing, echo, terminal, visit};
 use rustix::event::{PollFd, PollFlags, poll};
 use rustix::fs::{Mode, OFlags};
 use rustix::process::{Pid, Signal, kill_process};
@@ -46,8 +46,7 @@ fn a_terminal_shows_sessions_and_bytes_and_the_log_above_them() {
     let mut shown = String::new();
     read_until(&master, &mut shown, |shown| shown.contains("0 now, 0 ended | up 0 B (0 B/s)"));
     assert!(shown.starts_with(ERASE) && !shown.contains('\n'), "one row: {shown:?}");
-    let client = connect(address);
-    converse(&client);
+    let client = conversing(address);
     read_until(&master, &mut shown, |shown| shown.contains("1 now, 0 ended | up 5 B"));
     drop(client);
     read_until(&master, &mut shown, |shown| shown.contains("0 now, 1 ended | up 5 B"));

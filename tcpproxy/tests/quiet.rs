@@ -96,10 +96,8 @@ fn one_step_carries_bytes_from_the_read_to_the_write() {
     let mut stage = Stage::new();
     let (client, server) = stage.session();
     let round_trip = |stage: &mut Stage| {
-        stage.send(&client, b"ping");
-        assert_eq!(stage.receive(&server, 4), b"ping");
-        stage.send(&server, b"pong");
-        assert_eq!(stage.receive(&client, 4), b"pong");
+        stage.carry(&client, &server, b"ping");
+        stage.carry(&server, &client, b"pong");
     };
     round_trip(&mut stage);
     stage.settle();

@@ -11,7 +11,10 @@ use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::process::{Command, Stdio};
 use std::time::Instant;
 
-use common::{PATIENCE, PROGRAM, Running, Workers, connect, converse, echo, proxy, terminal, until, visit};
+use common::{
+    PATIENCE, PROGRAM, Running, Workers, assert_reset, assert_status_0, converse, conversing, echo, echoing,
+    origin, proxy, session, stop, terminal, until, until_stopping, visit,
+};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::fs::{Mode, OFlags};
 use rustix::process::{Pid, Signal, kill_process};
@@ -23,10 +26,8 @@ fn send(proxy: &Proxy, signal: Signal) {
 
 #[test]
 fn signals_that_do_not_ask_for_a_stop_change_nothing() {
-    let port = echo();
-    let mut proxy = proxy(&port, &[]);
-    let client = connect(proxy.address());
-    converse(&client);
+    let mut proxy = echoing(&[]);
+    let client = conversing(proxy.address());
     for signal in [Signal::HUP, Signal::PIPE, Signal::USR1, Signal::USR2] {
         send(&proxy, signal);
     }
@@ -36,58 +37,45 @@ fn signals_that_do_not_ask_for_a_stop_change_nothing() {
     converse(&client);
     drop(client);
     visit(proxy.address()).unwrap();
-    proxy.terminate().unwrap();
-    assert_eq!(proxy.wait(PATIENCE).unwrap().code(), Some(0));
+    stop(&mut proxy);
 }
 
 #[test]
 fn sigquit_is_a_stop_like_sigterm() {
-    let port = echo();
-    let mut proxy = proxy(&port, &["--drain-timeout", "1h"]);
-    let client = connect(proxy.address());
+    let mut proxy = echoing(&["--drain-timeout", "1h"]);
+    let client = conversing(proxy.address());
+    send(&proxy, Signal::QUIT);
+    until_stopping(&proxy);
     converse(&client);
     send(&proxy, Signal::QUIT);
-    proxy.wait_for_line(PATIENCE, |line| line.contains("stopping")).unwrap();
-    converse(&client);
-    send(&proxy, Signal::QUIT);
-    assert_eq!((&client).read(&mut [0]).unwrap_err().kind(), ErrorKind::ConnectionReset);
-    assert_eq!(proxy.wait(PATIENCE).unwrap().code(), Some(0));
+    assert_reset(&client);
+    assert_status_0(&mut proxy);
 }
 
 #[test]
 fn sighup_while_it_stops_is_no_second_signal() {
-    let port = echo();
-    let mut proxy = proxy(&port, &["--drain-timeout", "1h"]);
-    let client = connect(proxy.address());
-    converse(&client);
+    let mut proxy = echoing(&["--drain-timeout", "1h"]);
+    let client = conversing(proxy.address());
     proxy.terminate().unwrap();
-    proxy.wait_for_line(PATIENCE, |line| line.contains("stopping")).unwrap();
+    until_stopping(&proxy);
     send(&proxy, Signal::HUP);
     proxy.wait_for_line(PATIENCE, |line| line.contains("SIGHUP")).unwrap();
     converse(&client);
     drop(client);
-    assert_eq!(proxy.wait(PATIENCE).unwrap().code(), Some(0));
+    assert_status_0(&mut proxy);
 }
 
 #[test]
 fn what_is_left_when_the_time_to_drain_is_over_is_reset_on_both_sides_and_logged() {
-    let origin = TcpListener::bind("127.0.0.1:0").unwrap();
-    let port = origin.local_addr().unwrap().port().to_string();
+    let (origin, port) = origin();
     let mut proxy = proxy(&port, &["--drain-timeout", "200ms", "--max-clients", "2"]);
-    let session = || {
-        let client = connect(proxy.address());
-        let server = origin.accept().unwrap().0;
-        server.set_read_timeout(Some(PATIENCE)).unwrap();
-        (client, server)
-    };
     // One in the middle of a transfer, one that is half closed.
-    let (open, half_closed) = (session(), session());
+    let [open, half_closed] = [(); 2].map(|()| session(&proxy, &origin));
     (&open.1).write_all(b"the beginning").unwrap();
     (&open.0).read_exact(&mut [0; 13]).unwrap();
     half_closed.0.shutdown(std::net::Shutdown::Write).unwrap();
     assert_eq!((&half_closed.1).read(&mut [0]).unwrap(), 0);
-    proxy.terminate().unwrap();
-    assert_eq!(proxy.wait(PATIENCE).unwrap().code(), Some(0));
+    stop(&mut proxy);
     for (name, mut peer) in [("client", &open.0), ("server", &open.1), ("client", &half_closed.0)] {
         let error = peer.read(&mut [0]).expect_err("a cut is no clean end");
         assert_eq!(error.kind(), ErrorKind::ConnectionReset, "{name}");

@@ -15,8 +15,7 @@ const SHORT: Duration = Duration::from_millis(200);
 fn an_idle_session_is_reset_when_its_time_is_up() {
     let mut stage = Stage::with(|config| Config { idle_timeout: Some(SHORT), ..config });
     let (client, server) = stage.session();
-    stage.send(&client, b"bytes");
-    assert_eq!(stage.receive(&server, 5), b"bytes");
+    stage.carry(&client, &server, b"bytes");
     let quiet_since = Instant::now();
     stage.until_over();
     assert!(quiet_since.elapsed() >= SHORT - Duration::from_millis(50), "bytes count");
@@ -30,8 +29,7 @@ fn bytes_in_either_direction_keep_a_session_from_being_idle() {
     let (client, server) = stage.session();
     let begin = Instant::now();
     while begin.elapsed() < SHORT * 8 {
-        stage.send(&server, b"x");
-        assert_eq!(stage.receive(&client, 1), b"x");
+        stage.carry(&server, &client, b"x");
         stage.proxy.turn(Some(WHILE)).unwrap();
     }
     assert_eq!(stage.proxy.statistics().active, 1);
@@ -59,8 +57,7 @@ fn bytes_in_the_live_direction_give_a_half_closed_session_more_time() {
     fin(&client);
     let begin = Instant::now();
     while begin.elapsed() < SHORT * 8 {
-        stage.send(&server, b"x");
-        assert_eq!(stage.receive(&client, 1), b"x");
+        stage.carry(&server, &client, b"x");
         stage.proxy.turn(Some(WHILE)).unwrap();
     }
     fin(&server);
@@ -105,8 +102,7 @@ fn a_proxy_that_is_stopped_lets_its_sessions_finish_and_admits_no_client() {
     stage.proxy.stop();
     assert_eq!(stage.drain(&waiting), (vec![], End::Reset), "it will not be served");
     stage.assert_quiet();
-    stage.send(&client, b"last request");
-    assert_eq!(stage.receive(&server, 12), b"last request");
+    stage.carry(&client, &server, b"last request");
     stage.send(&server, b"last answer");
     fin(&server);
     assert_eq!(stage.drain(&client), (b"last answer".to_vec(), End::Fin));
@@ -157,16 +153,14 @@ fn times_of_duration_max_are_no_limits() {
     });
     let (client, server) = stage.session();
     let next = stage.client();
-    stage.send(&client, b"question");
-    assert_eq!(stage.receive(&server, 8), b"question");
+    stage.carry(&client, &server, b"question");
     fin(&client);
     assert_eq!(stage.drain(&server), (vec![], End::Fin));
     stage.send(&server, b"answer");
     fin(&server);
     assert_eq!(stage.drain(&client), (b"answer".to_vec(), End::Fin));
     let server = stage.accept();
-    stage.send(&next, b"last words");
-    assert_eq!(stage.receive(&server, 10), b"last words");
+    stage.carry(&next, &server, b"last words");
     reset(next);
     assert_eq!(stage.drain(&server), (vec![], End::Reset));
     stage.until_over();

@@ -89,6 +89,38 @@ pub fn echo() -> String {
     port
 }
 
+/// A proxy in front of a server that sends back what it gets.
+pub fn echoing(options: &[&str]) -> Proxy {
+    proxy(&echo(), options)
+}
+
+/// Stops a proxy with SIGTERM, and checks that its status is 0.
+#[track_caller]
+pub fn stop(proxy: &mut Proxy) {
+    proxy.terminate().unwrap();
+    assert_status_0(proxy);
+}
+
+/// Waits until a proxy ends, and checks that its status is 0.
+#[track_caller]
+pub fn assert_status_0(proxy: &mut Proxy) {
+    assert_eq!(proxy.wait(PATIENCE).unwrap().code(), Some(0), "{:#?}", proxy.log());
+}
+
+/// Waits until a proxy has noticed that it is to stop.
+#[track_caller]
+pub fn until_stopping(proxy: &Proxy) {
+    proxy.wait_for_line(PATIENCE, |line| line.contains("stopping")).unwrap();
+}
+
+/// A client, and the server's end of its session.
+pub fn session(proxy: &Proxy, origin: &TcpListener) -> (TcpStream, TcpStream) {
+    let client = connect(proxy.address());
+    let (server, _) = origin.accept().unwrap();
+    server.set_read_timeout(Some(PATIENCE)).unwrap();
+    (client, server)
+}
+
 /// A client that waits for its answers, but not for ever.
 pub fn connect(address: SocketAddr) -> TcpStream {
     let stream = TcpStream::connect_timeout(&address, PATIENCE).unwrap();
@@ -123,6 +155,14 @@ pub fn converse(mut client: &TcpStream) {
     client.write_all(b"hello").unwrap();
     client.read_exact(&mut echo).unwrap();
     assert_eq!(&echo, b"hello");
+}
+
+/// A client whose session is under way: its first bytes have come back.
+#[track_caller]
+pub fn conversing(address: SocketAddr) -> TcpStream {
+    let client = connect(address);
+    converse(&client);
+    client
 }
 
 /// A whole session, from the first byte to both ends.

@@ -3,7 +3,7 @@
 #![allow(dead_code, unreachable_pub, clippy::unwrap_used)] // each test file uses a part of this
 
 use std::io::{ErrorKind, Read, Write};
-use std::net::{Shutdown, TcpListener, TcpStream};
+use std::net::{Ipv6Addr, Shutdown, TcpListener, TcpStream};
 use std::time::{Duration, Instant};
 
 use tcpproxy::{Config, Proxy};
@@ -45,6 +45,21 @@ impl Stage {
         let client = TcpStream::connect(("127.0.0.1", self.proxy.local_addr().port())).unwrap();
         client.set_nonblocking(true).unwrap();
         client
+    }
+
+    /// The same over IPv6.
+    pub fn client_over_ipv6(&self) -> TcpStream {
+        let client = TcpStream::connect((Ipv6Addr::LOCALHOST, self.proxy.local_addr().port())).unwrap();
+        client.set_nonblocking(true).unwrap();
+        client
+    }
+
+    /// A client that has to wait for its turn, and the server's end of its session once it is served.
+    #[track_caller]
+    pub fn next_client(&mut self) -> (TcpStream, TcpStream) {
+        let client = self.client();
+        self.send(&client, b"my turn");
+        (client, self.until_served(b"my turn"))
     }
 
     /// A client and the server's end of its session.
@@ -131,6 +146,13 @@ impl Stage {
             (got.len() == len).then_some(())
         });
         got
+    }
+
+    /// Sends bytes at one end of a session, and receives them at the other one.
+    #[track_caller]
+    pub fn carry(&mut self, from: &TcpStream, to: &TcpStream, bytes: &[u8]) {
+        self.send(from, bytes);
+        assert_eq!(self.receive(to, bytes.len()), bytes);
     }
 
     /// Receives until the stream ends, and how it does.
