@@ -125,6 +125,20 @@ pub fn until(event_loop: &mut EventLoop, mut condition: impl FnMut() -> bool) {
     }
 }
 
+/// Turns the loop until no session is left.
+///
+/// # Panics
+///
+/// As [`until`](fn@until).
+#[track_caller]
+pub fn until_over(event_loop: &mut EventLoop) {
+    let begin = Instant::now();
+    while event_loop.sessions() > 0 {
+        assert!(begin.elapsed() < PATIENCE, "a session has not ended within {PATIENCE:?}");
+        event_loop.turn(Some(PAUSE)).expect("the loop turns");
+    }
+}
+
 /// Turns the loop until it sleeps: no session has had a step for [`PAUSE`].
 ///
 /// # Panics

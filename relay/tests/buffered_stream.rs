@@ -8,34 +8,26 @@ use std::net::{Shutdown, TcpStream};
 use std::rc::Rc;
 use std::time::Instant;
 
-use eventloop::testing::{PATIENCE, PAUSE, pair, reset, settle};
-use eventloop::{EventLoop, Intents, Progress, Ready, Session, Stream, Waker};
+use eventloop::testing::{PATIENCE, PAUSE, pair, reset, session, settle, until_over};
+use eventloop::{EventLoop, Progress, Ready, Stream, Waker};
 use relay::BufferedStream;
 use ringbuf::Pool;
 
 const RING: usize = 4096;
 
-/// A session that does with its stream what the test tells it.
-#[derive(Clone)]
+/// A stream with which its session does what the test tells it.
 struct Stage {
     stream: Rc<RefCell<BufferedStream>>,
     pool: Pool,
 }
 
-impl Session for Stage {
-    fn intents(&self, intents: &mut Intents<'_>) {
-        self.stream.borrow().intents(intents);
-    }
-
-    fn advance(&mut self, ready: &Ready<'_>) -> eventloop::Result<Progress> {
-        let mut stream = self.stream.borrow_mut();
-        let filled = stream.fill(ready);
-        let over = stream.advance_close(ready).is_break();
-        match stream.flush(ready) | filled {
-            _ if over => Ok(Progress::Done),
-            true => Ok(Progress::Again),
-            false => Ok(Progress::Continue),
-        }
+fn step(stream: &mut BufferedStream, ready: &Ready<'_>) -> eventloop::Result<Progress> {
+    let filled = stream.fill(ready);
+    let over = stream.advance_close(ready).is_break();
+    match stream.flush(ready) | filled {
+        _ if over => Ok(Progress::Done),
+        true => Ok(Progress::Again),
+        false => Ok(Progress::Continue),
     }
 }
 
@@ -47,7 +39,11 @@ fn stage() -> (EventLoop, Stage, Waker, TcpStream) {
     let stream = BufferedStream::new(Stream::new(near).unwrap(), input, output);
     let stage = Stage { stream: Rc::new(RefCell::new(stream)), pool };
     let mut event_loop = EventLoop::new().unwrap();
-    let waker = event_loop.spawn(stage.clone());
+    let waker = event_loop.spawn(session(
+        stage.stream.clone(),
+        |stream, intents| stream.borrow().intents(intents),
+        |stream, ready| step(&mut stream.borrow_mut(), ready),
+    ));
     (event_loop, stage, waker, peer)
 }
 
@@ -108,10 +104,7 @@ fn a_peer_that_does_not_finish_is_reset_when_its_time_is_up() {
     stage.stream.borrow_mut().finish(Instant::now() + PAUSE);
     waker.wake();
     let begin = Instant::now();
-    while event_loop.sessions() > 0 {
-        assert!(begin.elapsed() < PATIENCE);
-        event_loop.turn(Some(PATIENCE)).unwrap();
-    }
+    until_over(&mut event_loop);
     assert!(begin.elapsed() >= PAUSE);
 }
 

@@ -10,25 +10,13 @@ use std::io::{ErrorKind, Read, Write};
 use std::net::{Shutdown, TcpStream};
 use std::time::Duration;
 
-use eventloop::testing::{pair, reset, settle};
-use eventloop::{EventLoop, Intents, Progress, Ready, Session, Stream};
+use eventloop::testing::{pair, reset, session, settle};
+use eventloop::{EventLoop, Progress, Stream};
 use relay::{Pipes, Tunnel};
 use ringbuf::Pool;
 use rustix::net::{SendFlags, send};
 
 const RING: usize = 4096;
-
-struct Carry(Tunnel);
-
-impl Session for Carry {
-    fn intents(&self, intents: &mut Intents<'_>) {
-        self.0.intents(intents);
-    }
-
-    fn advance(&mut self, ready: &Ready<'_>) -> eventloop::Result<Progress> {
-        Ok(if self.0.advance(ready).is_break() { Progress::Done } else { Progress::Continue })
-    }
-}
 
 /// How bytes go through a tunnel.
 #[derive(Clone, Copy, Debug)]
@@ -49,7 +37,9 @@ fn tunnel(by: By) -> (EventLoop, TcpStream, TcpStream) {
         tunnel.splice(&Pipes::new(RING, 2), true);
     }
     let mut event_loop = EventLoop::new().unwrap();
-    event_loop.spawn(Carry(tunnel));
+    event_loop.spawn(session(tunnel, Tunnel::intents, |tunnel, ready| {
+        Ok(if tunnel.advance(ready).is_break() { Progress::Done } else { Progress::Continue })
+    }));
     (event_loop, client, server)
 }
 

@@ -9,7 +9,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
-use eventloop::testing::{PATIENCE, PAUSE, accept, pair, reset, settle, until};
+use eventloop::testing::{PATIENCE, accept, pair, reset, session, settle, until, until_over};
 use eventloop::{ConnectOptions, Connector, EventLoop, Intents, Progress, Ready, Result, Session, Stream};
 use relay::{BufferedStream, Limits, ProxySession, Side, Tunnel};
 use ringbuf::RingBuffer;
@@ -26,26 +26,24 @@ fn stream() -> (Stream, TcpStream) {
     (Stream::new(near).unwrap(), far)
 }
 
-/// A session whose server is connected already, and both peers.
-fn established(limits: Limits) -> (ProxySession, TcpStream, TcpStream) {
-    let ((client, far_client), (server, far_server)) = (stream(), stream());
+/// A session whose server is not chosen yet, and its client.
+fn accepted(limits: Limits) -> (ProxySession, TcpStream) {
+    let (client, far) = stream();
     let [up, down] = rings();
-    let tunnel = Tunnel::new(client, server, up, down, limits.linger);
-    (ProxySession::established(tunnel, limits, Instant::now()), far_client, far_server)
+    (ProxySession::new(client, up, down, limits, Instant::now()), far)
 }
 
-/// Ends when the test says so, which is too early.
-struct TooEarly<P>(P, fn(&P, &mut Intents<'_>), fn(&mut P, &Ready<'_>), Rc<Cell<bool>>);
+/// A session whose server is connected already, and both peers.
+fn established(limits: Limits) -> (ProxySession, TcpStream, TcpStream) {
+    let (tunnel, client, server) = tunnel(limits.linger);
+    (ProxySession::established(tunnel, limits, Instant::now()), client, server)
+}
 
-impl<P> Session for TooEarly<P> {
-    fn intents(&self, intents: &mut Intents<'_>) {
-        self.1(&self.0, intents);
-    }
-
-    fn advance(&mut self, ready: &Ready<'_>) -> Result<Progress> {
-        self.2(&mut self.0, ready);
-        Ok(if self.3.get() { Progress::Done } else { Progress::Continue })
-    }
+/// A tunnel, and both peers.
+fn tunnel(linger: Duration) -> (Tunnel, TcpStream, TcpStream) {
+    let ((client, far_client), (server, far_server)) = (stream(), stream());
+    let [up, down] = rings();
+    (Tunnel::new(client, server, up, down, linger), far_client, far_server)
 }
 
 /// Lets a session take bytes of `sender` until it waits for `receiver`, and then ends it.
@@ -56,7 +54,11 @@ fn ends_too_early<P: 'static>(
     mut sender: &TcpStream,
 ) {
     let (mut event_loop, done) = (EventLoop::new().unwrap(), Rc::new(Cell::new(false)));
-    let waker = event_loop.spawn(TooEarly(part, intents, advance, done.clone()));
+    let is_done = done.clone();
+    let waker = event_loop.spawn(session(part, intents, move |part, ready| {
+        advance(part, ready);
+        Ok(if is_done.get() { Progress::Done } else { Progress::Continue })
+    }));
     sender.set_nonblocking(true).unwrap();
     while sender.write(&[7; 65_536]).is_ok() {
         while sender.write(&[7; 65_536]).is_ok() {}
@@ -67,25 +69,13 @@ fn ends_too_early<P: 'static>(
     until_over(&mut event_loop);
 }
 
-fn until_over(event_loop: &mut EventLoop) {
-    let begin = Instant::now();
-    while event_loop.sessions() > 0 {
-        assert!(begin.elapsed() < PATIENCE, "the session does not end");
-        event_loop.turn(Some(PAUSE)).unwrap();
-    }
-}
-
 /// Receives all there is. Returns whether the end is orderly.
 fn ends_in_order(mut peer: &TcpStream) -> bool {
     peer.set_nonblocking(false).unwrap();
     let mut bytes = Vec::new();
-    match peer.read_to_end(&mut bytes) {
-        Ok(_) => true,
-        Err(error) => {
-            assert_eq!(error.kind(), ErrorKind::ConnectionReset);
-            false
-        }
-    }
+    let end = peer.read_to_end(&mut bytes).map_err(|error| error.kind());
+    assert!(matches!(end, Ok(_) | Err(ErrorKind::ConnectionReset)), "{end:?}");
+    end.is_ok()
 }
 
 #[test]
@@ -94,16 +84,10 @@ fn a_session_that_ends_too_early_never_looks_like_an_orderly_end() {
     ends_too_early(session, ProxySession::intents, |session, ready| drop(session.advance(ready)), &client);
     assert!(!ends_in_order(&client) && !ends_in_order(&server));
 
-    let ((client, far_client), (server, far_server)) = (stream(), stream());
-    let [up, down] = rings();
-    let tunnel = Tunnel::new(client, server, up, down, LINGER);
-    ends_too_early(
-        tunnel,
-        Tunnel::intents,
-        |tunnel, ready| assert!(tunnel.advance(ready).is_continue()),
-        &far_client,
-    );
-    assert!(!ends_in_order(&far_client) && !ends_in_order(&far_server));
+    let (tunnel, client, server) = tunnel(LINGER);
+    let carry = |tunnel: &mut Tunnel, ready: &Ready<'_>| assert!(tunnel.advance(ready).is_continue());
+    ends_too_early(tunnel, Tunnel::intents, carry, &client);
+    assert!(!ends_in_order(&client) && !ends_in_order(&server));
 
     let (near, far) = stream();
     let [input, output] = rings();
@@ -121,9 +105,7 @@ fn a_session_that_ends_too_early_never_looks_like_an_orderly_end() {
 #[test]
 fn a_session_that_ignores_the_failure_of_its_server_resets_the_client() {
     let refusing = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
-    let [up, down] = rings();
-    let (client, far) = stream();
-    let mut session = ProxySession::new(client, up, down, Limits::default(), Instant::now());
+    let (mut session, far) = accepted(Limits::default());
     session.connect(Connector::new(&[refusing][..], ConnectOptions::default(), Instant::now()));
     let mut event_loop = EventLoop::new().unwrap();
     event_loop.spawn(session); // as a session of the loop it ignores every event
@@ -133,9 +115,7 @@ fn a_session_that_ignores_the_failure_of_its_server_resets_the_client() {
 
 #[test]
 fn a_server_that_is_given_up_before_it_is_connected_ends_the_session_with_a_reset() {
-    let [up, down] = rings();
-    let (client, far) = stream();
-    let mut session: ProxySession = ProxySession::new(client, up, down, Limits::default(), Instant::now());
+    let (mut session, far) = accepted(Limits::default());
     session.fail(Side::Server, ErrorKind::HostUnreachable.into());
     let mut event_loop = EventLoop::new().unwrap();
     event_loop.spawn(session);
@@ -167,9 +147,7 @@ fn limits_of_duration_max_end_no_session() {
     until_over(&mut event_loop);
     assert!(!ends_in_order(&server));
 
-    let [up, down] = rings();
-    let (client, far) = stream();
-    let mut session: ProxySession = ProxySession::new(client, up, down, limits, Instant::now());
+    let (mut session, far) = accepted(limits);
     session.refuse(b"no", Instant::now());
     event_loop.spawn(session);
     settle(&mut event_loop);
@@ -188,9 +166,7 @@ fn limits_of_no_time_end_a_session_with_resets_and_without_a_spin() {
     until_over(&mut event_loop);
     assert!(!ends_in_order(&client) && !ends_in_order(&server));
 
-    let [up, down] = rings();
-    let (client, far) = stream();
-    let session: ProxySession = ProxySession::new(client, up, down, limits, Instant::now());
+    let (session, far) = accepted(limits);
     event_loop.spawn(session);
     until_over(&mut event_loop);
     assert!(!ends_in_order(&far), "it had no time to choose a destination");

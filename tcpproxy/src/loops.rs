@@ -160,7 +160,8 @@ fn leads_to(client: &Stream, address: SocketAddr) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use eventloop::{EventLoop, Intents, Progress, Ready, Session};
+    use eventloop::EventLoop;
+    use eventloop::testing::idle;
     use std::net::{IpAddr, Ipv4Addr, TcpListener, TcpStream};
 
     /// Our connection to a server, and what the server accepts.
@@ -172,25 +173,14 @@ mod tests {
 
     const CLIENT: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::new(192, 0, 2, 1)), 4711);
 
-    /// A session that does nothing.
-    struct Idle;
-
-    impl Session for Idle {
-        fn intents(&self, _: &mut Intents<'_>) {}
-
-        fn advance(&mut self, _: &Ready<'_>) -> eventloop::Result<Progress> {
-            Ok(Progress::Continue)
-        }
-    }
-
     #[test]
     fn a_client_that_is_a_connection_of_ours_is_found_by_both_sessions() {
         let mut event_loop = EventLoop::new().unwrap();
         let (loops, now) = (Loops::new(event_loop.handle()), Instant::now());
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let (ours, client, address) = connection(&listener);
-        loops.note(CLIENT, event_loop.spawn(Idle).session());
-        loops.note(address, event_loop.spawn(Idle).session());
+        loops.note(CLIENT, event_loop.spawn(idle()).session());
+        loops.note(address, event_loop.spawn(idle()).session());
         assert_eq!(event_loop.turn(Some(Duration::ZERO)).unwrap(), 2);
         assert!(!loops.is_loop(CLIENT, None, now) && !loops.is_loop(address, Some(&client), now));
         assert_eq!(loops.look_after(now), LOOK_AFTER);
@@ -212,7 +202,7 @@ mod tests {
             (TcpListener::bind("127.0.0.1:0").unwrap(), TcpListener::bind("127.0.0.1:0").unwrap());
         let (ours, _accepted, address) = connection(&server);
         let (_client, client, _) = connection(&listener);
-        loops.note(address, event_loop.spawn(Idle).session());
+        loops.note(address, event_loop.spawn(idle()).session());
         loops.look(CLIENT, &ours, server.local_addr().unwrap(), &PendingClients::default(), now);
         assert!(!loops.is_loop(address, Some(&client), now));
         assert!(!loops.is_loop(CLIENT, None, now));
@@ -222,7 +212,7 @@ mod tests {
     fn a_session_that_is_over_takes_no_memory_and_leaves_a_later_one_of_the_same_address_alone() {
         let mut event_loop = EventLoop::new().unwrap();
         let loops = Loops::new(event_loop.handle());
-        loops.note(CLIENT, event_loop.spawn(Idle).session());
+        loops.note(CLIENT, event_loop.spawn(idle()).session());
         loops.forget(CLIENT); // an earlier session
         assert_eq!(loops.sessions.borrow().len(), 1);
         drop(event_loop);

@@ -5,7 +5,6 @@
 use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
 
-use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use testkit::proxy::Proxy;
 
 /// What the resident memory grows by, tables and what the allocator adds included. Buffers and pipes are lent only
@@ -14,10 +13,8 @@ const MOST: u64 = if cfg!(all(target_os = "linux", not(portable))) { 700 } else 
 
 #[test]
 fn an_idle_session_after_traffic_costs_at_most_700_bytes() {
-    let limit = getrlimit(Resource::Nofile);
-    setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, ..limit }).unwrap();
-    let possible = limit.maximum.map_or(usize::MAX, |maximum| usize::try_from(maximum / 3).unwrap());
-    let sessions = possible.min(2000); // each has two descriptors here
+    let possible = eventloop::raise_descriptor_limit(u64::MAX) / 3;
+    let sessions = possible.min(2000) as usize; // each has two descriptors here
     assert!(sessions >= 300, "there are too few descriptors: raise the hard limit (ulimit -Hn)");
     let origin = TcpListener::bind("127.0.0.1:0").unwrap();
     let port = origin.local_addr().unwrap().port().to_string();

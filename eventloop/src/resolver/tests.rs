@@ -5,10 +5,9 @@ use std::cell::RefCell;
 use std::collections::VecDeque;
 use std::rc::Rc;
 use std::sync::Condvar;
-use std::time::Instant;
 
-use crate::testing::PATIENCE;
-use crate::{EventLoop, Progress, Session};
+use crate::testing::{PATIENCE, session, until};
+use crate::{EventLoop, Progress};
 
 /// A system's resolver that knows every name, as this address, but answers only when the test lets it.
 #[derive(Clone, Default)]
@@ -68,32 +67,23 @@ impl System {
 #[derive(Default)]
 struct Answers(Rc<RefCell<Vec<(&'static str, Addresses)>>>);
 
-struct Asking(&'static str, Lookup, Rc<RefCell<Vec<(&'static str, Addresses)>>>);
-
-impl Session for Asking {
-    fn intents(&self, intents: &mut Intents<'_>) {
-        self.1.intents(intents);
-    }
-
-    fn advance(&mut self, ready: &Ready<'_>) -> crate::Result<Progress> {
-        let Some(answer) = self.1.advance(ready) else { return Ok(Progress::Continue) };
-        self.2.borrow_mut().push((self.0, answer));
-        Ok(Progress::Done)
-    }
-}
-
 impl Answers {
     fn ask(&self, event_loop: &mut EventLoop, resolver: &Resolver, name: &'static str) {
-        event_loop.spawn(Asking(name, resolver.lookup(name, 80), self.0.clone()));
+        self.await_lookup(event_loop, name, resolver.lookup(name, 80));
+    }
+
+    fn await_lookup(&self, event_loop: &mut EventLoop, name: &'static str, lookup: Lookup) {
+        let answers = self.0.clone();
+        event_loop.spawn(session(lookup, Lookup::intents, move |lookup, ready| {
+            let Some(answer) = lookup.advance(ready) else { return Ok(Progress::Continue) };
+            answers.borrow_mut().push((name, answer));
+            Ok(Progress::Done)
+        }));
     }
 
     /// The lookups that were answered, in order, once there are `count`.
     fn await_some(&self, event_loop: &mut EventLoop, count: usize) -> Vec<&'static str> {
-        let begin = Instant::now();
-        while self.0.borrow().len() < count {
-            assert!(begin.elapsed() < PATIENCE, "{} answers of {count}", self.0.borrow().len());
-            event_loop.turn(Some(PATIENCE)).unwrap();
-        }
+        until(event_loop, || self.0.borrow().len() >= count);
         self.0.borrow().iter().map(|(name, _)| *name).collect()
     }
 }
@@ -198,7 +188,7 @@ fn a_client_whose_names_take_long_keeps_no_other_client_waiting() {
     let (system, resolver, mut event_loop, answers) = setup();
     let mut ask = |client, name| {
         let lookup = resolver.lookup_for(IpAddr::from([192, 0, 2, client]), name, 80);
-        event_loop.spawn(Asking(name, lookup, answers.0.clone()));
+        answers.await_lookup(&mut event_loop, name, lookup);
     };
     for name in ["a", "b", "c", "d", "e", "f", "g", "h", "i", "j", "k", "l", "m", "n", "o", "p", "q"] {
         ask(1, name);

@@ -42,28 +42,9 @@ fn site(name: &str, file: &[u8]) -> PathBuf {
     let path = |name: &str| directory.join(name).display().to_string();
     let (key, certificate) = (path("key.pem"), path("certificate.pem"));
     let (subject, alternative) = (format!("/CN={name}"), format!("subjectAltName=DNS:{name}"));
-    let made = run(
-        "openssl",
-        &[
-            "req",
-            "-x509",
-            "-newkey",
-            "ec",
-            "-pkeyopt",
-            "ec_paramgen_curve:P-256",
-            "-nodes",
-            "-days",
-            "2",
-            "-subj",
-            &subject,
-            "-addext",
-            &alternative,
-            "-keyout",
-            &key,
-            "-out",
-            &certificate,
-        ],
-    );
+    let request = "req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -days 2";
+    let named = ["-subj", &subject, "-addext", &alternative, "-keyout", &key, "-out", &certificate];
+    let made = run("openssl", &request.split(' ').chain(named).collect::<Vec<_>>());
     assert_eq!(made.0, Some(0), "{}", String::from_utf8_lossy(&made.1));
     directory
 }
