@@ -158,27 +158,12 @@ pub(crate) mod tests {
     use super::*;
     use std::sync::Mutex;
 
-    #[derive(Clone, Default)]
-    struct Log(Arc<Mutex<Vec<u8>>>);
-
-    impl Write for Log {
-        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-            self.0.lock().unwrap().write(bytes)
-        }
-
-        fn flush(&mut self) -> io::Result<()> {
-            Ok(())
-        }
-    }
-
     /// What is logged meanwhile.
     pub(crate) fn logged(act: impl FnOnce()) -> Vec<serde_json::Value> {
-        let log = Log::default();
-        let writer = log.clone();
-        let subscriber = tracing_subscriber::fmt().json().with_writer(move || writer.clone()).finish();
+        let (log, writer) = io::pipe().unwrap();
+        let subscriber = tracing_subscriber::fmt().json().with_writer(Mutex::new(writer)).finish();
         tracing::subscriber::with_default(subscriber, act);
-        let bytes = log.0.lock().unwrap();
-        serde_json::Deserializer::from_slice(&bytes).into_iter().map(Result::unwrap).collect()
+        serde_json::Deserializer::from_reader(log).into_iter().map(Result::unwrap).collect()
     }
 
     #[test]

@@ -5,6 +5,7 @@ use std::cell::RefCell;
 use std::collections::VecDeque;
 use std::rc::Rc;
 use std::sync::Condvar;
+use std::time::Instant;
 
 use crate::testing::{PATIENCE, session, until};
 use crate::{EventLoop, Progress};

@@ -40,7 +40,7 @@ pub(crate) struct World {
 }
 
 /// One of the two connections.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(crate) struct Socket {
     pub(crate) arrived: u64,
     pub(crate) read: u64,
@@ -82,27 +82,7 @@ pub(crate) fn byte(from: Side, offset: u64) -> u8 {
 
 impl Socket {
     pub(crate) fn new(room: u64) -> Self {
-        Self {
-            arrived: 0,
-            read: 0,
-            consumed: 0,
-            peer_finished: false,
-            peer_reset: None,
-            urgent: None,
-            error: false,
-            written: 0,
-            sent: 0,
-            acknowledged: 0,
-            preface: Vec::new(),
-            finished: false,
-            fin_acknowledged: false,
-            room,
-            queue_is_watched: false,
-            closed: None,
-            intent: None,
-            hangup: false,
-            ready: Readiness::default(),
-        }
+        Self { room, ..Self::default() }
     }
 
     /// The error of the reset was reported.
