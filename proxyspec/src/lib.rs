@@ -45,7 +45,7 @@
 //! let plan = Plan { subject, service: Service::ManyAtOnce, seed: Seed::random(), jobs: 1 };
 //!
 //! let topics = topics().into_iter().map(|topic| {
-//!     let cases = topic.cases.iter().filter(|case| case.name() == "a_servers_reset_is_a_reset_for_the_client");
+//!     let cases = topic.cases.iter().filter(|case| case.name == "a_servers_reset_is_a_reset_for_the_client");
 //!     (topic, cases.collect())
 //! });
 //! let outcomes = plan.run(&topics.collect::<Vec<_>>(), |_| ());

@@ -20,7 +20,7 @@ const PROGRAM: &str = env!("CARGO_BIN_EXE_proxyspec");
 /// Those whose names `wanted` has.
 fn cases(wanted: impl Fn(&str) -> bool) -> Vec<(Topic, Vec<&'static Case>)> {
     let chosen = topics().into_iter().map(|topic| {
-        let cases = topic.cases.iter().filter(|case| wanted(case.name())).collect();
+        let cases = topic.cases.iter().filter(|case| wanted(case.name)).collect();
         (topic, cases)
     });
     chosen.collect()
@@ -158,7 +158,7 @@ fn every_case_is_explained() {
     let output = proxyspec(&["list"]);
     let list = text(&output.stdout);
     for case in topics().iter().flat_map(|topic| topic.cases) {
-        assert!(list.contains(case.name()) && list.contains(case.explanation()), "{}", case.name());
+        assert!(list.contains(case.name) && list.contains(case.why), "{}", case.name);
     }
 }
 

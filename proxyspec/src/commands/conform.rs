@@ -88,15 +88,14 @@ pub(crate) type Chosen = Vec<(Topic, Vec<&'static Case>)>;
 pub(crate) fn chosen(only: &[String]) -> Result<Chosen, String> {
     let topics = topics();
     for name in only {
-        let known = topics
-            .iter()
-            .any(|topic| topic.name == name || topic.cases.iter().any(|case| case.name() == name));
+        let known =
+            topics.iter().any(|topic| topic.name == name || topic.cases.iter().any(|case| case.name == name));
         if !known {
             return Err(format!("there is no case or topic {name:?}: see `proxyspec list`"));
         }
     }
     let chosen = topics.into_iter().map(|topic| {
-        let is_named = |case: &&Case| only.iter().any(|name| name == topic.name || name == case.name());
+        let is_named = |case: &&Case| only.iter().any(|name| name == topic.name || name == case.name);
         let cases = topic.cases.iter().filter(|case| only.is_empty() || is_named(case));
         (topic, cases.collect::<Vec<_>>())
     });

@@ -33,7 +33,7 @@ impl Display {
     ) -> Self {
         let waiting: Vec<_> =
             cases.iter().flat_map(|(topic, cases)| cases.iter().map(move |case| (*topic, *case))).collect();
-        let width = waiting.iter().map(|(_, case)| case.name().len()).max().unwrap_or_default();
+        let width = waiting.iter().map(|(_, case)| case.name.len()).max().unwrap_or_default();
         let bar = ProgressBar::new(waiting.len() as u64);
         let style = ProgressStyle::with_template("{bar:30} {pos}/{len} {elapsed} {wide_msg}");
         bar.set_style(style.expect("the template is right"));
@@ -56,10 +56,10 @@ impl Display {
     /// Shows what has happened.
     pub(crate) fn show(&mut self, event: &CaseEvent) {
         match event {
-            CaseEvent::Begun(case) => self.running.push(case.name()),
+            CaseEvent::Begun(case) => self.running.push(case.name),
             CaseEvent::Ended(outcome) => {
-                self.running.retain(|name| *name != outcome.case.name());
-                self.early.insert(outcome.case.name(), outcome.clone());
+                self.running.retain(|name| *name != outcome.case.name);
+                self.early.insert(outcome.case.name, outcome.clone());
                 self.bar.inc(1);
                 self.print_those_whose_turn_it_is();
             }
@@ -76,7 +76,7 @@ impl Display {
 
     fn print_those_whose_turn_it_is(&mut self) {
         while let Some((topic, case)) = self.waiting.first().copied() {
-            let Some(outcome) = self.early.remove(case.name()) else { return };
+            let Some(outcome) = self.early.remove(case.name) else { return };
             self.waiting.remove(0);
             if topic.name != self.topic {
                 self.topic = topic.name;
@@ -88,7 +88,7 @@ impl Display {
 
     fn lines(&self, outcome: &Outcome) -> String {
         let (case, word, observed) = (outcome.case, outcome.word(), outcome.observed());
-        let name = case.name();
+        let name = case.name;
         if !outcome.failed() {
             let width = self.width;
             let took = outcome.took.as_secs_f64();
@@ -97,8 +97,8 @@ impl Display {
         format!(
             "  {}  {name}\n        observed: {observed}\n        expected: {}\n        source:   {}\n        again:    {}",
             self.coloured("FAIL"),
-            case.expectation(),
-            case.reference(),
+            case.expects,
+            case.source,
             self.replay.replace("--only CASE", &format!("--only {name}")),
         )
     }

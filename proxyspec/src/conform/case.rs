@@ -5,11 +5,16 @@ use crate::conform::{Trial, Verdict};
 /// One promise, and how to find out whether a proxy keeps it.
 #[derive(Clone, Copy, Debug)]
 pub struct Case {
-    pub(super) name: &'static str,
-    pub(super) expects: &'static str,
-    pub(super) why: &'static str,
-    pub(super) source: &'static str,
-    pub(super) needs: &'static [Need],
+    /// The promise in words joined by underscores.
+    pub name: &'static str,
+    /// What a correct proxy brings about, as a line beside what was observed.
+    pub expects: &'static str,
+    /// What the case does, and what breaks if the promise does.
+    pub why: &'static str,
+    /// The RFC with its section, or the man page, behind the promise.
+    pub source: &'static str,
+    /// What the case cannot do without.
+    pub needs: &'static [Need],
     pub(super) deadline: Duration,
     pub(super) alone: bool,
     pub(super) run: fn(&Trial) -> Verdict,
@@ -41,30 +46,35 @@ impl Need {
 const DEADLINE: Duration = Duration::from_secs(90);
 
 impl Case {
-    /// A case of this name, the promise in words joined by underscores.
+    /// A case of this name.
     pub(super) const fn new(name: &'static str, run: fn(&Trial) -> Verdict) -> Self {
         Self { name, expects: "", why: "", source: "", needs: &[], deadline: DEADLINE, alone: false, run }
     }
 
-    /// What a correct proxy brings about, as a line beside what was observed.
+    /// A case about the process of the proxy.
+    pub(super) const fn of_process(name: &'static str, run: fn(&Trial) -> Verdict) -> Self {
+        Self::new(name, run).needs(&[Need::Process])
+    }
+
+    /// Says what a correct proxy brings about.
     pub(super) const fn expects(mut self, expects: &'static str) -> Self {
         self.expects = expects;
         self
     }
 
-    /// What the case does, and what breaks if the promise does.
+    /// Says what the case does.
     pub(super) const fn why(mut self, why: &'static str) -> Self {
         self.why = why;
         self
     }
 
-    /// The RFC with its section, or the man page, behind the promise.
+    /// Says what is behind the promise.
     pub(super) const fn source(mut self, source: &'static str) -> Self {
         self.source = source;
         self
     }
 
-    /// What the case cannot do without.
+    /// Says what the case cannot do without.
     pub(super) const fn needs(mut self, needs: &'static [Need]) -> Self {
         self.needs = needs;
         self
@@ -80,31 +90,6 @@ impl Case {
     pub(super) const fn alone(mut self) -> Self {
         self.alone = true;
         self
-    }
-
-    /// The promise in words joined by underscores.
-    pub const fn name(&self) -> &'static str {
-        self.name
-    }
-
-    /// What a correct proxy brings about.
-    pub const fn expectation(&self) -> &'static str {
-        self.expects
-    }
-
-    /// What the case does, and what breaks if the promise does.
-    pub const fn explanation(&self) -> &'static str {
-        self.why
-    }
-
-    /// The RFC, with its section, or the man page behind the promise.
-    pub const fn reference(&self) -> &'static str {
-        self.source
-    }
-
-    /// What the case cannot do without.
-    pub const fn requirements(&self) -> &'static [Need] {
-        self.needs
     }
 }
 

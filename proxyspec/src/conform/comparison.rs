@@ -105,7 +105,7 @@ impl Judgement {
         let date = humantime::format_rfc3339_seconds(SystemTime::now()).to_string();
         let found = |outcome: &Outcome| {
             let (result, observed) = (outcome.word().to_owned(), outcome.observed().to_owned());
-            (outcome.case.name().to_owned(), CaseResult { result, observed })
+            (outcome.case.name.to_owned(), CaseResult { result, observed })
         };
         Self {
             version,
@@ -186,11 +186,11 @@ fn those_that(counts: fn(&Outcome) -> bool, outcomes: Vec<Outcome>) -> Vec<Strin
 }
 
 fn names<'a>(outcomes: impl IntoIterator<Item = &'a Outcome>) -> Vec<String> {
-    outcomes.into_iter().map(|outcome| outcome.case.name().to_owned()).collect()
+    outcomes.into_iter().map(|outcome| outcome.case.name.to_owned()).collect()
 }
 
 /// The cases of these names.
 fn named(cases: &Cases, names: &[String]) -> Vec<(Topic, Vec<&'static Case>)> {
-    let wanted = |case: &&Case| names.iter().any(|name| name == case.name());
+    let wanted = |case: &&Case| names.iter().any(|name| name == case.name);
     cases.iter().map(|(topic, cases)| (*topic, cases.iter().copied().filter(wanted).collect())).collect()
 }

@@ -5,14 +5,10 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::time::{Duration, Instant};
 
 use crate::conform::names::PrivateHost;
-use crate::conform::{Case, Need, Stop, Trial, Verdict, broken, echo, judge, trial};
+use crate::conform::trial::{PATIENCE, RunningProxy, connect, connections, until, until_connecting};
+use crate::conform::{Case, Need, Stop, Trial, Verdict, broken, echo, judge};
 use crate::recipe::Setting;
-use testkit::peer::{
-    BlackHole, Connection, Ending, Listener, Pace, Peer, PeerOptions, Refuser, Report, Script, Step,
-};
-use testkit::procfs::TcpState;
-use testkit::proxy::Proxy;
-use trial::{PATIENCE, RunningProxy, Stand, alive, until};
+use testkit::peer::{BlackHole, Ending, Listener, Peer, PeerOptions, Refuser, Report, Script, Step};
 
 const EACH_ADDRESS: &str =
     "RFC 1123, section 2.3: an application tries every address of a host until one works; RFC 8305";
@@ -30,7 +26,7 @@ pub(super) const CASES: &[Case] = &[
         .expects("an end at the client within 40 s")
         .why("The queue of the server is full, so that nothing answers the proxy's SYN, and the limit for that is 2 s. The kernel alone would try for two minutes.")
         .source("tcp(7): tcp_syn_retries"),
-    Case::new("a_dead_first_address_does_not_hide_the_second", first_address_refuses)
+    Case::new("a_dead_first_address_does_not_hide_the_second", |trial| one_of_two(trial, [FIRST, SECOND], Refuser::at))
         .expects("a session with the server at whichever address it is")
         .why("The server's name has two addresses. At one of them there is no listener: at the first, then at the second.")
         .source(EACH_ADDRESS),
@@ -46,12 +42,12 @@ pub(super) const CASES: &[Case] = &[
         .expects("a session")
         .why("The server is given by its IPv6 address, ::1.")
         .source("RFC 4291, section 2.2; getaddrinfo(3)"),
-    Case::new("a_client_that_closes_while_connecting_does_not_hold_up_the_next", closes_while_connecting)
+    Case::new("a_client_that_closes_while_connecting_does_not_hold_up_the_next", |trial| leaves_while_connecting(trial, Step::Close))
         .expects("the next client is served, and nothing is left of the first")
         .why("While the proxy connects, its client closes. Then the next client comes, and the server accepts again.")
         .source("RFC 9293, section 3.6")
         .needs(&[Need::Sessions]),
-    Case::new("a_client_that_resets_while_connecting_does_not_hold_up_the_next", resets_while_connecting)
+    Case::new("a_client_that_resets_while_connecting_does_not_hold_up_the_next", |trial| leaves_while_connecting(trial, Step::Reset))
         .expects("the next client is served, and nothing is left of the first")
         .why("The same with a client that resets.")
         .source("RFC 9293, section 3.5.2")
@@ -67,9 +63,6 @@ pub(super) const CASES: &[Case] = &[
         .source("connect(2): ECONNREFUSED is the result of one attempt")
         .needs(&[Need::Sessions]),
 ];
-
-const REQUEST: u64 = 1000;
-const ANSWER: u64 = 20_000;
 
 fn refused(trial: &Trial) -> Verdict {
     let client = client_of_refusing_server(trial)?;
@@ -93,7 +86,7 @@ fn client_of_refusing_server(trial: &Trial) -> Result<Report, Stop> {
 
 /// What a client sees that sends nothing and reads until the end.
 fn client_without_bytes(running: &RunningProxy<'_>) -> Result<Report, Stop> {
-    let script = Script::new([Step::ReceiveAll(Pace::FAST)]);
+    let script = Script::new([Step::receive_all()]);
     Ok(Peer::client(running.address(), PeerOptions::default(), script).join()?)
 }
 
@@ -102,7 +95,7 @@ fn unanswered(trial: &Trial) -> Verdict {
     let hole = BlackHole::at(trial.origin())?;
     let running = trial.start_recipe(&recipe, &hole.address().ip().to_string(), hole.address().port())?;
     let begin = Instant::now();
-    let script = Script::new([Step::ReceiveAll(Pace::FAST)]).patience(Duration::from_secs(40));
+    let script = Script::new([Step::receive_all()]).patience(Duration::from_secs(40));
     let client = Peer::client(running.address(), PeerOptions::default(), script).join()?;
     let observed = format!("{} after {:.1?}", judge::describe(&client), begin.elapsed());
     if client.late.is_some() { broken(observed) } else { Ok(observed) }
@@ -111,10 +104,6 @@ fn unanswered(trial: &Trial) -> Verdict {
 const FIRST: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
 const SECOND: IpAddr = IpAddr::V4(Ipv4Addr::new(127, 0, 0, 2));
 const IPV6: IpAddr = IpAddr::V6(Ipv6Addr::LOCALHOST);
-
-fn first_address_refuses(trial: &Trial) -> Verdict {
-    one_of_two(trial, [FIRST, SECOND], Refuser::at)
-}
 
 fn first_address_is_silent(trial: &Trial) -> Verdict {
     trial.recipe_with(Setting::Connect, "2")?;
@@ -141,13 +130,9 @@ fn one_of_two<T>(
     let [one, other] = addresses;
     for (lives, is_dead) in [(one, other), (other, one)] {
         let (listener, _dead) = at_the_same_port(lives, is_dead, &dead)?;
-        let who = format!("with the server at {lives} and not at {is_dead}");
+        let who = format!("with the server at {lives} and not at {is_dead}:");
         let stand = trial.stand_before(&host.inside(&recipe), PrivateHost::NAME, listener)?;
-        let whole = plain_session(&stand);
-        if let Err(Stop::Broken(observed)) = whole {
-            return broken(format!("{who}: {observed}"));
-        }
-        whole?;
+        echo::session(&stand).map_err(|stop| stop.after(&who))?;
     }
     Ok(format!("a session with the server at {one}, and one with it at {other}"))
 }
@@ -171,11 +156,6 @@ fn at_the_same_port<T>(
     Err(last.into())
 }
 
-fn plain_session(stand: &Stand<'_>) -> Verdict {
-    let (client, server) = stand.session(echo::asks(REQUEST, ANSWER), echo::answers(REQUEST, ANSWER))?;
-    echo::judge_both(&client, &server, REQUEST, ANSWER)
-}
-
 fn unless_there_is_no_ipv6() -> Result<Listener, Stop> {
     Listener::bind_to(SocketAddr::new(IPV6, 0), PeerOptions::default())
         .map_err(|error| Stop::NotApplicable(format!("this machine has no IPv6: {error}")))
@@ -184,58 +164,30 @@ fn unless_there_is_no_ipv6() -> Result<Listener, Stop> {
 fn ipv6_literal(trial: &Trial) -> Verdict {
     let recipe = trial.recipe()?;
     let listener = unless_there_is_no_ipv6()?;
-    plain_session(&trial.stand_before(recipe, "::1", listener)?)
-}
-
-fn closes_while_connecting(trial: &Trial) -> Verdict {
-    leaves_while_connecting(trial, Step::Close)
-}
-
-fn resets_while_connecting(trial: &Trial) -> Verdict {
-    leaves_while_connecting(trial, Step::Reset)
+    echo::session(&trial.stand_before(recipe, "::1", listener)?)
 }
 
 fn leaves_while_connecting(trial: &Trial, leaves: Step) -> Verdict {
     let hole = BlackHole::at(trial.origin())?;
     let running = trial.start(hole.address())?;
-    let options = PeerOptions::default();
-    let first = Connection::connect(running.address(), options, PATIENCE)?;
+    let first = connect(running.address(), PeerOptions::default())?;
     if let Ok(proxy) = running.proxy() {
-        until_it_connects(proxy)?;
+        until_connecting(proxy)?;
     }
     let _ = first.run(&Script::new([leaves]));
     let next = echo::client(trial, running.address());
     let server = echo::serve(trial, Listener::of(hole.open()?)?)?;
-    let next = next.join()?;
-    echo::judge("next client", &next)?;
+    let echoed = echo::judge("next client", &next.join()?)?;
     // The server also answers the connects for the first client.
     if let Ok(proxy) = running.proxy() {
         until(PATIENCE * 2, || {
-            let sockets = alive(proxy.sockets())?;
-            let left = sockets.iter().filter(|socket| socket.state != TcpState::Listen);
-            let left: Vec<_> = left.map(|socket| socket.state).collect();
-            Ok(if left.is_empty() {
-                Ok(())
-            } else {
-                Err(format!("the next client was served, and this is left: {left:?}"))
-            })
+            let left = connections(proxy)?;
+            let observed = || format!("the next client was served, and this is left: {left:?}");
+            Ok(left.is_empty().then_some(()).ok_or_else(observed))
         })?;
     }
     drop(server);
-    Ok(format!("the next client got {}", echo::describe(&next)))
-}
-
-fn until_it_connects(proxy: &Proxy) -> Result<(), Stop> {
-    until(PATIENCE, || {
-        let sockets = alive(proxy.sockets())?;
-        let connects = sockets.iter().any(|socket| socket.state == TcpState::SynSent);
-        let states = || sockets.iter().map(|socket| socket.state).collect::<Vec<_>>();
-        Ok(if connects {
-            Ok(())
-        } else {
-            Err(format!("the proxy does not connect to the server; its sockets are {:?}", states()))
-        })
-    })
+    Ok(format!("the next client got {echoed}"))
 }
 
 fn others_meanwhile(trial: &Trial) -> Verdict {
@@ -244,11 +196,11 @@ fn others_meanwhile(trial: &Trial) -> Verdict {
     for attempt in 1..=attempts {
         let mut hole = BlackHole::at(trial.origin())?;
         let running = trial.start(hole.address())?;
-        let first = Connection::connect(running.address(), PeerOptions::default(), PATIENCE)?;
+        let first = connect(running.address(), PeerOptions::default())?;
         first.send_all(b"1", PATIENCE)?;
-        until_it_connects(running.proxy()?)?;
+        until_connecting(running.proxy()?)?;
         hole.make_room_for_one()?;
-        let second = Connection::connect(running.address(), PeerOptions::default(), PATIENCE)?;
+        let second = connect(running.address(), PeerOptions::default())?;
         second.send_all(b"2", PATIENCE)?;
         let connection = hole.accept(PATIENCE);
         let connection = connection
@@ -261,11 +213,7 @@ fn others_meanwhile(trial: &Trial) -> Verdict {
                 ));
             }
             b"1" => {}
-            _ => {
-                return broken(
-                    "the proxy connected, and passed on nothing of what its client had sent".to_owned(),
-                );
-            }
+            _ => return broken("the proxy connected, and passed on nothing of what its client had sent"),
         }
     }
     broken(format!("{attempts} times the first client had to be served before the second one was"))
@@ -280,10 +228,9 @@ fn resumes(trial: &Trial) -> Verdict {
     let _server = echo::serve(trial, Listener::of(refusing.open()?)?)?;
     let begin = Instant::now();
     // Some proxies do not connect again for a while to a server that has refused.
-    let client = until(PATIENCE, || {
+    let echoed = until(PATIENCE, || {
         let client = echo::client(trial, running.address()).join()?;
-        let echoed = echo::judge("client", &client);
-        Ok(echoed.map(|()| client).map_err(|_| "no session within 20 s".to_owned()))
+        Ok(echo::judge("client", &client).map_err(|_| "no session within 20 s".to_owned()))
     })?;
-    Ok(format!("{} after {:.1?}", echo::describe(&client), begin.elapsed()))
+    Ok(format!("{echoed} after {:.1?}", begin.elapsed()))
 }

@@ -2,9 +2,10 @@
 
 use std::time::{Duration, Instant};
 
-use crate::conform::{Case, Stand, Stop, Trial, Verdict, broken, judge, trial::PATIENCE};
+use crate::conform::trial::{PATIENCE, connect};
+use crate::conform::{Case, PeerRole, Stand, Stop, Trial, Verdict, broken, judge};
 use crate::recipe::Setting;
-use testkit::peer::{Connection, Gate, Pace, PeerOptions, Script, Step};
+use testkit::peer::{Connection, Gate, Listener, Pace, PeerOptions, Script, Step};
 
 const STREAM: &str = "RFC 9293, section 3.8: a reliable, in-order byte stream";
 
@@ -13,11 +14,11 @@ pub(super) const CASES: &[Case] = &[
         .expects("every byte, both ways, then FIN")
         .why("Both sides send megabytes and read at the same time. A proxy that serves the directions in turn is slow, or stalls.")
         .source("RFC 9293, section 3.1: connections are full duplex"),
-    Case::new("a_stalled_upload_does_not_stop_the_download", stalled_upload)
+    Case::new("a_stalled_upload_does_not_stop_the_download", |trial| stalled(trial, PeerRole::Client))
         .expects("the download goes on while the server does not read, and the upload arrives later")
         .why("The client fills every buffer towards a server that does not read, which then sends. A proxy that writes before it reads again stalls.")
         .source("RFC 9293, section 3.1: connections are full duplex"),
-    Case::new("a_stalled_download_does_not_stop_the_upload", stalled_download)
+    Case::new("a_stalled_download_does_not_stop_the_upload", |trial| stalled(trial, PeerRole::Server))
         .expects("the upload goes on while the client does not read, and the download arrives later")
         .why("The same the other way round.")
         .source("RFC 9293, section 3.1: connections are full duplex"),
@@ -80,9 +81,9 @@ impl Sides {
         let complete = Gate::new()?;
         let (mut client_sends, mut client_receives) = self.client;
         client_sends.extend([Step::Await(complete.clone()), Step::Fin]);
-        client_receives.extend([Step::Open(complete), Step::ReceiveAll(Pace::FAST)]);
+        client_receives.extend([Step::Open(complete), Step::receive_all()]);
         let (server_sends, mut server_receives) = self.server;
-        server_receives.push(Step::ReceiveAll(Pace::FAST));
+        server_receives.push(Step::receive_all());
         // One side may be through long before the other on a busy machine.
         let script = |sends, receives| Script::new(sends).beside(receives).patience(PATIENCE * 2);
         let client = script(client_sends, client_receives);
@@ -91,78 +92,64 @@ impl Sides {
         judge::both_whole(&client, &server, self.bytes)
     }
 
-    /// Both sides send this number of bytes and receive those of the other side at the same time.
-    fn exchange(bytes: u64, sends: &Pace, receives: &Pace) -> Self {
-        let side = || (vec![Step::Send(bytes, sends.clone())], vec![Step::Receive(bytes, receives.clone())]);
-        Self { client: side(), server: side(), bytes: (bytes, bytes) }
+    /// Both sides send this number of bytes in these steps, and receive those of the other side at the same time.
+    fn alike(bytes: u64, sends: Vec<Step>, receives: Pace) -> Self {
+        let side = (sends, vec![Step::Receive(bytes, receives)]);
+        Self { client: side.clone(), server: side, bytes: (bytes, bytes) }
+    }
+
+    /// The same at this pace.
+    fn exchange(bytes: u64, pace: Pace) -> Self {
+        Self::alike(bytes, vec![Step::Send(bytes, pace.clone())], pace)
     }
 }
 
 fn both_ways_at_once(trial: &Trial) -> Verdict {
-    let sides = Sides::exchange(8 << 20, &Pace::FAST, &Pace::FAST);
-    sides.meet(trial, PeerOptions::default())
+    Sides::exchange(8 << 20, Pace::FAST).meet(trial, PeerOptions::default())
 }
 
 fn tiny_socket_buffers(trial: &Trial) -> Verdict {
     let tiny = PeerOptions { receive_buffer: Some(4096), send_buffer: Some(1), ..PeerOptions::default() };
-    Sides::exchange(256 << 10, &Pace::FAST, &Pace::FAST).meet(trial, tiny)
+    Sides::exchange(256 << 10, Pace::FAST).meet(trial, tiny)
 }
 
 fn random_chunks(trial: &Trial) -> Verdict {
     let pace = Pace::chunks(1..=3000).pausing(50, Duration::from_millis(3));
-    Sides::exchange(1 << 20, &pace, &pace).meet(trial, PeerOptions::default())
+    Sides::exchange(1 << 20, pace).meet(trial, PeerOptions::default())
 }
 
 fn small_buffer(trial: &Trial) -> Verdict {
     let recipe = trial.recipe_with(Setting::Buffer, "4096")?;
     let small = PeerOptions { receive_buffer: Some(4096), ..PeerOptions::default() };
-    let pace = Pace::chunks(1..=8192);
-    Sides::exchange(4 << 20, &pace, &pace).meet_on(&trial.stand_of(&recipe, small)?, small)
+    Sides::exchange(4 << 20, Pace::chunks(1..=8192)).meet_on(&trial.stand_of(&recipe, small)?, small)
 }
-
-fn stalled_upload(trial: &Trial) -> Verdict {
-    let (fills, sleeps, bytes) = stalled_direction()?;
-    Sides { client: fills, server: sleeps, bytes }.meet(trial, judge::SMALL)
-}
-
-fn stalled_download(trial: &Trial) -> Verdict {
-    let (fills, sleeps, (filled, flowed)) = stalled_direction()?;
-    Sides { client: sleeps, server: fills, bytes: (flowed, filled) }.meet(trial, judge::SMALL)
-}
-
-type Lists = (Vec<Step>, Vec<Step>);
 
 /// One side fills its direction, then the other direction has to carry a megabyte, then the first one goes on.
-fn stalled_direction() -> Result<(Lists, Lists, (u64, u64)), Stop> {
+fn stalled(trial: &Trial, fills: PeerRole) -> Verdict {
     // More than two kernels and a proxy hold as a rule, with the small buffers of the peers. One whose kernel lets its
     // receive buffer grow beyond that gets everything, and the other direction has to go on all the same.
     let (bulk, bytes) = (16 << 20, 1 << 20);
     let (full, flowed) = (Gate::new()?, Gate::new()?);
-    let fills = (
-        vec![Step::Send(bulk, Pace::FAST)],
+    let fill = (
+        vec![Step::send(bulk)],
         vec![
             Step::Stalled(judge::QUIET),
             Step::Open(full.clone()),
-            Step::Receive(bytes, Pace::FAST),
+            Step::receive(bytes),
             Step::Open(flowed.clone()),
         ],
     );
-    let sleeps = (
-        vec![Step::Await(full), Step::Send(bytes, Pace::FAST)],
-        vec![Step::Await(flowed), Step::Receive(bulk, Pace::FAST)],
-    );
-    Ok((fills, sleeps, (bulk, bytes)))
+    let sleep = (vec![Step::Await(full), Step::send(bytes)], vec![Step::Await(flowed), Step::receive(bulk)]);
+    let (client, server) = fills.pair(fill, sleep);
+    Sides { client, server, bytes: fills.pair(bulk, bytes) }.meet(trial, judge::SMALL)
 }
 
 fn every_write_size(trial: &Trial) -> Verdict {
     let around_powers = (2..=20).flat_map(|power: u32| [(1 << power) - 1, 1 << power, (1 << power) + 1]);
     let sizes: Vec<usize> = [1, 2].into_iter().chain(around_powers).chain([4 << 20]).collect();
     let bytes = sizes.iter().map(|size| *size as u64).sum();
-    let side = || {
-        let writes = sizes.iter().map(|size| Step::Send(*size as u64, Pace::chunks(*size..=*size)));
-        (writes.collect(), vec![Step::Receive(bytes, Pace::FAST)])
-    };
-    Sides { client: side(), server: side(), bytes: (bytes, bytes) }.meet(trial, PeerOptions::default())
+    let writes = sizes.iter().map(|size| Step::Send(*size as u64, Pace::chunks(*size..=*size)));
+    Sides::alike(bytes, writes.collect(), Pace::FAST).meet(trial, PeerOptions::default())
 }
 
 fn around_buffer_sizes(trial: &Trial) -> Verdict {
@@ -171,8 +158,8 @@ fn around_buffer_sizes(trial: &Trial) -> Verdict {
     let bytes = (sizes.iter().sum(), sizes.len() as u64);
     let (mut client, mut server) = (Vec::new(), Vec::new());
     for size in sizes {
-        client.extend([Step::Send(size, Pace::FAST), Step::Receive(1, Pace::FAST)]);
-        server.extend([Step::Receive(size, Pace::FAST), Step::Send(1, Pace::FAST)]);
+        client.extend([Step::send(size), Step::receive(1)]);
+        server.extend([Step::receive(size), Step::send(1)]);
     }
     let sides = Sides { client: (vec![], client), server: (vec![], server), bytes };
     sides.meet(trial, PeerOptions::default())
@@ -185,7 +172,7 @@ fn tiny_segments(trial: &Trial) -> Verdict {
     let side = |own, other| {
         (
             vec![Step::Send(bytes, Pace::BYTE_AT_A_TIME), Step::Open(own)],
-            vec![Step::Await(other), Step::Receive(bytes, Pace::FAST)],
+            vec![Step::Await(other), Step::receive(bytes)],
         )
     };
     let client = side(client_sent.clone(), server_sent.clone());
@@ -196,18 +183,13 @@ fn tiny_segments(trial: &Trial) -> Verdict {
 fn urgent_byte(trial: &Trial) -> Verdict {
     let options = PeerOptions { urgent_inline: true, ..PeerOptions::default() };
     let bytes = 21_001;
-    let side = || {
-        let sends = vec![Step::Send(1000, Pace::FAST), Step::Urgent, Step::Send(20_000, Pace::FAST)];
-        (sends, vec![Step::Receive(bytes, Pace::FAST)])
-    };
-    Sides { client: side(), server: side(), bytes: (bytes, bytes) }.meet(trial, options)
+    let sends = vec![Step::send(1000), Step::Urgent, Step::send(20_000)];
+    Sides::alike(bytes, sends, Pace::FAST).meet(trial, options)
 }
 
 fn banner(trial: &Trial) -> Verdict {
-    let client =
-        vec![Step::Receive(100, Pace::FAST), Step::Send(10, Pace::FAST), Step::Receive(1000, Pace::FAST)];
-    let server =
-        vec![Step::Send(100, Pace::FAST), Step::Receive(10, Pace::FAST), Step::Send(1000, Pace::FAST)];
+    let client = vec![Step::receive(100), Step::send(10), Step::receive(1000)];
+    let server = vec![Step::send(100), Step::receive(10), Step::send(1000)];
     let sides = Sides { client: (vec![], client), server: (vec![], server), bytes: (10, 1100) };
     sides.meet(trial, PeerOptions::default())
 }
@@ -219,21 +201,16 @@ fn dialogue(trial: &Trial) -> Verdict {
     let options = PeerOptions { no_delay: true, ..PeerOptions::default() };
     let stand = trial.stand_with(options)?;
     let proxied = (stand.connect(options)?, stand.accept()?);
-    let listener = testkit::peer::Listener::bind(options)?;
-    let direct = (Connection::connect(listener.address(), options, PATIENCE)?, listener.accept(PATIENCE)?);
+    let listener = Listener::bind(options)?;
+    let direct = (connect(listener.address(), options)?, listener.accept(PATIENCE)?);
     let mut observed = String::new();
     for _ in 0..ROUNDS {
         let (mut through, mut without) = (Vec::new(), Vec::new());
         for exchange in 0..WARM_UP + EXCHANGES {
-            let times = [&proxied, &direct].map(|(client, server)| {
+            for ((client, server), times) in [(&proxied, &mut through), (&direct, &mut without)] {
                 let begin = Instant::now();
                 two_bytes(client, server).and_then(|()| two_bytes(server, client))?;
-                Ok::<_, Stop>(begin.elapsed())
-            });
-            let [proxied, direct] = times;
-            if exchange >= WARM_UP {
-                through.push(proxied?);
-                without.push(direct?);
+                times.extend((exchange >= WARM_UP).then(|| begin.elapsed()));
             }
         }
         let (through, without) = (lower_quartile(through), lower_quartile(without));

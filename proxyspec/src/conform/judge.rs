@@ -1,8 +1,9 @@
 //! Reports of peers in a line, and what is wrong with them.
 
+use std::fmt::Display;
 use std::time::Duration;
 
-use crate::conform::{Stop, Verdict, broken};
+use crate::conform::{Verdict, broken};
 use testkit::peer::{Ending, PeerOptions, Report, Sending, Step};
 
 /// Socket buffers that are soon full, and large enough to go fast.
@@ -56,20 +57,17 @@ pub(super) fn ending(ending: Ending) -> String {
 }
 
 /// The first `sent` bytes of the payload, in order, whatever the end.
-pub(super) fn all(who: &str, report: &Report, sent: u64) -> Result<(), Stop> {
+pub(super) fn all(who: impl Display, report: &Report, sent: u64) -> Verdict {
     match report.verify(sent) {
-        Ok(()) => Ok(()),
+        Ok(()) => Ok(describe(report)),
         Err(mismatch) => broken(format!("the {who} got {}: {mismatch}", describe(report))),
     }
 }
 
-/// The first `sent` bytes of the payload, then one of these endings.
-pub(super) fn all_then(who: &str, report: &Report, sent: u64, endings: &[Ending]) -> Result<(), Stop> {
-    all(who, report, sent)?;
-    if endings.contains(&report.ending) {
-        return Ok(());
-    }
-    broken(format!("the {who} got {}", describe(report)))
+/// The first `sent` bytes of the payload, then a FIN.
+pub(super) fn all_then_fin(who: impl Display, report: &Report, sent: u64) -> Verdict {
+    let observed = all(&who, report, sent)?;
+    if report.ending == Ending::Eof { Ok(observed) } else { broken(format!("the {who} got {observed}")) }
 }
 
 /// RST, whatever bytes came before.
@@ -78,8 +76,8 @@ pub(super) fn ends_with_reset(report: &Report) -> Verdict {
 }
 
 /// Everything sent has arrived both ways, then a FIN; `client` and `server` have sent these numbers of bytes.
-pub(super) fn both_whole(client: &Report, server: &Report, sent: (u64, u64)) -> Result<String, Stop> {
-    all_then("server", server, sent.0, &[Ending::Eof])?;
-    all_then("client", client, sent.1, &[Ending::Eof])?;
+pub(super) fn both_whole(client: &Report, server: &Report, sent: (u64, u64)) -> Verdict {
+    all_then_fin("server", server, sent.0)?;
+    all_then_fin("client", client, sent.1)?;
     Ok(format!("{} up, {} down, each way then FIN", bytes(server.received), bytes(client.received)))
 }

@@ -40,6 +40,7 @@ mod outcome;
 mod process;
 mod report;
 mod resources;
+mod role;
 mod runner;
 mod selftest;
 mod subject;
@@ -49,6 +50,7 @@ pub use case::{Case, Need, Topic};
 pub use comparison::{Changes, Comparison, JudgedProxy, Judgement, Tried};
 pub use outcome::{Outcome, Stop, Verdict, broken};
 pub use report::Results;
+use role::PeerRole;
 pub use runner::{CaseEvent, Plan};
 pub use selftest::Selftest;
 pub use subject::{Service, Subject};
@@ -87,14 +89,11 @@ mod tests {
     fn every_case_has_a_name_of_its_own_and_says_what_it_is_about() {
         let mut names = HashSet::new();
         for case in topics().iter().flat_map(|topic| topic.cases) {
-            assert!(names.insert(case.name()), "{} twice", case.name());
-            assert!(
-                case.name().bytes().all(|byte| matches!(byte, b'a'..=b'z' | b'0'..=b'9' | b'_')),
-                "{}",
-                case.name()
-            );
-            for text in [case.expectation(), case.explanation(), case.reference()] {
-                assert!(!text.is_empty() && !text.contains('\n'), "{}: {text:?}", case.name());
+            assert!(names.insert(case.name), "{} twice", case.name);
+            let well_formed = |byte| matches!(byte, b'a'..=b'z' | b'0'..=b'9' | b'_');
+            assert!(case.name.bytes().all(well_formed), "{}", case.name);
+            for text in [case.expects, case.why, case.source] {
+                assert!(!text.is_empty() && !text.contains('\n'), "{}: {text:?}", case.name);
             }
         }
         for topic in topics() {

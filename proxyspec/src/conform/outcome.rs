@@ -15,6 +15,16 @@ pub enum Stop {
     NotApplicable(String),
 }
 
+impl Stop {
+    /// The same with these words before what was observed.
+    pub(super) fn after(self, words: &str) -> Self {
+        match self {
+            Self::Broken(observed) => Self::Broken(format!("{words} {observed}")),
+            other => other,
+        }
+    }
+}
+
 /// What the suite itself needs and does not get, such as a port, fails the case too: it has not been seen to hold.
 impl From<io::Error> for Stop {
     fn from(error: io::Error) -> Self {

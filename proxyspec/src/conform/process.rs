@@ -7,10 +7,11 @@ use std::sync::mpsc::channel;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use crate::conform::trial::{PATIENCE, Stand, alive, until};
-use crate::conform::{Case, Need, Service, Stop, Trial, Verdict, broken, echo, judge};
+use crate::conform::echo::{ANSWER, REQUEST};
+use crate::conform::trial::{PATIENCE, Stand, alive, joined, passed, until};
+use crate::conform::{Case, Service, Stop, Trial, Verdict, broken, echo, judge};
 use crate::recipe::{Recipe, Setting};
-use testkit::peer::{Ending, Gate, Listener, Pace, Peer, PeerOptions, Report, Script, Step, gate};
+use testkit::peer::{Ending, Gate, Listener, Peer, PeerOptions, Report, Script, Step, gate};
 use testkit::procfs::{TcpState, tcp_sockets};
 use testkit::proxy::{Proxy, free_port};
 
@@ -19,92 +20,81 @@ const STATUS: &str =
 const STREAMS: &str = "signal(7): SIGPIPE; pipe(7): a write to a full pipe waits";
 
 pub(super) const CASES: &[Case] = &[
-    Case::new("sigterm_ends_an_idle_proxy", idle)
+    Case::of_process("sigterm_ends_an_idle_proxy", idle)
         .expects("the end of the process within 20 s, with whatever status")
         .why("SIGTERM is how every service manager asks a program to stop. One that does not is killed, some time later.")
-        .source("signal(7); systemd.kill(5)")
-        .needs(&[Need::Process]),
-    Case::new("a_transfer_cut_by_sigterm_does_not_look_complete", cut_transfer)
+        .source("signal(7); systemd.kill(5)"),
+    Case::of_process("a_transfer_cut_by_sigterm_does_not_look_complete", cut_transfer)
         .expects("the whole transfer, or RST at the client; then the end of the process")
         .why("SIGTERM in the middle of a download. The proxy may let it finish or cut it. A FIN after half of it makes that half look like the whole.")
-        .source("RFC 9293, section 3.5.2: a reset tells that the connection was not completed")
-        .needs(&[Need::Process]),
-    Case::new("a_transfer_may_finish_after_sigterm", drained_transfer)
+        .source("RFC 9293, section 3.5.2: a reset tells that the connection was not completed"),
+    Case::of_process("a_transfer_may_finish_after_sigterm", drained_transfer)
         .expects("the whole transfer, then the end of the process")
         .why("The same with a drain timeout of 30 s.")
-        .source("the proxy's own setting")
-        .needs(&[Need::Process]),
-    Case::new("a_session_left_at_the_drain_timeout_is_reset", drain_deadline)
+        .source("the proxy's own setting"),
+    Case::of_process("a_session_left_at_the_drain_timeout_is_reset", drain_deadline)
         .expects("RST at the client, not before 1 s of 2 s, and the end of the process")
         .why("The same with a drain timeout of 2 s, and a session that does not end by itself.")
-        .source("the proxy's own setting; RFC 9293, section 3.5.2")
-        .needs(&[Need::Process]),
-    Case::new("a_second_signal_ends_the_process_at_once", second_signal)
+        .source("the proxy's own setting; RFC 9293, section 3.5.2"),
+    Case::of_process("a_second_signal_ends_the_process_at_once", second_signal)
         .expects("the end of the process within 20 s, although sessions have 10 minutes")
         .why("SIGTERM, and later SIGTERM again, during a session. The second one ends the program, whatever is left.")
-        .source("signal(7)")
-        .needs(&[Need::Process]),
-    Case::new("a_port_in_use_is_reported", port_in_use)
+        .source("signal(7)"),
+    Case::of_process("a_port_in_use_is_reported", port_in_use)
         .expects("a message, and a status other than 0")
         .why("Another program listens on the port. A proxy that runs on without one looks as if it worked.")
-        .source(STATUS)
-        .needs(&[Need::Process]),
-    Case::new("a_name_without_address_is_reported", unresolvable)
+        .source(STATUS),
+    Case::of_process("a_name_without_address_is_reported", unresolvable)
         .expects("a message and a status other than 0; or, if names are looked up later, an end at the client")
         .why("The server's name does not exist.")
-        .source("RFC 6761, section 6.4: names below .invalid do not exist; getaddrinfo(3)")
-        .needs(&[Need::Process]),
-    Case::new("a_missing_argument_is_reported", missing_argument)
+        .source("RFC 6761, section 6.4: names below .invalid do not exist; getaddrinfo(3)"),
+    Case::of_process("a_missing_argument_is_reported", missing_argument)
         .expects("a message, and a status other than 0")
         .why("The command line lacks the word for the server.")
-        .source(STATUS)
-        .needs(&[Need::Process]),
-    Case::new("a_number_that_is_no_port_is_reported", no_port)
+        .source(STATUS),
+    Case::of_process("a_number_that_is_no_port_is_reported", no_port)
         .expects("a message, and a status other than 0")
         .why("The port to listen on is 65536. A proxy that truncates it to 0 listens on another port.")
-        .source("RFC 9293, section 3.1: a port has 16 bits")
-        .needs(&[Need::Process]),
-    Case::new("service_goes_on_without_a_standard_error", closed_output)
+        .source("RFC 9293, section 3.1: a port has 16 bits"),
+    Case::of_process("service_goes_on_without_a_standard_error", closed_output)
         .expects("sessions that carry the peers' bytes and no others")
         .why("The proxy is started with descriptor 2 closed. The next descriptor that it opens may get that number, and then a client receives the log.")
-        .source("open(2): the lowest number that is free")
-        .needs(&[Need::Process]),
-    Case::new("service_goes_on_when_its_log_is_not_read", full_output)
+        .source("open(2): the lowest number that is free"),
+    Case::of_process("service_goes_on_when_its_log_is_not_read", full_output)
         .expects("sessions")
         .why("Standard output and standard error are a pipe that is full. A proxy that blocks in a write to the log serves no client meanwhile.")
-        .source(STREAMS)
-        .needs(&[Need::Process]),
-    Case::new("service_goes_on_when_the_reader_of_its_log_has_closed", broken_output)
+        .source(STREAMS),
+    Case::of_process("service_goes_on_when_the_reader_of_its_log_has_closed", broken_output)
         .expects("sessions")
         .why("Standard output and standard error are a pipe whose other end was closed: a write is answered with SIGPIPE, or with EPIPE.")
-        .source(STREAMS)
-        .needs(&[Need::Process]),
-    Case::new("a_restart_gets_the_port_although_connections_are_in_time_wait", restart)
+        .source(STREAMS),
+    Case::of_process("a_restart_gets_the_port_although_connections_are_in_time_wait", restart)
         .expects("the proxy listens again, and a session")
         .why("Sessions end with the FIN of the proxy first, so that their connections stay in TIME_WAIT for a minute. The proxy ends, and is started again on the same port.")
-        .source("socket(7): SO_REUSEADDR; RFC 9293, section 3.6.1")
-        .needs(&[Need::Process]),
+        .source("socket(7): SO_REUSEADDR; RFC 9293, section 3.6.1"),
 ];
-
-const REQUEST: u64 = 1000;
-const ANSWER: u64 = 20_000;
 
 fn idle(trial: &Trial) -> Verdict {
     let stand = trial.stand()?;
     // A proxy that listens may not handle signals yet. One that has served a client does; but one that serves once would end.
     if trial.service() != Service::Once {
-        let (client, server) = stand.session(echo::asks(REQUEST, ANSWER), echo::answers(REQUEST, ANSWER))?;
-        echo::judge_both(&client, &server, REQUEST, ANSWER)?;
+        echo::session(&stand)?;
     }
-    let (_listener, running) = stand.apart();
+    let (_listener, proxy, asked) = terminated(stand)?;
+    ended(proxy, asked)
+}
+
+/// Sends SIGTERM: the server, the proxy, and when that was.
+fn terminated(stand: Stand<'_>) -> Result<(Listener, Proxy, Instant), Stop> {
+    let (listener, running) = stand.apart();
     let proxy = running.take()?;
-    let begin = Instant::now();
+    let asked = Instant::now();
     alive(proxy.terminate())?;
-    ended(proxy, begin)
+    Ok((listener, proxy, asked))
 }
 
 /// Waits for the end of a proxy that was asked to end.
-fn ended(mut proxy: Proxy, asked: Instant) -> Result<String, Stop> {
+fn ended(mut proxy: Proxy, asked: Instant) -> Verdict {
     match proxy.wait(PATIENCE) {
         Ok(status) => Ok(format!("{status} after {:.1?}", asked.elapsed())),
         Err(_) => broken(format!("it still runs {:.1?} later", asked.elapsed())),
@@ -126,10 +116,9 @@ fn cut_transfer(trial: &Trial) -> Verdict {
 }
 
 fn drained_transfer(trial: &Trial) -> Verdict {
-    let recipe = trial.recipe_with(Setting::Drain, "30")?;
-    let (client, end) = sigterm_in_a_transfer(trial.stand_of(&recipe, PeerOptions::default())?)?;
-    judge::all_then("client", &client, 2 * HALF, &[Ending::Eof])?;
-    Ok(format!("the client got {}; {}", judge::describe(&client), end?))
+    let (client, end) = sigterm_in_a_transfer(trial.stand_set(Setting::Drain, "30")?)?;
+    let observed = judge::all_then_fin("client", &client, 2 * HALF)?;
+    Ok(format!("the client got {observed}; {}", end?))
 }
 
 /// Sends SIGTERM when half of a download has arrived, and what is left of it when the proxy has ended or had its time
@@ -137,72 +126,45 @@ fn drained_transfer(trial: &Trial) -> Verdict {
 fn sigterm_in_a_transfer(stand: Stand<'_>) -> Result<(Report, Verdict), Stop> {
     let half = Gate::new()?;
     let (signalled, opener) = gate()?;
-    let client = [Step::Receive(HALF, Pace::FAST), Step::Open(half.clone()), Step::ReceiveAll(Pace::FAST)];
-    let server = [
-        Step::Send(HALF, Pace::FAST),
-        Step::Await(signalled),
-        Step::Send(HALF, Pace::FAST),
-        Step::Fin,
-        Step::ReceiveAll(Pace::FAST),
-    ];
-    let session = stand.begin(PeerOptions::default(), Script::new(client), Script::new(server))?;
-    if !half.wait(PATIENCE) {
-        return broken("the first half of the transfer did not arrive");
-    }
-    let (_listener, running) = stand.apart();
-    let mut proxy = running.take()?;
-    let begin = Instant::now();
-    alive(proxy.terminate())?;
+    let client = [Step::receive(HALF), Step::Open(half.clone()), Step::receive_all()];
+    let server = [Step::send(HALF), Step::Await(signalled), Step::send(HALF), Step::Fin, Step::receive_all()];
+    let (client, server) = stand.begin(PeerOptions::default(), Script::new(client), Script::new(server))?;
+    passed(&half, PATIENCE, "the first half of the transfer did not arrive")?;
+    let (_listener, mut proxy, asked) = terminated(stand)?;
     // A proxy that drains runs until the session is over.
     let _ = proxy.wait(Duration::from_secs(2));
     opener.open();
-    let (client, _server) = session.join()?;
-    Ok((client, ended(proxy, begin)))
+    let (client, _) = (joined(client)?, joined(server)?);
+    Ok((client, ended(proxy, asked)))
 }
 
 fn drain_deadline(trial: &Trial) -> Verdict {
-    let recipe = trial.recipe_with(Setting::Drain, "2")?;
-    let stand = trial.stand_of(&recipe, PeerOptions::default())?;
+    let stand = trial.stand_set(Setting::Drain, "2")?;
     let there = Gate::new()?;
     let (over, _over) = gate()?;
-    let client = [Step::Receive(1, Pace::FAST), Step::Open(there.clone()), Step::ReceiveAll(Pace::FAST)];
-    let server = [Step::Send(1, Pace::FAST), Step::Await(over)];
-    let session = stand.begin(
-        PeerOptions::default(),
-        Script::new(client),
-        Script::new(server).patience(PATIENCE * 4),
-    )?;
-    if !there.wait(PATIENCE) {
-        return broken("the first byte did not arrive");
-    }
-    let (_listener, running) = stand.apart();
-    let proxy = running.take()?;
-    let begin = Instant::now();
-    alive(proxy.terminate())?;
-    let client = session.client()?;
-    let after = begin.elapsed();
+    let client = [Step::receive(1), Step::Open(there.clone()), Step::receive_all()];
+    let server = [Step::send(1), Step::Await(over)];
+    let server = Script::new(server).patience(PATIENCE * 4);
+    let (client, _server) = stand.begin(PeerOptions::default(), Script::new(client), server)?;
+    passed(&there, PATIENCE, "the first byte did not arrive")?;
+    let (_listener, proxy, asked) = terminated(stand)?;
+    let client = joined(client)?;
+    let after = asked.elapsed();
     let observed = format!("the client got {} after {after:.1?}", judge::describe(&client));
     if client.ending != Ending::Reset || after < Duration::from_secs(1) {
         return broken(observed);
     }
-    Ok(format!("{observed}; {}", ended(proxy, begin)?))
+    Ok(format!("{observed}; {}", ended(proxy, asked)?))
 }
 
 fn second_signal(trial: &Trial) -> Verdict {
-    let recipe = trial.recipe_with(Setting::Drain, "600")?;
-    let stand = trial.stand_of(&recipe, PeerOptions::default())?;
+    let stand = trial.stand_set(Setting::Drain, "600")?;
     let (client, server) = (stand.connect(PeerOptions::default())?, stand.accept()?);
-    let exchange = || {
-        let there = client.send_all(b"x", PATIENCE).and_then(|()| server.receive_exactly(1, PATIENCE));
-        there.and_then(|_| server.send_all(b"x", PATIENCE)).and_then(|()| client.receive_exactly(1, PATIENCE))
-    };
-    exchange().or_else(|error| broken(format!("there was no session: {error}")))?;
-    let (_listener, running) = stand.apart();
-    let mut proxy = running.take()?;
-    alive(proxy.terminate())?;
+    echo::exchange(&client, &server).or_else(|error| broken(format!("there was no session: {error}")))?;
+    let (_listener, mut proxy, _) = terminated(stand)?;
     // Two pending signals are one. A process that has relayed bytes twice since has taken the first.
     for _ in 0..2 {
-        exchange()
+        echo::exchange(&client, &server)
             .or_else(|error| broken(format!("the session did not go on after the first signal: {error}")))?;
     }
     let begin = Instant::now();
@@ -261,7 +223,7 @@ fn unresolvable(trial: &Trial) -> Verdict {
     if !listens {
         return complains(proxy);
     }
-    let script = Script::new([Step::ReceiveAll(Pace::FAST)]).patience(PATIENCE * 2);
+    let script = Script::new([Step::receive_all()]).patience(PATIENCE * 2);
     let address = SocketAddr::from(([127, 0, 0, 1], port));
     let client = Peer::client(address, PeerOptions::default(), script).join();
     // Some listen before they look the name up, and end then.
@@ -304,8 +266,7 @@ fn full_output(trial: &Trial) -> Verdict {
     let stand = trial.stand_of(&logging_to(trial.recipe()?, &writer), PeerOptions::default())?;
     // A proxy that listens may still have to log that; one that has served a client has logged it.
     if trial.service() != Service::Once {
-        let (client, server) = stand.session(echo::asks(REQUEST, ANSWER), echo::answers(REQUEST, ANSWER))?;
-        echo::judge_both(&client, &server, REQUEST, ANSWER)?;
+        echo::session(&stand)?;
     }
     // This end alone: opening the pipe by its name in /proc makes another open file description (open(2)).
     rustix::io::ioctl_fionbio(&writer, true).map_err(io::Error::from)?;
@@ -337,16 +298,10 @@ fn logging_to(recipe: &Recipe, pipe: &PipeWriter) -> Recipe {
 fn goes_on(stand: &Stand<'_>) -> Verdict {
     let rounds = if stand.trial().service() == Service::Once { 1 } else { 5 };
     for round in 1..=rounds {
-        let (client, server) = stand.session(echo::asks(REQUEST, ANSWER), echo::answers(REQUEST, ANSWER))?;
-        let whole = echo::judge_both(&client, &server, REQUEST, ANSWER);
-        if let Err(Stop::Broken(observed)) = whole {
-            return broken(format!("in round {round} {observed}"));
-        }
+        echo::session(stand).map_err(|stop| stop.after(&format!("in round {round}")))?;
         if round < rounds {
-            let (resets, waits) =
-                ([Step::Receive(1, Pace::FAST), Step::Reset], [Step::ReceiveAll(Pace::FAST)]);
-            let waits = [&[Step::Send(1, Pace::FAST)], &waits[..]].concat();
-            let _ = stand.session(Script::new(resets), Script::new(waits))?;
+            let resets = Script::new([Step::receive(1), Step::Reset]);
+            let _ = stand.session(resets, Script::new([Step::send(1), Step::receive_all()]))?;
         }
     }
     Ok(format!(
@@ -371,8 +326,8 @@ fn restarted(trial: &Trial, recipe: &Recipe) -> Result<Option<String>, Stop> {
     let stand = trial.stand()?;
     let sessions = if trial.service() == Service::Once { 1 } else { 3 };
     for _ in 0..sessions {
-        let client = Script::new([Step::ReceiveAll(Pace::FAST)]);
-        let server = Script::new([Step::Send(REQUEST, Pace::FAST), Step::Fin, Step::ReceiveAll(Pace::FAST)]);
+        let client = Script::new([Step::receive_all()]);
+        let server = Script::new([Step::send(REQUEST), Step::Fin, Step::receive_all()]);
         let _ = stand.session(client, server)?;
     }
     let (listener, running) = stand.apart();
@@ -394,13 +349,9 @@ fn restarted(trial: &Trial, recipe: &Recipe) -> Result<Option<String>, Stop> {
     let running = match trial.restart_recipe(recipe, &origin.ip().to_string(), origin.port(), port) {
         Ok(running) => running,
         Err(_) if here(TcpState::Listen)? > 0 => return Ok(None),
-        Err(Stop::Broken(observed)) => {
-            return broken(format!("with {waiting} connections in TIME_WAIT: {observed}"));
-        }
-        Err(other) => return Err(other),
+        Err(stop) => return Err(stop.after(&format!("with {waiting} connections in TIME_WAIT:"))),
     };
     let stand = trial.together(listener, running);
-    let (client, server) = stand.session(echo::asks(REQUEST, ANSWER), echo::answers(REQUEST, ANSWER))?;
-    echo::judge_both(&client, &server, REQUEST, ANSWER)?;
+    echo::session(&stand)?;
     Ok(Some(format!("a session, with {waiting} connections of before in TIME_WAIT")))
 }

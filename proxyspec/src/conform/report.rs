@@ -33,11 +33,11 @@ impl Results<'_> {
         let cases = self.outcomes.iter().map(|outcome| {
             json!({
                 "topic": outcome.topic,
-                "name": outcome.case.name(),
+                "name": outcome.case.name,
                 "result": outcome.word(),
                 "observed": outcome.observed(),
-                "expected": outcome.case.expectation(),
-                "source": outcome.case.reference(),
+                "expected": outcome.case.expects,
+                "source": outcome.case.source,
                 "seconds": outcome.took.as_secs_f64(),
             })
         });
@@ -72,8 +72,7 @@ impl Results<'_> {
                 text += "|---|---|---|---|---|\n";
             }
             let case = outcome.case;
-            let cells =
-                [case.name(), outcome.word(), outcome.observed(), case.expectation(), case.reference()];
+            let cells = [case.name, outcome.word(), outcome.observed(), case.expects, case.source];
             let cells = cells.map(|cell| cell.replace('|', "\\|").replace('\n', " "));
             let _ = writeln!(text, "| {} |", cells.join(" | "));
         }

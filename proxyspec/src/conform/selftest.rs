@@ -45,22 +45,22 @@ impl Selftest {
             plan.run(cases, &mut watcher).into_iter().partition(Outcome::failed);
         let (found, false_alarms): (Vec<_>, Vec<_>) = failed
             .into_iter()
-            .partition(|outcome| must.contains(&outcome.case.name()) || may.contains(&outcome.case.name()));
-        let mut found: BTreeSet<_> = found.iter().map(|outcome| outcome.case.name()).collect();
+            .partition(|outcome| must.contains(&outcome.case.name) || may.contains(&outcome.case.name));
+        let mut found: BTreeSet<_> = found.iter().map(|outcome| outcome.case.name).collect();
         let mut missed = Vec::new();
         for attempt in 1..=ATTEMPTS {
             let left = cases.iter().map(|(topic, cases)| {
-                let left = |case: &&Case| must.contains(&case.name()) && !found.contains(case.name());
+                let left = |case: &&Case| must.contains(&case.name) && !found.contains(case.name);
                 (*topic, cases.iter().copied().filter(left).collect::<Vec<_>>())
             });
             let left: Vec<_> = left.collect();
-            missed = left.iter().flat_map(|(_, cases)| cases).map(|case| case.name()).collect();
+            missed = left.iter().flat_map(|(_, cases)| cases).map(|case| case.name).collect();
             if missed.is_empty() || attempt == ATTEMPTS {
                 break;
             }
             plan.seed = plan.seed.derive("again");
             let again = plan.run(&left, &mut watcher);
-            found.extend(again.iter().filter(|outcome| outcome.failed()).map(|outcome| outcome.case.name()));
+            found.extend(again.iter().filter(|outcome| outcome.failed()).map(|outcome| outcome.case.name));
         }
         Ok(Self { missed, false_alarms, found: found.len() })
     }
@@ -79,7 +79,7 @@ impl fmt::Display for Selftest {
             write!(f, "\n           it did not fail {case}")?;
         }
         for alarm in &self.false_alarms {
-            write!(f, "\n           it failed {}: {}", alarm.case.name(), alarm.observed())?;
+            write!(f, "\n           it failed {}: {}", alarm.case.name, alarm.observed())?;
         }
         Ok(())
     }

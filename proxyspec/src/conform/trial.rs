@@ -13,7 +13,8 @@ use std::time::{Duration, Instant};
 use crate::conform::{Service, Stop, Subject, broken};
 use crate::recipe::{Recipe, Setting};
 use testkit::payload::Payload;
-use testkit::peer::{Listener, PeerOptions, Script};
+use testkit::peer::{Connection, Gate, Listener, Peer, PeerOptions, Report, Script};
+use testkit::procfs::TcpState;
 use testkit::proxy::Proxy;
 use testkit::seed::Seed;
 use testkit::watchdog::Activity;
@@ -89,7 +90,7 @@ impl Trial {
     /// # Errors
     ///
     /// [`Stop::NotApplicable`] when the recipe does not say where it goes.
-    pub fn recipe_with(&self, setting: Setting, value: impl Into<String>) -> Result<Recipe, Stop> {
+    pub fn recipe_with(&self, setting: Setting, value: &str) -> Result<Recipe, Stop> {
         let recipe = self.recipe()?;
         if !recipe.takes(setting) {
             let why = format!("its command does not say {{{}:…}}", setting.name());
@@ -209,6 +210,15 @@ impl Trial {
         self.stand_before(recipe, &host, listener)
     }
 
+    /// The proxy with this setting in front of a server of this suite, with default options.
+    ///
+    /// # Errors
+    ///
+    /// [`Stop::NotApplicable`] when it has no such setting; and when one of them cannot be started.
+    pub fn stand_set(&self, setting: Setting, value: &str) -> Result<Stand<'_>, Stop> {
+        self.stand_of(&self.recipe_with(setting, value)?, PeerOptions::default())
+    }
+
     /// The proxy from a recipe of the case's own in front of this server, which it connects to at `host`.
     ///
     /// # Errors
@@ -269,6 +279,45 @@ pub(super) fn until<T>(
             Err(_) => thread::sleep(LOOK_AGAIN.max(begin.elapsed())),
         }
     }
+}
+
+/// The states of the proxy's connections.
+pub(super) fn connections(proxy: &Proxy) -> Result<Vec<TcpState>, Stop> {
+    let sockets = alive(proxy.sockets())?;
+    Ok(sockets.iter().map(|socket| socket.state).filter(|state| *state != TcpState::Listen).collect())
+}
+
+/// Waits until the proxy connects to its server.
+pub(super) fn until_connecting(proxy: &Proxy) -> Result<(), Stop> {
+    until(PATIENCE, || {
+        let states = connections(proxy)?;
+        let observed = || format!("the proxy does not connect to the server; its connections are {states:?}");
+        Ok(states.contains(&TcpState::SynSent).then_some(()).ok_or_else(observed))
+    })
+}
+
+/// Waits until a step of a script has opened the gate.
+///
+/// # Errors
+///
+/// `otherwise`, when it is not open within `patience`.
+pub(super) fn passed(gate: &Gate, patience: Duration, otherwise: &str) -> Result<(), Stop> {
+    if gate.wait(patience) { Ok(()) } else { broken(otherwise) }
+}
+
+/// A connection of a client to the proxy at this address.
+pub(super) fn connect(proxy: SocketAddr, options: PeerOptions) -> Result<Connection, Stop> {
+    Connection::connect(proxy, options, PATIENCE).or_else(no_connection)
+}
+
+/// Waits until the script of a peer has ended, and returns what it saw.
+pub(super) fn joined(peer: Peer) -> Result<Report, Stop> {
+    peer.join().or_else(no_connection)
+}
+
+/// A client has no connection.
+pub(super) fn no_connection<T>(error: io::Error) -> Result<T, Stop> {
+    broken(format!("no connection to the proxy: {error}"))
 }
 
 /// [`io::Result`] of a figure of a proxy: that it has ended is a broken promise.

@@ -65,6 +65,12 @@ impl Peer {
         Self { address, thread }
     }
 
+    /// Runs the script on a connection that is there.
+    pub fn of(connection: Connection, script: Script) -> Self {
+        let address = connection.remote();
+        Self { address, thread: thread::spawn(move || Ok(connection.run(&script))) }
+    }
+
     /// Listens on a free port of the IPv4 loopback address, accepts one connection and runs the script. Further
     /// connections are refused.
     ///
@@ -82,7 +88,7 @@ impl Peer {
         Ok(Self { address, thread })
     }
 
-    /// Where a server listens, or what a client connects to.
+    /// Where a server listens, or what a client connects to; of a connection that was there, its other side.
     pub const fn address(&self) -> SocketAddr {
         self.address
     }

@@ -56,6 +56,29 @@ pub enum Step {
     Close,
 }
 
+/// Those that are as fast as it goes.
+impl Step {
+    /// [`Step::Send`].
+    pub const fn send(bytes: u64) -> Self {
+        Self::Send(bytes, Pace::FAST)
+    }
+
+    /// [`Step::Receive`].
+    pub const fn receive(bytes: u64) -> Self {
+        Self::Receive(bytes, Pace::FAST)
+    }
+
+    /// [`Step::ReceiveAll`].
+    pub const fn receive_all() -> Self {
+        Self::ReceiveAll(Pace::FAST)
+    }
+
+    /// [`Step::Echo`].
+    pub const fn echo() -> Self {
+        Self::Echo(Pace::FAST)
+    }
+}
+
 /// What a peer does with its connection.
 ///
 /// The steps of a list run in order. A second list runs at the same time on the same socket: one sends while the

@@ -35,7 +35,7 @@ impl<'a> Judged<'a> {
     }
 
     fn found(&self, case: &Case) -> Option<&'a CaseResult> {
-        self.judgement.cases.get(case.name())
+        self.judgement.cases.get(case.name)
     }
 
     /// The cases of this topic with this result, and what was observed.
@@ -134,7 +134,7 @@ fn table(text: &mut String, topic: &Topic, judged: &[Judged<'_>]) {
             None => "",
         };
         let marks: Vec<_> = judged.iter().map(mark).collect();
-        line(text, &format!("| {} | {} |", case.name(), marks.join(" | ")));
+        line(text, &format!("| {} | {} |", case.name, marks.join(" | ")));
     }
 }
 
@@ -175,17 +175,14 @@ fn failures(text: &mut String, judged: &Judged<'_>) {
     }
     line(text, "\n| failed | observed | expected |\n|---|---|---|");
     for (case, found) in failures {
-        line(
-            text,
-            &format!("| {} | {} | {} |", case.name(), cell(&found.observed), cell(case.expectation())),
-        );
+        line(text, &format!("| {} | {} | {} |", case.name, cell(&found.observed), cell(case.expects)));
     }
 }
 
 fn not_applicable(text: &mut String, judged: &Judged<'_>) {
     let mut reasons: BTreeMap<&str, Vec<&str>> = BTreeMap::new();
     for (case, found) in topics().iter().flat_map(|topic| judged.with(topic, "n/a")) {
-        reasons.entry(&found.observed).or_default().push(case.name());
+        reasons.entry(&found.observed).or_default().push(case.name);
     }
     for (i, (reason, cases)) in reasons.into_iter().enumerate() {
         line(

@@ -1,11 +1,9 @@
 //! Both directions closed at once, with bytes on their way.
 
-use std::panic;
-use std::thread::{self, JoinHandle};
-
 use crate::conform::ends::REQUEST;
-use crate::conform::{Stop, Trial, Verdict, broken, judge};
-use testkit::peer::{Ending, Gate, Pace, Peer, PeerOptions, Report, Script, Sending, Step, gate};
+use crate::conform::trial::joined;
+use crate::conform::{PeerRole, Stop, Trial, Verdict, broken, judge};
+use testkit::peer::{Gate, PeerOptions, Report, Script, Sending, Step, gate};
 
 /// What a sender has time to hand to its kernel, whether it is read or not.
 const HANDED_OVER: u64 = 256 << 10;
@@ -13,90 +11,59 @@ const HANDED_OVER: u64 = 256 << 10;
 /// More than all buffers on the way hold.
 const TOO_MUCH: u64 = 64 << 20;
 
-pub(super) fn by_client(trial: &Trial) -> Verdict {
-    let sends = [Step::Send(HANDED_OVER, Pace::FAST), Step::Close];
-    let (_, server) = ends_before_the_other_reads(trial, true, &sends)?;
-    judge::all_then("server", &server, HANDED_OVER, &[Ending::Eof])?;
-    Ok(judge::describe(&server))
+pub(super) fn after_sending(trial: &Trial, closes: PeerRole) -> Verdict {
+    let sends = [Step::send(HANDED_OVER), Step::Close];
+    let reader = ends_before_the_other_reads(trial, closes, &sends)?;
+    judge::all_then_fin(closes.other(), &reader, HANDED_OVER)
 }
 
-pub(super) fn by_server(trial: &Trial) -> Verdict {
-    let sends = [Step::Send(HANDED_OVER, Pace::FAST), Step::Close];
-    let (client, _) = ends_before_the_other_reads(trial, false, &sends)?;
-    judge::all_then("client", &client, HANDED_OVER, &[Ending::Eof])?;
-    Ok(judge::describe(&client))
-}
-
-/// One side does these steps after a greeting of one byte from the other one, which reads only when they are done.
+/// One side does these steps after a greeting of one byte from the other one, which reads only when they are done; and
+/// what that one saw.
 pub(super) fn ends_before_the_other_reads(
     trial: &Trial,
-    client_ends: bool,
+    ends: PeerRole,
     steps: &[Step],
-) -> Result<(Report, Report), Stop> {
+) -> Result<Report, Stop> {
     let options = PeerOptions { receive_buffer: Some(4096), ..PeerOptions::default() };
     let stand = trial.stand_with(options)?;
     let (over, opener) = gate()?;
-    let ends = [&[Step::Receive(1, Pace::FAST)], steps].concat();
+    let end = Script::new([&[Step::receive(1)], steps].concat());
     // The proxy has time to make what it can of the end before the bytes are out of its hands.
     let sleep = Step::Pause(judge::QUIET);
-    let reads = [Step::Send(1, Pace::FAST), Step::Await(over), sleep, Step::ReceiveAll(Pace::FAST)];
-    let script = |ends_here: bool| Script::new(if ends_here { ends.clone() } else { reads.to_vec() });
-    let client = script(client_ends).sends(trial.upwards()).expects(trial.downwards());
-    let server = script(!client_ends).sends(trial.downwards()).expects(trial.upwards());
-    let address = stand.address();
-    let client = Peer::client(address, options, client);
-    let connection = stand.accept()?;
-    let server = thread::spawn(move || connection.run(&server));
-    let join_server =
-        |server: JoinHandle<Report>| server.join().unwrap_or_else(|payload| panic::resume_unwind(payload));
-    if client_ends {
-        let client = client.join()?;
-        opener.open();
-        Ok((client, join_server(server)))
-    } else {
-        let server = join_server(server);
-        opener.open();
-        Ok((client.join()?, server))
-    }
+    let read = Script::new([Step::send(1), Step::Await(over), sleep, Step::receive_all()]);
+    let (client, server) = ends.pair(end, read);
+    let (client, server) = stand.begin(options, client, server)?;
+    let (ended, reader) = ends.pair(client, server);
+    let _ = joined(ended)?;
+    opener.open();
+    joined(reader)
 }
 
-pub(super) fn client_gone(trial: &Trial) -> Verdict {
-    let (stays, goes) = stays_and_goes();
-    let (_, server) = trial.stand()?.session(goes, stays)?;
-    cannot_send("server", &server)
-}
-
-pub(super) fn server_gone(trial: &Trial) -> Verdict {
-    let (stays, goes) = stays_and_goes();
-    let (client, _) = trial.stand()?.session(stays, goes)?;
-    cannot_send("client", &client)
-}
-
-fn stays_and_goes() -> (Script, Script) {
-    let stays = [Step::Send(1, Pace::FAST), Step::Readable, Step::Send(TOO_MUCH, Pace::FAST)];
-    (Script::new(stays), Script::new([Step::Receive(1, Pace::FAST), Step::Close]))
-}
-
-fn cannot_send(who: &str, report: &Report) -> Verdict {
+/// One side has closed, and the other one, which has seen the FIN, sends on.
+pub(super) fn nothing_can_be_sent(trial: &Trial, sends: PeerRole) -> Verdict {
+    let stays = Script::new([Step::send(1), Step::Readable, Step::send(TOO_MUCH)]);
+    let goes = Script::new([Step::receive(1), Step::Close]);
+    let (client, server) = sends.pair(stays, goes);
+    let (client, server) = trial.stand()?.session(client, server)?;
+    let (report, _) = sends.pair(client, server);
     match report.sending {
-        Sending::Broken(error) => Ok(format!("the {who}'s sending ended with {error:?}")),
+        Sending::Broken(error) => Ok(format!("the {sends}'s sending ended with {error:?}")),
         _ if report.late.is_some() => {
-            broken(format!("the {who} waits for room for ever: {}", judge::describe(report)))
+            broken(format!("the {sends} waits for room for ever: {}", judge::describe(&report)))
         }
-        _ => broken(format!("the {who} could send {} bytes without a reader", report.sent)),
+        _ => broken(format!("the {sends} could send {} bytes without a reader", report.sent)),
     }
 }
 
 pub(super) fn reply_to_unread_upload(trial: &Trial) -> Verdict {
     let stand = trial.stand_with(judge::SMALL)?;
     let full = Gate::new()?;
-    let client = Script::new([Step::Send(TOO_MUCH, Pace::FAST)]).beside([
+    let client = Script::new([Step::send(TOO_MUCH)]).beside([
         Step::Stalled(judge::QUIET),
         Step::Open(full.clone()),
-        Step::ReceiveAll(Pace::FAST),
+        Step::receive_all(),
     ]);
-    let server = [Step::Await(full), Step::Send(REQUEST, Pace::FAST), Step::Acknowledged, Step::Close];
+    let server = [Step::Await(full), Step::send(REQUEST), Step::Acknowledged, Step::Close];
     let (client, _) = stand.session_with(judge::SMALL, client, Script::new(server))?;
-    judge::all("client", &client, REQUEST)?;
-    Ok(judge::describe(&client))
+    judge::all("client", &client, REQUEST)
 }

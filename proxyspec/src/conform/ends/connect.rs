@@ -3,33 +3,24 @@
 use std::time::Duration;
 
 use crate::conform::ends::{ANSWER, REQUEST};
-use crate::conform::trial::{PATIENCE, alive, until};
-use crate::conform::{Stop, Trial, Verdict, broken, judge};
-use testkit::peer::{BlackHole, Gate, Listener, Pace, Peer, Script, Step};
-use testkit::procfs::TcpState;
-use testkit::proxy::Proxy;
+use crate::conform::trial::{PATIENCE, alive, until_connecting};
+use crate::conform::{Trial, Verdict, broken, judge};
+use testkit::peer::{BlackHole, Gate, Listener, Peer, Script, Step};
 
 /// When a kernel has sent its SYN several times without an answer, it waits twice as long for each next one.
 const NEXT_SYN: Duration = Duration::from_secs(60);
 
-pub(super) fn request_before(trial: &Trial) -> Verdict {
-    sent_before(trial, false)
-}
-
-pub(super) fn fin_before(trial: &Trial) -> Verdict {
-    sent_before(trial, true)
-}
-
 /// The client's request, and maybe its FIN, are sent before the server takes the connection.
-fn sent_before(trial: &Trial, fin: bool) -> Verdict {
+pub(super) fn sent_before(trial: &Trial, fin: Option<Step>) -> Verdict {
     let hole = BlackHole::at(trial.origin())?;
     let proxy = trial.start_patiently(hole.address())?;
     let sent = Gate::new()?;
-    let mut client = vec![Step::Send(REQUEST, Pace::FAST)];
-    client.extend(fin.then_some(Step::Fin));
-    client.extend([Step::Acknowledged, Step::Open(sent.clone()), Step::Receive(ANSWER, Pace::FAST)]);
-    client.extend((!fin).then_some(Step::Fin));
-    client.push(Step::ReceiveAll(Pace::FAST));
+    let finishes = fin.is_some();
+    let mut client = vec![Step::send(REQUEST)];
+    client.extend(fin);
+    client.extend([Step::Acknowledged, Step::Open(sent.clone()), Step::receive(ANSWER)]);
+    client.extend((!finishes).then_some(Step::Fin));
+    client.push(Step::receive_all());
     let client = Script::new(client).sends(trial.upwards()).expects(trial.downwards()).patience(NEXT_SYN * 2);
     let client = Peer::client(proxy.address(), judge::SMALL, client);
     if !sent.wait(PATIENCE) {
@@ -43,9 +34,9 @@ fn sent_before(trial: &Trial, fin: bool) -> Verdict {
     let connection = listener.accept(NEXT_SYN);
     let connection = connection
         .or_else(|error| broken(format!("the proxy did not connect, now that it could: {error}")))?;
-    let mut server = vec![Step::Receive(REQUEST, Pace::FAST)];
-    server.extend(fin.then_some(Step::ReceiveAll(Pace::FAST)));
-    server.extend([Step::Send(ANSWER, Pace::FAST), Step::ReceiveAll(Pace::FAST)]);
+    let mut server = vec![Step::receive(REQUEST)];
+    server.extend(finishes.then(Step::receive_all));
+    server.extend([Step::send(ANSWER), Step::receive_all()]);
     let server = connection.run(&Script::new(server).sends(trial.downwards()).expects(trial.upwards()));
     judge::both_whole(&client.join()?, &server, (REQUEST, ANSWER))
 }
@@ -54,8 +45,7 @@ pub(super) fn reset_before(trial: &Trial) -> Verdict {
     let hole = BlackHole::at(trial.origin())?;
     let running = trial.start_patiently(hole.address())?;
     let proxy = running.proxy()?;
-    let client =
-        Script::new([Step::ReceiveAll(Pace::FAST)]).expects(trial.downwards()).patience(NEXT_SYN * 2);
+    let client = Script::new([Step::receive_all()]).expects(trial.downwards()).patience(NEXT_SYN * 2);
     let client = Peer::client(running.address(), judge::SMALL, client);
     until_connecting(proxy)?;
     alive(proxy.freeze())?;
@@ -64,17 +54,8 @@ pub(super) fn reset_before(trial: &Trial) -> Verdict {
     let server = listener.accept(NEXT_SYN)?;
     // A second connect is refused.
     drop(listener);
-    let steps = [Step::Send(REQUEST, Pace::FAST), Step::Acknowledged, Step::Reset];
+    let steps = [Step::send(REQUEST), Step::Acknowledged, Step::Reset];
     let _ = server.run(&Script::new(steps).sends(trial.downwards()));
     alive(proxy.thaw())?;
-    let client = client.join()?;
-    judge::all("client", &client, REQUEST)?;
-    Ok(judge::describe(&client))
-}
-
-fn until_connecting(proxy: &Proxy) -> Result<(), Stop> {
-    until(PATIENCE, || {
-        let connecting = alive(proxy.sockets())?.iter().any(|socket| socket.state == TcpState::SynSent);
-        Ok(if connecting { Ok(()) } else { Err("the proxy does not connect to the server".to_owned()) })
-    })
+    judge::all("client", &client.join()?, REQUEST)
 }

@@ -3,29 +3,18 @@
 use std::time::Duration;
 
 use crate::conform::ends::{ANSWER, REQUEST};
-use crate::conform::trial::{PATIENCE, alive, until};
-use crate::conform::{Stop, Trial, Verdict, broken, judge};
-use testkit::peer::{Gate, Pace, Report, Script, Step};
-use testkit::procfs::TcpState;
-
-pub(super) fn late_answer(trial: &Trial) -> Verdict {
-    let (asks, answers) = late();
-    let (client, server) = trial.stand()?.session(asks, answers)?;
-    judge::both_whole(&client, &server, (REQUEST, ANSWER))
-}
-
-pub(super) fn late_upload(trial: &Trial) -> Verdict {
-    let (asks, answers) = late();
-    let (client, server) = trial.stand()?.session(answers, asks)?;
-    judge::both_whole(&client, &server, (ANSWER, REQUEST))
-}
+use crate::conform::trial::{PATIENCE, alive, connections, until};
+use crate::conform::{PeerRole, Trial, Verdict, broken, judge};
+use testkit::peer::{Gate, Script, Step};
 
 /// One side sends and finishes; a second after its end the other one does.
-fn late() -> (Script, Script) {
-    let asks = [Step::Send(REQUEST, Pace::FAST), Step::Fin, Step::ReceiveAll(Pace::FAST)];
+pub(super) fn late_answer(trial: &Trial, asks: PeerRole) -> Verdict {
+    let question = Script::new([Step::send(REQUEST), Step::Fin, Step::receive_all()]);
     let late = Step::Pause(Duration::from_secs(1));
-    let answers = [Step::ReceiveAll(Pace::FAST), late, Step::Send(ANSWER, Pace::FAST), Step::Fin];
-    (Script::new(asks), Script::new(answers))
+    let answer = Script::new([Step::receive_all(), late, Step::send(ANSWER), Step::Fin]);
+    let (client, server) = asks.pair(question, answer);
+    let (client, server) = trial.stand()?.session(client, server)?;
+    judge::both_whole(&client, &server, asks.pair(REQUEST, ANSWER))
 }
 
 pub(super) fn both(trial: &Trial) -> Verdict {
@@ -33,93 +22,52 @@ pub(super) fn both(trial: &Trial) -> Verdict {
     let met = Gate::new()?;
     // Both wait at the gate with their FIN until a byte has gone each way.
     let script = |last: Option<Step>| {
-        let mut steps = vec![Step::Send(1, Pace::FAST), Step::Receive(1, Pace::FAST)];
+        let mut steps = vec![Step::send(1), Step::receive(1)];
         steps.extend(last);
-        steps.extend([Step::Await(met.clone()), Step::Fin, Step::ReceiveAll(Pace::FAST)]);
+        steps.extend([Step::Await(met.clone()), Step::Fin, Step::receive_all()]);
         Script::new(steps)
     };
     let (client, server) = stand.session(script(None), script(Some(Step::Open(met.clone()))))?;
     judge::both_whole(&client, &server, (1, 1))
 }
 
-pub(super) fn behind_upload(trial: &Trial) -> Verdict {
-    let (client, server) = behind(trial, true)?;
-    judge::both_whole(&client, &server, (client.sent, 0))
-}
-
-pub(super) fn behind_download(trial: &Trial) -> Verdict {
-    let (client, server) = behind(trial, false)?;
-    judge::both_whole(&client, &server, (0, server.sent))
-}
-
-fn behind(trial: &Trial, upload: bool) -> Result<(Report, Report), Stop> {
+/// One side fills every buffer and finishes, and only then the other one begins to read.
+pub(super) fn behind_unread_bytes(trial: &Trial, sends: PeerRole) -> Verdict {
     let stand = trial.stand_with(judge::SMALL)?;
     let finished = Gate::new()?;
-    let sends = Script::new([
-        Step::Fill(judge::QUIET),
-        Step::Fin,
-        Step::Open(finished.clone()),
-        Step::ReceiveAll(Pace::FAST),
-    ]);
-    let sleeps = Script::new([Step::Await(finished), Step::ReceiveAll(Pace::FAST)]);
-    let (client, server) = if upload { (sends, sleeps) } else { (sleeps, sends) };
-    stand.session_with(judge::SMALL, client, server)
-}
-
-pub(super) fn beside_download(trial: &Trial) -> Verdict {
-    let (client, server) = beside(trial, false)?;
-    judge::both_whole(&client, &server, (REQUEST, server.sent))
-}
-
-pub(super) fn beside_upload(trial: &Trial) -> Verdict {
-    let (client, server) = beside(trial, true)?;
-    judge::both_whole(&client, &server, (client.sent, REQUEST))
+    let open = Step::Open(finished.clone());
+    let fill = Script::new([Step::Fill(judge::QUIET), Step::Fin, open, Step::receive_all()]);
+    let sleep = Script::new([Step::Await(finished), Step::receive_all()]);
+    let (client, server) = sends.pair(fill, sleep);
+    let (client, server) = stand.session_with(judge::SMALL, client, server)?;
+    judge::both_whole(&client, &server, (client.sent, server.sent))
 }
 
 /// One direction is full while the FIN of the other has to arrive; only then is the full one read.
-fn beside(trial: &Trial, upload: bool) -> Result<(Report, Report), Stop> {
+pub(super) fn beside_stalled(trial: &Trial, finishes: PeerRole) -> Verdict {
     let stand = trial.stand_with(judge::SMALL)?;
     let (full, arrived) = (Gate::new()?, Gate::new()?);
-    let fills = Script::new([
-        Step::Fill(judge::QUIET),
-        Step::Open(full.clone()),
-        Step::Await(arrived.clone()),
-        Step::Fin,
-    ])
-    .beside([Step::ReceiveAll(Pace::FAST), Step::Open(arrived.clone())]);
-    let finishes = Script::new([
-        Step::Await(full),
-        Step::Send(REQUEST, Pace::FAST),
-        Step::Fin,
-        Step::Await(arrived),
-        Step::ReceiveAll(Pace::FAST),
-    ]);
-    let (client, server) = if upload { (fills, finishes) } else { (finishes, fills) };
-    stand.session_with(judge::SMALL, client, server)
+    let opens = [Step::receive_all(), Step::Open(arrived.clone())];
+    let fill = [Step::Fill(judge::QUIET), Step::Open(full.clone()), Step::Await(arrived.clone()), Step::Fin];
+    let finish =
+        [Step::Await(full), Step::send(REQUEST), Step::Fin, Step::Await(arrived), Step::receive_all()];
+    let (client, server) = finishes.pair(Script::new(finish), Script::new(fill).beside(opens));
+    let (client, server) = stand.session_with(judge::SMALL, client, server)?;
+    let filled = finishes.pair(client.sent, server.sent).1;
+    judge::both_whole(&client, &server, finishes.pair(REQUEST, filled))
 }
 
 pub(super) fn nothing_left(trial: &Trial) -> Verdict {
     let stand = trial.stand()?;
     let proxy = stand.proxy()?;
-    let asks = [
-        Step::Send(REQUEST, Pace::FAST),
-        Step::Receive(REQUEST, Pace::FAST),
-        Step::Fin,
-        Step::ReceiveAll(Pace::FAST),
-    ];
-    let answers =
-        [Step::Receive(REQUEST, Pace::FAST), Step::Send(REQUEST, Pace::FAST), Step::ReceiveAll(Pace::FAST)];
     let session = || {
-        let (client, server) = stand.session(Script::new(asks.clone()), Script::new(answers.clone()))?;
+        let asks = [Step::send(REQUEST), Step::receive(REQUEST), Step::Fin, Step::receive_all()];
+        let answers = [Step::receive(REQUEST), Step::send(REQUEST), Step::receive_all()];
+        let (client, server) = stand.session(Script::new(asks), Script::new(answers))?;
         judge::both_whole(&client, &server, (REQUEST, REQUEST))?;
         until(PATIENCE, || {
-            let sockets = alive(proxy.sockets())?;
-            let open: Vec<_> = sockets
-                .iter()
-                .filter(|socket| socket.state != TcpState::Listen)
-                .map(|socket| socket.state)
-                .collect();
-            Ok(if open.is_empty() { Ok(()) } else { Err(format!("sockets are left: {open:?}")) })
+            let open = connections(proxy)?;
+            Ok(open.is_empty().then_some(()).ok_or_else(|| format!("sockets are left: {open:?}")))
         })?;
         alive(proxy.descriptors())
     };

@@ -2,56 +2,33 @@
 
 use std::io;
 use std::net::SocketAddr;
-use std::slice;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
 use std::time::Duration;
 
 use crate::conform::resources::processor;
-use crate::conform::trial::{PATIENCE, RunningProxy, Stand, alive, until};
+use crate::conform::trial::{PATIENCE, RunningProxy, Stand, alive, connect, connections, until};
 use crate::conform::{Service, Stop, Trial, Verdict, broken, echo, judge};
-use testkit::peer::{Connection, Listener, Pace, Peer, PeerOptions, Refuser, Script, Server, Step};
+use testkit::peer::{Connection, Listener, Peer, PeerOptions, Refuser, Script, Server, Step};
 use testkit::procfs::TcpState;
 use testkit::proxy::{Exhausted, Proxy};
 
-/// A way in which a session may end: the first byte of the client tells the server which.
-struct SessionEnding {
-    name: &'static str,
-    client: Vec<Step>,
-    server: Vec<Step>,
-}
+const FIRST: Step = Step::receive(1);
+const ANSWER: Step = Step::send(100);
+const ALL: Step = Step::receive_all();
 
-fn kinds() -> Vec<SessionEnding> {
-    let kind = |name, client: &[Step], server: &[Step]| SessionEnding {
-        name,
-        client: client.to_vec(),
-        server: server.to_vec(),
-    };
-    let (first, answer) = (Step::Receive(1, Pace::FAST), Step::Send(100, Pace::FAST));
-    let all = Step::ReceiveAll(Pace::FAST);
-    vec![
-        kind(
-            "the client finishes first",
-            &[Step::Fin, all.clone()],
-            &[all.clone(), answer.clone(), Step::Fin],
-        ),
-        kind(
-            "the server finishes first",
-            &[all.clone(), Step::Fin],
-            &[first.clone(), answer.clone(), Step::Fin, all.clone()],
-        ),
-        kind(
-            "the client resets",
-            &[first.clone(), Step::Reset],
-            &[first.clone(), answer.clone(), all.clone()],
-        ),
-        kind("the server resets", slice::from_ref(&all), &[first, Step::Reset]),
-        kind("the client closes with bytes unread", &[Step::Readable, Step::Close], &[answer, all.clone()]),
-        kind("the server closes with bytes unread", &[all], &[Step::Close]),
-        kind("the client closes at once", &[Step::Close], &[]),
-        kind("the client resets at once", &[Step::Reset], &[]),
-    ]
-}
+/// The ways in which a session may end: in words, and what client and server do. The first byte of the client tells the
+/// server which; without a server's part it sends none.
+const ENDINGS: &[(&str, &[Step], &[Step])] = &[
+    ("the client finishes first", &[Step::Fin, ALL], &[ALL, ANSWER, Step::Fin]),
+    ("the server finishes first", &[ALL, Step::Fin], &[FIRST, ANSWER, Step::Fin, ALL]),
+    ("the client resets", &[FIRST, Step::Reset], &[FIRST, ANSWER, ALL]),
+    ("the server resets", &[ALL], &[FIRST, Step::Reset]),
+    ("the client closes with bytes unread", &[Step::Readable, Step::Close], &[ANSWER, ALL]),
+    ("the server closes with bytes unread", &[ALL], &[Step::Close]),
+    ("the client closes at once", &[Step::Close], &[]),
+    ("the client resets at once", &[Step::Reset], &[]),
+];
 
 /// What a proxy may keep for later, such as pipes to splice(2) through.
 const KEPT: usize = 32;
@@ -69,7 +46,7 @@ pub(super) fn given_back(trial: &Trial) -> Verdict {
     let few = nothing_but(proxy, usize::MAX)?;
     refuse_clients(&running, each)?;
     let mut observed = format!("{few} descriptors after 10 refused clients");
-    let refused = nothing_but(proxy, few + KEPT).or_else(|stop| observed_after(stop, &observed))?;
+    let refused = nothing_but(proxy, few + KEPT).map_err(|stop| stop.after(&format!("{observed}; then")))?;
     observed += &format!(", {refused} after {each} more");
 
     let _server = serve_kinds(Listener::of(refusing.open()?)?)?;
@@ -78,15 +55,8 @@ pub(super) fn given_back(trial: &Trial) -> Verdict {
     let few = nothing_but(proxy, usize::MAX)?;
     observed += &format!("; {few} after 5 sessions of each kind");
     sessions(trial, running.address(), each)?;
-    let many = nothing_but(proxy, few + KEPT).or_else(|stop| observed_after(stop, &observed))?;
+    let many = nothing_but(proxy, few + KEPT).map_err(|stop| stop.after(&format!("{observed}; then")))?;
     Ok(format!("{observed}, {many} after {each} more of each"))
-}
-
-fn observed_after<T>(stop: Stop, before: &str) -> Result<T, Stop> {
-    match stop {
-        Stop::Broken(observed) => broken(format!("{before}; then {observed}")),
-        other => Err(other),
-    }
 }
 
 /// The number of descriptors of the proxy, once it has no connection and at most this number of descriptors.
@@ -99,12 +69,6 @@ fn nothing_but(proxy: &Proxy, most: usize) -> Result<usize, Stop> {
         }
         Ok(Err(format!("{descriptors} descriptors, {} connections ({})", open.len(), tally(&open))))
     })
-}
-
-/// The states of the proxy's connections.
-fn connections(proxy: &Proxy) -> Result<Vec<TcpState>, Stop> {
-    let sockets = alive(proxy.sockets())?;
-    Ok(sockets.iter().map(|socket| socket.state).filter(|state| *state != TcpState::Listen).collect())
 }
 
 /// `3 CloseWait, 1 Established`.
@@ -122,9 +86,9 @@ fn tally(states: &[TcpState]) -> String {
 
 /// The number of clients one after another, of a server that refuses.
 fn refuse_clients(running: &RunningProxy<'_>, count: usize) -> Result<(), Stop> {
-    let script = Script::new([Step::Fin, Step::ReceiveAll(Pace::FAST)]);
+    let script = Script::new([Step::Fin, ALL]);
     for _ in 0..count {
-        let report = connection(running.address())?.run(&script);
+        let report = connect(running.address(), PeerOptions::default())?.run(&script);
         if report.late.is_some() {
             return broken("a client of a server that refuses has seen no end within 20 s");
         }
@@ -133,12 +97,11 @@ fn refuse_clients(running: &RunningProxy<'_>, count: usize) -> Result<(), Stop> 
 }
 
 fn serve_kinds(listener: Listener) -> Result<Server<()>, Stop> {
-    let scripts: Vec<_> = kinds().into_iter().map(|kind| Script::new(kind.server)).collect();
-    let serve = move |connection: Connection| {
+    let serve = |connection: Connection| {
         // From a client that has closed without a byte comes nothing, or an error.
         let first = connection.peek(1, PATIENCE).unwrap_or_default();
-        if let Some(script) = first.first().and_then(|kind| scripts.get(usize::from(*kind))) {
-            let _ = connection.run(script);
+        if let Some((_, _, server)) = first.first().and_then(|kind| ENDINGS.get(usize::from(*kind))) {
+            let _ = connection.run(&Script::new(*server));
         }
     };
     Ok(Server::start(listener, serve)?)
@@ -146,8 +109,7 @@ fn serve_kinds(listener: Listener) -> Result<Server<()>, Stop> {
 
 /// The number of sessions of each kind.
 fn sessions(trial: &Trial, proxy: SocketAddr, each: usize) -> Result<(), Stop> {
-    let kinds = kinds();
-    let count = each * kinds.len();
+    let count = each * ENDINGS.len();
     let next = AtomicUsize::new(0);
     let work = || -> Result<(), Stop> {
         loop {
@@ -155,7 +117,7 @@ fn sessions(trial: &Trial, proxy: SocketAddr, each: usize) -> Result<(), Stop> {
             if number >= count {
                 return Ok(());
             }
-            let outcome = session(proxy, number % kinds.len(), &kinds[number % kinds.len()]);
+            let outcome = session(proxy, number % ENDINGS.len());
             // The others stop when one has failed.
             outcome.inspect_err(|_| next.store(count, Ordering::Relaxed))?;
         }
@@ -168,22 +130,18 @@ fn sessions(trial: &Trial, proxy: SocketAddr, each: usize) -> Result<(), Stop> {
     })
 }
 
-fn session(proxy: SocketAddr, number: usize, kind: &SessionEnding) -> Result<(), Stop> {
-    let connection = connection(proxy)?;
-    if !kind.server.is_empty() {
+fn session(proxy: SocketAddr, number: usize) -> Result<(), Stop> {
+    let connection = connect(proxy, PeerOptions::default())?;
+    let (name, client, server) = ENDINGS[number];
+    if !server.is_empty() {
         let sent = connection.send_all(&[number as u8], PATIENCE);
-        sent.or_else(|error| broken(format!("in a session in which {}: {error}", kind.name)))?;
+        sent.or_else(|error| broken(format!("in a session in which {name}: {error}")))?;
     }
-    let report = connection.run(&Script::new(kind.client.clone()));
+    let report = connection.run(&Script::new(client));
     match report.late {
         None => Ok(()),
-        Some(step) => broken(format!("in a session in which {} the client timed out at {step:?}", kind.name)),
+        Some(step) => broken(format!("in a session in which {name} the client timed out at {step:?}")),
     }
-}
-
-fn connection(proxy: SocketAddr) -> Result<Connection, Stop> {
-    let connection = Connection::connect(proxy, PeerOptions::default(), PATIENCE);
-    connection.or_else(|error| broken(format!("no connection to the proxy: {error}")))
 }
 
 pub(super) fn close_wait(trial: &Trial) -> Verdict {
@@ -211,11 +169,8 @@ pub(super) fn exhausted_recovers(trial: &Trial) -> Verdict {
     short_of_descriptors(trial, |Shortage { proxy_address, exhausted, waiting, served, .. }| {
         let mut observed = String::new();
         if let Some(connection) = &served {
-            let echo =
-                connection.send_all(b"?", PATIENCE).and_then(|()| connection.receive_exactly(1, PATIENCE));
-            if let Err(error) = echo {
-                return broken(format!("the session that was there did not go on: {error}"));
-            }
+            echo::pass_byte(connection, connection)
+                .or_else(|error| broken(format!("the session that was there did not go on: {error}")))?;
             observed += "the session that was there went on, and ";
         }
         alive(exhausted.relieve())?;
@@ -223,8 +178,8 @@ pub(super) fn exhausted_recovers(trial: &Trial) -> Verdict {
         // Some accept no client for a while.
         let report = until(PATIENCE, || {
             let client = Peer::join(echo::client(trial, proxy_address))?;
-            let echoed = echo::judge("client", &client).map(|()| echo::describe(&client));
-            Ok(echoed.map_err(|_| format!("a client later got {}", judge::describe(&client))))
+            Ok(echo::judge("client", &client)
+                .map_err(|_| format!("a client later got {}", judge::describe(&client))))
         })?;
         Ok(format!("{observed}a client later got {report}"))
     })
@@ -244,14 +199,15 @@ fn short_of_descriptors(trial: &Trial, act: impl FnOnce(Shortage<'_>) -> Verdict
     let (listener, running) = trial.stand().map(Stand::apart)?;
     let _server = echo::serve(trial, listener)?;
     let (proxy, proxy_address) = (running.proxy()?, running.address());
-    let served = if trial.service() == Service::ManyAtOnce { Some(connection(proxy_address)?) } else { None };
+    let client = || connect(proxy_address, PeerOptions::default());
+    let served = (trial.service() == Service::ManyAtOnce).then(client).transpose()?;
     if let Some(connection) = &served {
-        let echo = connection.send_all(b"!", PATIENCE).and_then(|()| connection.receive_exactly(1, PATIENCE));
-        echo.or_else(|error| broken(format!("no session before the shortage: {error}")))?;
+        echo::pass_byte(connection, connection)
+            .or_else(|error| broken(format!("no session before the shortage: {error}")))?;
     }
     let exhausted = allowed(proxy.exhaust_descriptors())?;
     let waiting = (0..3).map(|_| {
-        let connection = connection(proxy_address)?;
+        let connection = client()?;
         let _ = connection.send_all(b"?", PATIENCE); // it may have been reset already
         Ok(connection)
     });

@@ -3,8 +3,8 @@
 use std::fs;
 use std::time::Duration;
 
-use crate::conform::trial::{PATIENCE, alive};
-use crate::conform::{Stop, Trial, Verdict, broken, judge};
+use crate::conform::trial::{PATIENCE, alive, joined, passed};
+use crate::conform::{PeerRole, Stop, Trial, Verdict, broken, judge};
 use testkit::peer::{Gate, MOST_TO_FILL, Script, Step, gate};
 
 /// When nothing is taken for so long, the sender is held back.
@@ -14,31 +14,20 @@ const QUIET: Duration = Duration::from_secs(1);
 /// process for each client, may need some more. A proxy without a bound takes all that is offered.
 const ENOUGH: u64 = 64 << 20;
 
-pub(super) fn upload(trial: &Trial) -> Verdict {
-    held_back(trial, true)
-}
-
-pub(super) fn download(trial: &Trial) -> Verdict {
-    held_back(trial, false)
-}
-
-fn held_back(trial: &Trial, upload: bool) -> Verdict {
+pub(super) fn held_back(trial: &Trial, sends: PeerRole) -> Verdict {
     let stand = trial.stand_with(judge::SMALL)?;
     let before = stand.proxy().ok().map(|proxy| alive(proxy.resident())).transpose()?;
     let full = Gate::new()?;
     let (measured, release) = gate()?;
-    let steps = [Step::Fill(QUIET), Step::Open(full.clone()), Step::Await(measured.clone())];
-    let sends = Script::new(steps).patience(Duration::from_secs(60));
-    let sleeps = Script::new([Step::Await(measured)]).patience(Duration::from_secs(60));
-    let (client, server) = if upload { (sends, sleeps) } else { (sleeps, sends) };
-    let session = stand.begin(judge::SMALL, client, server)?;
-    if !full.wait(PATIENCE * 2) {
-        return broken("the sender has found no end");
-    }
+    let fill = [Step::Fill(QUIET), Step::Open(full.clone()), Step::Await(measured.clone())];
+    let script = |steps: &[Step]| Script::new(steps).patience(Duration::from_secs(60));
+    let (client, server) = sends.pair(script(&fill), script(&[Step::Await(measured)]));
+    let (client, server) = stand.begin(judge::SMALL, client, server)?;
+    passed(&full, PATIENCE * 2, "the sender has found no end")?;
     let after = stand.proxy().ok().map(|proxy| alive(proxy.resident())).transpose()?;
     release.open();
-    let (client, server) = session.join()?;
-    let sent = if upload { client.sent } else { server.sent };
+    let (client, server) = (joined(client)?, joined(server)?);
+    let (sent, _) = sends.pair(client.sent, server.sent);
     let mut observed = format!("{} could be sent", mebibytes(sent));
     if let (Some(before), Some(after)) = (before, after) {
         let (before_text, after_text) = (mebibytes(before), mebibytes(after));

@@ -5,50 +5,45 @@ mod memory;
 mod processor;
 mod sharing;
 
-use crate::conform::{Case, Need};
+use crate::conform::{Case, Need, PeerRole};
+use processor::After;
 
 const FLOW_CONTROL: &str = "RFC 9293, section 3.8.6: the window lets a receiver bound what a sender may send";
 const WAITING: &str = "poll(2), epoll(7): a program waits for what it can act upon";
 
 pub(super) const CASES: &[Case] = &[
-    Case::new("an_upload_to_a_server_that_does_not_read_is_held_back", memory::upload)
+    Case::new("an_upload_to_a_server_that_does_not_read_is_held_back", |trial| memory::held_back(trial, PeerRole::Client))
         .expects("the client has to stop long before 128 MiB, and the proxy does not grow by what was sent")
         .why("The client sends as much as it can, and the server reads nothing. Without a bound one such client takes all memory of the machine.")
         .source(FLOW_CONTROL),
-    Case::new("a_download_to_a_client_that_does_not_read_is_held_back", memory::download)
+    Case::new("a_download_to_a_client_that_does_not_read_is_held_back", |trial| memory::held_back(trial, PeerRole::Server))
         .expects("the server has to stop long before 128 MiB, and the proxy does not grow by what was sent")
         .why("The same the other way round: a client that is slow, on purpose or not.")
         .source(FLOW_CONTROL),
-    Case::new("an_idle_proxy_sleeps", processor::idle)
+    Case::of_process("an_idle_proxy_sleeps", processor::idle)
         .expects("a second with less than a tenth of a processor used, without a client and with one that is silent")
         .why("Nothing happens. A program that polls, or that an event wakes again and again to no effect, uses a processor for nothing.")
-        .source(WAITING)
-        .needs(&[Need::Process]),
-    Case::new("a_half_closed_session_sleeps", processor::half_closed)
+        .source(WAITING),
+    Case::of_process("a_half_closed_session_sleeps", processor::half_closed)
         .expects("a second with less than a tenth of a processor used, whichever side has finished")
         .why("One side has finished and the other is silent. A proxy that keeps waiting until the finished side can be read is woken at once, and for ever.")
-        .source(WAITING)
-        .needs(&[Need::Process]),
-    Case::new("a_stalled_transfer_sleeps", processor::stalled)
+        .source(WAITING),
+    Case::of_process("a_stalled_transfer_sleeps", |trial| processor::stalled(trial, After::Nothing))
         .expects("a second with less than a tenth of a processor used, in either direction")
         .why("The sender has filled every buffer, and the reader does not read. A proxy that polls the sender for reading, with no room for its bytes, spins.")
-        .source(WAITING)
-        .needs(&[Need::Process]),
-    Case::new("a_stalled_transfer_whose_sender_has_finished_sleeps", processor::finished)
+        .source(WAITING),
+    Case::of_process("a_stalled_transfer_whose_sender_has_finished_sleeps", |trial| processor::stalled(trial, After::SenderFinishes))
         .expects("a second with less than a tenth of a processor used, in either direction")
         .why("The same, and then the sender finishes.")
-        .source(WAITING)
-        .needs(&[Need::Process]),
-    Case::new("a_stalled_transfer_whose_sender_has_reset_sleeps", processor::sender_reset)
+        .source(WAITING),
+    Case::of_process("a_stalled_transfer_whose_sender_has_reset_sleeps", |trial| processor::stalled(trial, After::SenderResets))
         .expects("a second with less than a tenth of a processor used, in either direction")
         .why("The same, and then the sender resets: an error on a socket is reported whether asked for or not.")
-        .source("poll(2): POLLERR and POLLHUP are always reported")
-        .needs(&[Need::Process]),
-    Case::new("a_stalled_transfer_whose_reader_has_reset_sleeps", processor::reader_reset)
+        .source("poll(2): POLLERR and POLLHUP are always reported"),
+    Case::of_process("a_stalled_transfer_whose_reader_has_reset_sleeps", |trial| processor::stalled(trial, After::ReaderResets))
         .expects("a second with less than a tenth of a processor used, in either direction")
         .why("The same, and then the reader resets, while the sender does nothing.")
-        .source("poll(2): POLLERR and POLLHUP are always reported")
-        .needs(&[Need::Process]),
+        .source("poll(2): POLLERR and POLLHUP are always reported"),
     Case::new("descriptors_are_given_back_however_sessions_end", descriptors::given_back)
         .expects("after two thousand sessions, as many descriptors as after forty, and no connection")
         .why("Sessions end in every way: FIN of either side first, RST of either, close with unread bytes, close without a byte, refused. What one of them leaves open adds up until the proxy cannot serve.")

@@ -3,9 +3,9 @@
 use std::thread;
 use std::time::Duration;
 
-use crate::conform::trial::{PATIENCE, alive};
-use crate::conform::{Service, Stop, Trial, Verdict, broken, judge};
-use testkit::peer::{Gate, Pace, PeerOptions, Script, Step, gate};
+use crate::conform::trial::{PATIENCE, alive, passed};
+use crate::conform::{PeerRole, Service, Stop, Trial, Verdict, broken, judge};
+use testkit::peer::{Gate, PeerOptions, Script, Step, gate};
 use testkit::proxy::{CpuTime, Proxy};
 
 /// For how long a proxy is watched.
@@ -48,37 +48,18 @@ pub(super) fn idle(trial: &Trial) -> Verdict {
 
 pub(super) fn half_closed(trial: &Trial) -> Verdict {
     let mut observed = Vec::new();
-    for (client_finishes, who) in [(true, "client"), (false, "server")] {
+    for who in PeerRole::BOTH {
         let stand = trial.stand()?;
         let arrived = Gate::new()?;
         let (measured, _release) = gate()?;
-        let finishes = [Step::Send(1, Pace::FAST), Step::Fin, Step::Await(measured.clone())];
-        let receives = [Step::ReceiveAll(Pace::FAST), Step::Open(arrived.clone()), Step::Await(measured)];
-        let (finishes, receives) = (Script::new(finishes), Script::new(receives));
-        let (client, server) = if client_finishes { (finishes, receives) } else { (receives, finishes) };
+        let finish = Script::new([Step::send(1), Step::Fin, Step::Await(measured.clone())]);
+        let receive = [Step::receive_all(), Step::Open(arrived.clone()), Step::Await(measured)];
+        let (client, server) = who.pair(finish, Script::new(receive));
         let _session = stand.begin(PeerOptions::default(), client, server)?;
-        if !arrived.wait(PATIENCE) {
-            return broken(format!("the FIN of the {who} did not arrive"));
-        }
+        passed(&arrived, PATIENCE, &format!("the FIN of the {who} did not arrive"))?;
         observed.push(sleeps(stand.proxy()?, &format!("when the {who} had finished"))?);
     }
     Ok(observed.join(", "))
-}
-
-pub(super) fn stalled(trial: &Trial) -> Verdict {
-    both_ways(trial, After::Nothing)
-}
-
-pub(super) fn finished(trial: &Trial) -> Verdict {
-    both_ways(trial, After::SenderFinishes)
-}
-
-pub(super) fn sender_reset(trial: &Trial) -> Verdict {
-    both_ways(trial, After::SenderResets)
-}
-
-pub(super) fn reader_reset(trial: &Trial) -> Verdict {
-    both_ways(trial, After::ReaderResets)
 }
 
 /// A proxy that serves one client may end with the session.
@@ -88,16 +69,16 @@ fn unless_its_end_is_due(stop: Stop, service: Service, has_ended: bool) -> Resul
 
 /// What happens when every buffer is full.
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum After {
+pub(super) enum After {
     Nothing,
     SenderFinishes,
     SenderResets,
     ReaderResets,
 }
 
-fn both_ways(trial: &Trial, after: After) -> Verdict {
+pub(super) fn stalled(trial: &Trial, after: After) -> Verdict {
     let mut observed = Vec::new();
-    for (upload, direction) in [(true, "upload"), (false, "download")] {
+    for sender in PeerRole::BOTH {
         let stand = trial.stand_with(judge::SMALL)?;
         let full = Gate::new()?;
         let (measured, _release) = gate()?;
@@ -111,18 +92,14 @@ fn both_ways(trial: &Trial, after: After) -> Verdict {
             After::ReaderResets => vec![Step::Await(full.clone()), Step::Reset],
             _ => vec![Step::Await(measured)],
         };
-        let (sends, reads) = (Script::new(sends), Script::new(sleeps_then));
-        let (client, server) = if upload { (sends, reads) } else { (reads, sends) };
+        let (client, server) = sender.pair(Script::new(sends), Script::new(sleeps_then));
         let _session = stand.begin(judge::SMALL, client, server)?;
-        if !full.wait(PATIENCE * 2) {
-            return broken("the sender has found no end");
-        }
+        passed(&full, PATIENCE * 2, "the sender has found no end")?;
         let proxy = stand.proxy()?;
+        let (direction, _) = sender.pair("upload", "download");
         let slept = sleeps(proxy, &format!("in a stalled {direction}"));
-        observed.push(
-            slept
-                .or_else(|stop| unless_its_end_is_due(stop, trial.service(), proxy.cpu_sample().is_err()))?,
-        );
+        let has_ended = || proxy.cpu_sample().is_err();
+        observed.push(slept.or_else(|stop| unless_its_end_is_due(stop, trial.service(), has_ended()))?);
     }
     Ok(observed.join(", "))
 }

@@ -1,43 +1,34 @@
 //! Clients beside each other.
 
-use std::io::ErrorKind;
+use std::io::{self, ErrorKind};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use crate::conform::trial::{PATIENCE, Stand};
-use crate::conform::{Service, Stop, Trial, Verdict, broken, echo, judge};
+use crate::conform::trial::{PATIENCE, Stand, connect, no_connection, passed};
+use crate::conform::{PeerRole, Service, Stop, Trial, Verdict, broken, echo, judge};
 use crate::recipe::Setting;
 use testkit::peer::{Connection, Gate, Listener, Peer, PeerOptions, Script, Step, gate};
-
-const REQUEST: u64 = 1000;
-const ANSWER: u64 = 20_000;
 
 /// A client that is served beyond the limit is served soon; one that is pending is not, however long.
 const TOO_EARLY: Duration = Duration::from_secs(1);
 
 pub(super) fn beyond_the_limit(trial: &Trial) -> Verdict {
-    let (recipe, limit) = match trial.service() {
-        Service::ManyAtOnce => (Some(trial.recipe_with(Setting::Clients, "2")?), 2),
-        Service::Once | Service::OneAtATime => (None, 1),
-    };
-    let options = PeerOptions::default();
-    let stand = match recipe {
-        Some(recipe) => trial.stand_of(&recipe, options)?,
-        None => trial.stand()?,
+    let (stand, limit) = match trial.service() {
+        Service::ManyAtOnce => (trial.stand_set(Setting::Clients, "2")?, 2),
+        Service::Once | Service::OneAtATime => (trial.stand()?, 1),
     };
     let mut places = (0..limit).map(|_| pair(&stand)).collect::<Result<Vec<_>, _>>()?;
-    let script = trial.of_client(echo::asks(REQUEST, ANSWER)).patience(PATIENCE * 2);
-    let one_more = Peer::client(stand.address(), options, script);
+    let script = trial.of_client(echo::asks(echo::ANSWER)).patience(PATIENCE * 2);
+    let one_more = Peer::client(stand.address(), PeerOptions::default(), script);
     if stand.listener().accept(TOO_EARLY).is_ok() {
         return broken(format!("it serves {} clients at once, although its limit is {limit}", limit + 1));
     }
     drop(places.pop());
     let connection = stand.listener().accept(PATIENCE);
-    let server =
-        connection.map(|connection| connection.run(&trial.of_server(echo::answers(REQUEST, ANSWER))));
+    let server = connection.map(|connection| connection.run(&trial.of_server(echo::answers())));
     let client = one_more.join();
     match (client, server) {
-        (Ok(client), Ok(server)) => echo::judge_both(&client, &server, REQUEST, ANSWER),
+        (Ok(client), Ok(server)) => echo::judge_both(&client, &server),
         (Ok(client), Err(_)) if client.late.is_none() => Err(Stop::NotApplicable(format!(
             "it turns such a client away, who got {}",
             judge::describe(&client)
@@ -49,7 +40,7 @@ pub(super) fn beyond_the_limit(trial: &Trial) -> Verdict {
         (Err(error), _) if error.kind() == ErrorKind::ConnectionRefused => {
             Err(Stop::NotApplicable(format!("it turns such a client away: {error}")))
         }
-        (Err(error), _) => broken(format!("no connection to the proxy: {error}")),
+        (Err(error), _) => no_connection(error),
     }
 }
 
@@ -64,10 +55,7 @@ fn pair(stand: &Stand<'_>) -> Result<(Connection, Connection), Stop> {
 /// A byte there and one back, and how long it took.
 fn exchange((client, server): &(Connection, Connection)) -> Result<Duration, Stop> {
     let begin = Instant::now();
-    for (from, to) in [(client, server), (server, client)] {
-        let arrived = from.send_all(b"x", PATIENCE).and_then(|()| to.receive_exactly(1, PATIENCE));
-        arrived.or_else(|error| broken(format!("a byte did not arrive: {error}")))?;
-    }
+    echo::exchange(client, server).or_else(|error| broken(format!("a byte did not arrive: {error}")))?;
     Ok(begin.elapsed())
 }
 
@@ -84,17 +72,13 @@ pub(super) fn stalled_beside_others(trial: &Trial) -> Verdict {
     let alone = sessions(&stand)?;
     let (release, _release) = gate()?;
     let mut stalled = Vec::new();
-    for upload in [true, false] {
+    for sender in PeerRole::BOTH {
         let full = Gate::new()?;
-        let fills = [Step::Fill(judge::QUIET), Step::Open(full.clone()), Step::Await(release.clone())];
-        let sleeps = [Step::Await(release.clone())];
-        let [fills, sleeps] =
-            [Script::new(fills), Script::new(sleeps)].map(|script| script.patience(PATIENCE * 4));
-        let (client, server) = if upload { (fills, sleeps) } else { (sleeps, fills) };
+        let fill = [Step::Fill(judge::QUIET), Step::Open(full.clone()), Step::Await(release.clone())];
+        let script = |steps: &[Step]| Script::new(steps).patience(PATIENCE * 4);
+        let (client, server) = sender.pair(script(&fill), script(&[Step::Await(release.clone())]));
         stalled.push(stand.begin(judge::SMALL, client, server)?);
-        if !full.wait(PATIENCE * 2) {
-            return broken("the sender has found no end");
-        }
+        passed(&full, PATIENCE * 2, "the sender has found no end")?;
     }
     let mut observed = String::new();
     for _ in 0..ROUNDS {
@@ -112,8 +96,7 @@ pub(super) fn stalled_beside_others(trial: &Trial) -> Verdict {
 fn sessions(stand: &Stand<'_>) -> Result<Duration, Stop> {
     let times = (0..20).map(|_| {
         let begin = Instant::now();
-        let (client, server) = stand.session(echo::asks(REQUEST, ANSWER), echo::answers(REQUEST, ANSWER))?;
-        echo::judge_both(&client, &server, REQUEST, ANSWER)?;
+        echo::session(stand)?;
         Ok::<_, Stop>(begin.elapsed())
     });
     Ok(median(times.collect::<Result<_, _>>()?))
@@ -127,7 +110,7 @@ pub(super) fn fairness(trial: &Trial) -> Verdict {
     let listener = Listener::bind(PeerOptions::default())?;
     let direct = || -> Result<_, Stop> {
         let options = PeerOptions { no_delay: true, ..PeerOptions::default() };
-        Ok((Connection::connect(listener.address(), options, PATIENCE)?, listener.accept(PATIENCE)?))
+        Ok((connect(listener.address(), options)?, listener.accept(PATIENCE)?))
     };
     let without = pairs.map(|_| direct()).collect::<Result<Vec<_>, _>>()?;
     let direct_bulk = direct()?;
@@ -154,31 +137,26 @@ fn beside_bulk(
     let (stop, opener) = gate()?;
     thread::scope(|scope| {
         let sending = scope.spawn(|| {
-            let mut chunks = 0;
             while !stop.wait(Duration::ZERO) {
                 server.send_all(&chunk, PATIENCE)?;
-                chunks += 1;
             }
             // Where the receiver is to stop.
-            server.send_all(&[1], PATIENCE)?;
-            Ok::<usize, std::io::Error>(chunks)
+            server.send_all(&[1], PATIENCE)
         });
         let receiving = scope.spawn(|| {
             while client.receive_exactly(1, PATIENCE)? != [1] {
                 client.receive_exactly(chunk.len() - 1, PATIENCE)?;
             }
-            Ok::<(), std::io::Error>(())
+            Ok(())
         });
         let rounds = 10;
         let times = (0..rounds).flat_map(|_| others).map(exchange).collect::<Result<Vec<_>, _>>();
         drop(opener);
         let ended =
             |outcome: thread::Result<_>| outcome.unwrap_or_else(|panic| std::panic::resume_unwind(panic));
-        let received = receiving.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic));
-        let sent: std::io::Result<usize> = ended(sending.join());
+        let transfer: io::Result<()> = ended(receiving.join()).and(ended(sending.join()));
         let times = times?;
-        sent.and(received.map(|()| 0))
-            .or_else(|error| broken(format!("the bulk transfer ended: {error}")))?;
+        transfer.or_else(|error| broken(format!("the bulk transfer ended: {error}")))?;
         Ok(median(times))
     })
 }

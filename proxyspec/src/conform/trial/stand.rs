@@ -1,10 +1,10 @@
 //! A proxy under test with the server behind it, and sessions through both.
 
 use std::net::SocketAddr;
-use std::thread::{self, JoinHandle};
+use std::thread;
 use std::time::Duration;
 
-use super::{PATIENCE, Trial};
+use super::{PATIENCE, Trial, connect};
 use crate::conform::{Stop, broken};
 use testkit::peer::{Connection, Listener, Peer, PeerOptions, Report, Script};
 use testkit::proxy::Proxy;
@@ -109,8 +109,7 @@ impl<'a> Stand<'a> {
     ///
     /// [`Stop::Broken`] when there is none.
     pub fn connect(&self, options: PeerOptions) -> Result<Connection, Stop> {
-        let connection = Connection::connect(self.address(), options, PATIENCE);
-        connection.or_else(|error| broken(format!("no connection to the proxy: {error}")))
+        connect(self.address(), options)
     }
 
     /// The connection that the proxy has made to the server.
@@ -132,20 +131,14 @@ impl<'a> Stand<'a> {
         self.session_with(PeerOptions::default(), client, server)
     }
 
-    /// The same, which goes on while the case does something else.
+    /// The same, which goes on while the case does something else: client and server.
     ///
     /// # Errors
     ///
     /// [`Stop::Broken`] when there is no connection.
-    pub fn begin(
-        &self,
-        options: PeerOptions,
-        client: Script,
-        server: Script,
-    ) -> Result<SessionUnderWay, Stop> {
+    pub fn begin(&self, options: PeerOptions, client: Script, server: Script) -> Result<(Peer, Peer), Stop> {
         let client = Peer::client(self.address(), options, self.trial.of_client(client));
-        let (server, connection) = (self.trial.of_server(server), self.accept()?);
-        Ok(SessionUnderWay { client, server: thread::spawn(move || connection.run(&server)) })
+        Ok((client, Peer::of(self.accept()?, self.trial.of_server(server))))
     }
 
     /// The same with options for the client's socket; those of the server are the listener's.
@@ -168,36 +161,6 @@ impl<'a> Stand<'a> {
             self.trial.doing("");
             Ok((client?, server?))
         })
-    }
-}
-
-/// A session under way, whose ends do as their scripts say while the case looks on.
-#[derive(Debug)]
-pub struct SessionUnderWay {
-    client: Peer,
-    server: JoinHandle<Report>,
-}
-
-impl SessionUnderWay {
-    /// Waits until the script of the client has ended, and returns what it saw.
-    ///
-    /// # Errors
-    ///
-    /// [`Stop::Broken`] when it had no connection.
-    pub fn client(self) -> Result<Report, Stop> {
-        self.client.join().or_else(|error| broken(format!("no connection to the proxy: {error}")))
-    }
-
-    /// Waits until both scripts have ended, and returns what client and server saw.
-    ///
-    /// # Errors
-    ///
-    /// [`Stop::Broken`] when the client had no connection.
-    pub fn join(self) -> Result<(Report, Report), Stop> {
-        let client = self.client.join();
-        let server = self.server.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic));
-        let client = client.or_else(|error| broken(format!("no connection to the proxy: {error}")));
-        Ok((client?, server))
     }
 }
 
