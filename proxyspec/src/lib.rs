@@ -67,6 +67,7 @@
 pub mod bench;
 pub mod conform;
 mod machine;
+mod markdown;
 pub mod planted;
 pub mod recipe;
 pub mod stress;

@@ -1,103 +1,85 @@
 //! What this project's proxy has to reach, beside the best of the established ones.
 
-use std::fmt::Write as _;
-
 use super::contender::OURS;
 use super::number::number;
 use super::quantity::{Better, Quantity};
 use super::results::BenchResults;
 use super::sections::Column;
+use crate::markdown::Markdown;
 
 /// The proxies that ours is compared with here.
 const PEERS: &[&str] =
     &["haproxy", "haproxy-256k", "haproxy-splice-1m", "nginx", "nginx-256k", "systemd-socket-proxyd"];
 
-/// A line of the table: a rate and a cost of one measure, each as ours divided by the best peer's.
-struct Goal {
-    name: &'static str,
-    measure: &'static str,
-    rate: (Quantity, f64),
-    cost: (Quantity, f64),
-}
-
 use Quantity as Q;
 
-const GOALS: &[Goal] = &[
-    Goal::new(
+/// What ours divided by the best peer's has to be.
+type Figure = (Quantity, f64);
+
+/// The lines of the table: a name, a measure, its rate and its cost.
+const GOALS: &[(&str, &str, Figure, Figure)] = &[
+    (
         "keep-alive requests, 32 connections (wrk)",
         "wrk-requests",
         (Q::Requests, 1.0),
         (Q::CpuPerRequest, 0.93),
     ),
-    Goal::new(
+    (
         "short connections, 32 at once (wrk)",
         "wrk-connections",
         (Q::Connections, 1.0),
         (Q::CpuPerConnection, 0.95),
     ),
-    Goal::new(
+    (
         "short connections, one after the other",
         "connections-1",
         (Q::Connections, 0.95),
         (Q::CpuPerConnection, 1.0),
     ),
-    Goal::new("ping-pong on one CPU", "pingpong", (Q::Requests, 1.0), (Q::CpuPerRequest, 0.97)),
-    Goal::new("64 connections, answers of 64 B", "small-64", (Q::Requests, 1.0), (Q::CpuPerRequest, 0.97)),
-    Goal::new("64 connections, answers of 16 KiB", "large-64", (Q::Requests, 1.0), (Q::CpuPerRequest, 0.97)),
-    Goal::new("bulk, one stream up", "bulk-up", (Q::Throughput, 1.05), (Q::CpuPerGib, 0.85)),
-    Goal::new("bulk, one stream down", "bulk-down", (Q::Throughput, 1.05), (Q::CpuPerGib, 0.85)),
-    Goal::new("bulk, both ways", "bulk-both", (Q::Throughput, 1.0), (Q::CpuPerGib, 0.85)),
-    Goal::new("bulk, 64 streams", "bulk-64", (Q::Throughput, 1.0), (Q::CpuPerGib, 0.95)),
+    ("ping-pong on one CPU", "pingpong", (Q::Requests, 1.0), (Q::CpuPerRequest, 0.97)),
+    ("64 connections, answers of 64 B", "small-64", (Q::Requests, 1.0), (Q::CpuPerRequest, 0.97)),
+    ("64 connections, answers of 16 KiB", "large-64", (Q::Requests, 1.0), (Q::CpuPerRequest, 0.97)),
+    ("bulk, one stream up", "bulk-up", (Q::Throughput, 1.05), (Q::CpuPerGib, 0.85)),
+    ("bulk, one stream down", "bulk-down", (Q::Throughput, 1.05), (Q::CpuPerGib, 0.85)),
+    ("bulk, both ways", "bulk-both", (Q::Throughput, 1.0), (Q::CpuPerGib, 0.85)),
+    ("bulk, 64 streams", "bulk-64", (Q::Throughput, 1.0), (Q::CpuPerGib, 0.95)),
 ];
 
-impl Goal {
-    const fn new(
-        name: &'static str,
-        measure: &'static str,
-        rate: (Quantity, f64),
-        cost: (Quantity, f64),
-    ) -> Self {
-        Self { name, measure, rate, cost }
-    }
-
-    /// Ours divided by the best peer's, beside what it has to be; nothing if one of them did not take part.
-    fn cell(&self, results: &BenchResults, (quantity, limit): (Quantity, f64)) -> Option<String> {
-        let better = quantity.better()?;
-        let column = Column { measure: self.measure, quantity, head: "" };
-        let busy = results.row(&column, OURS)?.busy;
-        let ours = results.summary(&column, OURS)?.median;
-        let (peer, theirs) = results.best(&column, |name| PEERS.contains(&name))?;
-        let ratio = ours / theirs;
-        let (sign, reached) = match better {
-            Better::More => ("≥", ratio >= limit),
-            Better::Less => ("≤", ratio <= limit),
-        };
-        let shown = if reached { format!("**{}**", number(ratio)) } else { number(ratio) };
-        let busy = if busy { ", busy" } else { "" };
-        Some(format!("{shown}{busy} | {sign} {limit:.2} | {peer} {}", number(theirs)))
-    }
+/// Ours divided by the best peer's, beside what it has to be; nothing if one of them did not take part.
+fn cell(results: &BenchResults, measure: &'static str, (quantity, limit): Figure) -> Option<String> {
+    let column = Column { measure, quantity, head: "" };
+    let busy = results.row(&column, OURS)?.busy;
+    let ours = results.summary(&column, OURS)?.median;
+    let (peer, theirs) = results.best(&column, |name| PEERS.contains(&name))?;
+    let ratio = ours / theirs;
+    let (sign, reached) = match quantity.better()? {
+        Better::More => ("≥", ratio >= limit),
+        Better::Less => ("≤", ratio <= limit),
+    };
+    let shown = if reached { format!("**{}**", number(ratio)) } else { number(ratio) };
+    let busy = if busy { ", busy" } else { "" };
+    Some(format!("{shown}{busy} | {sign} {limit:.2} | {peer} {}", number(theirs)))
 }
 
-/// The table; empty if no line of it can be filled.
-pub(super) fn table(results: &BenchResults) -> String {
-    let mut lines = String::new();
-    for goal in GOALS {
-        let cells = [goal.rate, goal.cost].map(|figure| goal.cell(results, figure));
-        if cells.iter().any(Option::is_some) {
-            let cells = cells.map(|cell| cell.unwrap_or_else(|| " | |".to_owned()));
-            writeln!(lines, "| {} | {} |", goal.name, cells.join(" | "))
-                .expect("writing to a string does not fail");
-        }
-    }
+/// The table; nothing if no line of it can be filled.
+pub(super) fn table(text: &mut Markdown, results: &BenchResults) {
+    let lines = GOALS.iter().filter_map(|(name, measure, rate, cost)| {
+        let cells = [rate, cost].map(|figure| cell(results, measure, *figure));
+        let filled = cells.iter().any(Option::is_some);
+        let [rate, cost] = cells.map(|cell| cell.unwrap_or_else(|| " | |".to_owned()));
+        filled.then(|| [(*name).to_owned(), rate, cost])
+    });
+    let lines: Vec<_> = lines.collect();
     if lines.is_empty() {
-        return lines;
+        return;
     }
-    format!(
+    text.line(
         "\n## Goals\n\n\
          The rate and the processor time of tcpproxy, divided by the best that HAProxy, nginx or systemd-socket-proxyd has in \
          the same rounds, with buffers of 16 and 256 KiB and with splice(2). In bold what reaches its goal.\n\n\
-         | | rate | goal | best peer | CPU | goal | best peer |\n|---|--:|--:|---|--:|--:|---|\n{lines}"
-    )
+         | | rate | goal | best peer | CPU | goal | best peer |\n|---|--:|--:|---|--:|--:|---|",
+    );
+    lines.into_iter().for_each(|line| text.row(line));
 }
 
 #[cfg(test)]
@@ -109,10 +91,15 @@ mod tests {
         let column = Column { measure: "bulk-both", quantity: Q::CpuPerGib, head: "" };
         let others = [("haproxy", 0.5), ("nginx", 0.4), ("socat", 0.1)];
         let with = |ours: f64| [&[(OURS, ours)], &others[..]].concat();
-        let text = table(&BenchResults::of_medians(&column, &with(0.3)));
+        let table = |medians: &[(&str, f64)]| {
+            let mut text = Markdown::default();
+            table(&mut text, &BenchResults::of_medians(&column, medians));
+            text.into_text()
+        };
+        let text = table(&with(0.3));
         assert!(text.contains("| bulk, both ways |  | | | **0.750** | ≤ 0.85 | nginx 0.400 |"), "{text}");
-        let text = table(&BenchResults::of_medians(&column, &with(0.36)));
+        let text = table(&with(0.36));
         assert!(text.contains("| 0.900 | ≤ 0.85 | nginx 0.400 |"), "{text}");
-        assert_eq!(table(&BenchResults::of_medians(&column, &others)), "");
+        assert_eq!(table(&others), "");
     }
 }

@@ -1,145 +1,112 @@
 //! BenchResults as Markdown.
 
-use std::fmt::Write as _;
-
 use super::contender::DIRECT;
-use super::goals;
 use super::number::number;
-use super::quantity::Quantity;
-use super::ratios;
-use super::results::{BenchResults, Row};
-use super::sections::{Column, SECTIONS, Section};
+use super::quantity::Better;
+use super::results::{BenchResults, Entrant, Row};
+use super::sections::{Column, Section, sections};
 use super::statistics::Summary;
+use super::{goals, ratios};
+use crate::markdown::Markdown;
 
 /// The tables alone.
 pub(super) fn tables(results: &BenchResults) -> String {
-    let mut text = String::new();
-    for section in SECTIONS {
+    let mut text = Markdown::default();
+    for section in &sections() {
         table(&mut text, results, section);
     }
-    text.push_str(&goals::table(results));
+    goals::table(&mut text, results);
     notes(&mut text, results);
     failures(&mut text, results);
-    text
+    text.into_text()
 }
 
 /// The whole page. `plots` is where the plots are, seen from the page; none if there are none.
 pub(super) fn page(results: &BenchResults, plots: Option<&str>) -> String {
-    let mut text = String::new();
+    let mut text = Markdown::default();
     head(&mut text, results);
-    text.push_str(&goals::table(results));
-    text.push_str(&ratios::table(results));
-    for section in SECTIONS {
-        if !table(&mut text, results, section) {
-            continue;
-        }
-        if let (Some(folder), Some(name)) = (plots, section.plot) {
-            line(&mut text, &format!("\n![{}]({folder}/{name}.svg)", section.title));
+    goals::table(&mut text, results);
+    ratios::table(&mut text, results);
+    for section in &sections() {
+        let shown = table(&mut text, results, section);
+        if let (true, Some(folder), Some(name)) = (shown, plots, section.plot) {
+            text.line(format!("\n![{}]({folder}/{name}.svg)", section.title));
         }
     }
     notes(&mut text, results);
     failures(&mut text, results);
-    text
+    text.into_text()
 }
 
-fn head(text: &mut String, results: &BenchResults) {
+fn head(text: &mut Markdown, results: &BenchResults) {
     let machine = &results.machine;
-    line(text, "# Performance, side by side");
-    line(text, "");
-    line(
-        text,
-        "This page is written by `proxyspec bench`; `make bench` makes one for your machine. The web proxy is measured in [webproxy.md](webproxy.md).",
+    text.line("# Performance, side by side\n");
+    text.line(
+        "This page is written by `proxyspec bench`; `make bench` makes one for your machine. The web proxy is measured in [webproxy.md](webproxy.md).\n",
     );
-    line(text, "");
-    line(
-        text,
-        &format!("- Machine: {}, {} processors, {:.0} GiB", machine.cpu, machine.cpus, machine.memory_gib),
-    );
-    line(text, &format!("- System: {}, {}", machine.system, machine.kernel));
-    line(text, &format!("- Command: `{}`", results.command));
-    line(
-        text,
-        &format!(
-            "- {} rounds, {} s for each figure after a quarter of that to warm up; {:.0} minutes in all",
-            results.rounds,
-            results.seconds,
-            results.duration / 60.0
-        ),
-    );
+    let (cpu, cpus, memory) = (&machine.cpu, machine.cpus, machine.memory_gib);
+    text.line(format!("- Machine: {cpu}, {cpus} processors, {memory:.0} GiB"));
+    text.line(format!("- System: {}, {}", machine.system, machine.kernel));
+    text.line(format!("- Command: `{}`", results.command));
+    let (rounds, seconds, minutes) = (results.rounds, results.seconds, results.duration / 60.0);
+    text.line(format!(
+        "- {rounds} rounds, {seconds} s for each figure after a quarter of that to warm up; {minutes:.0} minutes in all"
+    ));
     if results.most_connections < 10_000 {
-        line(
-            text,
-            &format!(
-                "- Connections: {} where it says 10,000, as descriptors allow",
-                results.most_connections
-            ),
-        );
+        let most = results.most_connections;
+        text.line(format!("- Connections: {most} where it says 10,000, as descriptors allow"));
     }
     if let Some(headroom) = headroom(results) {
-        line(
-            text,
-            &format!("- Without a proxy: at least {headroom:.2} times the best proxy's rate in each measure"),
-        );
+        text.line(format!(
+            "- Without a proxy: at least {headroom:.2} times the best proxy's rate in each measure"
+        ));
     }
-    line(text, "");
-    line(
-        text,
-        "Contenders take turns in each round. A figure is the median of the rounds, with the least and the greatest \
+    text.line(
+        "\nContenders take turns in each round. A figure is the median of the rounds, with the least and the greatest \
          behind it; the best is bold. Clients and origin are one process of their own, on the same machine; of bulk data \
          they only write and count, as a peer on another machine would cost this one no more. Each proxy runs on one \
          thread, or a process for each client if it is made so. A round in which other processes took much time is left out; where that \
-         is half of the rounds or more, the figure is marked as busy, and is not to be trusted.",
+         is half of the rounds or more, the figure is marked as busy, and is not to be trusted.\n",
     );
-    line(text, "");
-    line(text, "| contender | what it is | version | command |");
-    line(text, "|---|---|---|---|");
-    for entrant in &results.contenders {
-        let command =
-            if entrant.command.is_empty() { String::new() } else { format!("`{}`", entrant.command) };
-        line(text, &format!("| {} | {} | {} | {command} |", entrant.name, entrant.about, entrant.version));
+    text.line("| contender | what it is | version | command |\n|---|---|---|---|");
+    for Entrant { name, about, version, command } in &results.contenders {
+        let command = if command.is_empty() { String::new() } else { format!("`{command}`") };
+        text.row([name, about, version, &command].map(String::as_str));
     }
 }
 
 /// How much faster it goes without a proxy than with the best one, where it is least.
 fn headroom(results: &BenchResults) -> Option<f64> {
-    let rates = SECTIONS.iter().flat_map(|section| section.columns).filter(|column| {
-        matches!(column.quantity, Quantity::Throughput | Quantity::Requests | Quantity::Connections)
+    let columns = sections().into_iter().flat_map(|section| section.columns);
+    let rates = columns.filter(|column| column.quantity.better() == Some(Better::More));
+    let headrooms = rates.filter_map(|column| {
+        let direct = results.summary(&column, DIRECT)?.median;
+        Some(direct / best(results, &column)?)
     });
-    rates
-        .filter_map(|column| {
-            let direct = results.summary(column, DIRECT)?.median;
-            Some(direct / best(results, column)?)
-        })
-        .reduce(f64::min)
+    headrooms.reduce(f64::min)
 }
 
 /// Whether there is something to show.
-fn table(text: &mut String, results: &BenchResults, section: &Section) -> bool {
-    let columns: Vec<_> =
-        section.columns.iter().filter(|column| results.rows(column).next().is_some()).collect();
+fn table(text: &mut Markdown, results: &BenchResults, section: &Section) -> bool {
+    let columns = results.shown_columns(section);
     if columns.is_empty() {
         return false;
     }
-    line(text, &format!("\n## {}\n", section.title));
+    text.line(format!("\n## {}\n", section.title));
     if !section.about.is_empty() {
-        line(text, &format!("{}\n", section.about));
+        text.line(format!("{}\n", section.about));
     }
     let heads: Vec<_> = columns.iter().map(|column| column.head).collect();
-    line(text, &format!("| | {} |", heads.join(" | ")));
-    line(text, &format!("|---|{}", "--:|".repeat(heads.len())));
+    text.head(&heads, "--:");
     for entrant in &results.contenders {
         let rows: Vec<_> = columns.iter().map(|column| results.row(column, &entrant.name)).collect();
         if rows.iter().all(Option::is_none) {
             continue;
         }
-        let cells: Vec<_> = columns
-            .iter()
-            .zip(rows)
-            .map(|(column, row)| {
-                row.map_or_else(String::new, |row| cell(results, column, row, section.spread))
-            })
-            .collect();
-        line(text, &format!("| {} | {} |", entrant.name, cells.join(" | ")));
+        let cells = columns.iter().zip(rows).map(|(column, row)| {
+            row.map_or_else(String::new, |row| cell(results, column, row, section.spread))
+        });
+        text.row([entrant.name.clone()].into_iter().chain(cells));
     }
     true
 }
@@ -163,33 +130,25 @@ fn cell(results: &BenchResults, column: &Column, row: &Row, spread: bool) -> Str
 }
 
 /// What figures consist of.
-fn notes(text: &mut String, results: &BenchResults) {
+fn notes(text: &mut Markdown, results: &BenchResults) {
     for measure in &results.measures {
         let rows = measure.rows.iter().filter(|row| !row.note.is_empty());
         for (i, row) in rows.enumerate() {
             if i == 0 {
-                line(text, &format!("\n### {}, one by one\n", measure.name));
+                text.line(format!("\n### {}, one by one\n", measure.name));
             }
-            line(text, &format!("- {}: {}", row.contender, row.note));
+            text.line(format!("- {}: {}", row.contender, row.note));
         }
     }
 }
 
-fn failures(text: &mut String, results: &BenchResults) {
-    let failures = results.measures.iter().flat_map(|measure| {
-        measure
-            .rows
-            .iter()
-            .flat_map(move |row| row.failures.iter().map(move |failure| (measure, row, failure)))
-    });
-    for (i, (measure, row, failure)) in failures.enumerate() {
+fn failures(text: &mut Markdown, results: &BenchResults) {
+    let rows = results.measures.iter().flat_map(|measure| measure.rows.iter().map(move |row| (measure, row)));
+    let failures = rows.flat_map(|(measure, row)| row.failures.iter().map(move |why| (measure, row, why)));
+    for (i, (measure, row, why)) in failures.enumerate() {
         if i == 0 {
-            line(text, "\n## What failed\n");
+            text.line("\n## What failed\n");
         }
-        line(text, &format!("- {}, {}: {}", measure.name, row.contender, failure.replace('\n', " ")));
+        text.line(format!("- {}, {}: {}", measure.name, row.contender, why.replace('\n', " ")));
     }
-}
-
-fn line(text: &mut String, words: &str) {
-    writeln!(text, "{words}").expect("writing to a string does not fail");
 }

@@ -10,7 +10,7 @@ use plotters::style::text_anchor::{HPos, Pos, VPos};
 use super::contender::DIRECT;
 use super::number::number;
 use super::results::BenchResults;
-use super::sections::{Column, SECTIONS, Section};
+use super::sections::{Column, sections};
 
 /// Draws every section that has a plot and figures, into files of this folder.
 ///
@@ -19,11 +19,10 @@ use super::sections::{Column, SECTIONS, Section};
 /// When the folder or a file cannot be written.
 pub(super) fn draw(results: &BenchResults, folder: &Path) -> Result<(), String> {
     fs::create_dir_all(folder).map_err(|error| format!("cannot make {}: {error}", folder.display()))?;
-    for section in SECTIONS {
-        let columns: Vec<_> =
-            section.columns.iter().filter(|column| results.rows(column).next().is_some()).collect();
+    for section in &sections() {
+        let columns = results.shown_columns(section);
         if let Some(name) = section.plot.filter(|_| !columns.is_empty()) {
-            let svg = picture(results, section, &columns)
+            let svg = picture(results, section.title, &columns)
                 .map_err(|error| format!("cannot draw {name}: {error}"))?;
             let file = folder.join(name).with_extension("svg");
             fs::write(&file, svg).map_err(|error| format!("cannot write {}: {error}", file.display()))?;
@@ -54,7 +53,7 @@ type Drawn = Result<(), Box<dyn std::error::Error>>;
 
 fn picture(
     results: &BenchResults,
-    section: &Section,
+    title: &str,
     columns: &[&Column],
 ) -> Result<String, Box<dyn std::error::Error>> {
     let took_part = |name: &str| columns.iter().any(|column| results.row(column, name).is_some());
@@ -66,7 +65,7 @@ fn picture(
     {
         let area = SVGBackend::with_string(&mut svg, (width as u32, height as u32)).into_drawing_area();
         area.fill(&WHITE)?;
-        text(&area, section.title, (MARGIN, 18), 15, &INK, HPos::Left)?;
+        text(&area, title, (MARGIN, 18), 15, &INK, HPos::Left)?;
         for (row, name) in names.iter().enumerate() {
             text(&area, name, (NAMES - 8, middle(row)), LETTERS, &INK, HPos::Right)?;
         }

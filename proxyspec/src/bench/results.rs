@@ -10,7 +10,7 @@ use super::contender::Contender;
 use super::load::LoadReport;
 use super::measure::Measure;
 use super::quantity::Quantity;
-use super::sections::Column;
+use super::sections::{Column, Section};
 use super::statistics::Summary;
 
 /// When everything else on the machine takes more processors' worth of time than this, what is measured is not what it
@@ -102,6 +102,11 @@ impl BenchResults {
         measure.into_iter().flat_map(|measure| &measure.rows)
     }
 
+    /// The columns of this section that have figures.
+    pub(super) fn shown_columns<'a>(&self, section: &'a Section) -> Vec<&'a Column> {
+        section.columns.iter().filter(|column| self.rows(column).next().is_some()).collect()
+    }
+
     /// One contender's row in the measure of this column.
     pub(super) fn row(&self, column: &Column, contender: &str) -> Option<&Row> {
         self.rows(column).find(|row| row.contender == contender)
@@ -143,21 +148,20 @@ impl Row {
     /// Takes the medians of the rounds in which the machine was quiet, if they are the majority. A quantity
     /// that is missing in a round has none.
     fn summarize(&mut self) {
-        let loads = self.values.get(&Quantity::OthersLoad).cloned().unwrap_or_default();
+        let loads = self.values.get(&Quantity::OthersLoad).map(Vec::as_slice).unwrap_or_default();
         let quiet = |round: usize| loads.get(round).is_none_or(|load| *load <= BUSY);
         let quiet_rounds = (0..loads.len()).filter(|round| quiet(*round)).count();
-        self.busy = quiet_rounds * 2 <= loads.len() && !loads.is_empty();
-        let counts = |round: usize| self.busy || quiet(round);
-        let complete = self
-            .values
-            .iter()
-            .filter(|(quantity, values)| !(quantity.is_never_zero() && values.contains(&0.0)));
-        let summaries = complete.filter_map(|(&quantity, values)| {
-            let counted = values.iter().enumerate().filter(|(round, _)| counts(*round));
+        let busy = quiet_rounds * 2 <= loads.len() && !loads.is_empty();
+        let summaries = self.values.iter().filter_map(|(&quantity, values)| {
+            if quantity.is_never_zero() && values.contains(&0.0) {
+                return None;
+            }
+            let counted = values.iter().enumerate().filter(|(round, _)| busy || quiet(*round));
             let counted: Vec<_> = counted.map(|(_, value)| *value).collect();
             Some((quantity, Summary::of(&counted)?))
         });
         self.summaries = summaries.collect();
+        self.busy = busy;
     }
 
     fn add(&mut self, outcome: Result<LoadReport, String>) {

@@ -1,10 +1,9 @@
 //! The outcomes as JSON and as Markdown.
 
-use std::fmt::Write as _;
-
 use serde_json::{Value, json};
 
-use crate::conform::{Outcome, Service};
+use crate::conform::{Case, Outcome, Service};
+use crate::markdown::{Markdown, cell};
 use testkit::seed::Seed;
 
 /// What was judged, and the results.
@@ -56,30 +55,23 @@ impl Results<'_> {
     /// A table for each topic.
     pub fn markdown(&self) -> String {
         let (passed, failed, not_applicable) = self.counts();
-        let mut text = format!("# {}\n\n", code(self.subject));
-        // Writing to a string does not fail.
-        let _ = writeln!(
-            text,
+        let mut text = Markdown::default();
+        text.line(format!("# `{}`\n", self.subject.replace('`', "'")));
+        text.line(format!(
             "Serves {}. {passed} passed, {failed} failed, {not_applicable} not applicable; seed `{}`.",
             self.service.description(),
             self.seed
-        );
+        ));
         let mut topic = "";
         for outcome in self.outcomes {
             if outcome.topic != topic {
                 topic = outcome.topic;
-                let _ = write!(text, "\n## {topic}\n\n| case | result | observed | expected | source |\n");
-                text += "|---|---|---|---|---|\n";
+                text.line(format!("\n## {topic}\n\n| case | result | observed | expected | source |"));
+                text.line("|---|---|---|---|---|");
             }
-            let case = outcome.case;
-            let cells = [case.name, outcome.word(), outcome.observed(), case.expects, case.source];
-            let cells = cells.map(|cell| cell.replace('|', "\\|").replace('\n', " "));
-            let _ = writeln!(text, "| {} |", cells.join(" | "));
+            let Case { name, expects, source, .. } = outcome.case;
+            text.row([name, outcome.word(), outcome.observed(), expects, source].map(cell));
         }
-        text
+        text.into_text()
     }
-}
-
-fn code(text: &str) -> String {
-    format!("`{}`", text.replace('`', "'"))
 }

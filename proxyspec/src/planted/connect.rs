@@ -11,7 +11,7 @@ use rustix::io::Errno;
 use socket2::{Domain, SockRef, Socket, Type};
 
 use super::server::PlantedProxy;
-use super::{Bug, PlantedOptions};
+use super::{Bug, PlantedOptions, ready};
 
 /// How long to wait for a descriptor to be free.
 const RETRY: Duration = Duration::from_millis(100);
@@ -62,10 +62,10 @@ fn attempt(
     let socket = socket(address, until)?;
     socket.set_nonblocking(true)?;
     socket.set_out_of_band_inline(!has(Bug::LosesUrgentByte))?;
-    match socket.connect(&address.into()) {
-        Err(error) if error.raw_os_error() != Some(Errno::INPROGRESS.raw_os_error()) => return Err(error),
-        Ok(()) | Err(_) => {}
-    }
+    socket.connect(&address.into()).or_else(|error| match Errno::from_io_error(&error) {
+        Some(Errno::INPROGRESS) => Ok(()),
+        _ => Err(error),
+    })?;
     let connected = PollFd::from_borrowed_fd(socket.as_fd(), PollFlags::OUT);
     // A reset by the client is reported whether it is asked for or not, a FIN of the client is not.
     let gone = PollFd::from_borrowed_fd(client.as_fd(), PollFlags::empty());
@@ -76,17 +76,15 @@ fn attempt(
         let gone = fds.get(1).is_some_and(|gone| !gone.revents().is_empty());
         return Err(if gone { ErrorKind::ConnectionAborted } else { ErrorKind::TimedOut }.into());
     }
-    let reset = match socket.take_error()? {
-        // An attempt that fails does so with ECONNREFUSED: this is a connection that was made, and reset since.
-        Some(error)
-            if matches!(error.kind(), ErrorKind::ConnectionReset | ErrorKind::BrokenPipe)
-                && !has(Bug::BelievesSoError) =>
-        {
-            true
-        }
-        Some(error) => return Err(error),
-        None => false,
-    };
+    let error = socket.take_error()?;
+    // An attempt that fails does so with ECONNREFUSED: this is a connection that was made, and reset since.
+    let reset = error.as_ref().is_some_and(|error| {
+        matches!(error.kind(), ErrorKind::ConnectionReset | ErrorKind::BrokenPipe)
+            && !has(Bug::BelievesSoError)
+    });
+    if let Some(error) = error.filter(|_| !reset) {
+        return Err(error);
+    }
     if has(Bug::ForgetsClosedClients) && is_gone(client) {
         mem::forget(socket);
         mem::forget(client.try_clone()?);
@@ -98,22 +96,18 @@ fn attempt(
 
 /// Whether the client has finished or reset, and nothing of it is left to be read.
 fn is_gone(client: &TcpStream) -> bool {
-    let mut fds = [PollFd::from_borrowed_fd(client.as_fd(), PollFlags::IN)];
-    let at_once = Timespec { tv_sec: 0, tv_nsec: 0 };
-    poll(&mut fds, Some(&at_once)).is_ok_and(|ready| ready > 0) && !matches!(client.peek(&mut [0]), Ok(1..))
+    !ready(client, PollFlags::IN, Duration::ZERO).is_empty() && !matches!(client.peek(&mut [0]), Ok(1..))
 }
 
 /// A descriptor may be free later.
 fn socket(address: SocketAddr, until: Instant) -> io::Result<Socket> {
     loop {
-        match Socket::new(Domain::for_address(address), Type::STREAM, None) {
-            Err(error)
-                if error.raw_os_error() == Some(Errno::MFILE.raw_os_error()) && Instant::now() < until =>
-            {
-                thread::sleep(RETRY);
-            }
-            outcome => return outcome,
+        let outcome = Socket::new(Domain::for_address(address), Type::STREAM, None);
+        let error = outcome.as_ref().err().and_then(Errno::from_io_error);
+        if error != Some(Errno::MFILE) || Instant::now() >= until {
+            return outcome;
         }
+        thread::sleep(RETRY);
     }
 }
 

@@ -9,13 +9,13 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::event::{PollFd, PollFlags, poll};
 use rustix::io::Errno;
 use rustix::net::{SendFlags, send};
 
-use super::Bug;
 use super::backlog::Backlog;
 use super::session::{Half, PlantedSession};
+use super::{Bug, ready};
 use testkit::procfs;
 
 /// Where in a stream the bugs that garble it do so.
@@ -307,14 +307,6 @@ fn was_reset(half: &Half<'_>) -> bool {
 fn last(stream: &TcpStream) -> bool {
     ready(stream, PollFlags::IN, A_MOMENT).contains(PollFlags::IN)
         && stream.peek(&mut [0]).is_ok_and(|count| count == 0)
-}
-
-/// What the socket is ready for, once it is or the time is over.
-fn ready(stream: &TcpStream, flags: PollFlags, patience: Duration) -> PollFlags {
-    let mut fds = [PollFd::from_borrowed_fd(stream.as_fd(), flags)];
-    // With a valid descriptor, it fails only if a signal comes first.
-    let _ = poll(&mut fds, Some(&Timespec::try_from(patience).expect("a moment is not too long")));
-    fds[0].revents()
 }
 
 /// A reset throws away what the kernel has not sent.

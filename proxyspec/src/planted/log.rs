@@ -3,23 +3,18 @@
 use std::fs;
 use std::io::{self, Write};
 use std::net::TcpStream;
-use std::os::fd::AsFd;
 use std::path::Path;
 use std::process;
+use std::time::Duration;
 
-use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::event::PollFlags;
 
-use super::{Bug, PlantedOptions};
+use super::{Bug, PlantedOptions, ready};
 
 /// Writes a line if there is room for it and a reader.
 pub(super) fn note(options: &PlantedOptions, line: &str) {
     let stderr = io::stderr();
-    let mut fds = [PollFd::from_borrowed_fd(stderr.as_fd(), PollFlags::OUT)];
-    let at_once = Timespec { tv_sec: 0, tv_nsec: 0 };
-    let ready = match poll(&mut fds, Some(&at_once)) {
-        Ok(_) => fds[0].revents(),
-        Err(_) => PollFlags::empty(),
-    };
+    let ready = ready(&stderr, PollFlags::OUT, Duration::ZERO);
     let wanted = match options.bug {
         Some(Bug::WaitsForLogReader) => true,
         Some(Bug::DiesWithoutLogReader) => !ready.is_empty(),

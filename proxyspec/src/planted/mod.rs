@@ -20,7 +20,11 @@ mod signals;
 
 pub use server::{PlantedOptions, serve, start};
 
+use std::os::fd::AsFd;
+use std::time::Duration;
+
 use clap::ValueEnum;
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
 /// What a careless author gets wrong.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, ValueEnum)]
@@ -155,4 +159,12 @@ impl Bug {
     pub fn name(self) -> String {
         self.to_possible_value().expect("no bug is hidden").get_name().to_owned()
     }
+}
+
+/// What the descriptor is ready for, once it is or the time is over.
+fn ready(descriptor: impl AsFd, flags: PollFlags, patience: Duration) -> PollFlags {
+    let mut fds = [PollFd::from_borrowed_fd(descriptor.as_fd(), flags)];
+    // With a valid descriptor, it fails only if a signal comes first.
+    let _ = poll(&mut fds, Some(&Timespec::try_from(patience).expect("a moment is not too long")));
+    fds[0].revents()
 }

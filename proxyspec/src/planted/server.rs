@@ -11,7 +11,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use clap::Args;
-use socket2::{Domain, SockRef, Socket, Type};
+use socket2::{Domain, Socket, Type};
 
 use super::{Bug, log, session, signals};
 
@@ -67,6 +67,9 @@ pub(super) struct PlantedProxy {
 /// Threads do little here, and there are two for each session.
 pub(super) const STACK: usize = 128 << 10;
 
+/// How many clients the kernel keeps pending, as the standard library has it.
+const BACKLOG: i32 = 128;
+
 /// How long to wait for a descriptor, or a thread, to be free.
 const RETRY: Duration = Duration::from_millis(100);
 
@@ -87,9 +90,6 @@ pub fn serve(options: PlantedOptions) -> io::Result<()> {
         }
         outcome => outcome?,
     };
-    // Inherited by what it accepts, so that no byte comes before it is set.
-    SockRef::from(&listener).set_out_of_band_inline(!server.has(Bug::LosesUrgentByte))?;
-    listener.set_nonblocking(server.has(Bug::SpinsWhenIdle))?;
     signals::heed(&server)?;
     accept_all(&server, &listener);
     Ok(())
@@ -104,8 +104,6 @@ pub fn serve(options: PlantedOptions) -> io::Result<()> {
 pub fn start(options: PlantedOptions) -> io::Result<SocketAddr> {
     let server = Arc::new(PlantedProxy::new(options, false));
     let listener = server.listen()?;
-    SockRef::from(&listener).set_out_of_band_inline(!server.has(Bug::LosesUrgentByte))?;
-    listener.set_nonblocking(server.has(Bug::SpinsWhenIdle))?;
     let address = SocketAddr::from((Ipv4Addr::LOCALHOST, listener.local_addr()?.port()));
     thread::spawn(move || accept_all(&server, &listener));
     Ok(address)
@@ -196,12 +194,12 @@ impl PlantedProxy {
             options,
             logs,
             active: Mutex::default(),
-            changed: Condvar::new(),
-            time_is_up: AtomicBool::new(false),
-            gave_up: AtomicBool::new(false),
+            changed: Condvar::default(),
+            time_is_up: AtomicBool::default(),
+            gave_up: AtomicBool::default(),
             turn: Mutex::default(),
             busy: Mutex::default(),
-            idle: Condvar::new(),
+            idle: Condvar::default(),
         }
     }
 
@@ -257,13 +255,14 @@ impl PlantedProxy {
             None => return Err(io::Error::other("no port is given")),
         };
         let address = SocketAddr::from((Ipv4Addr::UNSPECIFIED, port));
-        if !self.has(Bug::NeedsFreshPort) {
-            // Takes a port whose connections are in TIME_WAIT, as the standard library does on Unix.
-            return TcpListener::bind(address);
-        }
         let socket = Socket::new(Domain::IPV4, Type::STREAM, None)?;
+        // Takes a port whose connections are in TIME_WAIT.
+        socket.set_reuse_address(!self.has(Bug::NeedsFreshPort))?;
+        // Inherited by what it accepts, so that no byte comes before it is set.
+        socket.set_out_of_band_inline(!self.has(Bug::LosesUrgentByte))?;
         socket.bind(&address.into())?;
-        socket.listen(128)?;
+        socket.listen(BACKLOG)?;
+        socket.set_nonblocking(self.has(Bug::SpinsWhenIdle))?;
         Ok(socket.into())
     }
 }
