@@ -2,8 +2,11 @@
 
 use std::fs::File;
 use std::io;
+use std::os::fd::AsRawFd;
 
-use rustix::process::{Pid, Resource, Rlimit, getrlimit, prlimit, setrlimit};
+use rustix::process::{Resource, Rlimit, getrlimit, prlimit, setrlimit};
+
+use crate::procfs;
 
 /// How many descriptors above those in use the soft limit is lowered to, so that few have to be opened.
 const SPARE: u64 = 64;
@@ -27,10 +30,7 @@ impl Hoard {
     pub fn take_all() -> io::Result<Self> {
         let limit = getrlimit(Resource::Nofile);
         let mut files = vec![File::open("/dev/null")?];
-        let highest = {
-            use std::os::fd::AsRawFd;
-            files[0].as_raw_fd() as u64
-        };
+        let highest = files[0].as_raw_fd() as u64;
         let current = limit.current.map_or(highest + SPARE, |soft| soft.min(highest + SPARE));
         setrlimit(Resource::Nofile, Rlimit { current: Some(current), maximum: limit.maximum })?;
         loop {
@@ -92,9 +92,8 @@ pub fn limit_descriptors(pid: u32, limit: u64) -> io::Result<Rlimit> {
 ///
 /// When `pid` is 0, which is no process.
 pub fn limit_memory(pid: u32, limit: u64) -> io::Result<()> {
-    let pid = pid.try_into().ok().and_then(Pid::from_raw).expect("process ids are positive");
     let maximum = getrlimit(Resource::As).maximum;
-    prlimit(Some(pid), Resource::As, Rlimit { current: Some(limit), maximum })?;
+    prlimit(Some(procfs::pid(pid)), Resource::As, Rlimit { current: Some(limit), maximum })?;
     Ok(())
 }
 
@@ -108,6 +107,5 @@ pub fn limit_memory(pid: u32, limit: u64) -> io::Result<()> {
 ///
 /// When `pid` is 0, which is no process.
 pub fn set_limits(pid: u32, limits: Rlimit) -> io::Result<Rlimit> {
-    let pid = pid.try_into().ok().and_then(Pid::from_raw).expect("process ids are positive");
-    Ok(prlimit(Some(pid), Resource::Nofile, limits)?)
+    Ok(prlimit(Some(procfs::pid(pid)), Resource::Nofile, limits)?)
 }

@@ -56,12 +56,9 @@ pub(super) fn run(
         origin: http.as_ref().map(|http| http.pid()),
     };
     load.send(&target)?;
-    load.receive(PATIENCE + Duration::from_secs_f64(seconds * 2.0)).map_err(|error| match &proxy {
-        Some(proxy) => match proxy.log().last() {
-            Some(line) => format!("{error}; its last line: {line}"),
-            None => error,
-        },
-        None => error,
+    load.receive(PATIENCE + Duration::from_secs_f64(seconds * 2.0)).map_err(|error| {
+        let last = proxy.and_then(|proxy| proxy.log().pop());
+        last.map_or(error.clone(), |line| format!("{error}; its last line: {line}"))
     })
 }
 
@@ -78,19 +75,7 @@ fn within<T, E: From<io::Error>>(
 
 /// nginx as an HTTP server whose answers have a body of 64 B.
 fn http_origin(ip: IpAddr) -> io::Result<Proxy> {
-    let paths = ["client_body", "proxy", "fastcgi", "uwsgi", "scgi"]
-        .map(|name| format!("{name}_temp_path {{dir}}/{name};\n"))
-        .concat();
-    let configuration = format!(
-        "daemon off;\npid {{dir}}/pid;\nerror_log {{dir}}/errors;\nworker_processes 1;\n\
-         events {{ worker_connections 4096; }}\n\
-         http {{\naccess_log off;\nkeepalive_requests 1000000000;\n{paths}\
-         server {{\nlisten {{listen}} backlog=4096;\n\
-         location / {{ return 200 \"{}\"; }}\n}}\n}}\n# A recipe has a {{host}} and a {{port}} to forward to; there is none.\n",
-        "x".repeat(64)
-    );
-    let words = ["nginx", "-e", "{dir}/errors", "-p", "{dir}", "-c", "{config}"];
-    let recipe = Recipe::with_configuration(words, configuration).map_err(io::Error::other)?;
+    let recipe = Recipe::parse(include_str!("http-origin.conf")).map_err(io::Error::other)?;
     recipe.start(&ip.to_string(), 1)
 }
 

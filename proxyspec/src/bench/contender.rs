@@ -53,49 +53,33 @@ struct PackagedProxy {
     most: usize,
 }
 
+const PLAIN: PackagedProxy =
+    PackagedProxy { name: "", template: "", buffer: None, tuned: false, on_demand: false, most: usize::MAX };
+const TUNED: PackagedProxy = PackagedProxy { tuned: true, ..PLAIN };
+const BUFFERED: PackagedProxy = PackagedProxy { buffer: Some("262144"), ..TUNED };
+const OF_FEW: PackagedProxy = PackagedProxy { most: FEW, on_demand: true, ..PLAIN };
+
+const HAPROXY: &str = include_str!("../../peers/haproxy.conf");
+const HAPROXY_SPLICE: &str = include_str!("../../peers/haproxy-splice.conf");
+const HAPROXY_SPLICE_1M: &str = include_str!("../../peers/haproxy-splice-1m.conf");
+const NGINX: &str = include_str!("../../peers/nginx.conf");
+const SYSTEMD: &str = include_str!("../../peers/systemd-socket-proxyd.conf");
+
 const PACKAGED: &[PackagedProxy] = &[
-    PackagedProxy::plain("haproxy", include_str!("../../peers/haproxy.conf")),
-    PackagedProxy::buffered("haproxy-256k", include_str!("../../peers/haproxy.conf"), "262144"),
-    PackagedProxy::tuned("haproxy-splice-1m", include_str!("../../peers/haproxy-splice-1m.conf")),
-    PackagedProxy::plain("nginx", include_str!("../../peers/nginx.conf")),
-    PackagedProxy::buffered("nginx-256k", include_str!("../../peers/nginx.conf"), "262144"),
-    PackagedProxy::plain("systemd-socket-proxyd", include_str!("../../peers/systemd-socket-proxyd.conf"))
-        .few(),
-    PackagedProxy::tuned("haproxy-splice", include_str!("../../peers/haproxy-splice.conf")).on_demand(),
-    PackagedProxy::plain("socat", include_str!("../../peers/socat-fork.conf")).few().on_demand(),
-    PackagedProxy::plain("rinetd", include_str!("../../peers/rinetd.conf")).few().on_demand(),
-    PackagedProxy::plain("redir", include_str!("../../peers/redir.conf")).few().on_demand(),
+    PackagedProxy { name: "haproxy", template: HAPROXY, ..PLAIN },
+    PackagedProxy { name: "haproxy-256k", template: HAPROXY, ..BUFFERED },
+    PackagedProxy { name: "haproxy-splice-1m", template: HAPROXY_SPLICE_1M, ..TUNED },
+    PackagedProxy { name: "nginx", template: NGINX, ..PLAIN },
+    PackagedProxy { name: "nginx-256k", template: NGINX, ..BUFFERED },
+    PackagedProxy { name: "systemd-socket-proxyd", template: SYSTEMD, on_demand: false, ..OF_FEW },
+    PackagedProxy { name: "haproxy-splice", template: HAPROXY_SPLICE, on_demand: true, ..TUNED },
+    PackagedProxy { name: "socat", template: include_str!("../../peers/socat-fork.conf"), ..OF_FEW },
+    PackagedProxy { name: "rinetd", template: include_str!("../../peers/rinetd.conf"), ..OF_FEW },
+    PackagedProxy { name: "redir", template: include_str!("../../peers/redir.conf"), ..OF_FEW },
 ];
 
-impl PackagedProxy {
-    const fn plain(name: &'static str, template: &'static str) -> Self {
-        Self { name, template, buffer: None, tuned: false, on_demand: false, most: usize::MAX }
-    }
-
-    const fn tuned(name: &'static str, template: &'static str) -> Self {
-        Self { tuned: true, ..Self::plain(name, template) }
-    }
-
-    const fn buffered(name: &'static str, template: &'static str, buffer: &'static str) -> Self {
-        Self { buffer: Some(buffer), ..Self::tuned(name, template) }
-    }
-
-    const fn few(mut self) -> Self {
-        self.most = FEW;
-        self
-    }
-
-    const fn on_demand(mut self) -> Self {
-        self.on_demand = true;
-        self
-    }
-
-    fn recipe(&self) -> Result<Recipe, String> {
-        let recipe = Recipe::parse(self.template).map_err(|error| format!("{}: {error}", self.name))?;
-        let recipe = recipe.with(Setting::Clients, MOST_CLIENTS);
-        Ok(self.buffer.map_or(recipe.clone(), |size| recipe.with(Setting::Buffer, size)))
-    }
-}
+/// A proxy that is not installed, and the package that has it.
+pub(super) type NotInstalled = (&'static str, String);
 
 /// How many clients peers serve at once, if they have a setting for it.
 const MOST_CLIENTS: &str = "12000";
@@ -105,17 +89,14 @@ const MOST_CLIENTS: &str = "12000";
 const FEW: usize = 1000;
 
 impl Contender {
+    fn new(name: &str, about: &str, recipe: Option<Recipe>) -> Self {
+        let (name, about) = (name.to_owned(), about.to_owned());
+        Self { name, about, version: String::new(), recipe, tuned: false, on_demand: false, most: usize::MAX }
+    }
+
     /// No proxy: the limit for all others.
     pub(super) fn direct() -> Self {
-        Self {
-            name: DIRECT.to_owned(),
-            about: "no proxy: the limit".to_owned(),
-            version: String::new(),
-            recipe: None,
-            tuned: false,
-            on_demand: false,
-            most: usize::MAX,
-        }
+        Self::new(DIRECT, "no proxy: the limit", None)
     }
 
     /// The modes of this project's proxy, as far as the program has them.
@@ -135,18 +116,9 @@ impl Contender {
         let mode = |name: &str, about: &str, options: &[&str]| {
             let program = program.to_string_lossy();
             let words = [&program, "{host}", "{port}", "{listen}", "--quiet", "--max-clients", "0"];
-            Self {
-                name: name.to_owned(),
-                about: about.to_owned(),
-                version: version.clone(),
-                recipe: Some(
-                    Recipe::new(words.iter().chain(options).copied())
-                        .expect("all that it needs to know is there"),
-                ),
-                tuned: false,
-                on_demand: false,
-                most: usize::MAX,
-            }
+            let recipe = Recipe::new(words.iter().chain(options).copied());
+            let recipe = recipe.expect("all that it needs to know is there");
+            Self { version: version.clone(), ..Self::new(name, about, Some(recipe)) }
         };
         let mut modes = vec![mode(OURS, if splices { "splice(2) for bulk" } else { "copying" }, &[])];
         if splices {
@@ -155,37 +127,32 @@ impl Contender {
         Ok(modes)
     }
 
-    /// The peers that are installed, and the names of the packages of those that are not.
+    /// The peers that are installed, and the names of those that are not, with their packages.
     ///
     /// # Errors
     ///
     /// When a template is wrong.
-    pub(super) fn packaged() -> Result<(Vec<Self>, Vec<String>), String> {
+    pub(super) fn packaged() -> Result<(Vec<Self>, Vec<NotInstalled>), String> {
         let mut installed = Vec::new();
         let mut missing = Vec::new();
         for peer in PACKAGED {
             let template = Template::new(peer.name, peer.template);
             let Some(version) = template.version() else {
-                let package = template.label("package").unwrap_or_default();
-                missing.push(format!("{} (package {package})", peer.name));
+                missing.push((peer.name, template.label("package").unwrap_or_default().to_owned()));
                 continue;
             };
             let mut about = template.label("bench").unwrap_or_default().to_owned();
+            let mut recipe = template.recipe(None)?.with(Setting::Clients, MOST_CLIENTS);
             if let Some(size) = peer.buffer {
+                recipe = recipe.with(Setting::Buffer, size);
                 about += &format!(", buffers of {size} B");
             }
             if peer.most == FEW {
                 about += &format!("; asked for {FEW} connections at most");
             }
-            installed.push(Self {
-                name: peer.name.to_owned(),
-                about,
-                version,
-                recipe: Some(peer.recipe()?),
-                tuned: peer.tuned,
-                on_demand: peer.on_demand,
-                most: peer.most,
-            });
+            let PackagedProxy { name, tuned, on_demand, most, .. } = *peer;
+            let contender = Self::new(name, &about, Some(recipe));
+            installed.push(Self { version, tuned, on_demand, most, ..contender });
         }
         Ok((installed, missing))
     }
@@ -197,15 +164,7 @@ impl Contender {
     /// When there is no name, or the command is not complete.
     pub(super) fn parse(text: &str) -> Result<Self, String> {
         let (name, command) = text.split_once('=').ok_or("it has the form NAME=COMMAND")?;
-        Ok(Self {
-            name: name.to_owned(),
-            about: command.to_owned(),
-            version: String::new(),
-            recipe: Some(Recipe::new(command.split_whitespace())?),
-            tuned: false,
-            on_demand: false,
-            most: usize::MAX,
-        })
+        Ok(Self::new(name, command, Some(Recipe::new(command.split_whitespace())?)))
     }
 
     /// Whether it takes part when these are named, or none.

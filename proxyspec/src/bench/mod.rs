@@ -31,7 +31,7 @@ use std::time::Instant;
 use indicatif::{ProgressBar, ProgressStyle};
 
 use crate::machine::Machine;
-use contender::Contender;
+use contender::{Contender, NotInstalled};
 use measure::Measure;
 use netns::Namespaces;
 use results::{BenchResults, MeasureResults};
@@ -64,8 +64,8 @@ pub fn run(options: &BenchOptions) -> Result<(), String> {
         missing.is_none()
     });
     let (contenders, missing) = chosen_contenders(options)?;
-    for contender in missing {
-        say(&format!("not installed: {contender}"))?;
+    for (name, package) in missing {
+        say(&format!("not installed: {name} (package {package})"))?;
     }
     let cells = schedule(&measures, &contenders, options.rounds);
     let namespaces = options.veth.then(Namespaces::new).transpose();
@@ -155,32 +155,28 @@ fn chosen_measures(options: &BenchOptions, limit: usize) -> Result<Vec<Measure>,
     Ok(all.into_iter().filter(chosen).collect())
 }
 
-/// The contenders that were asked for and are installed, and the names of those that are not installed.
-fn chosen_contenders(options: &BenchOptions) -> Result<(Vec<Contender>, Vec<String>), String> {
-    let asked_for =
-        |name: &str| options.contenders.is_empty() || options.contenders.iter().any(|n| n == name);
+/// The contenders that were asked for and are installed, and those that are not installed, with their packages.
+fn chosen_contenders(options: &BenchOptions) -> Result<(Vec<Contender>, Vec<NotInstalled>), String> {
+    let names = &options.contenders;
     let beside = || Some(std::env::current_exe().ok()?.with_file_name("tcpproxy"));
     let ours = options.tcpproxy.clone().or_else(beside).unwrap_or_else(|| PathBuf::from("tcpproxy"));
-    let (peers, missing) = Contender::packaged()?;
+    let (peers, mut missing) = Contender::packaged()?;
     let mut all = vec![Contender::direct()];
     // A run without it does not need the program.
-    if options.contenders.is_empty() || options.contenders.iter().any(|name| name.starts_with("tcpproxy")) {
+    if names.is_empty() || names.iter().any(|name| name.starts_with("tcpproxy")) {
         all.extend(Contender::ours(&ours)?);
     }
     all.extend(peers);
-    all.retain(|contender| contender.is_wanted(&options.contenders));
-    let unknown = |name: &&String| {
-        !all.iter().any(|contender| contender.name == **name)
-            && !missing.iter().any(|text| text.split(' ').next() == Some(name))
+    all.retain(|contender| contender.is_wanted(names));
+    missing.retain(|(name, _)| names.is_empty() || names.iter().any(|wanted| wanted == name));
+    let known = |name: &String| {
+        all.iter().any(|contender| contender.name == *name) || missing.iter().any(|(other, _)| other == name)
     };
-    if let Some(name) = options.contenders.iter().find(unknown) {
+    if let Some(name) = names.iter().find(|name| !known(name)) {
         return Err(format!("there is no contender {name}"));
     }
     all.extend(options.others.iter().cloned());
-    Ok((
-        all,
-        missing.into_iter().filter(|text| asked_for(text.split(' ').next().unwrap_or_default())).collect(),
-    ))
+    Ok((all, missing))
 }
 
 /// How many connections fit under a limit of descriptors: a contender, and the process of clients and origin, have two

@@ -1,14 +1,13 @@
 use std::io::{self, ErrorKind, Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpStream};
 use std::os::fd::AsFd;
-use std::os::unix::net::UnixStream;
 use std::time::{Duration, Instant};
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
 use socket2::{Domain, SockRef, Socket, Type};
 
-use crate::peer::{Gate, Report, Script};
+use crate::peer::{Gate, Report, Script, script};
 use crate::procfs;
 
 /// How often a condition is looked at for which the kernel has no event.
@@ -57,7 +56,8 @@ pub struct Connection {
     remote: SocketAddr,
     /// The error of the connection that connecting has taken from the socket, so that no read reports it any more.
     taken_early: Option<ErrorKind>,
-    over: Waker,
+    /// Open once it is called off.
+    over: Gate,
 }
 
 impl Connection {
@@ -72,19 +72,14 @@ impl Connection {
     pub fn connect(address: SocketAddr, options: PeerOptions, patience: Duration) -> io::Result<Self> {
         let socket = options.socket(address)?;
         socket.set_nonblocking(true)?;
-        match socket.connect(&address.into()) {
-            Err(error) if error.raw_os_error() != Some(Errno::INPROGRESS.raw_os_error()) => {
-                return Err(error);
-            }
-            Ok(()) | Err(_) => {}
-        }
+        socket.connect(&address.into()).or_else(|error| match Errno::from_io_error(&error) {
+            Some(Errno::INPROGRESS) => Ok(()),
+            _ => Err(error),
+        })?;
         let mut connection = Self::new(socket.into(), address)?;
-        match connection.wait_for(PollFlags::OUT, Instant::now() + patience) {
-            Wait::Ready(_) => {}
-            Wait::Late | Wait::Over => {
-                let message = format!("{address} did not answer within {patience:?}");
-                return Err(io::Error::new(ErrorKind::TimedOut, message));
-            }
+        if connection.wait_for(PollFlags::OUT, Instant::now() + patience).is_err() {
+            let message = format!("{address} did not answer within {patience:?}");
+            return Err(io::Error::new(ErrorKind::TimedOut, message));
         }
         match connection.stream.take_error()? {
             // An attempt ends in ECONNREFUSED; these two come after it has succeeded.
@@ -101,7 +96,7 @@ impl Connection {
     pub(super) fn new(stream: TcpStream, remote: SocketAddr) -> io::Result<Self> {
         stream.set_nonblocking(true)?;
         let local = stream.local_addr()?;
-        Ok(Self { stream, local, remote, taken_early: None, over: Waker::new()? })
+        Ok(Self { stream, local, remote, taken_early: None, over: Gate::new()? })
     }
 
     /// The address of this side.
@@ -132,8 +127,7 @@ impl Connection {
                 Err(error) if error.kind() == ErrorKind::WouldBlock => 0,
                 Err(error) => return Err(error),
             };
-            let ended =
-                matches!(arrived, Wait::Ready(flags) if flags.intersects(PollFlags::RDHUP | PollFlags::HUP));
+            let ended = arrived.is_ok_and(|flags| flags.intersects(PollFlags::RDHUP | PollFlags::HUP));
             if count == len || ended || Instant::now() >= until {
                 bytes.truncate(count);
                 return Ok(bytes);
@@ -150,13 +144,8 @@ impl Connection {
     /// Those of send(2); `TimedOut` when there was no room.
     pub fn send_all(&self, mut bytes: &[u8], patience: Duration) -> io::Result<()> {
         while !bytes.is_empty() {
-            match self.send(bytes, patience) {
-                Ok(count) => bytes = &bytes[count..],
-                Err(StepError::Failed(error)) => return Err(error.into()),
-                Err(StepError::Late | StepError::Over | StepError::Unmet) => {
-                    return Err(ErrorKind::TimedOut.into());
-                }
-            }
+            let count = self.send(bytes, patience)?;
+            bytes = &bytes[count..];
         }
         Ok(())
     }
@@ -170,13 +159,9 @@ impl Connection {
         let mut bytes = vec![0; len];
         let mut filled = 0;
         while filled < len {
-            match self.receive(&mut bytes[filled..], patience) {
-                Ok(0) => return Err(ErrorKind::UnexpectedEof.into()),
-                Ok(count) => filled += count,
-                Err(StepError::Failed(error)) => return Err(error.into()),
-                Err(StepError::Late | StepError::Over | StepError::Unmet) => {
-                    return Err(ErrorKind::TimedOut.into());
-                }
+            match self.receive(&mut bytes[filled..], patience)? {
+                0 => return Err(ErrorKind::UnexpectedEof.into()),
+                count => filled += count,
             }
         }
         Ok(bytes)
@@ -184,7 +169,7 @@ impl Connection {
 
     /// Runs a script to its end, then closes the connection.
     pub fn run(self, script: &Script) -> Report {
-        script.run(self)
+        script::run(script, &self)
     }
 
     /// Writes some of `bytes`, waiting for room at most `patience`.
@@ -204,7 +189,7 @@ impl Connection {
 
     /// Whether there is no room to send at this moment.
     pub(super) fn is_full(&self) -> bool {
-        matches!(self.wait_for(PollFlags::OUT, Instant::now()), Wait::Late)
+        self.wait_for(PollFlags::OUT, Instant::now()) == Err(StepError::Late)
     }
 
     /// Whether bytes were lost, or not acknowledged yet, so that the kernel will send them again.
@@ -215,11 +200,7 @@ impl Connection {
 
     /// Waits until something can be read, be it the end.
     pub(super) fn readable(&self, patience: Duration) -> Result<(), StepError> {
-        match self.wait_for(PollFlags::IN, Instant::now() + patience) {
-            Wait::Ready(_) => Ok(()),
-            Wait::Late => Err(StepError::Late),
-            Wait::Over => Err(StepError::Over),
-        }
+        self.wait_for(PollFlags::IN, Instant::now() + patience).map(drop)
     }
 
     /// Waits until the other kernel has acknowledged everything sent, or the connection is gone.
@@ -251,11 +232,7 @@ impl Connection {
 
     /// Waits until the gate is open.
     pub(super) fn pass(&self, gate: &Gate, patience: Duration) -> Result<(), StepError> {
-        match wait(&mut [self.over.poll_fd(), gate.poll_fd()], Instant::now() + patience) {
-            Some((1, _)) => Ok(()),
-            Some(_) => Err(StepError::Over),
-            None => Err(StepError::Late),
-        }
+        self.wait_unless_over(gate.poll_fd(), Instant::now() + patience).map(drop)
     }
 
     /// Sends a FIN after the last byte.
@@ -270,7 +247,7 @@ impl Connection {
 
     /// Cancels every wait on this connection, now and later.
     pub(super) fn call_off(&self) {
-        self.over.wake();
+        self.over.open();
     }
 
     /// The error of the connection that was reported while connecting, if any.
@@ -300,20 +277,19 @@ impl Connection {
                 }
                 Err(_) => {}
             }
-            match self.wait_for(readiness, until) {
-                Wait::Ready(_) => {}
-                Wait::Late => return Err(StepError::Late),
-                Wait::Over => return Err(StepError::Over),
-            }
+            self.wait_for(readiness, until)?;
         }
     }
 
-    fn wait_for(&self, readiness: PollFlags, until: Instant) -> Wait {
-        let stream = PollFd::from_borrowed_fd(self.stream.as_fd(), readiness);
-        match wait(&mut [self.over.poll_fd(), stream], until) {
-            Some((1, flags)) => Wait::Ready(flags),
-            Some(_) => Wait::Over,
-            None => Wait::Late,
+    fn wait_for(&self, readiness: PollFlags, until: Instant) -> Result<PollFlags, StepError> {
+        self.wait_unless_over(PollFd::from_borrowed_fd(self.stream.as_fd(), readiness), until)
+    }
+
+    fn wait_unless_over(&self, descriptor: PollFd<'_>, until: Instant) -> Result<PollFlags, StepError> {
+        match wait(&mut [self.over.poll_fd(), descriptor], until) {
+            Some((1, flags)) => Ok(flags),
+            Some(_) => Err(StepError::Over),
+            None => Err(StepError::Late),
         }
     }
 }
@@ -331,33 +307,12 @@ pub(super) enum StepError {
     Failed(ErrorKind),
 }
 
-/// How waiting for a socket ended.
-enum Wait {
-    Ready(PollFlags),
-    Late,
-    Over,
-}
-
-/// A descriptor that becomes readable for good when woken.
-#[derive(Debug)]
-pub(super) struct Waker {
-    woken: UnixStream,
-    waking: UnixStream,
-}
-
-impl Waker {
-    pub(super) fn new() -> io::Result<Self> {
-        let (woken, waking) = UnixStream::pair()?;
-        Ok(Self { woken, waking })
-    }
-
-    pub(super) fn wake(&self) {
-        // A socket pair that is shut down already is woken already.
-        let _ = self.waking.shutdown(Shutdown::Write);
-    }
-
-    pub(super) fn poll_fd(&self) -> PollFd<'_> {
-        PollFd::from_borrowed_fd(self.woken.as_fd(), PollFlags::IN)
+impl From<StepError> for io::Error {
+    fn from(error: StepError) -> Self {
+        match error {
+            StepError::Failed(error) => error.into(),
+            StepError::Late | StepError::Over | StepError::Unmet => ErrorKind::TimedOut.into(),
+        }
     }
 }
 

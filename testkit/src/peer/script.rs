@@ -2,11 +2,13 @@
 
 mod run;
 
+pub(super) use run::run;
+
 use std::time::Duration;
 
 use crate::payload::Payload;
 use crate::peer::observer::Observer;
-use crate::peer::{Connection, Gate, Pace, PeerEvent, Report};
+use crate::peer::{Gate, Pace, PeerEvent};
 use crate::seed::Seed;
 
 /// More than two kernels and a proxy of bounded memory hold between a sender and a receiver that does not read.
@@ -167,10 +169,5 @@ impl Script {
 
     pub(super) const fn longest_wait(&self) -> Duration {
         self.patience
-    }
-
-    /// Runs both lists on `connection`, then closes it.
-    pub(super) fn run(&self, connection: Connection) -> Report {
-        run::run(self, &connection)
     }
 }

@@ -8,8 +8,8 @@ use std::time::{Duration, Instant};
 
 use rustix::event::{PollFd, PollFlags};
 
-use crate::peer::connection::{Waker, wait};
-use crate::peer::{Connection, PeerOptions};
+use crate::peer::connection::wait;
+use crate::peer::{Connection, Gate, PeerOptions};
 
 /// How many connections wait to be accepted, unless the system allows fewer.
 const BACKLOG: i32 = 1024;
@@ -91,7 +91,8 @@ impl Listener {
 #[derive(Debug)]
 pub struct Server<T> {
     address: SocketAddr,
-    stop: Arc<Waker>,
+    /// Open once it is to stop.
+    stop: Gate,
     accepting: Option<JoinHandle<()>>,
     results: Receiver<T>,
 }
@@ -108,7 +109,7 @@ impl<T: Send + 'static> Server<T> {
         S: Fn(Connection) -> T + Send + Sync + 'static,
     {
         let address = listener.address();
-        let stop = Arc::new(Waker::new()?);
+        let stop = Gate::new()?;
         let (sender, results) = channel();
         let accepting = thread::spawn({
             let stop = stop.clone();
@@ -135,7 +136,7 @@ impl<T: Send + 'static> Server<T> {
 
 impl<T> Server<T> {
     fn stop_accepting(&mut self) {
-        self.stop.wake();
+        self.stop.open();
         if let Some(accepting) = self.accepting.take() {
             // A panic in there was printed, and a missing result fails the test.
             let _ = accepting.join();
@@ -149,7 +150,7 @@ impl<T> Drop for Server<T> {
     }
 }
 
-fn accept_until<T, S>(stop: &Waker, listener: &Listener, serve: &Arc<S>, results: &Sender<T>)
+fn accept_until<T, S>(stop: &Gate, listener: &Listener, serve: &Arc<S>, results: &Sender<T>)
 where
     T: Send + 'static,
     S: Fn(Connection) -> T + Send + Sync + 'static,

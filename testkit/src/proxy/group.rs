@@ -10,7 +10,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use rustix::process::{Pid, Signal, kill_process, kill_process_group};
+use rustix::process::{Signal, kill_process, kill_process_group};
 
 use crate::procfs::{self, Process};
 use crate::proxy::tree;
@@ -32,9 +32,7 @@ pub(super) fn spawn(command: &mut Command, directory: Option<PathBuf>) -> io::Re
 
 /// Sends a signal to every process of the group that is left.
 pub(super) fn signal(leader: u32, signal: Signal) {
-    if let Some(group) = leader.try_into().ok().and_then(Pid::from_raw) {
-        let _ = kill_process_group(group, signal);
-    }
+    let _ = kill_process_group(procfs::pid(leader), signal);
 }
 
 /// Ends the group at once, and what has left it. To be called once, before its leader is waited for: then no other
@@ -66,8 +64,8 @@ fn kill_tree(leader: u32) {
         if left.is_empty() || Instant::now() > until {
             return;
         }
-        for pid in left.iter().filter_map(|process| Pid::from_raw(process.pid.try_into().ok()?)) {
-            let _ = kill_process(pid, Signal::KILL);
+        for process in left {
+            let _ = kill_process(procfs::pid(process.pid), Signal::KILL);
         }
         // The kernel announces the end of a child only.
         thread::sleep(Duration::from_millis(1));

@@ -9,7 +9,6 @@ mod example;
 mod exhausted;
 mod group;
 mod log;
-mod own;
 mod passing;
 mod port;
 mod start;
@@ -32,12 +31,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
-use rustix::process::{Pid, PidfdFlags, Signal, WaitId, WaitIdOptions, kill_process, pidfd_open, waitid};
+use rustix::process::{PidfdFlags, Signal, WaitId, WaitIdOptions, kill_process, pidfd_open, waitid};
 
 use crate::descriptors;
-use crate::procfs::{Process, TcpSocket, TcpState};
+use crate::procfs::{self, Process, TcpSocket, TcpState};
 use log::Log;
-use own::OwnDirectory;
+use start::OwnDirectory;
 
 /// How long to read on when a process has ended. Its lines are in the pipe already; only the thread that reads them may
 /// be late, or a process that was left behind holds the pipe open.
@@ -232,7 +231,7 @@ impl Proxy {
     ///
     /// When the process is gone.
     pub fn terminate(&self) -> io::Result<()> {
-        Ok(kill_process(self.process()?, Signal::TERM)?)
+        Ok(kill_process(procfs::pid(self.pid()), Signal::TERM)?)
     }
 
     /// Sends SIGINT to the process that was started, as Ctrl-C does.
@@ -241,7 +240,7 @@ impl Proxy {
     ///
     /// When the process is gone.
     pub fn interrupt(&self) -> io::Result<()> {
-        Ok(kill_process(self.process()?, Signal::INT)?)
+        Ok(kill_process(procfs::pid(self.pid()), Signal::INT)?)
     }
 
     /// Halts the process (SIGSTOP) until [`thaw`](Self::thaw): what its peers do meanwhile, it then finds all at once.
@@ -271,7 +270,7 @@ impl Proxy {
         if self.status.is_some() || self.fate().is_some() {
             return self.collect();
         }
-        let process = pidfd_open(self.process()?, PidfdFlags::empty())?;
+        let process = pidfd_open(procfs::pid(self.pid()), PidfdFlags::empty())?;
         let timeout = Timespec::try_from(patience).map_err(io::Error::other)?;
         if poll(&mut [PollFd::from_borrowed_fd(process.as_fd(), PollFlags::IN)], Some(&timeout))? == 0 {
             let message = format!("the proxy still runs after {patience:?}; it said: {:#?}", self.log());
@@ -305,7 +304,7 @@ impl Proxy {
     /// How the process has ended, if it has; its status is left for [`collect`](Self::collect).
     fn fate(&self) -> Option<String> {
         let options = WaitIdOptions::EXITED | WaitIdOptions::NOHANG | WaitIdOptions::NOWAIT;
-        let status = waitid(WaitId::Pid(self.process().ok()?), options).ok()??;
+        let status = waitid(WaitId::Pid(procfs::pid(self.pid())), options).ok()??;
         match (status.exit_status(), status.terminating_signal()) {
             (Some(code), _) => Some(format!("exit status: {code}")),
             (None, Some(signal)) => Some(format!("signal: {signal}")),
@@ -315,10 +314,8 @@ impl Proxy {
 
     fn signal_all(&self, signal: Signal) -> io::Result<()> {
         for process in self.processes()? {
-            if let Some(pid) = process.pid.try_into().ok().and_then(Pid::from_raw) {
-                // It may have ended since it was listed.
-                let _ = kill_process(pid, signal);
-            }
+            // It may have ended since it was listed.
+            let _ = kill_process(procfs::pid(process.pid), signal);
         }
         Ok(())
     }
@@ -336,11 +333,6 @@ impl Proxy {
         let status = self.child.wait()?;
         self.status = Some(status);
         Ok(status)
-    }
-
-    fn process(&self) -> io::Result<Pid> {
-        let pid = self.pid().try_into().ok().and_then(Pid::from_raw);
-        pid.ok_or_else(|| io::Error::other("the kernel gave an id that is no process id"))
     }
 }
 

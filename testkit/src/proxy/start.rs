@@ -1,6 +1,7 @@
 //! How a proxy is started, and found to listen.
 
 use std::ffi::{OsStr, OsString};
+use std::fs;
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener};
 use std::path::PathBuf;
@@ -8,7 +9,6 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::log::Log;
-use super::own::OwnDirectory;
 use super::{Proxy, group, passing, tree};
 use crate::procfs;
 
@@ -20,6 +20,17 @@ pub struct ProxyCommand {
     pub(super) passed: Vec<Arc<TcpListener>>,
     pub(super) leads: bool,
     pub(super) directory: Option<Arc<OwnDirectory>>,
+}
+
+/// A directory that is removed with the last value that needs it.
+#[derive(Debug)]
+pub(super) struct OwnDirectory(PathBuf);
+
+impl Drop for OwnDirectory {
+    fn drop(&mut self) {
+        // What cannot be removed stays, as after any interrupted program.
+        let _ = fs::remove_dir_all(&self.0);
+    }
 }
 
 /// How long a proxy may take to listen, on a busy machine.

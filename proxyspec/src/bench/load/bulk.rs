@@ -6,9 +6,10 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
+use rustix::event::epoll::EventFlags;
 use rustix::net::{RecvFlags, recv};
 
-use super::poller::{Interest, Poller};
+use super::poller::{Poller, token};
 use super::workers::LoadWorkers;
 use super::{LoadReport, Target, connect, ended_early};
 use crate::bench::quantity::Quantity;
@@ -43,10 +44,13 @@ pub(super) fn measure(
             one_way(&workers, &server, &client)?;
         }
     } else {
-        let done = workers.done.clone();
-        workers.spawn(move || pump(clients, Interest { read: down, write: up }, &done));
-        let done = workers.done.clone();
-        workers.spawn(move || pump(servers, Interest { read: up, write: down }, &done));
+        for (sockets, read, write) in [(clients, down, up), (servers, up, down)] {
+            let mut interest = EventFlags::empty();
+            interest.set(EventFlags::IN, read);
+            interest.set(EventFlags::OUT, write);
+            let done = workers.done.clone();
+            workers.spawn(move || pump(sockets, interest, &done));
+        }
     }
     workers.work(seconds / 4)?;
     let span = workers.span(target, seconds)?;
@@ -72,8 +76,8 @@ fn one_way(workers: &LoadWorkers, from: &TcpStream, to: &TcpStream) -> io::Resul
 }
 
 /// Moves what the sockets give and take, a block at a time each.
-fn pump(sockets: Vec<TcpStream>, interest: Interest, done: &Arc<AtomicU64>) -> io::Result<()> {
-    let mut poller = Poller::new()?;
+fn pump(sockets: Vec<TcpStream>, interest: EventFlags, done: &Arc<AtomicU64>) -> io::Result<()> {
+    let poller = Poller::new()?;
     for (token, socket) in sockets.iter().enumerate() {
         socket.set_nonblocking(true)?;
         poller.add(socket, token, interest)?;
@@ -84,11 +88,12 @@ fn pump(sockets: Vec<TcpStream>, interest: Interest, done: &Arc<AtomicU64>) -> i
     loop {
         poller.wait(&mut events)?;
         for ready in &events {
-            let mut socket = &sockets[ready.token];
-            if ready.read && interest.read {
+            let mut socket = &sockets[token(ready)];
+            let flags = ready.flags & interest;
+            if flags.contains(EventFlags::IN) {
                 unless_blocked(receive(socket, &mut incoming, done))?;
             }
-            if ready.write && interest.write {
+            if flags.contains(EventFlags::OUT) {
                 unless_blocked(socket.write(&outgoing))?;
             }
         }

@@ -7,7 +7,8 @@ use std::process::{Child, Command, Stdio};
 use std::thread;
 use std::time::Duration;
 
-use rustix::process::{Pid, Signal, kill_process};
+use rustix::process::{Signal, kill_process};
+use testkit::procfs;
 
 use super::origin::{self, Manner};
 use super::workers::LoadWorkers;
@@ -113,8 +114,7 @@ impl Strace {
     }
 
     fn detach(mut self) -> io::Result<BTreeMap<String, u64>> {
-        let pid = self.child.id().try_into().ok().and_then(Pid::from_raw).expect("process ids are positive");
-        kill_process(pid, Signal::INT)?;
+        kill_process(procfs::pid(self.child.id()), Signal::INT)?;
         let mut table = String::new();
         self.child.stdout.take().expect("standard output was piped").read_to_string(&mut table)?;
         self.child.wait()?;

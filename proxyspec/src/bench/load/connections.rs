@@ -6,8 +6,10 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
+use rustix::event::epoll::EventFlags;
+
 use super::origin::{self, Manner};
-use super::poller::{Interest, Poller};
+use super::poller::{Poller, token};
 use super::workers::LoadWorkers;
 use super::{LoadReport, REQUEST, Target, connect, ended_early};
 use crate::bench::quantity::Quantity;
@@ -41,7 +43,7 @@ pub(super) fn visit_once(target: SocketAddr) -> io::Result<()> {
 
 /// Keeps this number of connections under way.
 fn visit(target: SocketAddr, concurrent: usize, done: &Arc<AtomicU64>) -> io::Result<()> {
-    let mut poller = Poller::new()?;
+    let poller = Poller::new()?;
     let mut visits = Vec::new();
     for token in 0..concurrent {
         visits.push(begin(&poller, target, token)?);
@@ -51,13 +53,14 @@ fn visit(target: SocketAddr, concurrent: usize, done: &Arc<AtomicU64>) -> io::Re
     loop {
         poller.wait(&mut ready)?;
         for event in &ready {
-            let (stream, got) = &mut visits[event.token];
+            let token = token(event);
+            let (stream, got) = &mut visits[token];
             // Until the end, which mostly comes together with the answer.
             loop {
                 match stream.read(&mut buffer) {
                     Ok(0) if *got == REQUEST => {
                         done.fetch_add(1, Ordering::Relaxed);
-                        visits[event.token] = begin(&poller, target, event.token)?;
+                        visits[token] = begin(&poller, target, token)?;
                         break;
                     }
                     Ok(0) => return Err(ended_early()),
@@ -76,7 +79,7 @@ fn begin(poller: &Poller, target: SocketAddr, token: usize) -> io::Result<(TcpSt
     let mut stream = connect(target)?;
     stream.write_all(&[0x5a; REQUEST])?;
     stream.set_nonblocking(true)?;
-    poller.add(&stream, token, Interest::READ)?;
+    poller.add(&stream, token, EventFlags::IN)?;
     Ok((stream, 0))
 }
 

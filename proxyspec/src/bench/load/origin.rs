@@ -2,13 +2,15 @@
 
 use std::io::{self, ErrorKind, Read, Write};
 use std::net::{TcpListener, TcpStream};
+use std::os::fd::AsRawFd;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
+use rustix::event::epoll::EventFlags;
 use rustix::net::{SocketFlags, accept_with};
 
 use super::ended_early;
-use super::poller::{Interest, Poller};
+use super::poller::{Poller, token};
 
 /// How an origin answers.
 #[derive(Clone, Copy, Debug)]
@@ -41,37 +43,42 @@ pub(super) fn serve_all(
     manner: Manner,
     accepted: &Arc<AtomicUsize>,
 ) -> io::Result<()> {
-    let mut poller = Poller::new()?;
+    let poller = Poller::new()?;
     listener.set_nonblocking(true)?;
-    poller.add(listener, LISTENER, Interest::READ)?;
-    let mut conversations = Conversations::default();
+    poller.add(listener, number(listener), EventFlags::IN)?;
+    // By their descriptors, which the kernel gives the lowest numbers that are free.
+    let mut conversations = Vec::<Option<Conversation>>::new();
     let mut request = vec![0; manner.request.max(64 << 10)];
     let answer = vec![0x5a; manner.answer];
     let mut ready = Vec::new();
     loop {
         poller.wait(&mut ready)?;
         for event in &ready {
-            if event.token == LISTENER {
+            let token = token(event);
+            if token == number(listener) {
                 // As many as the kernel has, so that a burst costs one event.
                 while let Some(stream) = accept(listener)? {
                     accepted.fetch_add(1, Ordering::Relaxed);
-                    let (token, conversation) = conversations.insert(stream);
-                    poller.add(&conversation.stream, token, Interest::READ)?;
+                    let token = number(&stream);
+                    poller.add(&stream, token, EventFlags::IN)?;
+                    let conversation = Conversation { stream, received: 0, unsent: 0, waits_for_room: false };
+                    conversations.resize_with(conversations.len().max(token + 1), || None);
+                    conversations[token] = Some(conversation);
                 }
-            } else if let Some(conversation) = conversations.get(event.token) {
+            } else if let Some(conversation) = &mut conversations[token] {
                 match conversation.step(manner, &mut request, &answer)? {
                     NextStep::Goes => {}
-                    NextStep::Waits(interest) => {
-                        poller.modify(&conversation.stream, event.token, interest)?
-                    }
-                    NextStep::Ends => conversations.remove(event.token),
+                    NextStep::Waits(interest) => poller.modify(&conversation.stream, token, interest)?,
+                    NextStep::Ends => conversations[token] = None,
                 }
             }
         }
     }
 }
 
-const LISTENER: usize = usize::MAX;
+fn number(socket: &impl AsRawFd) -> usize {
+    socket.as_raw_fd() as usize
+}
 
 fn accept(listener: &TcpListener) -> io::Result<Option<TcpStream>> {
     match accept_with(listener, SocketFlags::NONBLOCK | SocketFlags::CLOEXEC) {
@@ -93,7 +100,7 @@ struct Conversation {
 
 enum NextStep {
     Goes,
-    Waits(Interest),
+    Waits(EventFlags),
     Ends,
 }
 
@@ -136,33 +143,6 @@ impl Conversation {
         if std::mem::replace(&mut self.waits_for_room, wait) == wait {
             return NextStep::Goes;
         }
-        NextStep::Waits(if wait { Interest { read: false, write: true } } else { Interest::READ })
-    }
-}
-
-/// Conversations by a number, which is used again when one has ended.
-#[derive(Default)]
-struct Conversations {
-    places: Vec<Option<Conversation>>,
-    free: Vec<usize>,
-}
-
-impl Conversations {
-    fn insert(&mut self, stream: TcpStream) -> (usize, &Conversation) {
-        let token = self.free.pop().unwrap_or_else(|| {
-            self.places.push(None);
-            self.places.len() - 1
-        });
-        let conversation = Conversation { stream, received: 0, unsent: 0, waits_for_room: false };
-        (token, self.places[token].insert(conversation))
-    }
-
-    fn get(&mut self, token: usize) -> Option<&mut Conversation> {
-        self.places[token].as_mut()
-    }
-
-    fn remove(&mut self, token: usize) {
-        self.places[token] = None;
-        self.free.push(token);
+        NextStep::Waits(if wait { EventFlags::OUT } else { EventFlags::IN })
     }
 }

@@ -6,67 +6,41 @@ use std::os::fd::{AsFd, OwnedFd};
 use rustix::buffer::spare_capacity;
 use rustix::event::epoll::{self, CreateFlags, Event, EventData, EventFlags};
 
-/// What a socket is watched for.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Interest {
-    pub(super) read: bool,
-    pub(super) write: bool,
-}
-
 /// Sockets by a number the caller gives them.
 pub(super) struct Poller {
     epoll: OwnedFd,
-    events: Vec<Event>,
-}
-
-/// A socket to look at. An error or a hang-up counts as both.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Ready {
-    pub(super) token: usize,
-    pub(super) read: bool,
-    pub(super) write: bool,
-}
-
-impl Interest {
-    pub(super) const READ: Self = Self { read: true, write: false };
-
-    const fn flags(self) -> EventFlags {
-        match (self.read, self.write) {
-            (true, true) => EventFlags::IN.union(EventFlags::OUT),
-            (true, false) => EventFlags::IN,
-            (false, true) => EventFlags::OUT,
-            (false, false) => EventFlags::empty(),
-        }
-    }
 }
 
 impl Poller {
     pub(super) fn new() -> io::Result<Self> {
-        Ok(Self { epoll: epoll::create(CreateFlags::CLOEXEC)?, events: Vec::with_capacity(1024) })
+        Ok(Self { epoll: epoll::create(CreateFlags::CLOEXEC)? })
     }
 
-    pub(super) fn add(&self, socket: impl AsFd, token: usize, interest: Interest) -> io::Result<()> {
-        Ok(epoll::add(&self.epoll, socket, EventData::new_u64(token as u64), interest.flags())?)
+    pub(super) fn add(&self, socket: impl AsFd, token: usize, interest: EventFlags) -> io::Result<()> {
+        Ok(epoll::add(&self.epoll, socket, EventData::new_u64(token as u64), interest)?)
     }
 
-    pub(super) fn modify(&self, socket: impl AsFd, token: usize, interest: Interest) -> io::Result<()> {
-        Ok(epoll::modify(&self.epoll, socket, EventData::new_u64(token as u64), interest.flags())?)
+    pub(super) fn modify(&self, socket: impl AsFd, token: usize, interest: EventFlags) -> io::Result<()> {
+        Ok(epoll::modify(&self.epoll, socket, EventData::new_u64(token as u64), interest)?)
     }
 
-    /// Waits until some of the sockets are ready, and puts them into `ready` in place of what was there.
-    pub(super) fn wait(&mut self, ready: &mut Vec<Ready>) -> io::Result<()> {
-        self.events.clear();
-        epoll::wait(&self.epoll, spare_capacity(&mut self.events), None)?;
+    /// Waits until some of the sockets are ready, and puts them into `ready` in place of what was there: their numbers, and
+    /// what for. An error or a hang-up counts as readiness for everything.
+    pub(super) fn wait(&self, ready: &mut Vec<Event>) -> io::Result<()> {
         ready.clear();
-        ready.extend(self.events.iter().map(|event| {
-            let (flags, data) = (event.flags, event.data);
-            let broken = flags.intersects(EventFlags::ERR | EventFlags::HUP);
-            Ready {
-                token: data.u64() as usize,
-                read: broken || flags.contains(EventFlags::IN),
-                write: broken || flags.contains(EventFlags::OUT),
+        ready.reserve(1024);
+        epoll::wait(&self.epoll, spare_capacity(ready), None)?;
+        for event in ready {
+            let flags = event.flags;
+            if flags.intersects(EventFlags::ERR | EventFlags::HUP) {
+                event.flags = flags | EventFlags::IN | EventFlags::OUT;
             }
-        }));
+        }
         Ok(())
     }
+}
+
+/// The number of a socket that is ready.
+pub(super) fn token(event: &Event) -> usize {
+    event.data.u64() as usize
 }

@@ -8,9 +8,10 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use hdrhistogram::Histogram;
+use rustix::event::epoll::EventFlags;
 
 use super::origin::{self, Manner};
-use super::poller::{Interest, Poller};
+use super::poller::{Poller, token};
 use super::workers::LoadWorkers;
 use super::{LoadReport, REQUEST, Target, clients, connect, ended_early};
 use crate::bench::quantity::Quantity;
@@ -103,10 +104,10 @@ fn ask_one(mut client: TcpStream, answer: usize, meter: &Meter) -> io::Result<()
 }
 
 fn ask_all(clients: &[TcpStream], asking: AskingClients, answer: usize, meter: &Meter) -> io::Result<()> {
-    let mut poller = Poller::new()?;
+    let poller = Poller::new()?;
     for (token, client) in clients.iter().enumerate() {
         client.set_nonblocking(true)?;
-        poller.add(client, token, Interest::READ)?;
+        poller.add(client, token, EventFlags::IN)?;
     }
     let mut questions = Questions {
         clients,
@@ -124,16 +125,17 @@ fn ask_all(clients: &[TcpStream], asking: AskingClients, answer: usize, meter: &
     loop {
         poller.wait(&mut ready)?;
         for event in &ready {
-            let (asked, missing) = &mut questions.pending[event.token];
-            *missing = received((&clients[event.token]).read(&mut buffer)?, *missing)?;
+            let token = token(event);
+            let (asked, missing) = &mut questions.pending[token];
+            *missing = received((&clients[token]).read(&mut buffer)?, *missing)?;
             if *missing == 0 {
                 let now = Instant::now();
                 meter.answered(*asked, now);
                 if asking.turns {
-                    questions.waiting.push_back(event.token);
+                    questions.waiting.push_back(token);
                     questions.ask_next(now)?;
                 } else {
-                    questions.ask(event.token, now)?;
+                    questions.ask(token, now)?;
                 }
             }
         }

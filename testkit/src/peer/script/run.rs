@@ -1,5 +1,6 @@
 //! A script under way.
 
+use std::io::ErrorKind;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::thread;
@@ -8,7 +9,7 @@ use std::time::{Duration, Instant};
 use rand_chacha::ChaCha8Rng;
 
 use super::{MOST_TO_FILL, Script, Step};
-use crate::payload::{Payload, Verifier};
+use crate::payload::Verifier;
 use crate::peer::connection::StepError;
 use crate::peer::{Connection, Ending, Pace, PeerEvent, Report, Sending, Unmet};
 use crate::proxy::tree;
@@ -18,74 +19,43 @@ use crate::proxy::tree;
 const RESTLESS: Duration = Duration::from_secs(2);
 
 /// Runs both lists of a script on a connection.
-pub(super) fn run(script: &Script, connection: &Connection) -> Report {
-    let run = Run {
-        script,
-        connection,
-        sent: Mutex::new((0, Sending::Open)),
-        received: Mutex::new((Received::new(script.expects), Ending::Open)),
-        late: Mutex::new(None),
-        unmet: Mutex::new(None),
-        unsent: AtomicUsize::new(count_sending(&script.steps) + count_sending(&script.beside)),
+pub(in crate::peer) fn run(script: &Script, connection: &Connection) -> Report {
+    let report = Report {
+        local: connection.local(),
+        remote: connection.remote(),
+        sent: 0,
+        sending: Sending::Open,
+        received: 0,
+        ending: Ending::Open,
+        mismatch: None,
+        late: None,
+        unmet: None,
+        verifier: script.expects.map(Verifier::new),
     };
+    let unsent = AtomicUsize::new(count_sending(&script.steps) + count_sending(&script.beside));
+    let run = Run { script, connection, report: Mutex::new(report), unsent };
     thread::scope(|scope| {
         if !script.beside.is_empty() {
             scope.spawn(|| run.steps(&script.beside, &mut script.seed.derive("beside").rng()));
         }
         run.steps(&script.steps, &mut script.seed.rng());
     });
-    let (sent, sending) = *lock(&run.sent);
-    let (received, seen) = lock(&run.received).clone();
-    let (late, unmet) = (lock(&run.late).take(), lock(&run.unmet).take());
-    let taken = connection.taken_early().or(match sending {
+    let mut report = run.report.into_inner().unwrap_or_else(PoisonError::into_inner);
+    let taken = connection.taken_early().or(match report.sending {
         Sending::Broken(error) => Some(error),
         Sending::Open | Sending::Finished => None,
     });
-    Report {
-        local: connection.local(),
-        remote: connection.remote(),
-        sent,
-        sending,
-        received: received.count,
-        ending: Ending::combine(seen, taken, connection.untaken_error()),
-        mismatch: received.verifier.as_ref().and_then(Verifier::mismatch),
-        late,
-        unmet,
-        verifier: received.verifier,
-    }
-}
-
-/// What has been received, and whether it was what is expected, if anything is.
-#[derive(Clone)]
-struct Received {
-    count: u64,
-    verifier: Option<Verifier>,
-}
-
-impl Received {
-    fn new(expects: Option<Payload>) -> Self {
-        Self { count: 0, verifier: expects.map(Verifier::new) }
-    }
-
-    fn take(&mut self, bytes: &[u8], of_the_payload: bool) {
-        self.count += bytes.len() as u64;
-        match &mut self.verifier {
-            // It remembers the first mismatch; the rest is read on, so that the sender is not stuck.
-            Some(verifier) if of_the_payload => drop(verifier.feed(bytes)),
-            Some(verifier) => verifier.skip(bytes.len() as u64),
-            None => {}
-        }
-    }
+    report.ending = Ending::combine(report.ending, taken, connection.untaken_error());
+    report.mismatch = report.verifier.as_ref().and_then(Verifier::mismatch);
+    report
 }
 
 /// A script under way: what its two lists share.
 struct Run<'a> {
     script: &'a Script,
     connection: &'a Connection,
-    sent: Mutex<(u64, Sending)>,
-    received: Mutex<(Received, Ending)>,
-    late: Mutex<Option<Step>>,
-    unmet: Mutex<Option<Unmet>>,
+    /// What was seen so far.
+    report: Mutex<Report>,
     /// The number of steps of both lists that have yet to send what they send.
     unsent: AtomicUsize,
 }
@@ -103,7 +73,7 @@ impl Run<'_> {
             };
             self.unsent.fetch_sub(count_sending(&steps[index..]), Ordering::SeqCst);
             if stop == StepError::Late {
-                lock(&self.late).get_or_insert_with(|| step.clone());
+                self.report().late.get_or_insert_with(|| step.clone());
             }
             self.tell(PeerEvent::Stopped(step, &self.explain(stop), moved));
             return;
@@ -120,9 +90,9 @@ impl Run<'_> {
     fn moved(&self, step: &Step) -> u64 {
         match step {
             Step::Receive(..) | Step::Expect(_) | Step::ReceiveAll(_) | Step::Echo(_) => {
-                lock(&self.received).0.count
+                self.report().received
             }
-            _ => lock(&self.sent).0,
+            _ => self.report().sent,
         }
     }
 
@@ -180,7 +150,8 @@ impl Run<'_> {
 
     /// How many bytes have been sent and received.
     fn moved_both_ways(&self) -> (u64, u64) {
-        (lock(&self.sent).0, lock(&self.received).0.count)
+        let report = self.report();
+        (report.sent, report.received)
     }
 
     fn send(&self, bytes: u64, pace: &Pace, rng: &mut ChaCha8Rng) -> Result<(), StepError> {
@@ -189,7 +160,8 @@ impl Run<'_> {
         while left > 0 {
             let chunk = (pace.next_chunk(rng) as u64).min(left);
             let chunk = &mut buffer[..chunk as usize];
-            self.script.sends.fill(lock(&self.sent).0, chunk);
+            let at = self.report().sent;
+            self.script.sends.fill(at, chunk);
             self.send_bytes(chunk)?;
             left -= chunk.len() as u64;
             self.pause_after(chunk.len(), pace, rng)?;
@@ -202,7 +174,8 @@ impl Run<'_> {
         let mut left = MOST_TO_FILL;
         let mut restless_since = None;
         while left > 0 {
-            self.script.sends.fill(lock(&self.sent).0, &mut buffer);
+            let at = self.report().sent;
+            self.script.sends.fill(at, &mut buffer);
             match self.note_sent(self.connection.send(&buffer, quiet)) {
                 Ok(count) => {
                     left = left.saturating_sub(count as u64);
@@ -217,11 +190,11 @@ impl Run<'_> {
     }
 
     fn stalled(&self, quiet: Duration) -> Result<(), StepError> {
-        let (mut sent, mut was_full) = (lock(&self.sent).0, false);
+        let (mut sent, mut was_full) = (self.report().sent, false);
         let mut restless_since = None;
         loop {
             self.connection.pause(quiet)?;
-            let (now, is_full) = (lock(&self.sent).0, self.connection.is_full());
+            let (now, is_full) = (self.report().sent, self.connection.is_full());
             let all_sent = self.unsent.load(Ordering::SeqCst) == 0;
             if now != sent {
                 restless_since = None;
@@ -249,15 +222,15 @@ impl Run<'_> {
     }
 
     fn urgent(&self) -> Result<(), StepError> {
-        let byte = self.script.sends.bytes(lock(&self.sent).0, 1);
+        let byte = self.script.sends.bytes(self.report().sent, 1);
         self.note_sent(self.patiently(|patience| self.connection.send_urgent(&byte, patience))).map(|_| ())
     }
 
     fn note_sent(&self, outcome: Result<usize, StepError>) -> Result<usize, StepError> {
-        let mut sent = lock(&self.sent);
+        let mut report = self.report();
         match outcome {
-            Ok(count) => sent.0 += count as u64,
-            Err(StepError::Failed(error)) => sent.1 = Sending::Broken(error),
+            Ok(count) => report.sent += count as u64,
+            Err(StepError::Failed(error)) => report.sending = Sending::Broken(error),
             Err(StepError::Late | StepError::Over | StepError::Unmet) => {}
         }
         outcome
@@ -277,7 +250,9 @@ impl Run<'_> {
             let chunk = (pace.next_chunk(rng) as u64).min(left);
             let count = match self.receive_some(&mut buffer[..chunk as usize], true) {
                 // A step for a number of bytes has not got them.
-                Err(StepError::Over) if bytes.is_none() && self.has_ended() => return Ok(()),
+                Err(StepError::Over) if bytes.is_none() && self.report().ending == Ending::Eof => {
+                    return Ok(());
+                }
                 outcome => outcome?,
             };
             hand_on(&buffer[..count])?;
@@ -290,25 +265,29 @@ impl Run<'_> {
     /// Receives what comes next, and notes the end instead if that comes.
     fn receive_some(&self, buffer: &mut [u8], of_the_payload: bool) -> Result<usize, StepError> {
         let outcome = self.patiently(|patience| self.connection.receive(buffer, patience));
-        let mut received = lock(&self.received);
+        let mut report = self.report();
         match outcome {
             Ok(0) => {
-                received.1 = Ending::Eof;
+                report.ending = Ending::Eof;
                 return Err(StepError::Over);
             }
-            Ok(count) => received.0.take(&buffer[..count], of_the_payload),
-            Err(StepError::Failed(std::io::ErrorKind::ConnectionReset)) => received.1 = Ending::Reset,
-            Err(StepError::Failed(error)) => received.1 = Ending::Failed(error),
+            Ok(count) => {
+                report.received += count as u64;
+                match &mut report.verifier {
+                    // It remembers the first mismatch; the rest is read on, so that the sender is not stuck.
+                    Some(verifier) if of_the_payload => drop(verifier.feed(&buffer[..count])),
+                    Some(verifier) => verifier.skip(count as u64),
+                    None => {}
+                }
+            }
+            Err(StepError::Failed(ErrorKind::ConnectionReset)) => report.ending = Ending::Reset,
+            Err(StepError::Failed(error)) => report.ending = Ending::Failed(error),
             Err(_) => {}
         }
-        drop(received);
+        drop(report);
         let count = outcome?;
         self.tell(PeerEvent::Received(&buffer[..count]));
         Ok(count)
-    }
-
-    fn has_ended(&self) -> bool {
-        lock(&self.received).1 == Ending::Eof
     }
 
     fn expect(&self, expected: &[u8]) -> Result<(), StepError> {
@@ -320,7 +299,7 @@ impl Run<'_> {
             if let Some(stop) =
                 outcome.err().or_else(|| (!expected.starts_with(&came)).then_some(StepError::Unmet))
             {
-                lock(&self.unmet).get_or_insert_with(|| Unmet { expected: expected.to_vec(), came });
+                self.report().unmet.get_or_insert_with(|| Unmet { expected: expected.to_vec(), came });
                 return Err(stop);
             }
         }
@@ -329,13 +308,18 @@ impl Run<'_> {
 
     fn finish(&self) -> Result<(), StepError> {
         let outcome = self.connection.finish().map_err(|error| error.kind());
-        lock(&self.sent).1 = outcome.map_or_else(Sending::Broken, |()| Sending::Finished);
+        self.report().sending = outcome.map_or_else(Sending::Broken, |()| Sending::Finished);
         outcome.map_err(StepError::Failed)
     }
 
     fn pause_after(&self, bytes: usize, pace: &Pace, rng: &mut ChaCha8Rng) -> Result<(), StepError> {
         let pause = pace.pause_after(bytes, rng);
         if pause.is_zero() { Ok(()) } else { self.connection.pause(pause) }
+    }
+
+    fn report(&self) -> MutexGuard<'_, Report> {
+        // Its values are whole at every moment: a panic elsewhere spoils nothing.
+        self.report.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -345,9 +329,4 @@ fn count_sending<'a>(steps: impl IntoIterator<Item = &'a Step>) -> usize {
         matches!(step, Step::Send(..) | Step::Say(_) | Step::Fill(_) | Step::Urgent | Step::Echo(_))
     };
     steps.into_iter().filter(sends).count()
-}
-
-/// A lock holds plain values here, whole at every moment: a panic elsewhere spoils nothing.
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
