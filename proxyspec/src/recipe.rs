@@ -1,6 +1,5 @@
 //! How a proxy of any make is started: its command line, and maybe a configuration file.
 
-use std::fmt::Write as _;
 use std::fs;
 use std::io;
 use std::ops::Range;
@@ -83,11 +82,7 @@ impl Recipe {
     #[must_use]
     pub fn with(&self, setting: Setting, value: impl Into<String>) -> Self {
         let value = value.into();
-        let set = |text: &String| settle(text, setting, Some(&value));
-        Self {
-            words: self.words.iter().map(set).collect(),
-            configuration: self.configuration.as_ref().map(set),
-        }
+        self.map(|text| settle(text, setting, Some(&value)))
     }
 
     /// The same command, started by another one: a word more in front of it for each of these.
@@ -100,11 +95,12 @@ impl Recipe {
     /// The same with this text wherever `place` is, such as `{listen}`: for a proxy that has to report the mistake.
     #[must_use]
     pub fn saying(&self, place: &str, text: &str) -> Self {
-        let say = |said: &String| said.replace(place, text);
-        Self {
-            words: self.words.iter().map(say).collect(),
-            configuration: self.configuration.as_ref().map(say),
-        }
+        self.map(|said| said.replace(place, text))
+    }
+
+    fn map(&self, change: impl Fn(&str) -> String) -> Self {
+        let words = self.words.iter().map(|word| change(word)).collect();
+        Self { words, configuration: self.configuration.as_deref().map(change) }
     }
 
     /// The same without the last word for the server: for a proxy that has to report the mistake.
@@ -130,16 +126,15 @@ impl Recipe {
     ///
     /// When it cannot be started, ends, or does not listen; with what it wrote.
     pub fn start(&self, host: &str, port: u16) -> io::Result<Proxy> {
-        let mut outcome = self.start_on(host, port, free_port()?);
+        let is_taken =
+            |error: &io::Error| error.to_string().to_lowercase().contains("address already in use");
         for _ in 1..ATTEMPTS {
-            match &outcome {
-                Err(error) if error.to_string().to_lowercase().contains("address already in use") => {
-                    outcome = self.start_on(host, port, free_port()?);
-                }
-                _ => break,
+            let outcome = self.start_on(host, port, free_port()?);
+            if !outcome.as_ref().is_err_and(is_taken) {
+                return outcome;
             }
         }
-        outcome
+        self.start_on(host, port, free_port()?)
     }
 
     /// The same, on this port.
@@ -190,12 +185,13 @@ impl Recipe {
         }
         let everything = command + recipe.configuration.as_deref().unwrap_or_default();
         let everything = everything.replace("{address}", "{host}{port}");
-        let missing = ["{host}", "{port}", "{listen}"].iter().filter(|place| !everything.contains(**place));
-        let missing = missing.fold(String::new(), |mut text, place| {
-            let _ = write!(text, " {place}"); // writing to a string does not fail
-            text
-        });
-        if missing.is_empty() { Ok(recipe) } else { Err(format!("the command line lacks{missing}")) }
+        let mut missing = vec!["{host}", "{port}", "{listen}"];
+        missing.retain(|place| !everything.contains(place));
+        if missing.is_empty() {
+            Ok(recipe)
+        } else {
+            Err(format!("the command line lacks {}", missing.join(" ")))
+        }
     }
 }
 

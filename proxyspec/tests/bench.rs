@@ -7,7 +7,6 @@ use std::process::{Command, Output};
 use std::time::Duration;
 
 use serde_json::Value;
-use testkit::proxy::Proxy;
 use testkit::watchdog::within;
 
 /// Each takes a few seconds.
@@ -26,8 +25,9 @@ fn bench(rounds: usize, options: &[&str]) -> (Output, Value) {
     (output, results)
 }
 
+/// A plain proxy of two threads for each client, as a contender.
 fn relay() -> String {
-    format!("relay={} {{host}} {{port}} {{listen}}", Proxy::example("relay").program().display())
+    format!("relay={} planted {{host}} {{port}} {{listen}}", env!("CARGO_BIN_EXE_proxyspec"))
 }
 
 /// The row of a contender in a measure.
@@ -88,7 +88,7 @@ fn memory_is_measured_of_proxies_alone() {
     }
 }
 
-/// The relay blocks in each call, so that it makes exactly two for each direction of a round trip.
+/// The relay waits, reads and writes: three calls for each direction of a round trip. Now and then it looks at the clock.
 #[test]
 fn system_calls_are_counted_but_for_those_at_the_ends_of_a_trace() {
     let (_, results) = bench(1, &["--only", "calls", "--contender", &relay()]);
@@ -98,7 +98,7 @@ fn system_calls_are_counted_but_for_those_at_the_ends_of_a_trace() {
         assert!(request["failures"][0].as_str().unwrap().contains("strace"), "{request:#}");
         return;
     }
-    assert!((median(request, "CallsPerRequest") - 4.0).abs() < 0.05, "{request:#}");
+    assert!((median(request, "CallsPerRequest") - 6.0).abs() < 0.2, "{request:#}");
     assert!(median(connection, "CallsPerConnection") > 10.0, "{connection:#}");
 }
 

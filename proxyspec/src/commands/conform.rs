@@ -6,7 +6,7 @@ use std::thread;
 use std::time::Duration;
 
 use clap::{Args, ValueEnum};
-use proxyspec::conform::{Case, Plan, Results, Service, Topic, topics};
+use proxyspec::conform::{Case, Outcome, Plan, Results, Service, Topic, topics};
 use testkit::proxy::kill_all_and_exit;
 use testkit::seed::Seed;
 
@@ -24,21 +24,8 @@ use crate::commands::{TROUBLE, end_everything_when_interrupted, write};
     Exit status: 0 if no case failed, 1 if one did, 2 if the proxy could not be judged."
 )]
 pub(crate) struct ConformArguments {
-    /// Run these cases or topics alone
-    #[arg(long, value_name = "CASE", value_delimiter = ',')]
-    only: Vec<String>,
-
-    /// Write the results as JSON
-    #[arg(long, value_name = "FILE")]
-    json: Option<PathBuf>,
-
-    /// Write the results as Markdown
-    #[arg(long, value_name = "FILE")]
-    markdown: Option<PathBuf>,
-
-    /// What decides everything random [default: another one each time]
-    #[arg(long, value_name = "HEX")]
-    seed: Option<Seed>,
+    #[command(flatten)]
+    judging: JudgingArguments,
 
     /// How many cases run at once [default: two for each processor]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..))]
@@ -52,34 +39,56 @@ pub(crate) struct ConformArguments {
     subject: SubjectArguments,
 }
 
-/// How long the run may take beyond all deadlines of its cases.
-const SLACK: Duration = Duration::from_secs(120);
+// No documentation here: it would become that of the command.
+#[derive(Debug, Args)]
+pub(crate) struct JudgingArguments {
+    /// Run these cases or topics alone
+    #[arg(long, value_name = "CASE", value_delimiter = ',')]
+    pub(crate) only: Vec<String>,
+
+    /// Write the results as JSON
+    #[arg(long, value_name = "FILE")]
+    pub(crate) json: Option<PathBuf>,
+
+    /// Write the results as Markdown
+    #[arg(long, value_name = "FILE")]
+    pub(crate) markdown: Option<PathBuf>,
+
+    /// What decides everything random [default: another one each time]
+    #[arg(long, value_name = "HEX", default_value_t = Seed::random(), hide_default_value = true)]
+    pub(crate) seed: Seed,
+}
+
+/// How long a run may take beyond all deadlines of its cases.
+pub(crate) const SLACK: Duration = Duration::from_secs(120);
 
 /// Judges the proxy; the status says whether all held.
 pub(crate) fn run(arguments: &ConformArguments) -> Result<ExitCode, String> {
+    let JudgingArguments { only, json, markdown, seed } = &arguments.judging;
     let (subject, name) = arguments.subject.subject()?;
-    let cases = chosen(&arguments.only)?;
+    let cases = chosen(only)?;
     end_everything_when_interrupted()?;
     let service = match arguments.clients {
         Some(service) => service,
         None => subject.probe()?,
     };
-    let processors = thread::available_parallelism().map_or(1, |count| count.get());
-    let plan = Plan {
-        subject,
-        service,
-        seed: arguments.seed.unwrap_or_else(Seed::random),
-        jobs: arguments.jobs.map_or(2 * processors, usize::from),
-    };
-    let end = limit(Plan::limit(&cases) + SLACK);
-    let mut display = Display::new(&name, &plan, &cases, replay(arguments, plan.seed));
-    let outcomes = plan.run(&cases, |event| display.show(event));
+    let jobs = arguments.jobs.map_or_else(Plan::usual_jobs, usize::from);
+    let plan = Plan { subject, service, seed: *seed, jobs };
+    let outcomes = judge(&name, &plan, &cases, replay(arguments));
+    let results = Results { subject: &name, service, seed: *seed, outcomes: &outcomes };
+    write(json, &format!("{:#}\n", results.json()))?;
+    write(markdown, &results.markdown())?;
+    Ok(if outcomes.iter().any(Outcome::failed) { ExitCode::FAILURE } else { ExitCode::SUCCESS })
+}
+
+/// Runs the cases, and shows each outcome. `replay` is the command line that runs one case again.
+pub(crate) fn judge(name: &str, plan: &Plan, cases: &Chosen, replay: String) -> Vec<Outcome> {
+    let end = limit(Plan::limit(cases) + SLACK);
+    let mut display = Display::new(name, plan, cases, replay);
+    let outcomes = plan.run(cases, |event| display.show(event));
     drop(end);
-    let results = Results { subject: &name, service, seed: plan.seed, outcomes: &outcomes };
-    display.finish(&results);
-    write(&arguments.json, &format!("{:#}\n", results.json()))?;
-    write(&arguments.markdown, &results.markdown())?;
-    Ok(if outcomes.iter().any(|outcome| outcome.failed()) { ExitCode::FAILURE } else { ExitCode::SUCCESS })
+    display.finish(&Results { subject: name, service: plan.service, seed: plan.seed, outcomes: &outcomes });
+    outcomes
 }
 
 pub(crate) type Chosen = Vec<(Topic, Vec<&'static Case>)>;
@@ -115,11 +124,9 @@ pub(crate) fn limit(limit: Duration) -> Sender<()> {
 }
 
 /// The command line that runs one case again, without the name of the case.
-fn replay(arguments: &ConformArguments, seed: Seed) -> String {
-    let mut words = vec!["proxyspec".to_owned(), "conform".to_owned(), "--seed".to_owned(), seed.to_string()];
-    if let Some(clients) = arguments.clients.and_then(|clients| clients.to_possible_value()) {
-        words.extend(["--clients".to_owned(), clients.get_name().to_owned()]);
-    }
-    words.extend(["--only CASE".to_owned(), arguments.subject.words()]);
-    words.join(" ")
+fn replay(arguments: &ConformArguments) -> String {
+    let clients = arguments.clients.and_then(|clients| clients.to_possible_value());
+    let clients = clients.map_or_else(String::new, |clients| format!(" --clients {}", clients.get_name()));
+    let (seed, subject) = (arguments.judging.seed, arguments.subject.words());
+    format!("proxyspec conform --seed {seed}{clients} --only CASE {subject}")
 }

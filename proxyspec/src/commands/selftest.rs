@@ -24,8 +24,8 @@ pub(crate) struct SelftestArguments {
     bug: Vec<Bug>,
 
     /// What decides everything random [default: another one each time]
-    #[arg(long, value_name = "HEX")]
-    seed: Option<Seed>,
+    #[arg(long, value_name = "HEX", default_value_t = Seed::random(), hide_default_value = true)]
+    seed: Seed,
 
     /// How many proxies are judged at once; most of the time is spent waiting for events that do not come
     #[arg(long, value_name = "N", default_value_t = 12, value_parser = clap::value_parser!(u16).range(1..))]
@@ -37,13 +37,13 @@ pub(crate) fn run(arguments: &SelftestArguments) -> Result<ExitCode, String> {
     end_everything_when_interrupted()?;
     let program = env::current_exe().map_err(|error| format!("cannot find this program: {error}"))?;
     let cases: Vec<_> = topics().into_iter().map(|topic| (topic, topic.cases.iter().collect())).collect();
-    let seed = arguments.seed.unwrap_or_else(Seed::random);
-    let subjects: Vec<(Option<Bug>, Service)> = if arguments.bug.is_empty() {
-        let bugs = Bug::all().iter().map(|bug| (Some(*bug), Service::ManyAtOnce));
-        [(None, Service::ManyAtOnce), (None, Service::OneAtATime)].into_iter().chain(bugs).collect()
-    } else {
-        arguments.bug.iter().map(|bug| (Some(*bug), Service::ManyAtOnce)).collect()
-    };
+    let seed = arguments.seed;
+    let mut subjects = Vec::new();
+    if arguments.bug.is_empty() {
+        subjects.extend([(None, Service::ManyAtOnce), (None, Service::OneAtATime)]);
+    }
+    let bugs = if arguments.bug.is_empty() { Bug::all() } else { &arguments.bug };
+    subjects.extend(bugs.iter().map(|bug| (Some(*bug), Service::ManyAtOnce)));
     print(&format!("seed {seed}"));
     let next = Mutex::new(subjects.iter().enumerate());
     let (sender, judged) = channel();

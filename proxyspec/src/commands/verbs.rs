@@ -20,36 +20,7 @@ pub(crate) enum Part {
 }
 
 /// How the words are explained to people.
-pub(crate) const HELP: &str = "\
-Verbs, carried out one after the other:
-  accept             wait for the next client; the connection before it is closed (listen)
-  connect            connect again; the connection before it is closed (connect)
-  send:SIZE          send SIZE bytes, each of them a function of --seed and its place
-  say:TEXT           send this text; \\r \\n \\t \\\\ \\0 and \\xHH stand for what they usually do
-  fill[:TIME]        send until no byte has been taken for TIME [500ms]
-  urgent             send one more byte, as urgent
-  recv:SIZE          receive SIZE bytes
-  expect:TEXT        receive this text, and stop if it is another one
-  recv:all           receive until the stream ends
-  echo               send back what is received, until the stream ends
-  readable           wait until there is something to read, be it the end, and leave it there
-  acked              wait until the other kernel has everything that was sent
-  pause:TIME         do nothing for TIME
-  hold               do nothing any more, and keep the connection
-  fin                end the own direction (shutdown) and go on
-  rst                close with a reset (SO_LINGER 0)
-  close              close; a reset if something is unread
-  beside             what follows runs on the same connection at the same time
-
-How to send, recv and echo: send:1MiB,by:1..1460 moves 1 to 1460 bytes a call,
-recv:all,rate:64KiB at most 64 KiB a second. A connection is closed at the end of its verbs.
-Sizes are like 100, 64KiB, 1MB; times are like 200ms, 3s.
-Exit status: 0 if every verb was carried out, 1 if one was not, 2 if the words made no sense.
-
-  proxyspec peer listen 127.0.0.1:7000 accept recv:100 send:1MiB fin pause:200ms rst
-  proxyspec peer connect localhost:7000 'say:GET / HTTP/1.0\\r\\n\\r\\n' recv:all --print
-  proxyspec peer connect 127.0.0.1:7000 send:10MB,by:1..100 fin beside recv:all,rate:100KB
-  proxyspec peer listen '[::1]:7000' pause:5s accept hold --rcvbuf 4096";
+pub(crate) const HELP: &str = include_str!("verbs.txt");
 
 /// How long [`fill`](Step::Fill) waits if no time is given.
 const FILLED: Duration = Duration::from_millis(500);

@@ -52,6 +52,11 @@ impl Plan {
         outcomes
     }
 
+    /// How many cases run at once unless a number is given: two for each processor.
+    pub fn usual_jobs() -> usize {
+        2 * thread::available_parallelism().map_or(1, |count| count.get())
+    }
+
     /// The longest time that [`run`](Self::run) takes if every deadline is used up.
     pub fn limit(topics: &[(Topic, Vec<&'static Case>)]) -> Duration {
         topics.iter().flat_map(|(_, cases)| cases).map(|case| case.deadline).sum()

@@ -37,11 +37,6 @@ impl Drop for OwnDirectory {
 const START: Duration = Duration::from_secs(30);
 
 impl ProxyCommand {
-    /// The program.
-    pub fn program(&self) -> &OsStr {
-        &self.program
-    }
-
     /// Adds an argument.
     #[must_use]
     pub fn arg(mut self, argument: impl AsRef<OsStr>) -> Self {
