@@ -5,9 +5,9 @@ use ringbuf::RingBuffer;
 use crate::chunk::{chunk_size, is_field};
 use crate::framing::Framing;
 
-/// A body that is forwarded piece by piece: of any length, through rings of fixed size.
+/// A body that is forwarded piece by piece, through rings of fixed size. Its length has no limit.
 ///
-/// Chunks are decoded and encoded anew, so that the next program cannot read them differently. Chunk extensions and
+/// Chunks are decoded and encoded anew, so that the next program decodes the same data. Chunk extensions and
 /// trailer fields are checked and discarded (RFC 9112, sections 7.1.1 and 7.1.2).
 ///
 /// ```
@@ -29,13 +29,13 @@ use crate::framing::Framing;
 #[derive(Debug)]
 pub struct Body {
     next: Next,
-    /// Whether it goes out in chunks.
+    /// Whether the body is written in chunks.
     chunked: bool,
-    /// How many bytes of chunk extensions may still come.
+    /// The number of bytes of chunk extensions that may still follow.
     extensions: usize,
 }
 
-/// What comes next.
+/// The part of the body that is decoded next.
 #[derive(Clone, Copy, Debug, PartialEq)]
 enum Next {
     Data(u64),
@@ -45,10 +45,10 @@ enum Next {
     ChunkEnd,
     /// The fields after the last chunk, of at most this many bytes.
     Trailer(usize),
-    /// Everything has come; the end has yet to be written.
+    /// The whole body has been read; the end has yet to be written.
     End,
     Complete,
-    /// It was malformed, or found no memory, and cannot go on.
+    /// The body was malformed, or the ring it goes to found no memory.
     Broken,
 }
 
@@ -69,16 +69,16 @@ pub enum Stop {
 }
 
 const LAST_CHUNK: &[u8] = b"0\r\n\r\n";
-/// What a chunk takes besides its data: a size of at most 8 digits, and two ends of lines.
+/// Bytes of a chunk besides its data: a size of at most 8 digits, and two ends of lines.
 const CHUNK_OVERHEAD: usize = 12;
-/// The longest line of the chunked coding, the longest trailer section, and the most bytes of chunk extensions that
-/// a body may have.
+/// In bytes: the longest line of the chunked coding, and the longest trailer section.
 const MAX_LINE: usize = 4096;
+/// In bytes: the longest chunk extensions of a body, all together (RFC 9112, section 7.1.1).
 const MAX_EXTENSIONS: usize = 16 * 1024;
 
 impl Body {
-    /// A body that comes in one framing and goes out in another. A body that comes with [`Framing::Length`] or
-    /// [`Framing::None`] goes out as it is or in chunks.
+    /// A body that is read in one framing and written in another. A body of [`Framing::Length`] or [`Framing::None`] is
+    /// written as it is, or in chunks.
     #[must_use]
     pub fn new(incoming: Framing, outgoing: Framing) -> Self {
         let next = match incoming {
@@ -96,13 +96,12 @@ impl Body {
         self.next == Next::Complete
     }
 
-    /// Moves as many bytes as possible from one ring to the other. `ended` says that nothing comes after what is in
-    /// `from`.
+    /// Moves as many bytes as possible from one ring to the other. `ended` says that no byte follows those in `from`.
     pub fn advance(&mut self, from: &mut RingBuffer, ended: bool, to: &mut RingBuffer) -> Stop {
         self.advance_observed(from, ended, to, &mut |_| {})
     }
 
-    /// The same, and shows `observe` the data that move, without the framing.
+    /// The same, and calls `observe` with the data that move, without the framing.
     pub fn advance_observed(
         &mut self,
         from: &mut RingBuffer,
@@ -164,7 +163,7 @@ impl Body {
         })
     }
 
-    /// Moves at most `limit` bytes of data, as one chunk if the body goes out in chunks.
+    /// Moves at most `limit` bytes of data, as one chunk if the body is written in chunks. Returns their number.
     fn forward(
         &self,
         limit: u64,
@@ -193,15 +192,15 @@ impl Body {
     }
 }
 
-/// Copies bytes for which there is room.
+/// Copies bytes into a ring that has room for them.
 fn push(to: &mut RingBuffer, bytes: &[u8]) -> Result<(), Stop> {
     let fits = to.push_all(bytes).map_err(|_| Stop::Exhausted)?;
     debug_assert!(fits);
     Ok(())
 }
 
-/// Takes a line out of the ring and shows it to `parse`, with its CRLF. A line that does not end within the ring, or
-/// within the longest length, is malformed.
+/// Takes a line out of the ring and parses it, with its CRLF. A line that does not end within the ring, or within
+/// [`MAX_LINE`] bytes, is malformed.
 fn take_line<T>(from: &mut RingBuffer, parse: impl FnOnce(&[u8]) -> T) -> Result<T, Stop> {
     let Some(end) = from.find(b"\r\n", 0).filter(|&end| end < MAX_LINE) else {
         let hopeless = from.is_full() || from.len() > MAX_LINE;
@@ -218,8 +217,8 @@ mod tests {
     use proptest::prelude::*;
     use ringbuf::Pool;
 
-    /// Passes `bytes` through rings of this capacity, in pieces of this size, and takes out pieces of that size. Returns
-    /// what has come out, why it has stopped, how much is left, and the data that were observed.
+    /// Passes `bytes` through rings of this capacity, in pieces of this size. Returns the bytes that were written, why the
+    /// body has stopped, the number of bytes that are left, and the data that were observed.
     fn through(
         mut body: Body,
         bytes: &[u8],
@@ -245,7 +244,7 @@ mod tests {
         }
     }
 
-    /// Takes chunks apart the simple way.
+    /// Decodes chunks without checks.
     fn data_of(mut chunks: &[u8]) -> Vec<u8> {
         let mut data = Vec::new();
         loop {
@@ -264,7 +263,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn every_body_passes_in_every_framing(
+        fn each_body_is_forwarded_from_any_framing_to_any_framing(
             pieces in prop::collection::vec(prop::collection::vec(any::<u8>(), 1..50), 0..10),
             capacity in 16_usize..100,
             piece in 1_usize..50,
@@ -299,13 +298,16 @@ mod tests {
         }
 
         #[test]
-        fn no_bytes_make_it_panic(bytes in prop::collection::vec(any::<u8>(), 0..200), piece in 1_usize..50) {
+        fn a_chunked_body_of_any_bytes_causes_no_panic(
+            bytes in prop::collection::vec(any::<u8>(), 0..200),
+            piece in 1_usize..50,
+        ) {
             let _ = through(Body::new(Framing::Chunked, Framing::Chunked), &bytes, 64, piece);
         }
     }
 
     #[test]
-    fn what_is_not_a_chunk_is_malformed() {
+    fn a_malformed_chunk_is_refused() {
         for chunks in [
             "\r\n",
             ";a\r\n",
@@ -342,7 +344,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_field_in_a_trailer_is_malformed() {
+    fn a_trailer_with_a_malformed_field_is_refused() {
         for line in
             ["GET / HTTP/1.1", "A : b", ": b", "A b", " A: b", "A: b\nc", "A: b\rc", "A: \0", "A\x7f: b"]
         {
@@ -352,9 +354,9 @@ mod tests {
         }
     }
 
-    /// RFC 9112, section 7.1.1: their total length has a limit.
+    /// RFC 9112, section 7.1.1 asks for a limit on their total length.
     #[test]
-    fn chunk_extensions_have_a_limit_together() {
+    fn chunk_extensions_have_a_limit_on_their_total_length() {
         let chunk = format!("1;{}\r\na\r\n", "e".repeat(1000));
         for (chunks, stop) in [(10, Stop::Complete), (100, Stop::Malformed)] {
             let chunks = chunk.repeat(chunks) + "0\r\n\r\n";
@@ -364,7 +366,7 @@ mod tests {
     }
 
     #[test]
-    fn a_body_that_is_cut_short_is_never_complete() {
+    fn a_truncated_body_is_never_complete() {
         for (framing, bytes) in
             [(Framing::Length(5), "abcd"), (Framing::Chunked, "4\r\nabcd\r\n"), (Framing::Chunked, "0\r\n")]
         {

@@ -2,9 +2,11 @@
 
 use http::header::HeaderName;
 
-/// The size of a chunk and the length of its extensions, from a line with its CRLF. `None` if the line is none.
+/// The size of a chunk and the length of its extensions, in bytes, from a line with its CRLF. `None` if the line is
+/// malformed.
 ///
-/// Extensions are not understood, but they have to be text: a control character may end the line for another program.
+/// Extensions are not interpreted, but they have to be text: another program may take a control character for the end of
+/// the line.
 pub(crate) fn chunk_size(line: &[u8]) -> Option<(u64, usize)> {
     let line = line.strip_suffix(b"\r\n")?;
     let digits = line.iter().take_while(|byte| byte.is_ascii_hexdigit()).count();
@@ -22,7 +24,7 @@ pub(crate) fn is_field(line: &[u8]) -> bool {
     HeaderName::from_bytes(name).is_ok() && value.is_some_and(is_text)
 }
 
-/// As many as a `u64` can have.
+/// The most hexadecimal digits of a `u64`.
 const MAX_DIGITS: usize = 16;
 
 /// Whether these bytes may be in a field's value (RFC 9110, section 5.5).

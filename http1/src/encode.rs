@@ -1,4 +1,4 @@
-//! Heads written out.
+//! Heads as bytes.
 
 use std::io::Write as _;
 
@@ -40,7 +40,7 @@ mod tests {
     use ringbuf::Pool;
 
     #[test]
-    fn an_empty_path_is_a_slash_but_for_options_of_a_whole_server() {
+    fn an_empty_path_is_encoded_as_a_slash_except_for_options_of_a_whole_server() {
         for (line, asked) in [
             ("OPTIONS http://a", "OPTIONS *"),
             ("OPTIONS http://a:80", "OPTIONS *"),

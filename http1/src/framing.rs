@@ -12,14 +12,14 @@ pub enum Framing {
     None,
     /// The body has this many bytes.
     Length(u64),
-    /// The body comes in chunks, of which the last is empty.
+    /// The body consists of chunks, of which the last is empty.
     Chunked,
     /// The body ends with the connection.
     Close,
 }
 
-/// The framing of a request's body. `None` if the head contradicts itself: two programs that read such a request
-/// differently are how requests are smuggled.
+/// The framing of a request's body. `None` if the head contradicts itself: if two programs read such a request
+/// differently, requests can be smuggled (RFC 9112, section 11.2).
 #[must_use]
 pub fn request_framing(request: &Request<()>) -> Option<Framing> {
     framing(request.version(), request.headers(), Framing::None)
@@ -35,8 +35,8 @@ pub fn response_framing(method: &Method, response: &Response<()>) -> Option<Fram
     Some(if bodiless { Framing::None } else { framing })
 }
 
-/// `Transfer-Encoding` beside `Content-Length`, or in HTTP/1.0, is refused, although RFC 9112, section 6.1, lets
-/// a server accept it: the next program may not.
+/// `Transfer-Encoding` beside `Content-Length`, or in HTTP/1.0, is refused. RFC 9112, section 6.1, lets a server accept
+/// it, but the next program may interpret it differently.
 fn framing(version: Version, fields: &HeaderMap, unstated: Framing) -> Option<Framing> {
     match (fields.get(TRANSFER_ENCODING), fields.get(CONTENT_LENGTH)) {
         (None, None) => Some(unstated),

@@ -8,8 +8,8 @@ use ringbuf::RingBuffer;
 
 /// Takes the heads of messages out of a ring, one after the other.
 ///
-/// It remembers how many bytes it has scanned for the end of a head, so that a head which comes byte by byte costs
-/// linear time.
+/// The reader counts the bytes that it has scanned for the end of a head, so that a head which is received byte by byte
+/// costs linear time.
 ///
 /// ```
 /// use http1::{HeadError, HeadReader};
@@ -33,7 +33,7 @@ pub struct HeadReader {
     scanned: usize,
 }
 
-/// Why there is no head.
+/// Why bytes are not a head.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum HeadError {
     /// The head is longer than the limit or the ring, or has more than 128 fields.
@@ -56,7 +56,7 @@ impl HeadReader {
     ///
     /// # Errors
     ///
-    /// [`HeadError`] as soon as it is clear that no head will come, whatever follows.
+    /// [`HeadError`] as soon as no further byte can make a head of those in the ring.
     ///
     /// # Panics
     ///
@@ -69,7 +69,7 @@ impl HeadReader {
     ///
     /// # Errors
     ///
-    /// [`HeadError`] as soon as it is clear that no head will come, whatever follows.
+    /// [`HeadError`] as soon as no further byte can make a head of those in the ring.
     ///
     /// # Panics
     ///
@@ -101,10 +101,10 @@ impl HeadReader {
     }
 }
 
-/// Where the first empty line ends that has a line before it. Lines that end before `scanned` are known to be in order.
+/// The index behind the first empty line that has a line before it. Lines that end before `scanned` were checked before.
 ///
-/// A line feed alone ends no line here, although RFC 9112, section 2.2, would allow it: a program that differs there
-/// sees another message.
+/// A line feed alone ends no line here, although RFC 9112, section 2.2, allows it: a program that does not allow it
+/// reads another message.
 fn end_of_head(bytes: &[u8], scanned: usize) -> Result<Option<usize>, HeadError> {
     let mut from = scanned;
     while let Some(distance) = bytes[from..].iter().position(|&byte| byte == b'\n') {
@@ -134,8 +134,8 @@ fn request(bytes: &[u8]) -> Result<(usize, Request<()>), HeadError> {
     Ok((length, request))
 }
 
-/// The target of a request. [`Uri`] does not tell an empty path from `/`, but of OPTIONS an empty path means the whole
-/// server, which is written `*` (RFC 9112, section 3.2.4).
+/// The target of a request. [`Uri`] does not distinguish an empty path from `/`. For OPTIONS an empty path means the
+/// whole server, which is written `*` (RFC 9112, section 3.2.4).
 fn target(method: &Method, path: &str) -> Option<Uri> {
     let uri: Uri = path.parse().ok()?;
     let pathless = path.split_once("://").is_some_and(|(_, behind)| !behind.contains(['/', '?']));
@@ -171,8 +171,8 @@ fn version(minor: Option<u8>) -> Version {
     if minor == Some(0) { Version::HTTP_10 } else { Version::HTTP_11 }
 }
 
-/// The fields, with several lines of one name joined into one (RFC 9110, section 5.3), except for `Set-Cookie`: the
-/// second of two lines is easily overlooked.
+/// The fields, with several lines of one name joined into one (RFC 9110, section 5.3), except for `Set-Cookie`: code that
+/// looks up a field would miss the second line.
 fn header_map(fields: &[httparse::Header<'_>]) -> Option<HeaderMap> {
     let mut map = HeaderMap::with_capacity(fields.len());
     for field in fields {
@@ -217,7 +217,7 @@ mod tests {
     }
 
     #[test]
-    fn a_head_may_come_byte_by_byte_and_leaves_what_is_behind_it() {
+    fn a_head_is_read_byte_by_byte_and_the_bytes_behind_it_stay() {
         let head = b"GET http://a/b?c HTTP/1.1\r\nHost: a\r\n\r\n";
         let mut from = ring(b"");
         let mut reader = HeadReader::new(head.len());
@@ -261,7 +261,7 @@ mod tests {
     }
 
     #[test]
-    fn a_head_that_cannot_fit_into_its_ring_is_refused_when_the_ring_is_full() {
+    fn a_head_that_is_longer_than_its_ring_is_refused_when_the_ring_is_full() {
         let mut from = Pool::new(64, 1).reserve().unwrap();
         let mut reader = HeadReader::new(1024);
         let _ = from.push_slice(&[b'x'; 63]);
@@ -273,7 +273,7 @@ mod tests {
 
     #[test]
     #[should_panic = "bytes were taken out of the ring while a head was read from it"]
-    fn a_ring_whose_head_was_taken_away_meanwhile_is_a_mistake_that_is_named() {
+    fn taking_bytes_of_an_incomplete_head_out_of_the_ring_panics() {
         let (mut from, mut reader) = (ring(b"GET / HT"), HeadReader::new(99));
         assert!(reader.request(&mut from).unwrap().is_none());
         from.clear();
@@ -306,7 +306,7 @@ mod tests {
     }
 
     #[test]
-    fn several_lines_of_a_name_become_one_but_for_cookies_that_are_set() {
+    fn several_lines_of_a_name_become_one_except_for_set_cookie() {
         let response = response_with("A: 1\r\nSet-Cookie: x\r\na: 2\r\nSet-Cookie: y\r\n");
         assert_eq!(response.headers()["a"], "1, 2");
         assert_eq!(response.headers().get_all("set-cookie").iter().count(), 2);
@@ -317,7 +317,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn no_bytes_make_it_panic(
+        fn a_head_of_any_bytes_causes_no_panic(
             pieces in prop::collection::vec(
                 prop_oneof![
                     prop::sample::select(vec![

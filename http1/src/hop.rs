@@ -26,10 +26,10 @@ const HOP_BY_HOP: [HeaderName; 9] = [
 ];
 
 /// Fields that are for all recipients, so that no connection option removes them (RFC 9110, section 7.6.1). Without
-/// them a private response would look as though a cache might share it.
+/// them a cache might share a private response.
 const END_TO_END: [HeaderName; 9] = [HOST, AGE, CACHE_CONTROL, DATE, EXPIRES, PRAGMA, SET_COOKIE, VARY, VIA];
 
-/// Whether the sender of a message keeps the connection after it (RFC 9112, section 9.3). HTTP/1.0 counts as not.
+/// Whether the sender of a message keeps the connection after it (RFC 9112, section 9.3). With HTTP/1.0 the answer is no.
 #[must_use]
 pub fn keeps_connection(version: Version, fields: &HeaderMap) -> bool {
     let closes = members(fields, CONNECTION).any(|option| option.eq_ignore_ascii_case(b"close"));
@@ -74,8 +74,8 @@ pub fn has_passed(fields: &HeaderMap, received_by: &str) -> bool {
     })
 }
 
-/// Decrements `Max-Forwards` of a TRACE or OPTIONS request. Returns whether the request goes on; if not, the proxy
-/// itself has to respond (RFC 9110, section 7.6.2).
+/// Decrements `Max-Forwards` of a TRACE or OPTIONS request. Returns whether the request is to be forwarded; if not, the
+/// proxy itself has to respond (RFC 9110, section 7.6.2).
 #[must_use]
 pub fn decrement_max_forwards(request: &mut Request<()>) -> bool {
     if !matches!(*request.method(), Method::TRACE | Method::OPTIONS) {
@@ -109,7 +109,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_for_one_hop_is_not_passed_on() {
+    fn fields_for_one_hop_are_not_forwarded() {
         let mut fields = request_with(
             "GET / HTTP/1.1\r\nConnection: mine, Host, Content-Length\r\nMine: 1\r\nHost: a\r\nKeep-Alive: 5\r\nContent-Length: 5\r\nTE: x\r\n\
              Ours: 1",
@@ -125,7 +125,7 @@ mod tests {
     }
 
     #[test]
-    fn no_connection_option_removes_a_field_that_keeps_a_response_private() {
+    fn connection_options_remove_no_field_that_keeps_a_response_private() {
         let mut fields = request_with(
             "GET / HTTP/1.1\r\nConnection: Cache-Control, Vary, Set-Cookie, Age, Via\r\nCache-Control: private\r\nVary: a\r\nSet-Cookie: b\r\n\
              Age: 5\r\nVia: 1.1 there",
@@ -141,7 +141,7 @@ mod tests {
     }
 
     #[test]
-    fn each_hop_adds_its_name_to_via_and_finds_it_again() {
+    fn each_hop_appends_its_name_to_via_and_recognizes_it() {
         let request = request_with("GET / HTTP/1.1\r\nVia: 1.0 fred, HTTP/1.1 here:80 (Webproxy/1.0)");
         for (name, passed) in [("fred", true), ("HERE:80", true), ("here", false), ("(Webproxy/1.0)", false)]
         {
@@ -154,7 +154,7 @@ mod tests {
     }
 
     #[test]
-    fn a_request_goes_as_far_as_it_says() {
+    fn a_request_is_forwarded_as_often_as_max_forwards_allows() {
         for (request, left) in [
             ("OPTIONS * HTTP/1.1\r\nMax-Forwards: 2", Some("1")),
             ("TRACE / HTTP/1.1\r\nMax-Forwards: 1", Some("0")),
@@ -171,7 +171,7 @@ mod tests {
     }
 
     #[test]
-    fn a_date_is_added_where_there_is_none() {
+    fn a_date_is_added_to_a_response_without_one() {
         let mut fields = HeaderMap::new();
         add_date(&mut fields);
         let date = fields[DATE].to_str().unwrap().to_owned();

@@ -1,8 +1,8 @@
 //! The heads and bodies of HTTP/1.1 messages, on rings of fixed size (RFC 9110 and RFC 9112).
 //!
-//! A message is a head, which fits into a ring, and a body, which need not: it is forwarded piece by piece while it
-//! comes. A message is decoded, and what is forwarded is encoded anew; a message that contradicts itself is refused.
-//! So no program behind this one reads another message than this one did, which is how requests are smuggled.
+//! A message is a head and a body. The head has to fit into a ring; the body is forwarded piece by piece as it arrives.
+//! A message is decoded, and encoded anew when it is forwarded; a message that contradicts itself is refused. So the next
+//! program reads the same message, and requests cannot be smuggled (RFC 9112, section 11.2).
 //!
 //! # Vocabulary
 //!
@@ -22,7 +22,7 @@
 //!                          └────────── Body: from any framing to any framing ─────────┘
 //! ```
 //!
-//! The response comes back the same way.
+//! The response goes back the same way.
 //!
 //! # Example
 //!

@@ -13,13 +13,13 @@ fn main() {
     divan::main();
 }
 
-/// The size of a buffer of the proxy.
+/// In bytes: the size of a buffer of the proxy.
 const CAPACITY: usize = 1 << 20;
 
-/// From a small answer to the largest read.
+/// In bytes: from a small answer to the largest read.
 const SIZES: [usize; 4] = [64, 1 << 10, 16 << 10, 128 << 10];
 
-/// A ring of any make.
+/// A ring of any of the crates.
 trait Ring {
     fn new() -> Self;
     /// Puts all of the bytes in.
@@ -213,7 +213,8 @@ impl Ring for Rtrb {
         assert!(self.consumer.pop_entire_slice(bytes).is_ok());
     }
 
-    /// Its chunks are given zeroed, so only one as large as what comes is asked for; a proxy would not know.
+    /// A chunk is zeroed when it is requested, so it is as large as the bytes of the source. A proxy would not know their
+    /// number.
     fn fill(&mut self, source: &mut Source<'_>) {
         let mut chunk = self.producer.write_chunk(source.bytes.len()).expect("there is room");
         let (first, second) = chunk.as_mut_slices();

@@ -21,7 +21,7 @@ enum Storage {
 }
 
 impl Content {
-    /// Storage from the heap. A lack of memory ends the process.
+    /// Storage from the heap. A lack of memory ends the process ([`std::alloc::handle_alloc_error`]).
     pub(crate) fn owned(capacity: usize) -> Self {
         Self { storage: Storage::Heap(vec![0; capacity].into_boxed_slice()), head: 0, len: 0 }
     }
@@ -33,7 +33,8 @@ impl Content {
     /// [`ErrorKind::OutOfMemory`].
     pub(crate) fn mapped(capacity: usize) -> io::Result<Box<Self>> {
         let storage = MmapMut::map_anon(capacity).map_err(|_| ErrorKind::OutOfMemory)?;
-        // A box that cannot be had ends the process, a vector is an error. The allocator has what it gives back.
+        // The allocation of a box ends the process when it fails; that of a vector returns an error. The vector is freed
+        // before the box is allocated, so the allocator has memory for the box.
         let mut room = Vec::<Self>::new();
         room.try_reserve_exact(1)?;
         drop(black_box(room)); // otherwise the compiler removes an allocation that is not used
@@ -97,7 +98,7 @@ impl Content {
     }
 }
 
-/// Shows where the bytes are, not the bytes: they may be secret.
+/// Shows the position and the number of the bytes, but not the bytes, which may be secret.
 impl fmt::Debug for Content {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Content").field("head", &self.head).field("len", &self.len).finish_non_exhaustive()

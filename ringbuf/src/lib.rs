@@ -2,8 +2,8 @@
 //!
 //! A proxy reads from one socket and writes to another, and the two are never equally fast. The bytes in
 //! between must not be lost or overwritten, and their number must not grow without limit. [`RingBuffer`]
-//! holds them: it reads as much as fits, reports when it is full, and makes at most one system call at a
-//! time.
+//! holds them: it reads as much as fits, reports when it is full, and makes at most one system call for each
+//! fill or drain.
 //!
 //! # Vocabulary
 //!
@@ -55,7 +55,7 @@
 //! let mut sink = Vec::new();
 //!
 //! assert_eq!(ring.fill_from(&mut source)?, Fill::Read(4)); // abcd
-//! assert_eq!(ring.fill_from(&mut source)?, Fill::Full); //    abcd: the source was not asked
+//! assert_eq!(ring.fill_from(&mut source)?, Fill::Full); //    abcd: the source was not read
 //!
 //! let mut first = [0; 2];
 //! assert_eq!(ring.pop_slice(&mut first), 2); //               ..cd: straight
@@ -76,7 +76,7 @@
 //! "no byte yet" is not the end, and `read_until` would consume half a line to report it. Parsers use
 //! [`RingBuffer::find`], [`RingBuffer::make_contiguous`] and [`RingBuffer::consume`].
 //!
-//! The crate depends on memmap2 alone, for memory that can be refused and that goes back to the system.
+//! The crate depends on memmap2 alone: mapped memory can be refused, and goes back to the system.
 //!
 //! Next: [`eventloop`](../eventloop/index.html), which reports when a ring can be filled and drained;
 //! [`relay`](../relay/index.html), which is made of both; [HTTP on rings](../http1/index.html).

@@ -11,9 +11,9 @@ use crate::store::Store;
 /// to its last, so an idle connection costs no buffer. The storage that was given back last is lent first,
 /// so a busy loop works on memory that is in the cache.
 ///
-/// Storage is memory mapped from the system, in whole pages. At most 16 pieces are kept for the next ring;
-/// the rest is unmapped as soon as it is given back. (Memory from the heap would stay with the process:
-/// the C library returns only what lies above every piece still in use.)
+/// Storage is memory mapped from the system (mmap(2)), in whole pages. At most 16 pieces are kept for the next
+/// ring; the others are unmapped as soon as they are given back. (Memory from the heap would stay with the
+/// process: malloc(3) returns only what lies above every piece still in use.)
 ///
 /// Invariants: `lent <= reserved <= max_rings`, and `lent` plus the pieces kept is at most `max_rings`. So
 /// the pool never takes more than `max_rings * ring_capacity` bytes, each ring rounded up to pages. A ring
@@ -57,7 +57,7 @@ impl Pool {
         self.store.reserve().map(RingBuffer::lent)
     }
 
-    /// The number of rings that have storage now, which are those with bytes in them.
+    /// The number of rings that have storage now: those in which bytes are buffered.
     #[must_use]
     pub fn lent(&self) -> usize {
         self.store.lent.get()
@@ -82,7 +82,7 @@ mod tests {
     }
 
     #[test]
-    fn an_empty_ring_keeps_no_storage_after_any_operation() {
+    fn an_empty_ring_has_no_storage_after_any_operation() {
         let pool = Pool::new(8, 2);
         let (mut ring, mut other) = (pool.reserve().unwrap(), pool.reserve().unwrap());
         assert_eq!(ring.drain_to(&mut io::sink()).unwrap(), Drain::Empty);
@@ -100,7 +100,7 @@ mod tests {
     }
 
     #[test]
-    fn the_storage_used_last_is_lent_first_and_shows_no_old_bytes() {
+    fn the_storage_used_last_is_lent_first_without_its_old_bytes() {
         let pool = Pool::new(8, 2);
         let (mut a, mut b) = (pool.reserve().unwrap(), pool.reserve().unwrap());
         assert!(a.push_all(b"aaa").unwrap() && b.push_all(b"bbb").unwrap());
@@ -129,7 +129,7 @@ mod tests {
         ] {
             assert_eq!(error.kind(), ErrorKind::OutOfMemory);
         }
-        assert_eq!(source, b"bytes", "the source was not asked");
+        assert_eq!(source, b"bytes", "the source was not read");
         assert_eq!(other.make_contiguous(), b"abc", "nothing was taken out");
         assert_eq!((ring.len(), pool.lent()), (0, 0));
     }
@@ -145,7 +145,7 @@ mod tests {
     }
 
     #[test]
-    fn a_ring_that_is_released_gives_back_its_storage_and_its_reservation_and_takes_nothing() {
+    fn a_released_ring_gives_back_its_storage_and_its_reservation_and_has_no_capacity() {
         let pool = Pool::new(8, 1);
         let mut ring = pool.reserve().unwrap();
         assert!(ring.push_all(b"abc").unwrap());
@@ -159,7 +159,7 @@ mod tests {
     }
 
     #[test]
-    fn a_pool_keeps_storage_for_a_few_rings_only() {
+    fn a_pool_keeps_at_most_16_pieces_of_storage_for_the_next_rings() {
         let pool = Pool::new(8, 100);
         let mut rings: Vec<RingBuffer> = (0..100).map(|_| pool.reserve().unwrap()).collect();
         for ring in &mut rings {

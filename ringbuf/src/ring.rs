@@ -28,14 +28,14 @@ use crate::store::Reservation;
 ///     ring.consume(end + 1);
 /// }
 /// assert_eq!(lines, ["first", "second"]);
-/// assert_eq!(ring.make_contiguous(), b"thi"); // the rest of this line has yet to come
+/// assert_eq!(ring.make_contiguous(), b"thi"); // an incomplete line stays in the ring
 /// assert!(!ring.push_all(b"more than there is room for")?);
 /// # Ok::<(), std::io::Error>(())
 /// ```
 pub struct RingBuffer {
-    /// Absent while the ring is empty, if its storage is lent: thousands of idle rings are small.
+    /// `None` while the ring is empty, if its storage is lent: an idle ring costs a few bytes.
     content: Option<Box<Content>>,
-    /// Where the storage is lent; absent if the ring owns it, or is released.
+    /// The pool that lends the storage; `None` if the ring owns its storage, or is released.
     lender: Option<Reservation>,
 }
 
@@ -43,11 +43,11 @@ pub struct RingBuffer {
 #[must_use = "Eof and Full call for opposite reactions"]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Fill {
-    /// This number of bytes came in, at least 1.
+    /// This number of bytes was read, at least 1.
     Read(usize),
-    /// The source has ended: it will never give another byte.
+    /// The source has ended: no further byte follows.
     Eof,
-    /// The ring is full, so the source was not asked.
+    /// The ring is full, so the source was not read.
     Full,
     /// The source has no byte now ([`ErrorKind::WouldBlock`]).
     Blocked,
@@ -57,9 +57,9 @@ pub enum Fill {
 #[must_use = "after Blocked, wait until the sink is writable"]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Drain {
-    /// This number of bytes went out: at least 1, at most [`len`](RingBuffer::len).
+    /// This number of bytes was written: at least 1, at most [`len`](RingBuffer::len).
     Wrote(usize),
-    /// The ring is empty, so the sink was not asked.
+    /// The ring is empty, so nothing was written to the sink.
     Empty,
     /// The sink takes no byte now ([`ErrorKind::WouldBlock`]).
     Blocked,
@@ -99,8 +99,8 @@ impl RingBuffer {
         self.content.as_ref().map_or(0, |content| content.len)
     }
 
-    /// Drops all buffered bytes, and gives back the storage and the reservation, for a ring that is part of something
-    /// that goes on without it: it has no capacity any more.
+    /// Drops all buffered bytes, and gives back the storage and the reservation. The ring has capacity 0 from then on:
+    /// fills report [`Fill::Full`], drains [`Drain::Empty`]. A session that goes on without the ring frees its memory so.
     pub fn release(&mut self) {
         self.give_back();
         (self.content, self.lender) = (None, None);
@@ -133,11 +133,11 @@ impl RingBuffer {
     /// # Errors
     ///
     /// What `source` reports, other than `Interrupted` and `WouldBlock`. [`ErrorKind::OutOfMemory`] if the
-    /// pool of this ring finds no memory; then the source was not asked. The ring is unchanged.
+    /// pool of this ring finds no memory; then the source was not read. The ring is unchanged.
     ///
     /// # Panics
     ///
-    /// If `source` claims to have read more than it was offered room for.
+    /// If `source` returns a number of bytes larger than the room it was given.
     pub fn fill_from(&mut self, source: &mut impl Read) -> io::Result<Fill> {
         let room = self.free();
         if room == 0 {
@@ -173,7 +173,7 @@ impl RingBuffer {
     ///
     /// # Panics
     ///
-    /// If `sink` claims to have written more than it was given.
+    /// If `sink` returns a number of bytes larger than it was given.
     pub fn drain_to(&mut self, sink: &mut impl Write) -> io::Result<Drain> {
         if self.is_empty() {
             return Ok(Drain::Empty);
@@ -242,7 +242,7 @@ impl RingBuffer {
     ///
     /// [`ErrorKind::OutOfMemory`] if the pool of this ring finds no memory. A ring that owns its storage
     /// never fails.
-    #[must_use = "what did not fit is still the caller's"]
+    #[must_use = "bytes that did not fit have to be pushed again"]
     pub fn push_slice(&mut self, bytes: &[u8]) -> io::Result<usize> {
         let n = self.free().min(bytes.len());
         if n > 0 {
@@ -262,7 +262,7 @@ impl RingBuffer {
     /// # Errors
     ///
     /// As [`push_slice`](Self::push_slice).
-    #[must_use = "a message that does not fit is not in"]
+    #[must_use = "bytes that do not fit are not copied"]
     pub fn push_all(&mut self, bytes: &[u8]) -> io::Result<bool> {
         Ok(self.free() >= bytes.len() && self.push_slice(bytes)? == bytes.len())
     }
@@ -278,7 +278,7 @@ impl RingBuffer {
         let (first, second) = self.as_slices();
         let one = first.len().min(n);
         for bytes in [&first[..one], &second[..n - one]] {
-            let pushed = other.push_slice(bytes)?; // the second finds storage that the first has borrowed
+            let pushed = other.push_slice(bytes)?; // the first slice borrows the storage, so the second cannot fail
             debug_assert_eq!(pushed, bytes.len());
         }
         self.consume(n);
@@ -305,7 +305,12 @@ impl RingBuffer {
 
 /// The storage.
 impl RingBuffer {
-    /// What is filled. [`end_change`](Self::end_change) gives storage back that was borrowed and not needed.
+    /// The storage, which is borrowed if there is none. [`end_change`](Self::end_change) gives it back if the ring is still
+    /// empty then.
+    ///
+    /// # Errors
+    ///
+    /// [`ErrorKind::OutOfMemory`].
     fn content_mut(&mut self) -> io::Result<&mut Content> {
         match (&mut self.content, &self.lender) {
             (Some(content), _) => Ok(content),
@@ -314,7 +319,7 @@ impl RingBuffer {
         }
     }
 
-    /// Restores what holds for an empty ring: it begins at 0 and borrows no storage.
+    /// Restores the invariants of an empty ring: `head == 0`, and no storage is borrowed.
     fn end_change(&mut self) {
         if let Some(content) = self.content.as_mut().filter(|content| content.len == 0) {
             content.head = 0;
@@ -337,7 +342,7 @@ impl Drop for RingBuffer {
     }
 }
 
-/// Shows the measures, not the bytes: they may be secret.
+/// Shows capacity, head and length, but not the bytes, which may be secret.
 impl fmt::Debug for RingBuffer {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("RingBuffer")

@@ -1,4 +1,4 @@
-//! The storage that a pool lends, and the rights of rings to it.
+//! The storage that a pool lends, and the reservations of rings.
 
 use std::cell::{Cell, RefCell};
 use std::io;
@@ -6,7 +6,7 @@ use std::rc::Rc;
 
 use crate::content::Content;
 
-/// The storage of a pool: how much there may be, how much is reserved and lent, and what is kept for the next ring.
+/// The storage of a pool: the limits, the numbers of reserved and lent rings, and the pieces kept for the next ring.
 #[derive(Debug)]
 pub(crate) struct Store {
     pub(crate) ring_capacity: usize,
@@ -17,10 +17,10 @@ pub(crate) struct Store {
     pub(crate) spare: RefCell<Vec<Box<Content>>>,
 }
 
-/// The right of one ring to storage of a pool. Dropping it ends the reservation.
+/// The right of one ring to one piece of storage. Dropping it ends the reservation.
 pub(crate) struct Reservation(Rc<Store>);
 
-/// Pieces of storage that the pool keeps, at most. More are needed only while many connections stall.
+/// The most pieces of storage that the pool keeps. More are needed only while many connections stall.
 pub(crate) const MAX_SPARE: usize = 16;
 
 impl Store {
@@ -29,7 +29,7 @@ impl Store {
         Rc::new(Self { ring_capacity, max_rings, reserved, lent, spare })
     }
 
-    /// The right of one more ring, unless all are reserved.
+    /// A reservation for one more ring; `None` if all are taken.
     pub(crate) fn reserve(self: &Rc<Self>) -> Option<Reservation> {
         if self.reserved.get() == self.max_rings {
             return None;
@@ -45,7 +45,7 @@ impl Reservation {
         self.0.ring_capacity
     }
 
-    /// Borrows storage.
+    /// Borrows a piece of storage.
     ///
     /// # Errors
     ///
@@ -58,7 +58,7 @@ impl Reservation {
         Ok(content)
     }
 
-    /// Gives storage back.
+    /// Gives a piece of storage back.
     pub(crate) fn give_back(&self, mut content: Box<Content>) {
         let (lent, mut spare) = (&self.0.lent, self.0.spare.borrow_mut());
         lent.set(lent.get() - 1);

@@ -1,4 +1,4 @@
-//! What stalled sessions leave behind.
+//! The memory that stays in the process when stalled sessions have been drained.
 //!
 //! Memory is that of the whole process, so this test has a program of its own.
 
@@ -9,7 +9,7 @@ use ringbuf::{Pool, RingBuffer};
 
 const SESSIONS: usize = 200;
 const CAPACITY: usize = 256 << 10;
-/// Twice what the rings may take that a pool keeps for the next sessions.
+/// In bytes: twice the storage that a pool keeps for the next sessions.
 const MOST_LEFT: u64 = 8 << 20;
 
 /// Bytes of this process in memory (proc(5)).
@@ -23,7 +23,7 @@ fn resident() -> u64 {
 fn memory_of_stalled_sessions_goes_back_to_the_system_once_they_are_drained() {
     let pool = Pool::new(CAPACITY, SESSIONS);
     let before = resident();
-    // What a session allocates beside its ring lies behind it on the heap, and lives longer.
+    // Other allocations of a session lie behind its ring on the heap, and live longer.
     let mut others = Vec::new();
     for round in 0..3 {
         let mut rings: Vec<RingBuffer> = (0..SESSIONS).map(|_| pool.reserve().unwrap()).collect();

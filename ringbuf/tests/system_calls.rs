@@ -119,7 +119,7 @@ fn a_write_of_zero_bytes_is_an_error() {
 }
 
 #[test]
-fn a_full_ring_does_not_read_because_zero_bytes_would_look_like_the_end() {
+fn a_full_ring_does_not_read_since_0_bytes_would_mean_the_end_of_the_source() {
     let mut ring = wrapped();
     assert_eq!(ring.push_slice(b"fghij").unwrap(), 3);
     let mut reader = reader(&[]);

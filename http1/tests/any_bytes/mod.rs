@@ -1,4 +1,4 @@
-//! What holds for heads and bodies made of any bytes.
+//! The properties of heads and bodies made of any bytes.
 //!
 //! The bytes come from proptest (`any_input.rs`) and from a fuzzer (`fuzz/` in the repository).
 
@@ -86,8 +86,8 @@ fn holding(bytes: &[u8], capacity: usize) -> RingBuffer {
     ring
 }
 
-/// Checks that a body is decoded as the slow reference below decodes it, through rings of any size, and that what goes
-/// out is the same body. The first three bytes choose the framing and the sizes.
+/// Checks that a body is decoded as the slow reference below decodes it, through rings of any size, and that the same
+/// body is written. The first three bytes choose the framing and the sizes.
 pub(crate) fn check_body(bytes: &[u8]) {
     let [framing, capacity, piece, body @ ..] = bytes else { return };
     let incoming = match framing % 4 {
@@ -123,7 +123,7 @@ pub(crate) fn check_body(bytes: &[u8]) {
             let n = to.pop_slice(&mut popped[..usize::from(*piece) + 1]);
             out.extend(&popped[..n]);
             match stop {
-                Stop::NeedsRoom => assert!(n > 0, "a ring with room is no reason to stop"),
+                Stop::NeedsRoom => assert!(n > 0, "the body stops although the ring has room"),
                 Stop::NeedsInput if !ended => {}
                 stop if to.is_empty() => break stop,
                 _ => {}
@@ -138,7 +138,7 @@ pub(crate) fn check_body(bytes: &[u8]) {
             assert_eq!(decode(&out), (Stop::Complete, data.clone(), out.len()));
         } else {
             let (stop, partial, _) = decode(&out);
-            assert_eq!((stop, partial), (Stop::NeedsInput, data.clone()), "a part does not look complete");
+            assert_eq!((stop, partial), (Stop::NeedsInput, data.clone()), "a part of a body is not complete");
         }
         if end == Stop::Complete {
             assert_eq!(

@@ -1,4 +1,4 @@
-//! Every ring of a few bytes, and what panics.
+//! Each ring of at most 5 bytes, and the panics.
 
 use super::*;
 
@@ -186,7 +186,7 @@ fn a_source_that_claims_more_bytes_than_fit_panics() {
 }
 
 #[test]
-fn debug_shows_measures_but_no_bytes() {
+fn debug_shows_capacity_head_and_length_but_no_bytes() {
     let mut ring = RingBuffer::new(8);
     assert_eq!(ring.push_slice(b"secret").unwrap(), 6);
     assert_eq!(format!("{ring:?}"), "RingBuffer { capacity: 8, head: 0, len: 6 }");

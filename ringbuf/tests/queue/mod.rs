@@ -1,4 +1,4 @@
-//! Operations on a ring, each compared with a model: a queue of bytes that has no storage to wrap around in.
+//! Operations on a ring, each compared with a model: a queue of bytes without storage that wraps.
 //!
 //! One [`Plan`] serves proptest (`any_operations.rs`) and the fuzzer (`fuzz/` in the repository). Both make
 //! plans from random bytes.
@@ -15,8 +15,8 @@ use testkit::seed::Seed;
 /// Operations on rings of one capacity.
 #[derive(Debug)]
 pub(crate) struct Plan {
-    /// One less than the capacity, which is of the size of a read or write of one step: full, empty and wrapped
-    /// rings are all frequent.
+    /// One less than the capacity in bytes. The capacity is of the size of one read or write, so that full, empty and
+    /// wrapped rings are all frequent.
     capacity: u8,
     ops: Vec<Op>,
 }
@@ -100,9 +100,9 @@ struct Pair<'a> {
     model: VecDeque<u8>,
     capacity: usize,
     fills: u64,
-    /// Where bytes are moved to; empty between operations.
+    /// The ring to which bytes are moved; empty between operations.
     other: RingBuffer,
-    /// Where both rings borrow their storage.
+    /// The pool that lends the storage of both rings.
     pool: Option<&'a Pool>,
 }
 
@@ -207,7 +207,7 @@ impl Pair<'_> {
         assert_eq!(writer.written(), written);
     }
 
-    /// Checks what holds after every operation.
+    /// Checks the invariants that hold after every operation.
     fn verify(&self) {
         let Self { ring, model, capacity, .. } = self;
         assert_eq!(ring.capacity(), *capacity);
