@@ -6,7 +6,7 @@ use std::time::Duration;
 use crate::Stream;
 
 /// What the kernel knows about the other end of a TCP connection.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct TcpStatus {
     /// Bytes written that the peer has not acknowledged, sent or not; a FIN counts as one.
     pub unacknowledged: u32,
@@ -134,14 +134,8 @@ mod diag {
                 if error.kind() == ErrorKind::NotFound { Ok(None) } else { Err(error) }
             }
             BY_FAMILY => {
-                let mut status = TcpStatus {
-                    unacknowledged: word(answer, HEADER + 60)?,
-                    in_flight: 0,
-                    unanswered_probes: 0,
-                    since_last_ack: Duration::ZERO,
-                    since_last_sent: Duration::ZERO,
-                    segments_received: 0,
-                };
+                let unacknowledged = word(answer, HEADER + 60)?;
+                let mut status = TcpStatus { unacknowledged, ..TcpStatus::default() };
                 let mut at = HEADER + MESSAGE;
                 while let (Ok(len @ 4..), Ok(kind)) = (half(answer, at), half(answer, at + 2)) {
                     if kind == INFO {

@@ -46,10 +46,9 @@ fn a_stall_lasts_from_the_last_byte_that_moved_whatever_probes_are_answered() {
     let status = |unacknowledged, in_flight, since_last_ack, since_last_sent| TcpStatus {
         unacknowledged,
         in_flight,
-        unanswered_probes: 0,
         since_last_ack: ms(since_last_ack),
         since_last_sent: ms(since_last_sent),
-        segments_received: 0,
+        ..TcpStatus::default()
     };
     for (status, stalled_for) in [
         (status(0, 0, 9000, 9000), None),           // there is nothing to move

@@ -76,6 +76,7 @@ mod error;
 mod lifecycle;
 mod liveness;
 pub mod log;
+mod log_interval;
 mod loops;
 pub mod non_blocking_writer;
 pub mod operations;

@@ -103,14 +103,12 @@ mod tests {
     const KEEPALIVE: Duration = Duration::from_secs(10);
 
     fn status(unacknowledged: u32, in_flight: u32, unanswered_probes: u8, ack: Duration) -> TcpStatus {
-        let (since_last_ack, since_last_sent) = (ack, Duration::ZERO);
         TcpStatus {
             unacknowledged,
             in_flight,
             unanswered_probes,
-            since_last_ack,
-            since_last_sent,
-            segments_received: 0,
+            since_last_ack: ack,
+            ..TcpStatus::default()
         }
     }
 

@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 use eventloop::{Handle, SessionId, Stream};
 use tracing::warn;
 
+use crate::log_interval::LogInterval;
 use crate::pending_clients::PendingClients;
 
 /// The clients that are connected, to find a loop that the address of the server does not show: a redirection by the
@@ -31,9 +32,9 @@ pub(crate) struct Loops {
     questions: RefCell<HashMap<SocketAddr, Question>>,
     /// Sessions that are found to be an end of a loop, and do not know it yet.
     found: RefCell<HashSet<SocketAddr>>,
-    /// When a loop was found last, and logged last.
+    /// When a loop was found last.
     found_at: Cell<Option<Instant>>,
-    logged: Cell<Option<Instant>>,
+    warning: LogInterval,
 }
 
 /// Whether the client of a session is a connection to the server.
@@ -51,7 +52,7 @@ pub(crate) const LOOK_AFTER: Duration = Duration::from_secs(2);
 /// The same for some time after a loop was found.
 const LOOK_SOON: Duration = Duration::from_millis(50);
 
-/// For how long after a loop the next one is looked for soon, and not logged again.
+/// For how long after a loop the next one is looked for soon.
 const INTERVAL: Duration = Duration::from_secs(60);
 
 impl Loops {
@@ -64,7 +65,7 @@ impl Loops {
             questions: RefCell::default(),
             found: RefCell::default(),
             found_at: Cell::default(),
-            logged: Cell::default(),
+            warning: LogInterval::default(),
         }
     }
 
@@ -144,8 +145,7 @@ impl Loops {
 
     fn report(&self, client: SocketAddr, server: SocketAddr, now: Instant) {
         self.found_at.set(Some(now));
-        if self.logged.get().is_none_or(|logged| logged + INTERVAL <= now) {
-            self.logged.set(Some(now));
+        if self.warning.allows(now) {
             warn!(%client, %server, "the server's address leads back to this proxy; resetting both ends");
         }
     }

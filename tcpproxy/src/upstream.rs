@@ -16,6 +16,7 @@ use eventloop::{
 use relay::Dial;
 
 use crate::Config;
+use crate::log_interval::LogInterval;
 use crate::termination::{By, Cause, Reason};
 use addresses::{LOOKUP_PATIENCE, Resolution, ServerAddresses, Waiter};
 use retry::{Retry, RetryPolicy};
@@ -36,8 +37,7 @@ pub(crate) struct Upstream {
     turn: Option<Cell<usize>>,
     /// Where the proxy listens: a connection to one of these would come back as a client.
     listening: Vec<ListenAddress>,
-    /// When a loop was logged last.
-    loop_logged: Cell<Option<Instant>>,
+    loop_warning: LogInterval,
     /// The addresses that sessions are connected to.
     connected: RefCell<Vec<Weak<SocketAddr>>>,
 }
@@ -67,9 +67,6 @@ enum ConnectPhase {
     Failed(Option<Cause>),
 }
 
-/// How long no further loop is logged, however many sessions end for it.
-const LOOP_LOG_INTERVAL: Duration = Duration::from_secs(60);
-
 impl Upstream {
     /// The server that `config` names, whose addresses were looked up at `now`, for a proxy that listens there.
     pub(crate) fn new(
@@ -90,7 +87,7 @@ impl Upstream {
             sources: Sources::new(&config.source),
             turn: config.spread.then(Cell::default),
             listening,
-            loop_logged: Cell::new(None),
+            loop_warning: LogInterval::default(),
             connected: RefCell::default(),
         }
     }
@@ -144,8 +141,7 @@ impl Upstream {
         let leads_back = |&address: &SocketAddr| self.listening.iter().any(|own| own.is_reached_by(address));
         let (own, others): (Vec<SocketAddr>, Vec<SocketAddr>) = addresses.into_iter().partition(leads_back);
         if let Some(own) = own.first() {
-            if self.loop_logged.get().is_none_or(|logged| logged + LOOP_LOG_INTERVAL <= now) {
-                self.loop_logged.set(Some(now));
+            if self.loop_warning.allows(now) {
                 warn!(address = %own, "the server's address is one on which this proxy listens; not connecting to itself");
             }
             if others.is_empty() {

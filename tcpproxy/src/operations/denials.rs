@@ -1,10 +1,12 @@
 //! Clients that are not admitted: they are reset, counted, and mentioned now and then.
 
 use std::net::SocketAddr;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use eventloop::Stream;
 use tracing::{debug, warn};
+
+use crate::log_interval::LogInterval;
 
 /// The clients that were denied for one reason.
 #[derive(Debug)]
@@ -12,15 +14,12 @@ pub(crate) struct Denials {
     /// The message of the log.
     message: &'static str,
     denied: u64,
-    mentioned: Option<Instant>,
+    interval: LogInterval,
 }
-
-/// How long after a warning no further one follows, however many clients are denied.
-const QUIET: Duration = Duration::from_secs(60);
 
 impl Denials {
     pub(crate) fn new(message: &'static str) -> Self {
-        Self { message, denied: 0, mentioned: None }
+        Self { message, denied: 0, interval: LogInterval::default() }
     }
 
     /// Resets a client.
@@ -28,8 +27,7 @@ impl Denials {
         drop(stream); // resets it
         self.denied += 1;
         debug!(%client, "turned away");
-        if self.mentioned.is_none_or(|mentioned| mentioned + QUIET <= now) {
-            self.mentioned = Some(now);
+        if self.interval.allows(now) {
             warn!(%client, denied = self.denied, "{}", self.message);
         }
     }

@@ -7,6 +7,8 @@ use std::time::{Duration, Instant};
 use eventloop::{Addresses, Lookup, Resolver};
 use tracing::warn;
 
+use crate::log_interval::LogInterval;
+
 /// The addresses of the server. Its name is looked up again when a client comes and the last answer is older than
 /// [`FRESH`], so that a change is noticed.
 ///
@@ -28,9 +30,9 @@ pub(super) struct ServerAddresses {
     late: Option<Waiter>,
     /// No lookup begins before that.
     next_lookup: Instant,
-    /// Lookups that have failed since a warning said so, and when that was.
+    /// Lookups that have failed since a warning said so.
     failed_lookups: u32,
-    warned: Option<Instant>,
+    warning: LogInterval,
     /// Addresses that have failed or were silent, and until when they are tried after the others.
     avoided: Vec<(SocketAddr, Instant)>,
 }
@@ -57,9 +59,6 @@ const FRESH: Duration = Duration::from_secs(5);
 /// How long it takes from one lookup to the next at least, whatever clients do.
 const LOOKUP_INTERVAL: Duration = Duration::from_secs(1);
 
-/// How long no further failure of a lookup is logged.
-const WARNING_INTERVAL: Duration = Duration::from_secs(60);
-
 /// How long an address that has failed or was silent is tried after the others (RFC 8305, section 4: the order may
 /// follow what is known of earlier connections).
 const AVOIDED: Duration = Duration::from_secs(60);
@@ -83,7 +82,7 @@ impl ServerAddresses {
             late: None,
             next_lookup: now,
             failed_lookups: 0,
-            warned: None,
+            warning: LogInterval::default(),
             avoided: Vec::new(),
         }
     }
@@ -151,8 +150,7 @@ impl ServerAddresses {
             }
             Err(error) => {
                 self.failed_lookups += 1;
-                if self.warned.is_none_or(|warned| warned + WARNING_INTERVAL <= at) {
-                    self.warned = Some(at);
+                if self.warning.allows(at) {
                     let times = std::mem::take(&mut self.failed_lookups);
                     warn!(host = self.host, %error, times, "cannot look up the server's name now; using the addresses it had");
                 }

@@ -121,7 +121,7 @@ impl Sort {
 fn write_row(json: &mut String, row: &SessionRow) {
     let SessionRow { client, peer, server, phase, age, idle, up, down, up_waiting, down_waiting } = row;
     let [peer, server] = [peer, server].map(optional);
-    let [age, idle] = [age, idle].map(milliseconds);
+    let [age, idle] = [age, idle].map(Duration::as_millis);
     let _ = write!(
         json, // writing into memory cannot fail
         r#"{{"client":"{client}","peer":{peer},"server":{server},"phase":"{phase}","age_ms":{age},"idle_ms":{idle},"#
@@ -132,10 +132,6 @@ fn write_row(json: &mut String, row: &SessionRow) {
 
 fn optional(address: &Option<SocketAddr>) -> String {
     address.map_or_else(|| "null".to_owned(), |address| format!("\"{address}\""))
-}
-
-fn milliseconds(duration: &Duration) -> u128 {
-    duration.as_millis()
 }
 
 /// A string of JSON (RFC 8259, section 7).
