@@ -1,12 +1,11 @@
 //! The log: a line for each request, which log tools can read, and no client can forge.
 
-use crate::peers::{HttpPeer, PATIENCE, answering, ok, origin, proxy, proxy_with};
+use crate::peers::{HttpPeer, PATIENCE, answering, ok, origin, proxy, proxy_and_client, proxy_with};
 
 #[test]
 fn each_request_is_one_line_in_the_combined_log_format() {
     let (origin, _) = answering(|_| ok("Cache-Control: max-age=60\r\n", "hello"));
-    let proxy = proxy();
-    let mut client = HttpPeer::connect(&proxy);
+    let (proxy, mut client) = proxy_and_client();
     let fields = "User-Agent: a \"browser\"\\\r\nReferer: http://a/\r\n";
     for cache in ["MISS", "HIT"] {
         client.ask("GET", origin, "/a?b", fields).answer();
@@ -29,8 +28,7 @@ fn each_request_is_one_line_in_the_combined_log_format() {
 fn a_tunnel_is_logged_when_it_ends_with_the_bytes_to_the_client() {
     let origin = origin(|mut peer| drop(peer.say("12345").rest()));
     let proxy = proxy();
-    let mut client = HttpPeer::connect(&proxy);
-    client.say(format!("CONNECT {origin} HTTP/1.1\r\nHost: {origin}\r\n\r\n")).head();
+    let mut client = HttpPeer::tunnel(&proxy, origin);
     client.bytes(5);
     drop(client);
     let line = proxy.wait_for_line(PATIENCE, |line| line.contains("CONNECT")).unwrap();
@@ -40,16 +38,13 @@ fn a_tunnel_is_logged_when_it_ends_with_the_bytes_to_the_client() {
 #[test]
 fn no_control_character_of_a_client_reaches_the_log() {
     let (origin, _) = answering(|_| ok("", "x"));
-    let proxy = proxy();
-    let mut client = HttpPeer::connect(&proxy);
+    let (proxy, mut client) = proxy_and_client();
     // C1 controls and NEL, the override of the writing direction, and what ends a field.
     let bad = "\u{85}\u{9b}31m\u{202e}\u{2028}\u{feff}";
-    client
-        .ask("GET", origin, &format!("/{bad}"), &format!("User-Agent: {bad}\tx\r\nReferer: \"{bad}\r\n"))
-        .head();
+    let fields = format!("User-Agent: {bad}\tx\r\nReferer: \"{bad}\r\n");
+    client.ask("GET", origin, &format!("/{bad}"), &fields).head();
     drop(client);
-    let mut client = HttpPeer::connect(&proxy);
-    client.ask("GET", origin, "/x", &format!("User-Agent: {bad}\tx\r\nReferer: \"{bad}\r\n")).answer();
+    HttpPeer::connect(&proxy).ask("GET", origin, "/x", &fields).answer();
     let line = proxy.wait_for_line(PATIENCE, |line| line.contains("/x HTTP/1.1")).unwrap();
     assert!(line.contains(r"\xc2\x85"), "{line}");
     for line in proxy.log() {

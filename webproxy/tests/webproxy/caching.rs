@@ -2,7 +2,7 @@
 
 use std::sync::Mutex;
 
-use crate::peers::{HttpPeer, answering, ok, proxy};
+use crate::peers::{answering, ok, proxy_and_client};
 
 #[test]
 fn answers_are_served_from_the_cache_as_their_heads_allow() {
@@ -23,8 +23,7 @@ fn answers_are_served_from_the_cache_as_their_heads_allow() {
         };
         ok(fields, &count.to_string())
     });
-    let proxy = proxy();
-    let mut client = HttpPeer::connect(&proxy);
+    let (_proxy, mut client) = proxy_and_client();
     let mut fetch = |method: &str, path: &str, fields: &str| {
         let (status, head, body) = client.ask(method, origin, path, fields).answer();
         let age = head.get("age").map(|age| age.parse::<u64>().unwrap());
@@ -64,8 +63,7 @@ fn variants_are_kept_apart() {
             head.get("accept-language").unwrap_or("none"),
         )
     });
-    let proxy = proxy();
-    let mut client = HttpPeer::connect(&proxy);
+    let (_proxy, mut client) = proxy_and_client();
     for cache in ["MISS", "HIT"] {
         for language in ["de", "fr", "de, fr"] {
             let (_, head, body) =
@@ -82,8 +80,7 @@ fn a_stale_answer_is_confirmed_by_its_tag() {
         Some("\"one\"") => "HTTP/1.1 304 Not Modified\r\nETag: \"one\"\r\nX-New: yes\r\n\r\n".into(),
         _ => ok("Cache-Control: no-cache\r\nETag: \"one\"\r\n", "the body"),
     });
-    let proxy = proxy();
-    let mut client = HttpPeer::connect(&proxy);
+    let (_proxy, mut client) = proxy_and_client();
     for cache in ["MISS", "REVALIDATED", "REVALIDATED"] {
         let (status, head, body) = client.ask("GET", origin, "/", "").answer();
         assert_eq!((status, head.get("x-cache"), body.as_str()), (200, Some(cache), "the body"));
@@ -98,8 +95,7 @@ fn a_stale_answer_is_confirmed_by_its_tag() {
 fn the_cache_is_bounded() {
     let (origin, _) = answering(|_| ok("Cache-Control: max-age=60\r\n", &"x".repeat(1 << 20)));
     let (large, _) = answering(|_| ok("Cache-Control: max-age=60\r\n", &"x".repeat(9 << 20)));
-    let proxy = proxy();
-    let mut client = HttpPeer::connect(&proxy);
+    let (proxy, mut client) = proxy_and_client();
     for number in 0..80 {
         assert_eq!(client.ask("GET", origin, &format!("/{number}"), "").answer().2.len(), 1 << 20);
     }

@@ -5,7 +5,7 @@ use std::net::{SocketAddr, TcpStream};
 
 use socket2::{Domain, Socket, Type};
 
-use crate::peers::{HttpPeer, answering, ok, origin, proxy, proxy_with};
+use crate::peers::{HttpPeer, answering, ok, origin, proxy, proxy_and_client, proxy_with};
 
 /// RFC 9110, section 7.6.3.
 #[test]
@@ -18,11 +18,8 @@ fn a_request_that_has_passed_this_proxy_is_a_loop() {
     assert_eq!(response.get("via"), Some(via.as_str()));
     let fields = format!("Via: 1.0 fred\r\nVia: {via} (a comment), 1.1 other\r\n");
     assert_eq!(client.ask("GET", origin, "/", &fields).answer().0, 508);
-    assert_eq!(
-        HttpPeer::connect(&there).ask("GET", origin, "/", &fields).answer().0,
-        200,
-        "another proxy's name"
-    );
+    let status = HttpPeer::connect(&there).ask("GET", origin, "/", &fields).answer().0;
+    assert_eq!(status, 200, "another proxy's name");
 }
 
 #[test]
@@ -47,11 +44,7 @@ fn the_clients_of_one_address_cannot_take_all_permits() {
     let waiting = origin(|mut peer| drop(peer.rest()));
     let (answers, _) = answering(|_| ok("", "x"));
     let proxy = proxy_with(&["--max-clients", "8", "--max-per-address", "4"]);
-    let connect = format!("CONNECT {waiting} HTTP/1.1\r\nHost: {waiting}\r\n\r\n");
-    let mut tunnels: Vec<HttpPeer> = (0..4).map(|_| HttpPeer::connect(&proxy)).collect();
-    for tunnel in &mut tunnels {
-        assert_eq!(tunnel.say(&connect).head().unwrap().status(), 200);
-    }
+    let mut tunnels: Vec<HttpPeer> = (0..4).map(|_| HttpPeer::tunnel(&proxy, waiting)).collect();
     for _ in 0..20 {
         assert_eq!(HttpPeer::connect(&proxy).head().unwrap().status(), 429);
     }
@@ -132,8 +125,7 @@ fn bodies_that_slow_clients_are_being_sent_count_towards_the_size_of_the_cache()
 #[test]
 fn a_uri_has_few_variants() {
     let (origin, _) = answering(|_| ok("Cache-Control: max-age=60\r\nVary: X\r\n", "x"));
-    let proxy = proxy();
-    let mut client = HttpPeer::connect(&proxy);
+    let (_proxy, mut client) = proxy_and_client();
     let mut cache = |value: usize| {
         let (_, head, _) = client.ask("GET", origin, "/", &format!("X: {value}\r\n")).answer();
         head.get("x-cache").unwrap().to_owned()

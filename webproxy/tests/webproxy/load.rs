@@ -10,7 +10,7 @@ use std::time::Duration;
 use testkit::payload::{Payload, Verifier};
 use testkit::seed::Seed;
 
-use crate::peers::{HttpPeer, PATIENCE, answering, ok, origin, proxy, proxy_with};
+use crate::peers::{HttpPeer, PATIENCE, answering, ok, origin, proxy, proxy_and_client, proxy_with};
 
 #[test]
 fn a_body_of_any_size_goes_through_in_little_memory() {
@@ -91,8 +91,7 @@ fn a_client_that_does_not_read_makes_the_origin_wait() {
         }
         sender.lock().unwrap().send(bytes).unwrap();
     });
-    let proxy = proxy();
-    let mut client = HttpPeer::connect(&proxy);
+    let (proxy, mut client) = proxy_and_client();
     client.ask("GET", origin, "/", "");
     let sent = sent.recv_timeout(PATIENCE).unwrap();
     assert!(sent < 64 << 20, "the kernel holds some, the proxy no more than its rings: {sent}");

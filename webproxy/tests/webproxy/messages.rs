@@ -4,7 +4,7 @@ use std::net::Shutdown;
 use std::sync::Mutex;
 use std::sync::mpsc::channel;
 
-use crate::peers::{HttpPeer, PATIENCE, answering, ok, origin, parting, proxy, relayed};
+use crate::peers::{HttpPeer, PATIENCE, answering, ok, origin, parting, proxy, proxy_and_client, relayed};
 
 #[test]
 fn connections_are_kept_on_both_sides_whatever_the_method() {
@@ -22,8 +22,7 @@ fn connections_are_kept_on_both_sides_whatever_the_method() {
             peer.say(format!("HTTP/1.1 200 {}\r\nContent-Length: {}\r\n\r\n", head.0, body.len())).say(body);
         }
     });
-    let proxy = proxy();
-    let mut client = HttpPeer::connect(&proxy);
+    let (_proxy, mut client) = proxy_and_client();
     for _ in 0..3 {
         assert_eq!(client.ask("GET", origin, "/a?b=c", "").answer().2, "");
         assert_eq!(client.ask("DELETE", origin, "/", "").answer().2, "");
@@ -45,8 +44,7 @@ fn connections_are_kept_on_both_sides_whatever_the_method() {
 #[test]
 fn pipelined_requests_are_answered_in_order() {
     let (origin, _) = answering(|head| ok("", &head.path().repeat(3000)));
-    let proxy = proxy();
-    let mut client = HttpPeer::connect(&proxy);
+    let (_proxy, mut client) = proxy_and_client();
     for number in 0..100 {
         client.ask("GET", origin, &format!("/{number}"), "");
     }
@@ -104,8 +102,7 @@ fn answers_without_a_body_have_none() {
         ),
         _ => "HTTP/1.1 200 OK\r\nContent-Length: 7\r\n\r\n".into(),
     });
-    let proxy = proxy();
-    let mut client = HttpPeer::connect(&proxy);
+    let (_proxy, mut client) = proxy_and_client();
     let mut head = |method, path| {
         client.ask(method, origin, path, "");
         let head = client.head().unwrap();
@@ -191,8 +188,7 @@ fn a_client_that_expects_100_continue_gets_what_the_origin_says() {
 #[test]
 fn options_and_trace_go_as_far_as_they_say() {
     let (origin, heads) = answering(|_| "HTTP/1.1 204 No Content\r\n\r\n".into());
-    let proxy = proxy();
-    let mut client = HttpPeer::connect(&proxy);
+    let (proxy, mut client) = proxy_and_client();
     client.say(format!("OPTIONS http://{origin} HTTP/1.1\r\nHost: {origin}\r\nMax-Forwards: 1\r\n\r\n"));
     assert_eq!(client.head().unwrap().status(), 204);
     let head = heads.recv_timeout(PATIENCE).unwrap();
@@ -210,8 +206,7 @@ fn answers_without_a_date_get_one() {
         "/old" => ok("Date: Sun, 06 Nov 1994 08:49:37 GMT\r\n", ""),
         _ => ok("Cache-Control: max-age=60\r\n", ""),
     });
-    let proxy = proxy();
-    let mut client = HttpPeer::connect(&proxy);
+    let (_proxy, mut client) = proxy_and_client();
     let mut date =
         |path| client.ask("GET", origin, path, "").answer().1.get("date").map(str::to_owned).unwrap();
     assert_eq!(date("/old"), "Sun, 06 Nov 1994 08:49:37 GMT");
@@ -222,8 +217,7 @@ fn answers_without_a_date_get_one() {
 #[test]
 fn an_origin_may_answer_before_it_has_the_whole_request() {
     let hasty = parting("HTTP/1.1 413 Content Too Large\r\nContent-Length: 3\r\n\r\nno!");
-    let proxy = proxy();
-    let mut client = HttpPeer::connect(&proxy);
+    let (_proxy, mut client) = proxy_and_client();
     client.ask("POST", hasty, "/", "Content-Length: 100000000\r\n").say([0; 1000]);
     let (status, head, body) = client.answer();
     assert_eq!((status, head.get("connection"), body.as_str()), (413, Some("close"), "no!"));
@@ -238,8 +232,7 @@ fn a_kept_connection_that_the_origin_closes_is_replaced() {
         peer.say(ok("", "served"));
         peer.head();
     });
-    let proxy = proxy();
-    let mut client = HttpPeer::connect(&proxy);
+    let (_proxy, mut client) = proxy_and_client();
     for _ in 0..5 {
         assert_eq!(client.ask("GET", treacherous, "/", "").answer().2, "served");
     }

@@ -16,6 +16,13 @@ pub(crate) fn proxy() -> Proxy {
     proxy_with(&[])
 }
 
+/// A proxy, and a client that is connected to it.
+pub(crate) fn proxy_and_client() -> (Proxy, HttpPeer) {
+    let proxy = proxy();
+    let client = HttpPeer::connect(&proxy);
+    (proxy, client)
+}
+
 /// A proxy with these options.
 pub(crate) fn proxy_with(options: &[&str]) -> Proxy {
     Proxy::command(env!("CARGO_BIN_EXE_webproxy")).arg("0").args(options).start().unwrap()
@@ -43,6 +50,15 @@ impl HttpPeer {
 
     pub(crate) fn connect(proxy: &Proxy) -> Self {
         Self::new(TcpStream::connect(proxy.address()).unwrap())
+    }
+
+    /// A client that has a tunnel to this address.
+    #[track_caller]
+    pub(crate) fn tunnel(proxy: &Proxy, to: SocketAddr) -> Self {
+        let mut client = Self::connect(proxy);
+        client.say(format!("CONNECT {to} HTTP/1.1\r\nHost: {to}\r\n\r\n"));
+        assert_eq!(client.head().unwrap().status(), 200);
+        client
     }
 
     pub(crate) fn say(&mut self, bytes: impl AsRef<[u8]>) -> &mut Self {

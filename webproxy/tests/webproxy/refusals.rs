@@ -5,13 +5,12 @@ use std::net::TcpListener;
 use std::thread;
 use std::time::Duration;
 
-use crate::peers::{HttpPeer, answering, impatient, ok, origin, proxy, relayed};
+use crate::peers::{HttpPeer, answering, impatient, ok, origin, proxy, proxy_and_client, relayed};
 
 #[test]
 fn an_origin_that_cannot_be_reached_is_a_bad_gateway() {
     let closed = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
-    let proxy = proxy();
-    let mut client = HttpPeer::connect(&proxy);
+    let (proxy, mut client) = proxy_and_client();
     let (status, head, text) = client.ask("GET", closed, "/", "").answer();
     assert_eq!((status, head.get("connection")), (502, Some("close")), "{text}");
     client.expect_end();
@@ -152,8 +151,7 @@ fn an_answer_that_is_not_clear_is_a_bad_gateway() {
 
 #[test]
 fn a_head_beyond_measure_is_refused_and_the_client_can_read_so() {
-    let proxy = proxy();
-    let mut client = HttpPeer::connect(&proxy);
+    let (proxy, mut client) = proxy_and_client();
     client.say(format!("GET http://a/ HTTP/1.1\r\nHost: a\r\nX: {}\r\n\r\n", "x".repeat(1 << 20)));
     assert_eq!(client.answer().0, 431);
     client.expect_end();

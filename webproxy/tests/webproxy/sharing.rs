@@ -1,6 +1,6 @@
 //! What one client gets is given to others only where the origin allows that.
 
-use crate::peers::{HttpPeer, PATIENCE, answering, ok, proxy};
+use crate::peers::{HttpPeer, PATIENCE, answering, ok, proxy_and_client};
 
 /// `Cache-Control` of responses to an authenticated request, and whether they may be given to others (RFC 9111,
 /// section 3.5).
@@ -36,8 +36,7 @@ fn a_response_to_an_authenticated_request_is_shared_only_if_its_directives_clear
         let number: usize = head.path()[1..].parse().unwrap();
         ok(AUTHENTICATED[number].0, &format!("for {}", head.get("authorization").unwrap_or("all")))
     });
-    let proxy = proxy();
-    let mut client = HttpPeer::connect(&proxy);
+    let (_proxy, mut client) = proxy_and_client();
     for (number, (fields, shared)) in AUTHENTICATED.iter().enumerate() {
         let path = format!("/{number}");
         client.ask("GET", origin, &path, "Authorization: alice\r\n").answer();
@@ -63,8 +62,7 @@ fn a_response_that_varies_by_what_cannot_be_read_is_not_kept() {
         let number: usize = head.path()[1..].parse().unwrap();
         ok(&format!("Cache-Control: max-age=60\r\nVary: {}\r\n", vary[number]), "x")
     });
-    let proxy = proxy();
-    let mut client = HttpPeer::connect(&proxy);
+    let (_proxy, mut client) = proxy_and_client();
     for (number, vary) in vary.iter().enumerate() {
         for _ in 0..2 {
             let (_, head, _) = client.ask("GET", origin, &format!("/{number}"), "").answer();
@@ -79,8 +77,7 @@ fn a_confirmation_that_makes_a_response_private_takes_it_out_of_the_cache() {
         Some(_) => "HTTP/1.1 304 Not Modified\r\nETag: \"one\"\r\nCache-Control: private\r\n\r\n".into(),
         None => ok("Cache-Control: no-cache\r\nETag: \"one\"\r\n", "x"),
     });
-    let proxy = proxy();
-    let mut client = HttpPeer::connect(&proxy);
+    let (_proxy, mut client) = proxy_and_client();
     for (cache, conditional) in [("MISS", false), ("REVALIDATED", true), ("MISS", false)] {
         let (_, head, body) = client.ask("GET", origin, "/", "").answer();
         assert_eq!((head.get("x-cache"), body.as_str()), (Some(cache), "x"));
@@ -95,8 +92,7 @@ fn a_request_for_what_is_cached_only_never_reaches_an_origin() {
         "/stale" => ok("Cache-Control: no-cache\r\nETag: \"one\"\r\n", "x"),
         _ => ok("Cache-Control: max-age=60\r\n", "x"),
     });
-    let proxy = proxy();
-    let mut client = HttpPeer::connect(&proxy);
+    let (proxy, mut client) = proxy_and_client();
     let only = "Cache-Control: max-stale=5, Only-If-Cached\r\n";
     assert_eq!(HttpPeer::connect(&proxy).ask("GET", origin, "/", only).answer().0, 504);
     client.ask("GET", origin, "/", "").answer();

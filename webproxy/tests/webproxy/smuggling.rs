@@ -222,43 +222,25 @@ const BAD_HEADS: &[&str] = &[
     "POST http://{h}/a HTTP/1.0\r\nHost: {h}\r\nTransfer-Encoding: chunked\r\n\r\n",
 ];
 
-/// Messages that are strange and clear: the status of the first response.
-const CLEAR: &[(&str, u16)] = &[
-    ("POST http://{h}/a HTTP/1.1\r\nHost: {h}\r\nContent-Length: {l}, {l}\r\n\r\n{s}", 200),
-    ("POST http://{h}/a HTTP/1.1\r\nHost: {h}\r\nContent-Length: {l}\r\nContent-Length: {l}\r\n\r\n{s}", 200),
-    ("POST http://{h}/a HTTP/1.1\r\nHost: {h}\r\nContent-Length:  \t{l}\t \r\n\r\n{s}", 200),
-    ("POST http://{h}/a HTTP/1.1\r\nHost: {h}\r\nContent-Length: 000{l}\r\n\r\n{s}", 200),
-    ("GET http://{h}/a HTTP/1.1\r\nHost: {h}\r\nContent-Length: {l}\r\n\r\n{s}", 200),
-    ("HEAD http://{h}/a HTTP/1.1\r\nHost: {h}\r\nContent-Length: {l}\r\n\r\n{s}", 200),
-    ("DELETE http://{h}/a HTTP/1.1\r\nHost: {h}\r\nContent-Length: {l}\r\n\r\n{s}", 200),
-    (
-        "POST http://{h}/a HTTP/1.1\r\nHost: {h}\r\nTransfer-Encoding: \t CHUNKED\r\n\r\n{x};a=\"b\"\r\n{s}\r\n000\r\nX: y\r\n\r\n",
-        200,
-    ),
-    (
-        "POST http://{h}/a HTTP/1.1\r\nHost: {h}\r\nTransfer-Encoding: chunked\r\n\r\n0\t;a\r\nContent-Length: {l}\r\n\r\n",
-        200,
-    ),
-    (
-        "POST http://{h}/a HTTP/1.1\r\nHost: {h}\r\nUpgrade: h2c\r\nConnection: Upgrade, HTTP2-Settings\r\nContent-Length: {l}\r\n\r\n{s}",
-        200,
-    ),
-    (
-        "POST http://{h}/a HTTP/1.1\r\nHost: {h}\r\nConnection: Content-Length, Host\r\nContent-Length: {l}\r\n\r\n{s}",
-        200,
-    ),
-    (
-        "POST http://{h}/a HTTP/1.1\r\nHost: {h}\r\nConnection: Transfer-Encoding\r\nTransfer-Encoding: chunked\r\n\r\n{x}\r\n{s}\r\n0\r\n\r\n",
-        200,
-    ),
-    (
-        "POST http://{h}/a HTTP/1.1\r\nHost: {h}\r\nExpect: 100-continue\r\nContent-Length: {l}\r\n\r\n{s}",
-        200,
-    ),
-    ("GET http://{h}/a HTTP/1.1\r\nHost: {h}\r\nExpect: 100-continue\r\nContent-Length: {l}\r\n\r\n{s}", 200),
-    ("GET http://{h}/a HTTP/1.1\r\nHost: other.example:81\r\n\r\n", 200),
-    ("\r\nGET http://{h}/a HTTP/1.1\r\nHost: {h}\r\n\r\n", 200),
-    ("GET http://{h}/a HTTP/1.1\r\nHost: {h}\r\nX_Y: é\r\n\r\n", 200),
+/// Messages that are strange and clear: the first response has status 200.
+const CLEAR: &[&str] = &[
+    "POST http://{h}/a HTTP/1.1\r\nHost: {h}\r\nContent-Length: {l}, {l}\r\n\r\n{s}",
+    "POST http://{h}/a HTTP/1.1\r\nHost: {h}\r\nContent-Length: {l}\r\nContent-Length: {l}\r\n\r\n{s}",
+    "POST http://{h}/a HTTP/1.1\r\nHost: {h}\r\nContent-Length:  \t{l}\t \r\n\r\n{s}",
+    "POST http://{h}/a HTTP/1.1\r\nHost: {h}\r\nContent-Length: 000{l}\r\n\r\n{s}",
+    "GET http://{h}/a HTTP/1.1\r\nHost: {h}\r\nContent-Length: {l}\r\n\r\n{s}",
+    "HEAD http://{h}/a HTTP/1.1\r\nHost: {h}\r\nContent-Length: {l}\r\n\r\n{s}",
+    "DELETE http://{h}/a HTTP/1.1\r\nHost: {h}\r\nContent-Length: {l}\r\n\r\n{s}",
+    "POST http://{h}/a HTTP/1.1\r\nHost: {h}\r\nTransfer-Encoding: \t CHUNKED\r\n\r\n{x};a=\"b\"\r\n{s}\r\n000\r\nX: y\r\n\r\n",
+    "POST http://{h}/a HTTP/1.1\r\nHost: {h}\r\nTransfer-Encoding: chunked\r\n\r\n0\t;a\r\nContent-Length: {l}\r\n\r\n",
+    "POST http://{h}/a HTTP/1.1\r\nHost: {h}\r\nUpgrade: h2c\r\nConnection: Upgrade, HTTP2-Settings\r\nContent-Length: {l}\r\n\r\n{s}",
+    "POST http://{h}/a HTTP/1.1\r\nHost: {h}\r\nConnection: Content-Length, Host\r\nContent-Length: {l}\r\n\r\n{s}",
+    "POST http://{h}/a HTTP/1.1\r\nHost: {h}\r\nConnection: Transfer-Encoding\r\nTransfer-Encoding: chunked\r\n\r\n{x}\r\n{s}\r\n0\r\n\r\n",
+    "POST http://{h}/a HTTP/1.1\r\nHost: {h}\r\nExpect: 100-continue\r\nContent-Length: {l}\r\n\r\n{s}",
+    "GET http://{h}/a HTTP/1.1\r\nHost: {h}\r\nExpect: 100-continue\r\nContent-Length: {l}\r\n\r\n{s}",
+    "GET http://{h}/a HTTP/1.1\r\nHost: other.example:81\r\n\r\n",
+    "\r\nGET http://{h}/a HTTP/1.1\r\nHost: {h}\r\n\r\n",
+    "GET http://{h}/a HTTP/1.1\r\nHost: {h}\r\nX_Y: é\r\n\r\n",
 ];
 
 fn attacks(host: &str) -> Vec<(String, u16)> {
@@ -281,7 +263,7 @@ fn attacks(host: &str) -> Vec<(String, u16)> {
         attacks.push((format!("{head}{chunks}{{s}}"), 400));
     }
     attacks.extend(BAD_HEADS.iter().map(|head| (format!("{head}{{s}}"), 400)));
-    attacks.extend(CLEAR.iter().map(|&(text, status)| (text.to_owned(), status)));
+    attacks.extend(CLEAR.iter().map(|&text| (text.to_owned(), 200)));
     for (attack, _) in &mut attacks {
         *attack = attack
             .replace("{s}", SMUGGLED)

@@ -5,7 +5,7 @@ use std::net::Shutdown;
 use std::sync::Mutex;
 use std::sync::mpsc::channel;
 
-use crate::peers::{HttpPeer, PATIENCE, origin, proxy};
+use crate::peers::{HttpPeer, PATIENCE, origin, proxy, proxy_and_client};
 
 #[test]
 fn a_tunnel_carries_bytes_and_ends_both_ways() {
@@ -15,8 +15,7 @@ fn a_tunnel_carries_bytes_and_ends_both_ways() {
         let rest = peer.rest().unwrap();
         peer.say(rest.repeat(1000));
     });
-    let proxy = proxy();
-    let mut client = HttpPeer::connect(&proxy);
+    let (_proxy, mut client) = proxy_and_client();
     client.say(format!("CONNECT {origin} HTTP/1.1\r\nHost: {origin}\r\n\r\nhel")).say("lo");
     let head = client.head().unwrap();
     assert_eq!((head.status(), head.get("content-length"), head.get("transfer-encoding")), (200, None, None));
@@ -37,9 +36,7 @@ fn a_reset_that_a_write_into_a_tunnel_meets_first_is_no_end() {
         done.lock().unwrap().send(()).unwrap();
     });
     let proxy = proxy();
-    let mut client = HttpPeer::connect(&proxy);
-    client.say(format!("CONNECT {broken} HTTP/1.1\r\nHost: {broken}\r\n\r\n"));
-    assert_eq!(client.head().unwrap().status(), 200);
+    let mut client = HttpPeer::tunnel(&proxy, broken);
     assert_eq!(client.bytes(4), b"part");
     proxy.freeze().unwrap(); // so that it meets both at once
     client.say("x");
@@ -57,9 +54,7 @@ fn a_tunnel_passes_a_reset_on() {
         peer.reset();
     });
     let proxy = proxy();
-    let mut client = HttpPeer::connect(&proxy);
-    client.say(format!("CONNECT {broken} HTTP/1.1\r\nHost: {broken}\r\n\r\n"));
-    assert_eq!(client.head().unwrap().status(), 200);
+    let mut client = HttpPeer::tunnel(&proxy, broken);
     assert_eq!(client.bytes(4), b"part");
     client.say("x").expect_reset();
 
@@ -68,9 +63,7 @@ fn a_tunnel_passes_a_reset_on() {
     let listening = origin(move |mut peer| {
         sender.lock().unwrap().send(peer.rest().map_err(|error| error.kind())).unwrap()
     });
-    let mut client = HttpPeer::connect(&proxy);
-    client.say(format!("CONNECT {listening} HTTP/1.1\r\nHost: {listening}\r\n\r\n"));
-    assert_eq!(client.head().unwrap().status(), 200);
+    let client = HttpPeer::tunnel(&proxy, listening);
     client.reset();
     assert_eq!(ends.recv_timeout(PATIENCE).unwrap(), Err(ErrorKind::ConnectionReset));
 }
