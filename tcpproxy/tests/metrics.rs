@@ -11,7 +11,6 @@ use std::net::TcpStream;
 use std::time::Duration;
 
 use proptest::prelude::*;
-use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use serde_json::Value;
 use stage::{End, Stage, counting, fin, reset};
 use tcpproxy::{Config, Proxy, Splice};
@@ -28,12 +27,25 @@ fn asker(stage: &Stage) -> TcpStream {
     asker
 }
 
+/// A connection on which this request was sent.
+fn asking(stage: &mut Stage, request: &str) -> TcpStream {
+    let asker = asker(stage);
+    stage.send(&asker, request.as_bytes());
+    asker
+}
+
 /// The status line and the body of the answer to this request.
 #[track_caller]
 fn ask(stage: &mut Stage, request: &str) -> (String, String) {
-    let asker = asker(stage);
-    stage.send(&asker, request.as_bytes());
+    let asker = asking(stage, request);
     response(stage, &asker)
+}
+
+/// The whole answer to a request, head and body.
+#[track_caller]
+fn whole_answer(stage: &mut Stage, request: &str) -> String {
+    let asker = asking(stage, request);
+    String::from_utf8(stage.drain(&asker).0).unwrap()
 }
 
 /// The status line and the body of the response.
@@ -61,8 +73,10 @@ fn scrape(stage: &mut Stage) -> HashMap<String, f64> {
         .collect()
 }
 
+const HEALTH: &str = "GET /healthz HTTP/1.0\r\n\r\n";
+
 fn health(stage: &mut Stage) -> String {
-    ask(stage, "GET /healthz HTTP/1.0\r\n\r\n").0
+    ask(stage, HEALTH).0
 }
 
 #[test]
@@ -117,8 +131,7 @@ fn sessions_that_reached_no_server_are_counted_by_their_reason() {
         let client = stage.client();
         stage.drain(&client);
     }
-    let outsider = TcpStream::connect(("::1", stage.proxy.local_addr().port())).unwrap();
-    outsider.set_nonblocking(true).unwrap();
+    let outsider = stage.client_over_ipv6();
     stage.drain(&outsider);
     let metrics = scrape(&mut stage);
     assert_eq!(metrics[r#"tcpproxy_sessions_total{by="server",phase="connect",reason="refused"}"#], 3.0);
@@ -134,8 +147,7 @@ fn requests_take_no_permit_of_a_client_and_clients_block_no_request() {
     let (client, server) = stage.session();
     drop(askers);
     assert_eq!(scrape(&mut stage)["tcpproxy_active_sessions"], 1.0);
-    stage.send(&client, b"undisturbed");
-    assert_eq!(stage.receive(&server, 11), b"undisturbed");
+    stage.carry(&client, &server, b"undisturbed");
 }
 
 #[test]
@@ -164,10 +176,7 @@ fn metrics_and_health_are_to_be_had_during_a_drain_and_do_not_prolong_it() {
 #[test]
 fn a_request_that_does_not_come_has_its_time_and_no_more_and_delays_no_other() {
     let mut stage = observed(|config| config);
-    let slow: Vec<TcpStream> = (0..8).map(|_| asker(&stage)).collect();
-    for asker in &slow {
-        stage.send(asker, b"GET /met");
-    }
+    let slow: Vec<TcpStream> = (0..8).map(|_| asking(&mut stage, "GET /met")).collect();
     stage.assert_quiet();
     assert_eq!(health(&mut stage), "HTTP/1.1 200 OK");
     for asker in &slow {
@@ -179,38 +188,26 @@ fn a_request_that_does_not_come_has_its_time_and_no_more_and_delays_no_other() {
 #[test]
 fn idle_and_slow_connections_however_many_make_room_for_a_request() {
     const MANY: u64 = 1000;
-    let limit = getrlimit(Resource::Nofile);
-    assert!(
-        limit.maximum.is_none_or(|most| most >= 2 * MANY),
-        "this test needs more descriptors than {limit:?} allows: see `ulimit -Hn`"
-    );
-    setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, ..limit }).unwrap();
+    let limit = eventloop::raise_descriptor_limit(u64::MAX);
+    assert!(limit >= 2 * MANY, "this test needs more descriptors than {limit}: see `ulimit -Hn`");
     let mut stage = observed(|config| config);
-    let mut others = Vec::new();
-    for n in 0..MANY {
-        let other = asker(&stage);
-        if n % 2 == 0 {
-            stage.send(&other, b"GET /met");
-        }
-        others.push(other);
-    }
+    let requests = ["GET /met", ""].into_iter().cycle();
+    let others: Vec<_> = requests.take(MANY as usize).map(|part| asking(&mut stage, part)).collect();
     assert_eq!(health(&mut stage), "HTTP/1.1 200 OK");
     assert_eq!(stage.drain(&others[0]), (vec![], End::Reset), "the longest idle one made room");
     let last = others.last().unwrap();
-    stage.send(last, b"GET /healthz HTTP/1.0\r\n\r\n");
+    stage.send(last, HEALTH.as_bytes());
     assert_eq!(response(&mut stage, last).1, "serving\n");
 }
 
 #[test]
 fn a_connection_that_has_its_answer_and_is_not_closed_makes_room_first() {
     let mut stage = observed(|config| config);
-    let slow = asker(&stage);
-    stage.send(&slow, b"GET /healthz HT");
+    let slow = asking(&mut stage, "GET /healthz HT");
     stage.settle();
     let answered: Vec<TcpStream> = (0..50)
         .map(|_| {
-            let asker = asker(&stage);
-            stage.send(&asker, b"GET /healthz HTTP/1.0\r\n\r\n");
+            let asker = asking(&mut stage, HEALTH);
             assert_eq!(response(&mut stage, &asker).1, "serving\n");
             asker
         })
@@ -226,9 +223,8 @@ fn the_older_format_is_sent_to_a_client_that_asks_for_it() {
     let (client, _server) = stage.session();
     reset(client);
     stage.until_over();
-    let asker = asker(&stage);
-    stage.send(&asker, b"GET /metrics HTTP/1.1\r\nHost: proxy\r\nAccept: text/plain;version=0.0.4\r\n\r\n");
-    let answer = String::from_utf8(stage.drain(&asker).0).unwrap();
+    let request = "GET /metrics HTTP/1.1\r\nHost: proxy\r\nAccept: text/plain;version=0.0.4\r\n\r\n";
+    let answer = whole_answer(&mut stage, request);
     assert!(answer.contains("\r\ncontent-type: text/plain; version=0.0.4; charset=utf-8\r\n"), "{answer}");
     assert!(answer.contains("\n# TYPE tcpproxy_sessions_total counter\n"), "{answer}");
     assert!(answer.contains("\n# TYPE tcpproxy_build_info gauge\n"), "{answer}");
@@ -249,8 +245,7 @@ fn sessions_are_listed_as_they_are_now() {
     let empty = sessions(&mut stage, "");
     assert_eq!((&empty["total"], &empty["sessions"]), (&0.into(), &Value::Array(vec![])));
     let (client, server) = stage.session();
-    stage.send(&client, &counting(0, 12_345));
-    assert_eq!(stage.receive(&server, 12_345), counting(0, 12_345));
+    stage.carry(&client, &server, &counting(0, 12_345));
     fin(&server);
     assert_eq!(stage.drain(&client).1, End::Fin);
     let (stalled, stalled_server) = stage.session();
@@ -283,19 +278,14 @@ fn sessions_are_listed_as_they_are_now() {
 #[test]
 fn a_session_that_has_not_reached_its_server_is_listed_with_the_client_that_the_balancer_names() {
     let hole = BlackHole::new().unwrap();
-    let mut stage = observed(|config| Config {
-        remote_port: hole.address().port(),
-        accept_proxy_protocol: true,
-        ..config
-    });
+    let remote_port = hole.address().port();
+    let mut stage = observed(|config| Config { remote_port, accept_proxy_protocol: true, ..config });
     let client = stage.client();
     stage.settle();
     let listed = sessions(&mut stage, "");
     let peer = client.local_addr().unwrap().to_string();
-    assert_eq!(
-        (&listed["sessions"][0]["phase"], &listed["sessions"][0]["client"]),
-        (&"header".into(), &peer.clone().into())
-    );
+    let row = &listed["sessions"][0];
+    assert_eq!((&row["phase"], &row["client"]), (&"header".into(), &peer.clone().into()));
     stage.send(&client, b"PROXY TCP6 2001:db8::1 2001:db8::2 80 443\r\n");
     stage.settle();
     let listed = sessions(&mut stage, "");
@@ -309,9 +299,7 @@ fn the_page_for_people_loads_and_asks_for_what_the_proxy_has_and_nothing_else() 
     let mut stage = observed(|config| config);
     let mut files = Vec::new();
     for path in ["/", "/page.css", "/page.js"] {
-        let asker = asker(&stage);
-        stage.send(&asker, format!("GET {path} HTTP/1.1\r\nHost: proxy\r\n\r\n").as_bytes());
-        let answer = String::from_utf8(stage.drain(&asker).0).unwrap();
+        let answer = whole_answer(&mut stage, &format!("GET {path} HTTP/1.1\r\nHost: proxy\r\n\r\n"));
         assert!(answer.contains("\r\ncontent-security-policy: default-src 'none'; "), "{path}");
         assert!(answer.contains("\r\nx-content-type-options: nosniff\r\n"), "{path}");
         files.push(answer.split_once("\r\n\r\n").unwrap().1.to_owned());
@@ -362,8 +350,7 @@ fn a_wrong_request_gets_an_error_status() {
     }
     let (status, body) = ask(&mut stage, "HEAD /metrics HTTP/1.1\r\nHost: a\r\n\r\n");
     assert_eq!((status.as_str(), body.as_str()), ("HTTP/1.1 200 OK", ""));
-    let finishes = asker(&stage);
-    stage.send(&finishes, b"GET /healthz HTTP/1.0\r\n\r\n");
+    let finishes = asking(&mut stage, HEALTH);
     fin(&finishes);
     assert_eq!(response(&mut stage, &finishes).1, "serving\n");
 }

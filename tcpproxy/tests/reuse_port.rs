@@ -7,7 +7,10 @@ mod common;
 
 use std::net::TcpListener;
 
-use common::{PATIENCE, PROGRAM, Workers, connect, converse, echo, until, visit};
+use common::{
+    PROGRAM, Workers, assert_status_0, connect, converse, conversing, echo, stop, until, until_stopping,
+    visit,
+};
 use testkit::proxy::Proxy;
 
 fn sharing(port: &str, listen: u16, options: &[&str]) -> Proxy {
@@ -46,8 +49,7 @@ fn draining_and_replacing_one_process_after_the_other_loses_no_client() {
     for _ in 0..4 {
         workers.until_more(200);
         let mut leaving = proxies.remove(0);
-        leaving.terminate().unwrap();
-        assert_eq!(leaving.wait(PATIENCE).unwrap().code(), Some(0));
+        stop(&mut leaving);
         proxies.push(sharing(&port, address.port(), &options));
     }
     workers.stop();
@@ -58,11 +60,10 @@ fn a_client_pending_for_the_only_permit_is_served_before_the_process_ends() {
     let port = echo();
     let mut leaving = sharing(&port, 0, &[]);
     let address = leaving.address();
-    let served = connect(address);
-    converse(&served);
+    let served = conversing(address);
     let waiting = [connect(address), connect(address)];
     leaving.terminate().unwrap();
-    leaving.wait_for_line(PATIENCE, |line| line.contains("stopping")).unwrap();
+    until_stopping(&leaving);
     let _other = sharing(&port, address.port(), &[]);
     // Clients that the kernel offers to the stopping process get no answer until it has ended.
     let newcomers: Vec<_> = (0..8).map(|_| std::thread::spawn(move || visit(address))).collect();
@@ -70,7 +71,7 @@ fn a_client_pending_for_the_only_permit_is_served_before_the_process_ends() {
     for client in waiting {
         converse(&client);
     }
-    assert_eq!(leaving.wait(PATIENCE).unwrap().code(), Some(0));
+    assert_status_0(&mut leaving);
     for newcomer in newcomers {
         newcomer.join().unwrap().unwrap();
     }
@@ -80,15 +81,14 @@ fn a_client_pending_for_the_only_permit_is_served_before_the_process_ends() {
 fn a_second_signal_ends_a_stop_that_serves_pending_clients() {
     let port = echo();
     let mut leaving = sharing(&port, 0, &["--drain-timeout", "1h"]);
-    let served = connect(leaving.address());
-    converse(&served);
+    let served = conversing(leaving.address());
     let waiting = connect(leaving.address());
     leaving.terminate().unwrap();
-    leaving.wait_for_line(PATIENCE, |line| line.contains("stopping")).unwrap();
+    until_stopping(&leaving);
     drop(served);
     converse(&waiting);
     leaving.interrupt().unwrap();
-    assert_eq!(leaving.wait(PATIENCE).unwrap().code(), Some(0));
+    assert_status_0(&mut leaving);
 }
 
 #[test]
