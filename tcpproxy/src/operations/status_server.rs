@@ -226,7 +226,7 @@ mod tests {
     use std::io::{ErrorKind, Read, Write};
     use std::net::{Ipv4Addr, SocketAddr, TcpStream};
 
-    use eventloop::testing::PATIENCE;
+    use eventloop::testing::{PATIENCE, Stage, pair};
     use eventloop::{EventLoop, SocketOptions};
 
     use super::*;
@@ -257,16 +257,11 @@ mod tests {
         }
     }
 
-    #[test]
-    fn after_a_bug_met_by_one_request_it_serves_again() {
-        let mut event_loop = EventLoop::new().unwrap();
-        let errors = Rc::new(RefCell::new(Vec::new()));
-        let report = errors.clone();
-        event_loop.on_error(move |session, error| report.borrow_mut().push(format!("{session}: {error}")));
+    /// A status server of this loop, and its address.
+    fn server(event_loop: &EventLoop) -> (StatusServer, SocketAddr) {
         let (handle, counters) = (event_loop.handle(), Rc::<Counters>::default());
         let listener = Listener::bind((Ipv4Addr::LOCALHOST, 0).into(), SocketOptions::default()).unwrap();
         let address = listener.local_addr().unwrap();
-        let table = Rc::<SessionTable>::default();
         let status = Status {
             metrics: Rc::new(Metrics::new()),
             lifecycle: Rc::new(Lifecycle::new(handle.clone(), counters.clone(), Duration::ZERO, false)),
@@ -274,11 +269,38 @@ mod tests {
             pending: Rc::default(),
             pool: Pool::new(1024, 2),
             max_clients: 1,
-            table: table.clone(),
+            table: Rc::default(),
             remote: "localhost:80".to_owned(),
             started: Instant::now(),
         };
-        event_loop.spawn(StatusServer::new(status, handle, listener));
+        (StatusServer::new(status, handle, listener), address)
+    }
+
+    #[test]
+    fn a_request_that_does_not_come_has_its_time_and_no_more() {
+        let event_loop = EventLoop::new().unwrap();
+        let (mut server, _) = server(&event_loop);
+        let (stage, begin) = (Stage::new(), Instant::now());
+        let (near, mut client) = pair().unwrap();
+        client.write_all(b"GET /met").unwrap();
+        server.admit(Stream::new(near).unwrap(), &stage.ready(begin));
+        let until = begin + Duration::from_secs(5);
+        assert_eq!(stage.declared(|intents| server.intents(intents)).deadline(), Some(until));
+        let mut step = |now| server.advance(&stage.ready(now)).map(|_| server.connections.len()).unwrap();
+        assert_eq!(step(until - Duration::from_nanos(1)), 1);
+        assert_eq!(step(until), 0);
+        assert_eq!(client.read(&mut [0]).unwrap_err().kind(), ErrorKind::ConnectionReset);
+    }
+
+    #[test]
+    fn after_a_bug_met_by_one_request_it_serves_again() {
+        let mut event_loop = EventLoop::new().unwrap();
+        let errors = Rc::new(RefCell::new(Vec::new()));
+        let report = errors.clone();
+        event_loop.on_error(move |session, error| report.borrow_mut().push(format!("{session}: {error}")));
+        let (server, address) = server(&event_loop);
+        let table = server.status.table.clone();
+        event_loop.spawn(server);
         let broken = table.list(Broken);
         for _ in 0..2 {
             assert_eq!(
