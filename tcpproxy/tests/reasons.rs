@@ -7,21 +7,24 @@ mod common;
 
 use std::collections::BTreeSet;
 use std::fs;
-use std::io::{Read, Write};
-use std::net::{Shutdown, TcpListener, TcpStream};
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::{Ipv4Addr, Shutdown, TcpListener, TcpStream};
+use std::sync::Mutex;
 use std::thread;
+use std::time::Duration;
 
 use common::{PATIENCE, PROGRAM, assert_reset, connect, connect_before_reset, reset};
 use serde_json::Value;
+use tcpproxy::Config;
 use testkit::peer::{BlackHole, Refuser};
 use testkit::proxy::Proxy;
 
-/// A reason, what brings it about, and what the session has carried up and down.
-type Scenario = (&'static str, fn() -> Proxy, [u64; 2]);
+/// A reason, what brings it about and returns the session's line of the log, and what the session has carried up and down.
+type Scenario = (&'static str, fn() -> String, [u64; 2]);
 
 const SCENARIOS: &[Scenario] = &[
     ("client header no-header", || headless(&[], |client| client.shutdown(Shutdown::Write).unwrap()), [0, 0]),
-    ("timeout header no-header", || headless(&[], |client| assert_reset(&client)), [0, 0]),
+    ("timeout header no-header", header_too_late, [0, 0]),
     ("client header bad-header", || headless(&[], |mut client| client.write_all(b"GET /").unwrap()), [0, 0]),
     ("client header reset", || headless(&[], reset), [0, 0]),
     ("proxy header stopped", header_stopped, [0, 0]),
@@ -78,9 +81,7 @@ fn each_reason_is_given_when_it_is_due() {
     thread::scope(|scope| {
         for &(reason, bring_about, bytes) in SCENARIOS {
             scope.spawn(move || {
-                let proxy = bring_about();
-                let line = proxy.wait_for_line(PATIENCE, |line| line.contains("session ended"));
-                let line: Value = serde_json::from_str(&line.unwrap()).unwrap();
+                let line: Value = serde_json::from_str(&bring_about()).unwrap();
                 let word = |name: &str| line[name].as_str().unwrap().to_owned();
                 assert_eq!(format!("{} {} {}", word("by"), word("phase"), word("reason")), reason, "{line}");
                 let counted = ["up", "down"].map(|name| line[name].as_u64().unwrap());
@@ -114,8 +115,13 @@ fn proxy(host: &str, port: u16, options: &[&str]) -> Proxy {
     proxy.args(options).start().unwrap()
 }
 
+/// The line of the only session.
+fn ended(proxy: &Proxy) -> String {
+    proxy.wait_for_line(PATIENCE, |line| line.contains("session ended")).unwrap()
+}
+
 /// A session in which 8 bytes have gone up and 6 down.
-fn session(options: &[&str], end: impl FnOnce(&Proxy, TcpStream, TcpStream)) -> Proxy {
+fn session(options: &[&str], end: impl FnOnce(&Proxy, TcpStream, TcpStream)) -> String {
     let origin = TcpListener::bind("127.0.0.1:0").unwrap();
     let proxy = proxy("127.0.0.1", origin.local_addr().unwrap().port(), options);
     let mut client = connect(proxy.address());
@@ -126,12 +132,16 @@ fn session(options: &[&str], end: impl FnOnce(&Proxy, TcpStream, TcpStream)) -> 
     server.write_all(b"answer").unwrap();
     client.read_exact(&mut [0; 6]).unwrap();
     end(&proxy, client, server);
-    proxy
+    ended(&proxy)
 }
 
 /// The same, and the server has finished, so the session ends with the client's or with the server's end. The side that
 /// is to end it is given as the last one.
-fn half_closed(options: &[&str], end: impl FnOnce(&Proxy, TcpStream, TcpStream), client_ends: bool) -> Proxy {
+fn half_closed(
+    options: &[&str],
+    end: impl FnOnce(&Proxy, TcpStream, TcpStream),
+    client_ends: bool,
+) -> String {
     session(options, |proxy, client, server| {
         let (first, second) = if client_ends { (server, client) } else { (client, server) };
         first.shutdown(Shutdown::Write).unwrap();
@@ -141,13 +151,35 @@ fn half_closed(options: &[&str], end: impl FnOnce(&Proxy, TcpStream, TcpStream),
 }
 
 /// A client that owes a PROXY header.
-fn headless(options: &[&str], end: impl FnOnce(TcpStream)) -> Proxy {
+fn headless(options: &[&str], end: impl FnOnce(TcpStream)) -> String {
     let proxy = proxy("127.0.0.1", 80, &[&["--accept-proxy-protocol"], options].concat());
     end(connect(proxy.address()));
-    proxy
+    ended(&proxy)
 }
 
-fn header_stopped() -> Proxy {
+/// No option shortens the time for a header, so this proxy runs in the test.
+fn header_too_late() -> String {
+    let (log, writer) = std::io::pipe().unwrap();
+    let subscriber =
+        tracing_subscriber::fmt().json().flatten_event(true).with_writer(Mutex::new(writer)).finish();
+    tracing::subscriber::with_default(subscriber, || {
+        let mut proxy = tcpproxy::Proxy::start(Config {
+            bind: Some((Ipv4Addr::LOCALHOST, 0).into()),
+            accept_proxy_protocol: true,
+            header_timeout: Duration::from_millis(100),
+            ..Config::new("127.0.0.1", 80)
+        })
+        .unwrap();
+        let client = connect(proxy.local_addr());
+        while proxy.statistics().ended == 0 {
+            proxy.turn(Some(PATIENCE)).unwrap();
+        }
+        assert_reset(&client);
+    });
+    BufReader::new(log).lines().map(Result::unwrap).find(|line| line.contains("session ended")).unwrap()
+}
+
+fn header_stopped() -> String {
     let options = ["--accept-proxy-protocol", "--drain-timeout", "0s", "--max-clients", "1"];
     let proxy = proxy("127.0.0.1", 80, &options);
     let mut client = connect(proxy.address());
@@ -156,47 +188,46 @@ fn header_stopped() -> Proxy {
     let _waits = connect(proxy.address());
     proxy.wait_for_line(PATIENCE, |line| line.contains("a client is waiting")).unwrap();
     stopped_early(&proxy, client);
-    proxy
+    ended(&proxy)
 }
 
-fn header_yielded() -> Proxy {
+fn header_yielded() -> String {
     let proxy = proxy("127.0.0.1", 80, &["--accept-proxy-protocol", "--max-clients", "1"]);
     let silent = connect(proxy.address());
     let _waits = connect(proxy.address());
     assert_reset(&silent);
-    proxy
+    ended(&proxy)
 }
 
-fn refused() -> Proxy {
+fn refused() -> String {
     let refusing = Refuser::new().unwrap();
     let proxy = proxy("127.0.0.1", refusing.address().port(), &[]);
     assert_reset(&connect_before_reset(&proxy));
-    proxy
+    ended(&proxy)
 }
 
-fn nowhere(host: &str) -> Proxy {
+fn nowhere(host: &str) -> String {
     let proxy = proxy(host, 80, &[]);
     assert_reset(&connect_before_reset(&proxy));
-    proxy
+    ended(&proxy)
 }
 
-fn unanswered() -> Proxy {
+fn unanswered() -> String {
     unreached(&["--connect-timeout", "200ms"], |_, client| assert_reset(&client))
 }
 
 /// A client whose server does not answer; the proxy has its bytes.
-fn unreached(options: &[&str], end: impl FnOnce(&Proxy, TcpStream)) -> Proxy {
+fn unreached(options: &[&str], end: impl FnOnce(&Proxy, TcpStream)) -> String {
     let hole = BlackHole::new().unwrap();
     let proxy = proxy("127.0.0.1", hole.address().port(), options);
     let client = connect(proxy.address());
     let _waits = connect(proxy.address());
     proxy.wait_for_line(PATIENCE, |line| line.contains("a client is waiting")).unwrap();
     end(&proxy, client);
-    proxy.wait_for_line(PATIENCE, |line| line.contains("session ended")).unwrap(); // before the hole goes
-    proxy
+    ended(&proxy) // before the hole goes
 }
 
-fn exhausted() -> Proxy {
+fn exhausted() -> String {
     let origin = TcpListener::bind("127.0.0.1:0").unwrap();
     let port = origin.local_addr().unwrap().port();
     let proxy = proxy("127.0.0.1", port, &["--connect-timeout", "300ms"]);
@@ -206,10 +237,10 @@ fn exhausted() -> Proxy {
     let next = (0..).find(|number| !open.contains(number)).unwrap();
     proxy.limit_descriptors(next + 1).unwrap(); // enough for the client, not for a connection to the server
     assert_reset(&connect(proxy.address()));
-    proxy
+    ended(&proxy)
 }
 
-fn finished_early() -> Proxy {
+fn finished_early() -> String {
     let hole = BlackHole::new().unwrap();
     let proxy = proxy("127.0.0.1", hole.address().port(), &[]);
     let mut client = connect(proxy.address());
@@ -223,7 +254,7 @@ fn finished_early() -> Proxy {
     server.write_all(b"answer").unwrap();
     drop(server);
     client.read_to_end(&mut Vec::new()).unwrap();
-    proxy
+    ended(&proxy)
 }
 
 fn finish(first: &TcpStream, second: &TcpStream) {
@@ -237,7 +268,7 @@ fn finish(first: &TcpStream, second: &TcpStream) {
 /// come first, and the reset would end a session that is half-closed.
 fn reset_first(proxy: &Proxy, stream: TcpStream) {
     reset(stream);
-    proxy.wait_for_line(PATIENCE, |line| line.contains("session ended")).unwrap();
+    ended(proxy);
 }
 
 /// The program is stopped.
