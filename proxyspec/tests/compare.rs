@@ -62,7 +62,7 @@ fn each_failure_is_shown_with_what_was_observed_and_what_options_change() {
 ";
     let correct = template(directory.path(), "correct", "{+options}", tries);
     let wrong = template(directory.path(), "wrong", "--bug=reset-becomes-fin", "");
-    let (output, comparison, page) = compare(directory.path(), &[], &[correct.clone(), wrong]);
+    let (output, comparison, page) = compare(directory.path(), &[], &[correct, wrong]);
     assert_eq!(output.status.code(), Some(0), "{output:?}");
 
     assert!(page.contains("| | [correct](#correct) | [wrong](#wrong) |"), "{page}");
@@ -84,11 +84,13 @@ fn each_failure_is_shown_with_what_was_observed_and_what_options_change() {
     assert!(changes[3].is_err_and(|why| why.contains("--no-such-option")), "{:?}", changes[3]);
 
     // A proxy that is judged again takes the place it had, and the others stay.
+    let correct = template(directory.path(), "correct", "{+options}", "");
     let (_, again, _) = compare(directory.path(), &["--keep"], &[correct]);
     assert_eq!(
         again.contenders.iter().map(|contender| &*contender.name).collect::<Vec<_>>(),
         ["correct", "wrong"]
     );
+    assert!(judgement(&again, "correct").tried.is_empty(), "no option was to be tried now");
     assert_eq!(judgement(&again, "wrong"), judgement(&comparison, "wrong"));
 }
 

@@ -12,18 +12,23 @@ use testkit::proxy::{Proxy, free_port};
 const PROGRAM: &str = env!("CARGO_BIN_EXE_proxyspec");
 const PATIENCE: Duration = Duration::from_secs(30);
 
+/// The arguments of a server for one client, that announces nothing.
+fn server(port: &str) -> [String; 5] {
+    ["peer", "listen", &format!("127.0.0.1:{port}"), "accept", "pause:1h"].map(str::to_owned)
+}
+
 /// A shell that runs this script and then becomes a server, instead of a proxy.
 fn shell_then_server(script: &str) -> Recipe {
-    let script = format!("echo to {{host}} {{port}}; {script} exec {PROGRAM} origin --port {{listen}}");
+    let script =
+        format!("echo to {{host}} {{port}}; {script} exec {PROGRAM} {}", server("{listen}").join(" "));
     Recipe::new(["sh", "-c", &script]).unwrap()
 }
 
 #[test]
 fn a_program_that_announces_nothing_is_ready_when_it_listens() {
     let port = free_port().unwrap();
-    let program = Proxy::command(PROGRAM).args(["origin", "--port", &port.to_string()]);
-    let origin = program.start_on(port).unwrap();
-    TcpStream::connect(origin.address()).unwrap();
+    let server = Proxy::command(PROGRAM).args(server(&port.to_string())).start_on(port).unwrap();
+    TcpStream::connect(server.address()).unwrap();
 }
 
 #[test]
@@ -38,7 +43,8 @@ fn a_recipe_is_filled_in_and_no_client_connects_before_the_test_does() {
 
 #[test]
 fn a_configuration_is_written_to_a_directory_that_lives_as_long_as_the_proxy() {
-    let words = ["sh", "-c", &format!("cd {{dir}}; cat {{config}}; exec {PROGRAM} origin --port {{listen}}")];
+    let script = format!("cd {{dir}}; cat {{config}}; exec {PROGRAM} {}", server("{listen}").join(" "));
+    let words = ["sh", "-c", &script];
     let recipe = Recipe::with_configuration(words, "forward {host}:{port}\nstate {dir}\n").unwrap();
     let proxy = recipe.start("::1", 80).unwrap();
     // The program may have written further lines by now.
