@@ -12,6 +12,7 @@ use proxyspec::planted::Bug;
 use proxyspec::recipe::Recipe;
 use serde_json::Value;
 use testkit::proxy::{Proxy, free_port};
+use testkit::replay::at_once;
 use testkit::seed::Seed;
 use testkit::watchdog::within;
 
@@ -39,24 +40,25 @@ fn a_correct_proxy_passes() {
         "a_client_of_a_server_that_refuses_is_not_left_waiting",
         "nothing_is_left_of_a_finished_session",
     ];
-    for service in [Service::ManyAtOnce, Service::OneAtATime] {
+    at_once([Service::ManyAtOnce, Service::OneAtATime], |service| {
         let judged = judge(None, service, |name| quick.contains(&name));
         assert!(judged.is_right(), "{service:?}: {judged}");
-    }
+    });
 }
 
 /// One bug of each topic; `make selftest` tries every bug on every case.
 #[test]
 fn a_planted_bug_fails_the_cases_listed_for_it() {
-    for (bug, case) in [
+    let bugs = [
         (Bug::SwapsBlocks, "bytes_go_both_ways_at_once"),
         (Bug::ResetBecomesFin, "a_servers_reset_is_a_reset_for_the_client"),
         (Bug::RefusalBecomesFin, "a_refused_connection_does_not_look_like_an_empty_answer"),
         (Bug::ReportsSuccess, "a_port_in_use_is_reported"),
-    ] {
+    ];
+    at_once(bugs, |(bug, case)| {
         assert!(bug.must_fail().contains(&case), "{bug:?}, {case}");
         assert_eq!(judge(Some(bug), Service::ManyAtOnce, |name| name == case).found, 1, "{bug:?}, {case}");
-    }
+    });
 }
 
 fn proxyspec(arguments: &[&str]) -> Output {
@@ -112,13 +114,12 @@ fn the_status_the_table_json_and_markdown_say_the_same() {
 
 #[test]
 fn how_many_clients_a_proxy_serves_is_found_out() {
-    for (options, serves) in
-        [(&[][..], "several clients at once"), (&["--clients=1"], "one client at a time")]
-    {
+    let cases = [(&[][..], "several clients at once"), (&["--clients=1"], "one client at a time")];
+    at_once(cases, |(options, serves)| {
         let output = conform(&["--only", "both_sides_may_finish_at_once"], &planted(options));
         assert_eq!(output.status.code(), Some(0), "{}", text(&output.stderr));
         assert!(text(&output.stdout).contains(&format!("serves {serves};")), "{}", text(&output.stdout));
-    }
+    });
 }
 
 #[test]

@@ -9,6 +9,7 @@ use std::time::Duration;
 use proxyspec::planted::{self, Bug};
 use proxyspec::stress::{Failure, Figures, Stress, replay};
 use testkit::peer::{Listener, PeerOptions};
+use testkit::replay::at_once;
 use testkit::scenario::{Kind, Scenario, Stage};
 use testkit::seed::Seed;
 use testkit::watchdog::within;
@@ -45,7 +46,7 @@ fn run(stress: &Stress, bug: Option<Bug>) -> Result<Figures, Failure> {
 
 #[test]
 fn a_correct_relay_passes_with_any_number_of_clients() {
-    for (clients, refusals) in [(1, true), (8, true), (8, false)] {
+    at_once([(1, true), (8, true), (8, false)], |(clients, refusals)| {
         let mut stress = stress(clients, &[]);
         stress.length = Duration::from_secs(1);
         stress.refusals = refusals;
@@ -54,14 +55,16 @@ fn a_correct_relay_passes_with_any_number_of_clients() {
         });
         assert!(figures.sessions > 0 && figures.under_way == 0, "{figures:?}");
         assert!(clients > 1 || !figures.kinds.contains_key(&Kind::Vanish));
-    }
+    });
 }
 
 #[test]
 fn a_bug_is_found_and_the_session_it_was_found_in_shows_it_again() {
     // Bugs that depend on the bytes alone: a seed does not repeat the moments at which threads run.
-    for (bug, kind) in [(Bug::RepeatsBlock, Kind::Independent), (Bug::SwapsBlocks, Kind::AnswerAfterFin)] {
-        for clients in [1, 4] {
+    let bugs = [(Bug::RepeatsBlock, Kind::Independent), (Bug::SwapsBlocks, Kind::AnswerAfterFin)];
+    at_once(
+        bugs.into_iter().flat_map(|(bug, kind)| [(bug, kind, 1), (bug, kind, 4)]),
+        |(bug, kind, clients)| {
             let failure = run(&stress(clients, &[kind]), Some(bug)).expect_err("the bug is found");
             let seed = failure.session.expect("it was found in a session");
             let scenario = Scenario::draw(seed, BUFFER, clients > 1);
@@ -72,8 +75,8 @@ fn a_bug_is_found_and_the_session_it_was_found_in_shows_it_again() {
                 replay(&stage, &scenario).expect_err("the bug shows again")
             });
             assert_eq!(again.session, Some(seed), "{bug:?}: {failure}, and then: {again}");
-        }
-    }
+        },
+    );
 }
 
 #[test]
@@ -131,7 +134,7 @@ fn the_program_says_which_session_failed_and_the_line_it_prints_shows_it_again()
 
 #[test]
 fn the_program_passes_a_correct_relay_and_says_what_it_has_done() {
-    let output = proxyspec(&["stress", "--seconds", "2", "--clients", "4"], running(None));
+    let output = proxyspec(&["stress", "--seconds", "1", "--clients", "4"], running(None));
     let text = String::from_utf8(output.stdout).expect("it is text");
     assert_eq!(output.status.code(), Some(0), "{text}");
     assert!(text.contains("all as they should be: ") && text.contains("the slowest took "), "{text}");

@@ -44,12 +44,14 @@ fn the_next_client_is_served_only_when_the_server_of_the_last_one_is_closed_too(
     let (mut first, _) = server.accept().unwrap();
     let mut received = 0;
     first.set_nonblocking(true).unwrap();
-    until(&mut event_loop, || match first.read(&mut [0; 4096]) {
-        Ok(n) => {
-            received += n;
-            false
+    until(&mut event_loop, || {
+        loop {
+            match first.read(&mut [0; 65_536]) {
+                Ok(0) => panic!("an orderly end after {received} bytes"),
+                Ok(n) => received += n,
+                Err(error) => return error.kind() == ErrorKind::ConnectionReset,
+            }
         }
-        Err(error) => error.kind() == ErrorKind::ConnectionReset,
     });
     assert_eq!(received, 100_000);
     until(&mut event_loop, || served.get() == 2);

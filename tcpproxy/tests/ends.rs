@@ -10,6 +10,8 @@ use std::time::Duration;
 use stage::{End, Stage, counting, fin, reset};
 use tcpproxy::{Config, ProxyProtocol};
 use testkit::peer::{BlackHole, Refuser};
+use testkit::procfs::connection;
+use testkit::replay::at_once;
 
 #[test]
 fn bytes_go_both_ways_at_once() {
@@ -111,9 +113,10 @@ fn what_waits_for_a_slow_client_is_delivered_before_the_servers_reset() {
 fn what_the_kernel_has_not_sent_yet_is_delivered_before_a_reset() {
     let mut stage = Stage::new();
     let (client, server) = stage.session();
-    rustix::net::sockopt::set_socket_recv_buffer_size(&client, 4096).unwrap();
     stage.send(&server, &counting(0, 300_000));
-    stage.settle(); // most of it lies in the send queue of the proxy's kernel now
+    stage.settle();
+    let proxy_side = connection(client.peer_addr().unwrap(), client.local_addr().unwrap()).unwrap().unwrap();
+    assert!(proxy_side.unacknowledged > 100_000, "it lies in the send queue: {proxy_side:?}");
     reset(server);
     stage.assert_quiet();
     let (got, end) = stage.drain(&client);
@@ -313,12 +316,13 @@ fn a_client_that_resets_while_the_server_is_being_reached_is_forgotten_at_once()
 
 #[test]
 fn bytes_before_a_servers_reset_during_the_connect_are_delivered_with_a_proxy_header_and_without() {
-    for (sent, proxy_protocol) in [
+    let cases = [
         (&b"last words"[..], None),
         (b"", None),
         (b"last words", Some(ProxyProtocol::V2)),
         (b"", Some(ProxyProtocol::V2)),
-    ] {
+    ];
+    at_once(cases, |(sent, proxy_protocol)| {
         let hole = BlackHole::new().unwrap();
         let remote_port = hole.address().port();
         let mut stage = Stage::with(|config| Config { remote_port, proxy_protocol, ..config });
@@ -332,5 +336,5 @@ fn bytes_before_a_servers_reset_during_the_connect_are_delivered_with_a_proxy_he
         reset(server);
         assert_eq!(stage.drain(&client), (sent.to_vec(), End::Reset));
         stage.until_over();
-    }
+    });
 }

@@ -9,7 +9,7 @@ use rand::seq::IndexedRandom;
 use serde_json::Value;
 use testkit::peer::{Listener, PeerOptions, Report};
 use testkit::proxy::Proxy;
-use testkit::replay::{Replay, seeds};
+use testkit::replay::{Replay, at_once, seeds};
 use testkit::scenario::{Kind, Played, Scenario, play};
 use testkit::watchdog::within;
 
@@ -21,7 +21,7 @@ const SOON: Duration = Duration::from_secs(120);
 
 #[test]
 fn the_log_counts_the_bytes_that_the_peers_have_counted() {
-    for seed in seeds("", 4) {
+    at_once(seeds("", 4), |seed| {
         let command = "cargo test -p tcpproxy --test logged_bytes -- --nocapture";
         let _replay = Replay::new(seed, command);
         let mut rng = seed.derive("options").rng();
@@ -43,7 +43,7 @@ fn the_log_counts_the_bytes_that_the_peers_have_counted() {
         proxy.terminate().unwrap();
         assert!(proxy.wait(SOON).unwrap().success());
         compare(&played, &proxy.log());
-    }
+    });
 }
 
 /// Every session has one line, and what it says is what was seen.

@@ -18,6 +18,7 @@ use serde_json::Value;
 use testkit::peer::{Refuser, churn};
 use testkit::procfs::TcpState;
 use testkit::proxy::Proxy;
+use testkit::replay::at_once;
 
 #[test]
 fn what_opens_the_proxy_to_any_host_is_warned_of_at_the_start() {
@@ -179,10 +180,10 @@ fn a_standard_error_that_is_not_read_or_full_or_closed_stops_nothing() {
     let (reader_gone, broken) = std::io::pipe().unwrap();
     drop(reader_gone);
     let full = File::options().write(true).open("/dev/full").unwrap();
-    for stderr in [pipe.into(), broken.into(), full.into()] {
+    at_once([pipe.into(), broken.into(), full.into()], |stderr| {
         let (_child, address) = Running::with_stderr(stderr, &port, &[]);
         churn(address, 1000, 10).unwrap(); // over 150 KB of log, and a pipe holds 64
-    }
+    });
     drop(unread);
 }
 

@@ -11,6 +11,7 @@ use std::time::{Duration, Instant};
 use stage::{End, PATIENCE, Stage, counting, fin, reset};
 use tcpproxy::{Config, ProxyProtocol};
 use testkit::peer::BlackHole;
+use testkit::replay::at_once;
 
 const SIGNATURE: &[u8] = b"\r\n\r\n\0\r\nQUIT\n";
 
@@ -48,25 +49,25 @@ fn header(version: ProxyProtocol, client: &TcpStream) -> Vec<u8> {
 
 #[test]
 fn the_header_comes_first_and_whole_whatever_the_version_the_family_and_the_buffer() {
-    for version in [ProxyProtocol::V1, ProxyProtocol::V2] {
-        for ip in [IpAddr::from(Ipv4Addr::LOCALHOST), Ipv6Addr::LOCALHOST.into()] {
-            for buffer_size in [1, 7, 256 * 1024] {
-                let mut stage = announcing(version, buffer_size);
-                let client = connect(&stage, ip);
-                stage.send(&client, &counting(0, 1000));
-                fin(&client);
-                let server = stage.accept();
-                let expected = [header(version, &client), counting(0, 1000)].concat();
-                assert_eq!(stage.drain(&server), (expected, End::Fin), "{version:?} {ip} {buffer_size}");
-                stage.send(&server, b"answer");
-                fin(&server);
-                assert_eq!(stage.drain(&client), (b"answer".to_vec(), End::Fin));
-                stage.until_over();
-                let statistics = stage.proxy.statistics();
-                assert_eq!((statistics.up, statistics.down), (1000, 6), "the header is not the client's");
-            }
+    let versions = [ProxyProtocol::V1, ProxyProtocol::V2];
+    let ips = [IpAddr::from(Ipv4Addr::LOCALHOST), Ipv6Addr::LOCALHOST.into()];
+    at_once(versions.into_iter().flat_map(|version| ips.map(|ip| (version, ip))), |(version, ip)| {
+        for buffer_size in [1, 7, 256 * 1024] {
+            let mut stage = announcing(version, buffer_size);
+            let client = connect(&stage, ip);
+            stage.send(&client, &counting(0, 1000));
+            fin(&client);
+            let server = stage.accept();
+            let expected = [header(version, &client), counting(0, 1000)].concat();
+            assert_eq!(stage.drain(&server), (expected, End::Fin), "{version:?} {ip} {buffer_size}");
+            stage.send(&server, b"answer");
+            fin(&server);
+            assert_eq!(stage.drain(&client), (b"answer".to_vec(), End::Fin));
+            stage.until_over();
+            let statistics = stage.proxy.statistics();
+            assert_eq!((statistics.up, statistics.down), (1000, 6), "the header is not the client's");
         }
-    }
+    });
 }
 
 #[test]
@@ -127,24 +128,24 @@ fn headers() -> [(Vec<u8>, &'static str); 4] {
 
 #[test]
 fn a_header_may_come_split_at_every_byte_and_nothing_after_it_is_taken() {
-    for buffer_size in [1, 256 * 1024] {
+    let cases =
+        [1, 256 * 1024].into_iter().flat_map(|buffer_size| headers().map(|header| (buffer_size, header)));
+    at_once(cases, |(buffer_size, (header, said))| {
         let mut stage = between(buffer_size);
-        for (header, said) in headers() {
-            for at in 0..=header.len() {
-                let client = stage.client();
-                stage.send(&client, &header[..at]);
-                stage.settle();
-                stage.send(&client, &[&header[at..], b"and the rest"].concat());
-                fin(&client);
-                let server = stage.accept();
-                let expected = [said.as_bytes(), b"and the rest"].concat();
-                assert_eq!(stage.drain(&server), (expected, End::Fin), "split at {at}");
-                fin(&server);
-                assert_eq!(stage.drain(&client), (vec![], End::Fin));
-            }
+        for at in 0..=header.len() {
+            let client = stage.client();
+            stage.send(&client, &header[..at]);
+            stage.settle();
+            stage.send(&client, &[&header[at..], b"and the rest"].concat());
+            fin(&client);
+            let server = stage.accept();
+            let expected = [said.as_bytes(), b"and the rest"].concat();
+            assert_eq!(stage.drain(&server), (expected, End::Fin), "split at {at}");
+            fin(&server);
+            assert_eq!(stage.drain(&client), (vec![], End::Fin));
         }
         stage.until_over();
-    }
+    });
 }
 
 #[test]
@@ -188,7 +189,7 @@ fn a_header_of_the_greatest_length_is_accepted_and_what_follows_is_the_clients()
     let ips = b"\xc0\0\x02\x01\xc6\x33\x64\x07\0\x50\x01\xbb";
     let longest = [SIGNATURE, b"\x21\x11\xff\xff", ips, &[7; 65_535 - 12]].concat();
     let local = [SIGNATURE, b"\x20\x77\x20\0", &[7; 0x2000]].concat();
-    for buffer_size in [1, 256 * 1024] {
+    at_once([1, 256 * 1024], |buffer_size| {
         let mut stage = between(buffer_size);
         for (sent, said) in [(&longest, Some(four)), (&local, None)] {
             let client = stage.client();
@@ -201,13 +202,12 @@ fn a_header_of_the_greatest_length_is_accepted_and_what_follows_is_the_clients()
             assert_eq!(stage.drain(&client), (vec![], End::Fin));
         }
         stage.until_over();
-    }
+    });
 }
 
 #[test]
 fn what_is_no_header_is_reset_at_once_in_one_segment_and_in_two_and_no_server_is_connected_to() {
-    let mut stage = between(1000);
-    for garbage in [
+    let garbage = [
         &b"GET / HTTP/1.0\r\n\r\n"[..],
         b"\x16\x03\x01\x02\0",
         &[b'P'; 200],
@@ -215,7 +215,9 @@ fn what_is_no_header_is_reset_at_once_in_one_segment_and_in_two_and_no_server_is
         b"PROXY TCP4 192.0.2.1 198.51.100.7 +1111 443\r\n",
         b"PROXY TCP4 192.0.2.1 198.51.100.7 01111 443\r\n",
         &[b"PROXY UNKNOWN ".as_slice(), &[b'x'; 92], b"\r\n"].concat(), // 108 bytes
-    ] {
+    ];
+    at_once(garbage, |garbage| {
+        let mut stage = between(1000);
         for at in [0, 1, garbage.len() - 1] {
             let client = stage.client();
             stage.send(&client, &garbage[..at]);
@@ -225,14 +227,14 @@ fn what_is_no_header_is_reset_at_once_in_one_segment_and_in_two_and_no_server_is
                 assert_eq!(stage.drain(&client), (vec![], End::Reset), "{}", garbage.escape_ascii());
             }
         }
-    }
-    stage.until_over();
-    assert!(stage.origin.accept().is_err(), "no connection was made");
+        stage.until_over();
+        assert!(stage.origin.accept().is_err(), "no connection was made");
+    });
 }
 
 #[test]
 fn a_header_that_does_not_come_is_not_waited_for_beyond_its_time() {
-    for part in [&b""[..], b"PROXY TCP4 192.0", b"\r\n\r\n\0\r\nQUIT\n\x21"] {
+    at_once([&b""[..], b"PROXY TCP4 192.0", b"\r\n\r\n\0\r\nQUIT\n\x21"], |part| {
         let begin = Instant::now();
         let time = Duration::from_millis(200);
         let mut stage =
@@ -243,7 +245,7 @@ fn a_header_that_does_not_come_is_not_waited_for_beyond_its_time() {
         assert!(begin.elapsed() >= time, "it has its time");
         stage.until_over();
         assert!(stage.origin.accept().is_err(), "no connection was made");
-    }
+    });
 }
 
 /// The header may take an hour here, so that nothing else makes room.
@@ -279,7 +281,7 @@ fn clients_that_say_nothing_make_room_one_at_a_time_for_a_client_that_waits() {
 
 #[test]
 fn a_client_that_leaves_before_its_header_is_complete_is_forgotten_at_once() {
-    for part in [&b""[..], b"PROXY TCP4 192.0"] {
+    at_once([&b""[..], b"PROXY TCP4 192.0"], |part| {
         for client_finishes in [true, false] {
             let mut stage = Stage::with(|config| Config {
                 accept_proxy_protocol: true,
@@ -298,5 +300,5 @@ fn a_client_that_leaves_before_its_header_is_complete_is_forgotten_at_once() {
             stage.until_over();
             assert!(stage.origin.accept().is_err(), "no connection was made");
         }
-    }
+    });
 }

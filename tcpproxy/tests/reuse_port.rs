@@ -12,6 +12,7 @@ use common::{
     visit,
 };
 use testkit::proxy::Proxy;
+use testkit::replay::at_once;
 
 fn sharing(port: &str, listen: u16, options: &[&str]) -> Proxy {
     let command = Proxy::command(PROGRAM).args(["127.0.0.1", port, &listen.to_string()]);
@@ -38,21 +39,24 @@ fn every_process_takes_load() {
     }
 }
 
+/// On one port the older of two processes is replaced each time, on another one the newer.
 #[test]
 fn draining_and_replacing_one_process_after_the_other_loses_no_client() {
-    let port = echo();
-    let options = ["--max-clients", "0", "-q"];
-    let first = sharing(&port, 0, &options);
-    let address = first.address();
-    let mut proxies = vec![first, sharing(&port, address.port(), &options)];
-    let workers = Workers::start(address, 8);
-    for _ in 0..4 {
-        workers.until_more(200);
-        let mut leaving = proxies.remove(0);
-        stop(&mut leaving);
-        proxies.push(sharing(&port, address.port(), &options));
-    }
-    workers.stop();
+    at_once([0, 1], |next| {
+        let port = echo();
+        let options = ["--max-clients", "0", "-q"];
+        let first = sharing(&port, 0, &options);
+        let address = first.address();
+        let mut proxies = vec![first, sharing(&port, address.port(), &options)];
+        let workers = Workers::start(address, 4);
+        for _ in 0..2 {
+            workers.until_more(200);
+            let mut leaving = proxies.remove(next);
+            stop(&mut leaving);
+            proxies.push(sharing(&port, address.port(), &options));
+        }
+        workers.stop();
+    });
 }
 
 #[test]

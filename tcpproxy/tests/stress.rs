@@ -11,7 +11,7 @@ use rand::RngExt;
 use rand::seq::IndexedRandom;
 use testkit::peer::{Ending, Listener, Pace, Peer, PeerOptions, Refuser, Script, Step};
 use testkit::proxy::{Proxy, stuttering};
-use testkit::replay::{Replay, seeds};
+use testkit::replay::{Replay, at_once, seeds};
 use testkit::scenario::{Scenario, play};
 use testkit::seed::Seed;
 use testkit::watchdog::within;
@@ -26,35 +26,29 @@ const SOON: Duration = Duration::from_secs(20);
 
 #[test]
 fn one_session_of_any_kind() {
-    for seed in seeds(ONCE_FAILED, 25) {
-        round("one_session_of_any_kind", seed, 1, &[]);
-    }
+    at_once(seeds(ONCE_FAILED, 25), |seed| round("one_session_of_any_kind", seed, 1, &[]));
 }
 
 #[test]
 fn many_sessions_at_once() {
-    for seed in seeds(ONCE_FAILED, 4) {
-        round("many_sessions_at_once", seed, 16, &["--max-clients", "16"]);
-    }
+    at_once(seeds(ONCE_FAILED, 4), |seed| round("many_sessions_at_once", seed, 16, &["--max-clients", "16"]));
 }
 
 #[test]
 fn more_sessions_than_are_served() {
-    for seed in seeds(ONCE_FAILED, 4) {
-        round("more_sessions_than_are_served", seed, 12, &["--max-clients", "3"]);
-    }
+    at_once(seeds(ONCE_FAILED, 4), |seed| {
+        round("more_sessions_than_are_served", seed, 12, &["--max-clients", "3"])
+    });
 }
 
 #[test]
 fn sessions_served_one_by_one() {
-    for seed in seeds(ONCE_FAILED, 4) {
-        round("sessions_served_one_by_one", seed, 6, &[]);
-    }
+    at_once(seeds(ONCE_FAILED, 4), |seed| round("sessions_served_one_by_one", seed, 6, &[]));
 }
 
 #[test]
 fn a_server_that_refuses() {
-    for seed in seeds(ONCE_FAILED, 10) {
+    at_once(seeds(ONCE_FAILED, 10), |seed| {
         let _replay = Replay::new(seed, &command("a_server_that_refuses"));
         let mut rng = seed.rng();
         let refusing = Refuser::new().expect("the loopback address has free ports");
@@ -76,7 +70,7 @@ fn a_server_that_refuses() {
             );
         }
         stop(proxy);
-    }
+    });
 }
 
 /// Plays sessions drawn from this seed through a proxy of their own.

@@ -6,6 +6,7 @@ use std::fs;
 use std::io::{self, Write};
 use std::iter;
 use std::str::FromStr;
+use std::sync::Mutex;
 use std::thread;
 
 use crate::seed::Seed;
@@ -54,6 +55,26 @@ pub fn corpus(directory: &str) -> Vec<(String, Vec<u8>)> {
     assert!(!corpus.is_empty(), "{directory} holds no input");
     corpus.sort();
     corpus
+}
+
+/// How many inputs [`at_once`] has under way.
+const AT_ONCE: usize = 8;
+
+/// Runs a test on each of these inputs, a few at a time, each on a thread of its own: most of a test with sockets is
+/// waiting.
+///
+/// # Panics
+///
+/// When the test panics; the other inputs are tried all the same.
+pub fn at_once<T: Send>(inputs: impl IntoIterator<Item = T>, test: impl Fn(T) + Sync) {
+    let left = Mutex::new(inputs.into_iter().collect::<Vec<_>>().into_iter());
+    let next = || left.lock().expect("no test runs with the lock held").next();
+    let run_all = || {
+        while let Some(input) = next() {
+            test(input);
+        }
+    };
+    thread::scope(|scope| (0..AT_ONCE).for_each(|_| drop(scope.spawn(run_all))));
 }
 
 /// Prints how to run a seed again if the test panics while this value lives.

@@ -32,14 +32,14 @@ impl Example {
     }
 }
 
-/// Runs a test on each example, and checks that it leaves no descriptor open.
-fn on_each_example(test: impl Fn(&Example)) {
+/// Runs a test on each example, on all of them at once, and checks that it leaves no descriptor open.
+fn on_each_example(test: impl Fn(&Example) + Sync) {
     let starts = [
         ("limit", limit::start as fn(&str) -> Proxy, limit::open as fn(&Proxy, &TcpListener) -> _),
         ("socks5", socks5::start, socks5::open),
         ("sni", sni::start, sni::open),
     ];
-    for (name, start, open) in starts {
+    let run = &|(name, start, open): (_, fn(&str) -> Proxy, _)| {
         let (server, port) = listen();
         let example = Example { name, proxy: start(&port), server, open };
         drop(example.open()); // what is opened once for all sessions is open from now on
@@ -51,7 +51,12 @@ fn on_each_example(test: impl Fn(&Example)) {
         test(&example);
         until("every connection is closed", || example.proxy.descriptors().unwrap() <= before);
         example.assert_asleep();
-    }
+    };
+    std::thread::scope(|scope| {
+        for start in starts {
+            scope.spawn(move || run(start));
+        }
+    });
 }
 
 /// Writes until no more is taken for some time. Returns the number of bytes.

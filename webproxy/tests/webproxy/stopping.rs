@@ -58,10 +58,12 @@ fn responses_under_way_are_completed_and_are_the_last_on_their_connections() {
     more.send(()).unwrap();
     assert_eq!(first.bytes(5), b"67890");
     first.expect_end();
+    drop(first); // the proxy closes its side at once then
     answer.send(()).unwrap();
     let (_, head, body) = second.answer();
     assert_eq!((head.get("connection"), body.as_str()), (Some("close"), "ab"));
     second.expect_end();
+    drop(second);
     assert_eq!(proxy.wait(PATIENCE).unwrap().code(), Some(0));
     TcpStream::connect(proxy.address()).unwrap_err();
 }
