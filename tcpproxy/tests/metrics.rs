@@ -177,7 +177,7 @@ fn metrics_and_health_are_to_be_had_during_a_drain_and_do_not_prolong_it() {
 #[test]
 fn a_request_that_does_not_come_delays_no_other() {
     let mut stage = observed(|config| config);
-    let slow: Vec<TcpStream> = (0..8).map(|_| asking(&mut stage, "GET /met")).collect();
+    let _slow: Vec<TcpStream> = (0..8).map(|_| asking(&mut stage, "GET /met")).collect();
     stage.assert_quiet();
     assert_eq!(health(&mut stage), "HTTP/1.1 200 OK");
 }

@@ -9,7 +9,8 @@ use std::io::{ErrorKind, Read, Write};
 use std::net::{Shutdown, TcpStream};
 
 use common::{
-    PATIENCE, assert_reset, connect, converse, conversing, echo, origin, proxy, session, until, visit,
+    PATIENCE, assert_reset, connect, converse, conversing, echo, metrics_address, origin, proxy, session,
+    until, visit,
 };
 use testkit::peer::BlackHole;
 use testkit::proxy::Proxy;
@@ -143,9 +144,7 @@ fn a_request_for_which_there_is_no_memory_is_answered_so_and_does_not_end_the_pr
         let mut asker = None;
         let mut proxy = limited(&port, left, |proxy| {
             visit(proxy.address()).unwrap(); // which leaves a buffer behind
-            let line = proxy.wait_for_line(PATIENCE, |line| line.starts_with("metrics on ")).unwrap();
-            let address = line.strip_prefix("metrics on http://").unwrap().strip_suffix("/metrics").unwrap();
-            let [mut stream, mut next] = [(); 2].map(|()| connect(address.parse().unwrap()));
+            let [mut stream, mut next] = [(); 2].map(|()| connect(metrics_address(proxy)));
             stream.write_all(b"GET /sessions HTTP/1.0\r\n").unwrap();
             asker = Some(stream);
             next.write_all(b"GET /healthz HTTP/1.0\r\n\r\n").unwrap();

@@ -12,11 +12,10 @@ use std::time::Duration;
 
 use common::{
     PATIENCE, PROGRAM, Running, assert_reset, assert_status_0, connect, connect_before_reset, converse,
-    conversing, echo, echoing, origin, proxy, reset, session, until, until_stopping,
+    conversing, echo, echoing, metrics_address, origin, proxy, reset, session, until, until_stopping,
 };
 use serde_json::Value;
 use testkit::peer::{Refuser, churn};
-use testkit::procfs::TcpState;
 use testkit::proxy::Proxy;
 use testkit::replay::at_once;
 
@@ -41,9 +40,7 @@ fn with_quiet_empty_sessions_without_a_byte_are_logged_at_debug_level_and_counte
     for (options, logged) in [(&["--quiet-empty"][..], 1), (&["--quiet-empty", "--verbose"], 3), (&[], 3)] {
         let proxy = echoing(&[&["--max-clients", "0", "--metrics", "127.0.0.1:0"], options].concat());
         let address = proxy.address();
-        let sockets = proxy.sockets().unwrap();
-        let mut listening = sockets.iter().filter(|socket| socket.state == TcpState::Listen);
-        let metrics = listening.find(|socket| socket.local.port() != address.port()).unwrap().local;
+        let metrics = metrics_address(&proxy);
         let finishes = connect(address);
         finishes.shutdown(Shutdown::Write).unwrap();
         assert_eq!((&finishes).read(&mut [0]).unwrap(), 0);

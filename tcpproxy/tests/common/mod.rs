@@ -121,6 +121,12 @@ pub fn session(proxy: &Proxy, origin: &TcpListener) -> (TcpStream, TcpStream) {
     (client, server)
 }
 
+/// Where the metrics of a proxy are.
+pub fn metrics_address(proxy: &Proxy) -> SocketAddr {
+    let line = proxy.wait_for_line(PATIENCE, |line| line.starts_with("metrics on ")).unwrap();
+    line.strip_prefix("metrics on http://").unwrap().strip_suffix("/metrics").unwrap().parse().unwrap()
+}
+
 /// A client that waits for its answers, but not for ever.
 pub fn connect(address: SocketAddr) -> TcpStream {
     let stream = TcpStream::connect_timeout(&address, PATIENCE).unwrap();
