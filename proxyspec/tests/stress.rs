@@ -30,9 +30,7 @@ fn stage(bug: Option<Bug>, concurrent: bool) -> Arc<Stage> {
 fn stress(clients: usize, kinds: &[Kind]) -> Stress {
     let mut stress = Stress::new(clients, Seed::random());
     stress.buffer = BUFFER;
-    if !kinds.is_empty() {
-        stress.kinds = kinds.to_vec();
-    }
+    stress.kinds = kinds.to_vec();
     stress
 }
 

@@ -45,10 +45,8 @@ impl Namespaces {
 
 /// A pair of interfaces, one in each namespace, with these addresses.
 fn join(left: &Namespace, here: Ipv4Addr, right: &Namespace, there: Ipv4Addr, name: &str) -> io::Result<()> {
-    let peer = ["peer", "name", name, "netns", &right.holder.id().to_string()].map(str::to_owned);
-    let words = ["ip", "link", "add", name, "type", "veth"].map(str::to_owned);
-    let words: Vec<_> = words.iter().chain(&peer).map(String::as_str).collect();
-    left.run(&words)?;
+    let peer = right.holder.id().to_string();
+    left.run(&["ip", "link", "add", name, "type", "veth", "peer", "name", name, "netns", &peer])?;
     for (namespace, address) in [(left, here), (right, there)] {
         namespace.run(&["ip", "address", "add", &format!("{address}/24"), "dev", name])?;
         namespace.run(&["ip", "link", "set", name, "up"])?;

@@ -159,12 +159,8 @@ impl<'a> VerbPeer<'a> {
     }
 
     fn repeat(&self, times: u64) {
-        let mut done = 0;
-        while times == 0 || done < times {
-            if !self.play() {
-                self.failed.store(true, Ordering::Relaxed);
-            }
-            done += 1;
+        for _ in 0..if times == 0 { u64::MAX } else { times } {
+            self.failed.fetch_or(!self.play(), Ordering::Relaxed);
         }
     }
 
@@ -288,20 +284,14 @@ impl Reporter {
 
 fn done(step: &Step, moved: u64) -> String {
     match step {
-        Step::Send(..)
-        | Step::Say(_)
-        | Step::Fill(_)
-        | Step::Urgent
-        | Step::Receive(..)
-        | Step::Expect(_)
-        | Step::Echo(_) => {
-            format!("{}: {moved} bytes", name(step))
-        }
         Step::ReceiveAll(_) => format!("recv: {moved} bytes, then a FIN"),
         Step::Pause(pause) => format!("pause: {pause:?} are over"),
         Step::Readable => "readable: there is something to read, or the end".to_owned(),
         Step::Acknowledged => "acked: the other kernel has everything".to_owned(),
-        other => name(other).to_owned(),
+        Step::Fin | Step::Reset | Step::Close | Step::Stalled(_) | Step::Await(_) | Step::Open(_) => {
+            name(step).to_owned()
+        }
+        _ => format!("{}: {moved} bytes", name(step)),
     }
 }
 

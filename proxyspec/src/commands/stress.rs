@@ -2,13 +2,10 @@ use std::io::{self, IsTerminal};
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
-use bytesize::ByteSize;
 use clap::Args;
-use clap::builder::{PossibleValuesParser, TypedValueParser};
 use indicatif::{ProgressBar, ProgressStyle};
-use proxyspec::stress::{Failure, Figures, Stress};
+use proxyspec::stress::{BUFFER, Failure, Figures, Stress};
 use testkit::scenario::Kind;
-use testkit::seed::Seed;
 
 use crate::commands::set::SetArguments;
 use crate::commands::{end_everything_when_interrupted, print};
@@ -20,37 +17,8 @@ use crate::commands::{end_everything_when_interrupted, print};
     Exit status: 0 if all sessions were as they should be, 1 if one was not, 2 if there was no proxy."
 )]
 pub(crate) struct StressArguments {
-    /// For how long
-    #[arg(long, value_name = "N", default_value_t = 60)]
-    seconds: u64,
-
-    /// How many sessions at once; with 1 they come one after the other
-    #[arg(long, value_name = "N", default_value_t = 16, value_parser = clap::value_parser!(u16).range(1..))]
-    clients: u16,
-
-    /// What every session is drawn from [default: another one each time]
-    #[arg(long, value_name = "HEX")]
-    seed: Option<Seed>,
-
-    /// Draw these kinds of session alone
-    #[arg(long, value_name = "KIND", value_parser = kind_parser(), value_delimiter = ',')]
-    kinds: Vec<Kind>,
-
-    /// What the buffers of the proxy hold: with small ones, less is sent
-    #[arg(long, value_name = "SIZE", default_value = "256KiB")]
-    buffer: ByteSize,
-
-    /// Now and then let the server refuse every client for a moment: clients have to be reset
-    #[arg(long)]
-    refusals: bool,
-
-    /// Stop the process of the proxy for moments, so that what happens meanwhile meets it at once
-    #[arg(long, conflicts_with = "address")]
-    stutter: bool,
-
-    /// How much more memory than after its first sessions the proxy may have at the end
-    #[arg(long, value_name = "SIZE", conflicts_with = "address")]
-    memory_growth: Option<ByteSize>,
+    #[command(flatten)]
+    stress: Stress,
 
     #[command(flatten)]
     set: SetArguments,
@@ -61,24 +29,16 @@ const LINE_EVERY: Duration = Duration::from_secs(10);
 
 /// Plays random sessions for a while; the status says whether all were as they should be.
 pub(crate) fn run(arguments: &StressArguments) -> Result<ExitCode, String> {
-    let clients = usize::from(arguments.clients);
-    let mut stress = Stress::new(clients, arguments.seed.unwrap_or_else(Seed::random));
-    stress.length = Duration::from_secs(arguments.seconds);
-    stress.buffer = arguments.buffer.as_u64();
-    stress.refusals = arguments.refusals;
-    stress.stutter = arguments.stutter;
-    stress.memory_growth = arguments.memory_growth.map(|size| size.as_u64());
-    if !arguments.kinds.is_empty() {
-        stress.kinds.clone_from(&arguments.kinds);
-    }
+    let StressArguments { stress, set } = arguments;
+    let clients = stress.clients;
     if clients == 1 && stress.kinds == [Kind::Vanish] {
         return Err("the kind vanish needs several clients at once: --clients 2".to_owned());
     }
     end_everything_when_interrupted()?;
-    let set = arguments.set.build(clients > 1)?;
+    let built = set.build(clients > 1)?;
     let mut display = StressDisplay::new();
-    display.print(&format!("{}\n{clients} clients at once; seed {}", set.name, stress.seed));
-    let outcome = stress.run(&set.stage, set.proxy.as_ref(), |figures| display.show(figures));
+    display.print(&format!("{}\n{clients} clients at once; seed {}", built.name, stress.seed));
+    let outcome = stress.run(&built.stage, built.proxy.as_ref(), |figures| display.show(figures));
     display.clear();
     match outcome {
         Ok(figures) => {
@@ -86,7 +46,7 @@ pub(crate) fn run(arguments: &StressArguments) -> Result<ExitCode, String> {
             Ok(ExitCode::SUCCESS)
         }
         Err(failure) => {
-            display.print(&complaint(&failure, &stress, arguments));
+            display.print(&complaint(&failure, stress, &set.words()));
             Ok(ExitCode::FAILURE)
         }
     }
@@ -101,15 +61,14 @@ fn summary(figures: &Figures) -> String {
     text
 }
 
-fn complaint(failure: &Failure, stress: &Stress, arguments: &StressArguments) -> String {
+fn complaint(failure: &Failure, stress: &Stress, subject: &str) -> String {
     let mut options = String::new();
-    if stress.buffer != Stress::new(1, stress.seed).buffer {
+    if stress.buffer != BUFFER {
         options += &format!(" --buffer {}B", stress.buffer);
     }
     if stress.stutter {
         options += " --stutter";
     }
-    let subject = arguments.set.words();
     let mut text = format!("FAIL  {failure}\n{}\n", failure.details);
     if let Some(seed) = failure.session {
         let alone = if stress.clients == 1 { " --alone" } else { "" };
@@ -121,7 +80,7 @@ fn complaint(failure: &Failure, stress: &Stress, arguments: &StressArguments) ->
     if let Some(growth) = stress.memory_growth {
         options += &format!(" --memory-growth {growth}B");
     }
-    if !arguments.kinds.is_empty() {
+    if !stress.kinds.is_empty() {
         let kinds: Vec<_> = stress.kinds.iter().map(|kind| kind.name()).collect();
         options += &format!(" --kinds {}", kinds.join(","));
     }
@@ -130,14 +89,6 @@ fn complaint(failure: &Failure, stress: &Stress, arguments: &StressArguments) ->
         "\nthe whole run again: proxyspec stress --seed {seed} --clients {clients} --seconds {seconds}{options} {subject}"
     );
     text
-}
-
-/// Reads the name of a kind of session.
-fn kind_parser() -> impl TypedValueParser<Value = Kind> {
-    PossibleValuesParser::new(Kind::ALL.map(Kind::name)).map(|name| {
-        let named = Kind::ALL.into_iter().find(|kind| kind.name() == name);
-        named.expect("only names of kinds are possible")
-    })
 }
 
 /// A line that changes on a terminal, and a line now and then in a log.

@@ -93,6 +93,15 @@ impl Case {
     }
 }
 
+/// Those of these cases that are wanted.
+pub(super) fn those(
+    cases: &[(Topic, Vec<&'static Case>)],
+    wanted: impl Fn(&Case) -> bool,
+) -> Vec<(Topic, Vec<&'static Case>)> {
+    let wanted = |case: &&Case| wanted(case);
+    cases.iter().map(|(topic, cases)| (*topic, cases.iter().copied().filter(wanted).collect())).collect()
+}
+
 /// Cases that belong together.
 #[derive(Clone, Copy, Debug)]
 pub struct Topic {

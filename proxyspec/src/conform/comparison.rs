@@ -7,7 +7,7 @@ use std::time::{Duration, SystemTime};
 
 use serde::{Deserialize, Serialize};
 
-use crate::conform::{Case, CaseEvent, Outcome, Plan, Subject, Topic};
+use crate::conform::{Case, CaseEvent, Outcome, Plan, Subject, Topic, those};
 use crate::machine::Machine;
 use crate::template::Template;
 
@@ -153,7 +153,9 @@ fn changes(
     let subject = Subject::Command(template.judged(Some(option))?);
     let service = subject.probe()?;
     let with = Plan { subject, service, ..without.clone() };
-    let mut run = |plan: &Plan, names: &[String]| plan.run(&named(cases, names), &mut watcher);
+    let mut run = |plan: &Plan, names: &[String]| {
+        plan.run(&those(cases, |case| names.iter().any(|name| name == case.name)), &mut watcher)
+    };
     let (passed, others): (Vec<_>, Vec<_>) = outcomes.iter().partition(|outcome| passes(outcome));
     // Most cases that fail wait for their time limit.
     let eager = Plan { jobs: EAGER * with.jobs, ..with.clone() };
@@ -187,10 +189,4 @@ fn those_that(counts: fn(&Outcome) -> bool, outcomes: Vec<Outcome>) -> Vec<Strin
 
 fn names<'a>(outcomes: impl IntoIterator<Item = &'a Outcome>) -> Vec<String> {
     outcomes.into_iter().map(|outcome| outcome.case.name.to_owned()).collect()
-}
-
-/// The cases of these names.
-fn named(cases: &Cases, names: &[String]) -> Vec<(Topic, Vec<&'static Case>)> {
-    let wanted = |case: &&Case| names.iter().any(|name| name == case.name);
-    cases.iter().map(|(topic, cases)| (*topic, cases.iter().copied().filter(wanted).collect())).collect()
 }

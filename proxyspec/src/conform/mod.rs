@@ -46,6 +46,7 @@ mod selftest;
 mod subject;
 mod trial;
 
+use case::those;
 pub use case::{Case, Need, Topic};
 pub use comparison::{Changes, Comparison, JudgedProxy, Judgement, Tried};
 pub use outcome::{Outcome, Stop, Verdict, broken};

@@ -313,12 +313,12 @@ fn restart(trial: &Trial) -> Verdict {
     let recipe = trial.recipe()?;
     // Another socket may get the port before the proxy does again.
     let attempts = 3;
-    for _ in 1..attempts {
+    for _ in 0..attempts {
         if let Some(observed) = restarted(trial, recipe)? {
             return Ok(observed);
         }
     }
-    restarted(trial, recipe)?.map_or_else(|| broken("another socket always gets the port"), Ok)
+    broken("another socket always gets the port")
 }
 
 /// `None` if the port was taken by another program meanwhile.

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::fmt;
 use std::path::Path;
 
-use crate::conform::{Case, CaseEvent, Outcome, Plan, Service, Subject, Topic};
+use crate::conform::{Case, CaseEvent, Outcome, Plan, Service, Subject, Topic, those};
 use crate::planted::Bug;
 use crate::recipe::Recipe;
 use testkit::seed::Seed;
@@ -41,19 +41,13 @@ impl Selftest {
         let subject = Subject::Command(recipe(program, bug, service)?);
         let mut plan = Plan { subject, service, seed, jobs };
         let (must, may) = bug.map_or_else(Default::default, |bug| (bug.must_fail(), bug.may_fail()));
-        let (failed, _): (Vec<_>, Vec<_>) =
-            plan.run(cases, &mut watcher).into_iter().partition(Outcome::failed);
-        let (found, false_alarms): (Vec<_>, Vec<_>) = failed
-            .into_iter()
-            .partition(|outcome| must.contains(&outcome.case.name) || may.contains(&outcome.case.name));
+        let failed = plan.run(cases, &mut watcher).into_iter().filter(Outcome::failed);
+        let (found, false_alarms): (Vec<_>, Vec<_>) =
+            failed.partition(|outcome| [&must, &may].iter().any(|names| names.contains(&outcome.case.name)));
         let mut found: BTreeSet<_> = found.iter().map(|outcome| outcome.case.name).collect();
         let mut missed = Vec::new();
         for attempt in 1..=ATTEMPTS {
-            let left = cases.iter().map(|(topic, cases)| {
-                let left = |case: &&Case| must.contains(&case.name) && !found.contains(case.name);
-                (*topic, cases.iter().copied().filter(left).collect::<Vec<_>>())
-            });
-            let left: Vec<_> = left.collect();
+            let left = those(cases, |case| must.contains(&case.name) && !found.contains(case.name));
             missed = left.iter().flat_map(|(_, cases)| cases).map(|case| case.name).collect();
             if missed.is_empty() || attempt == ATTEMPTS {
                 break;

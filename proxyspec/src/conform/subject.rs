@@ -67,26 +67,22 @@ impl Subject {
     pub fn probe(&self) -> Result<Service, String> {
         let error = |error: io::Error| error.to_string();
         let options = PeerOptions::default();
-        let (listener, started) = match self {
+        let service = match self {
             Self::Command(recipe) => {
                 let listener = Listener::bind(options).map_err(error)?;
                 let proxy = recipe.start("127.0.0.1", listener.address().port()).map_err(error)?;
-                (listener, Some(proxy))
+                probe(proxy.address(), &listener, Some(proxy))
             }
-            Self::Running { origin, .. } => (Listener::bind_to(*origin, options).map_err(error)?, None),
+            Self::Running { proxy, origin } => {
+                probe(*proxy, &Listener::bind_to(*origin, options).map_err(error)?, None)
+            }
         };
-        let address = match (self, &started) {
-            (Self::Running { proxy, .. }, _) => *proxy,
-            (Self::Command(_), Some(proxy)) => proxy.address(),
-            (Self::Command(_), None) => unreachable!("what was not started is an error"),
-        };
-        let service = probe(address, &listener, started);
         service.map_err(|error| format!("the proxy does not carry a byte: {error}"))
     }
 }
 
 /// One client, then another one beside it.
-fn probe(address: SocketAddr, listener: &Listener, proxy: Option<Proxy>) -> io::Result<Service> {
+fn probe(address: SocketAddr, listener: &Listener, mut proxy: Option<Proxy>) -> io::Result<Service> {
     let options = PeerOptions::default();
     let byte = Payload::new(Seed::new(0)).bytes(0, 1);
     let first = Connection::connect(address, options, PATIENCE)?;
@@ -95,17 +91,14 @@ fn probe(address: SocketAddr, listener: &Listener, proxy: Option<Proxy>) -> io::
     if served.peek(1, PATIENCE)? != byte {
         return Err(io::Error::other("the server got another byte, or none"));
     }
-    let beside = Connection::connect(address, options, PATIENCE).and_then(|second| {
-        second.send_all(&byte, PATIENCE)?;
-        Ok(second)
-    });
+    let beside = Connection::connect(address, options, PATIENCE)
+        .and_then(|second| second.send_all(&byte, PATIENCE).map(|()| second));
     if beside.is_ok() && listener.accept(SECOND_CLIENT).is_ok() {
         return Ok(Service::ManyAtOnce);
     }
     // A pending client is served next, so that none is left when the first case begins.
     drop((first, served));
     let until = Instant::now() + PATIENCE;
-    let mut proxy = proxy;
     loop {
         if beside.is_ok() && listener.accept(LOOK_AGAIN).is_ok() {
             return Ok(Service::OneAtATime);

@@ -6,7 +6,7 @@ use testkit::scenario::Kind;
 use testkit::seed::Seed;
 
 /// How far a run is.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 pub struct Figures {
     /// Since when it runs.
     pub elapsed: Duration,

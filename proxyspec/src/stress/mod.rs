@@ -13,10 +13,14 @@ mod workers;
 pub use figures::{Figures, ProcessFigures};
 
 use std::fmt;
+use std::num::ParseIntError;
 use std::sync::Arc;
 use std::sync::mpsc::RecvTimeoutError;
 use std::time::{Duration, Instant};
 
+use bytesize::ByteSize;
+use clap::builder::{PossibleValuesParser, TypedValueParser};
+use clap::{Args, value_parser};
 use resource_monitor::ResourceMonitor;
 use testkit::proxy::{Proxy, stuttering};
 use testkit::scenario::{Kind, Played, Scenario, Stage};
@@ -24,24 +28,58 @@ use testkit::seed::Seed;
 use workers::{Until, Workers};
 
 /// What to do to a proxy.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Args)]
 pub struct Stress {
-    /// How many sessions at once. With 1 they come one after the other, and then a client need not send anything.
-    pub clients: usize,
-    /// For how long sessions are begun. Those under way after that are played to their ends.
+    /// For how long
+    #[arg(long = "seconds", value_name = "N", default_value = "60", value_parser = seconds)]
     pub length: Duration,
-    /// What every session is drawn from.
+
+    /// How many sessions at once; with 1 they come one after the other
+    #[arg(long, value_name = "N", default_value = "16", value_parser = value_parser!(u16).range(1..).map(usize::from))]
+    pub clients: usize,
+
+    /// What every session is drawn from [default: another one each time]
+    #[arg(long, value_name = "HEX", default_value_t = Seed::random(), hide_default_value = true)]
     pub seed: Seed,
-    /// How many bytes the buffers of the proxy hold: for small ones the sessions are drawn shorter.
-    pub buffer: u64,
-    /// The kinds of session to draw; [`Kind::Vanish`] only for several clients.
+
+    /// Draw these kinds of session alone
+    #[arg(long, value_name = "KIND", value_parser = kind_parser(), value_delimiter = ',')]
     pub kinds: Vec<Kind>,
-    /// Whether now and then the server refuses every client for a moment. A client that comes then has to be reset.
+
+    /// What the buffers of the proxy hold: with small ones, less is sent
+    #[arg(long, value_name = "SIZE", default_value = "256KiB", value_parser = bytes)]
+    pub buffer: u64,
+
+    /// Now and then let the server refuse every client for a moment: clients have to be reset
+    #[arg(long)]
     pub refusals: bool,
-    /// Whether the process of the proxy is stopped for moments, so that what its peers did meanwhile meets it at once.
+
+    /// Stop the process of the proxy for moments, so that what happens meanwhile meets it at once
+    #[arg(long, conflicts_with = "address")]
     pub stutter: bool,
-    /// How many bytes more than after the first round the process may have at the end.
+
+    /// How much more memory than after its first sessions the proxy may have at the end
+    #[arg(long, value_name = "SIZE", value_parser = bytes, conflicts_with = "address")]
     pub memory_growth: Option<u64>,
+}
+
+/// What the buffers of a proxy hold unless it is said, in bytes.
+pub const BUFFER: u64 = 256 << 10;
+
+fn seconds(text: &str) -> Result<Duration, ParseIntError> {
+    text.parse().map(Duration::from_secs)
+}
+
+fn bytes(text: &str) -> Result<u64, String> {
+    text.parse().map(|size: ByteSize| size.as_u64())
+}
+
+/// Reads the name of a kind of session.
+fn kind_parser() -> impl TypedValueParser<Value = Kind> {
+    PossibleValuesParser::new(Kind::ALL.map(Kind::name)).map(|name| {
+        let named = Kind::ALL.into_iter().find(|kind| kind.name() == name);
+        named.expect("only names of kinds are possible")
+    })
 }
 
 /// What went wrong.
@@ -64,13 +102,12 @@ const FIRST_ROUND: u64 = 16;
 impl Stress {
     /// A minute of every kind of session, this number at once.
     pub fn new(clients: usize, seed: Seed) -> Self {
-        let kinds = Kind::ALL.into_iter().filter(|kind| clients > 1 || *kind != Kind::Vanish).collect();
         Self {
             clients,
             length: Duration::from_secs(60),
             seed,
-            buffer: 262_144,
-            kinds,
+            buffer: BUFFER,
+            kinds: Vec::new(),
             refusals: false,
             stutter: false,
             memory_growth: None,
@@ -94,7 +131,7 @@ impl Stress {
     ) -> Result<Figures, Failure> {
         assert!(self.clients > 0, "there is no stress without a client");
         assert!(
-            self.kinds.iter().any(|kind| self.clients > 1 || *kind != Kind::Vanish),
+            self.clients > 1 || self.kinds != [Kind::Vanish],
             "of these kinds none can be drawn for {} clients: {:?}",
             self.clients,
             self.kinds
@@ -120,7 +157,8 @@ impl Stress {
     fn scenario(&self, number: u64) -> Scenario {
         let seeds = (0..).map(|draw| self.seed.derive(&format!("session {number}, draw {draw}")));
         let mut scenarios = seeds.map(|seed| Scenario::draw(seed, self.buffer, self.clients > 1));
-        scenarios.find(|scenario| self.kinds.contains(&scenario.kind())).expect("draws never end")
+        let is_wanted = |kind| self.kinds.is_empty() || self.kinds.contains(&kind);
+        scenarios.find(|scenario| is_wanted(scenario.kind())).expect("draws never end")
     }
 
     /// Lets the workers work, and looks on.

@@ -85,26 +85,23 @@ impl<'a> ResourceMonitor<'a> {
             if extra == 0 && too_much.is_none() {
                 return Ok(());
             }
-            if Instant::now() >= until {
-                return Err(if extra > 0 {
-                    let sockets = proxy.sockets().unwrap_or_default();
-                    Failure {
-                        session: None,
-                        why: format!(
-                            "{:?} after the last session {} descriptors are open; after the first round it was \
-                             {first}, and {} more would be none too many",
-                            self.patience, self.figures.descriptors, self.kept
-                        ),
-                        details: format!("{sockets:#?}"),
-                    }
-                } else {
-                    Failure::of_the_run(format!(
-                        "{grown} bytes of memory more than after the first round: {first_memory} then, {} now",
-                        self.figures.memory
-                    ))
-                });
+            if Instant::now() < until {
+                thread::sleep(LOOK_AGAIN);
+                continue;
             }
-            thread::sleep(LOOK_AGAIN);
+            let ProcessFigures { descriptors, memory, .. } = self.figures;
+            if extra == 0 {
+                return Err(Failure::of_the_run(format!(
+                    "{grown} bytes of memory more than after the first round: {first_memory} then, {memory} now"
+                )));
+            }
+            let why = format!(
+                "{:?} after the last session {descriptors} descriptors are open; after the first round it was {first}, \
+                 and {} more would be none too many",
+                self.patience, self.kept
+            );
+            let details = format!("{:#?}", proxy.sockets().unwrap_or_default());
+            return Err(Failure { session: None, why, details });
         }
     }
 }

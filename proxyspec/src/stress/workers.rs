@@ -10,8 +10,8 @@ use rand::RngExt;
 
 use crate::stress::resource_monitor::ResourceMonitor;
 use crate::stress::{Failure, Figures, Stress};
-use testkit::peer::{Ending, Pace, Peer, PeerOptions, Script, Step};
-use testkit::scenario::{Kind, Scenario, Stage};
+use testkit::peer::{Ending, Pace, Peer, PeerOptions, Report, Script, Step};
+use testkit::scenario::{Scenario, Stage};
 use testkit::seed::Seed;
 
 /// Threads that play one session after the other, and what they have seen so far.
@@ -37,10 +37,8 @@ pub(super) enum Until {
 #[derive(Default)]
 struct Tally {
     under_way: BTreeMap<u64, (Seed, Instant)>,
-    kinds: BTreeMap<Kind, u64>,
-    refused: u64,
-    bytes: u64,
-    slowest: Option<(Duration, Seed)>,
+    /// Of what is over.
+    figures: Figures,
 }
 
 /// How long a session may take. Each wait of a peer has a shorter deadline, and amounts are drawn for a second or so.
@@ -79,13 +77,9 @@ impl Workers {
         let tally = self.tally();
         Figures {
             elapsed: self.begun.elapsed(),
-            sessions: tally.kinds.values().sum(),
             under_way: tally.under_way.len(),
-            kinds: tally.kinds.clone(),
-            refused: tally.refused,
-            bytes: tally.bytes,
-            slowest: tally.slowest,
             process: monitor.figures(),
+            ..tally.figures.clone()
         }
     }
 
@@ -93,14 +87,10 @@ impl Workers {
     pub(super) fn expect_ends(&self) -> Result<(), Failure> {
         let tally = self.tally();
         let late = tally.under_way.values().find(|(_, since)| since.elapsed() > LONGEST_SESSION);
-        match late {
-            Some(&(seed, _)) => Err(Failure {
-                session: Some(seed),
-                why: format!("no end within {LONGEST_SESSION:?}"),
-                details: format!("{:#?}", Scenario::draw(seed, self.stress.buffer, self.stress.clients > 1)),
-            }),
-            None => Ok(()),
-        }
+        let Some(&(seed, _)) = late else { return Ok(()) };
+        let scenario = Scenario::draw(seed, self.stress.buffer, self.stress.clients > 1);
+        let why = format!("no end within {LONGEST_SESSION:?}");
+        Err(Failure { session: Some(seed), why, details: format!("{scenario:#?}") })
     }
 
     fn work(&self, until: Until, failures: &Sender<Failure>) {
@@ -147,11 +137,13 @@ impl Workers {
             drop(tally);
             return Err(Failure::of_a_session(&self.stage, &played, why));
         }
-        *tally.kinds.entry(scenario.kind()).or_default() += 1;
+        let figures = &mut tally.figures;
+        figures.sessions += 1;
+        *figures.kinds.entry(scenario.kind()).or_default() += 1;
         let reports = played.client.iter().chain(&played.servers);
-        tally.bytes += reports.map(|report| report.received).sum::<u64>();
-        let slowest = tally.slowest.filter(|(slowest, _)| *slowest > took);
-        tally.slowest = slowest.or(Some((took, scenario.seed())));
+        figures.bytes += reports.map(|report| report.received).sum::<u64>();
+        let slowest = figures.slowest.filter(|(slowest, _)| *slowest > took);
+        figures.slowest = slowest.or(Some((took, scenario.seed())));
         Ok(())
     }
 
@@ -160,15 +152,10 @@ impl Workers {
         let _alone = self.stage_in_use.write().unwrap_or_else(PoisonError::into_inner);
         let seed = self.stress.seed.derive(&format!("refusals {number}"));
         let failures = self.stage.without_server(|| refused_clients(&self.stage, seed, self.stress.clients));
-        let failures = failures
-            .map_err(|error| Failure::of_the_run(format!("the server cannot listen again: {error}")))?;
-        match failures.into_iter().next() {
-            Some(failure) => Err(failure),
-            None => {
-                self.tally().refused += self.stress.clients.min(MOST_REFUSED) as u64;
-                Ok(())
-            }
-        }
+        failures
+            .map_err(|error| Failure::of_the_run(format!("the server cannot listen again: {error}")))??;
+        self.tally().figures.refused += self.stress.clients.min(MOST_REFUSED) as u64;
+        Ok(())
     }
 
     fn tally(&self) -> MutexGuard<'_, Tally> {
@@ -177,7 +164,8 @@ impl Workers {
     }
 }
 
-fn refused_clients(stage: &Stage, seed: Seed, clients: usize) -> Vec<Failure> {
+/// Fails when one of them is not reset.
+fn refused_clients(stage: &Stage, seed: Seed, clients: usize) -> Result<(), Failure> {
     let peers: Vec<_> = (0..clients.min(MOST_REFUSED))
         .map(|client| {
             let mut rng = seed.derive(&client.to_string()).rng();
@@ -189,21 +177,17 @@ fn refused_clients(stage: &Stage, seed: Seed, clients: usize) -> Vec<Failure> {
             Peer::client(stage.proxy()[client % stage.proxy().len()], PeerOptions::default(), script)
         })
         .collect();
-    let reports = peers.into_iter().map(Peer::join);
-    let wrong = reports.filter(
-        |report| !matches!(report, Ok(report) if report.ending == Ending::Reset && report.received == 0),
-    );
-    wrong
-        .map(|report| Failure {
-            session: None,
-            why: match &report {
-                Ok(report) => format!(
-                    "the server refused, but the client saw {:?} after {} bytes",
-                    report.ending, report.received
-                ),
-                Err(error) => format!("a client could not connect: {error}"),
-            },
-            details: format!("{report:#?}"),
-        })
-        .collect()
+    // All of them end before the server comes back.
+    let reports: Vec<_> = peers.into_iter().map(Peer::join).collect();
+    for report in reports {
+        let why = match &report {
+            Ok(Report { ending: Ending::Reset, received: 0, .. }) => continue,
+            Ok(Report { ending, received, .. }) => {
+                format!("the server refused, but the client saw {ending:?} after {received} bytes")
+            }
+            Err(error) => format!("a client could not connect: {error}"),
+        };
+        return Err(Failure { session: None, why, details: format!("{report:#?}") });
+    }
+    Ok(())
 }

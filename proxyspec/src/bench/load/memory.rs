@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use super::origin::{self, Manner};
 use super::workers::LoadWorkers;
-use super::{LoadReport, Target, clients, connect, ended_early};
+use super::{LoadReport, Target, connect, ended_early};
 use crate::bench::quantity::Quantity;
 
 /// How much the connections that are used have carried, each way.
@@ -33,13 +33,13 @@ pub(super) fn idle(
     let manner = Manner { request: TRAFFIC, answer: TRAFFIC, close: false };
     workers.spawn(move || origin::serve_all(&listener, manner, &counter));
     let before = target.resident()?;
-    let mut clients = clients::open(&workers, target.address, connections, &accepted)?;
-    let used: Vec<_> = clients.iter_mut().step_by(2).collect();
+    let clients = workers.open_clients(target.address, connections, &accepted)?;
+    let used: Vec<_> = clients.iter().step_by(2).collect();
     for burst in used.chunks(BURST) {
-        for mut client in burst.iter().map(|client| &**client) {
+        for mut client in burst.iter().copied() {
             client.write_all(&vec![0x5a; TRAFFIC])?;
         }
-        for mut client in burst.iter().map(|client| &**client) {
+        for mut client in burst.iter().copied() {
             client.read_exact(&mut vec![0; TRAFFIC])?;
         }
     }

@@ -5,7 +5,6 @@
 
 mod bulk;
 mod calls;
-mod clients;
 mod connections;
 mod http;
 mod memory;

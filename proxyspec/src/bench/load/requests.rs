@@ -3,7 +3,7 @@
 use std::collections::VecDeque;
 use std::io::{self, ErrorKind, Read, Write};
 use std::net::{TcpListener, TcpStream};
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -13,7 +13,7 @@ use rustix::event::epoll::EventFlags;
 use super::origin::{self, Manner};
 use super::poller::{Poller, token};
 use super::workers::LoadWorkers;
-use super::{LoadReport, REQUEST, Target, clients, connect, ended_early};
+use super::{LoadReport, REQUEST, Target, connect, ended_early};
 use crate::bench::quantity::Quantity;
 
 /// The longest time of an answer that is distinguished from longer ones.
@@ -47,10 +47,10 @@ pub(super) fn measure(
         let meter = meter.clone();
         workers.spawn(move || ask_one(client, answer, &meter));
     } else {
-        let accepted = Arc::default();
+        let accepted: Arc<AtomicUsize> = Arc::default();
         let counter = Arc::clone(&accepted);
         workers.spawn(move || origin::serve_all(&listener, manner, &counter));
-        let clients = clients::open(&workers, target.address, asking.connections, &accepted)?;
+        let clients = workers.open_clients(target.address, asking.connections, &accepted)?;
         let meter = meter.clone();
         workers.spawn(move || ask_all(&clients, asking, answer, &meter));
     }

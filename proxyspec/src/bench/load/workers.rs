@@ -1,8 +1,9 @@
 //! Threads that do the work while the first one measures.
 
 use std::io;
+use std::net::{SocketAddr, TcpStream};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -10,11 +11,18 @@ use std::time::{Duration, Instant};
 use testkit::procfs::{self, Process};
 use testkit::proxy::tree;
 
-use super::{LoadReport, Target};
+use super::{LoadReport, Target, connect};
 use crate::bench::quantity::Quantity;
 
 /// How long it may take until anything is done, on a busy machine.
 const PATIENCE: Duration = Duration::from_secs(30);
+
+/// How many connections may have been made that the origin has not seen yet: the backlog of some proxies is 5, and a
+/// connection that does not find room there is tried again after a second.
+const AHEAD: usize = 4;
+
+/// How long the contender may take for some of them.
+const CLIENTS_PATIENCE: Duration = Duration::from_secs(20);
 
 /// The workers, and what they have done. They run until the process ends.
 pub(super) struct LoadWorkers {
@@ -83,6 +91,27 @@ impl LoadWorkers {
             }
         }
         Ok(())
+    }
+
+    /// Opens connections no faster than the contender takes them, and waits until all of them have reached the origin, which
+    /// counts them in `accepted`.
+    ///
+    /// # Errors
+    ///
+    /// Those of connect(2), and of [`work_until`](Self::work_until).
+    pub(super) fn open_clients(
+        &self,
+        target: SocketAddr,
+        count: usize,
+        accepted: &AtomicUsize,
+    ) -> io::Result<Vec<TcpStream>> {
+        let mut clients = Vec::with_capacity(count);
+        while clients.len() < count {
+            clients.push(connect(target)?);
+            let least = if clients.len() == count { count } else { clients.len().saturating_sub(AHEAD) };
+            self.work_until(CLIENTS_PATIENCE, || accepted.load(Ordering::Relaxed) >= least)?;
+        }
+        Ok(clients)
     }
 
     /// Lets the workers work for this long, or until they have done anything at all, and returns what they and the contender
