@@ -48,19 +48,20 @@ enum Command {
 }
 
 fn main() -> ExitCode {
+    let done = |outcome: Result<(), String>| outcome.map(|()| ExitCode::SUCCESS);
     let result = match Cli::parse().command {
         Command::Conform(arguments) => conform::run(&arguments),
         Command::Compare(arguments) => compare::run(&arguments),
         Command::List => list::run(),
         Command::Selftest(arguments) => selftest::run(&arguments),
-        Command::Planted(options) => planted::serve(options)
-            .map(|()| ExitCode::SUCCESS)
-            .map_err(|error| format!("cannot listen: {error}")),
-        Command::Origin(arguments) => origin::run(&arguments).map(|()| ExitCode::SUCCESS),
-        Command::Bench(options) => commands::end_everything_when_interrupted()
-            .and_then(|()| bench::run(&options))
-            .map(|()| ExitCode::SUCCESS),
-        Command::Load { orders } => bench::load::run(&orders).map(|()| ExitCode::SUCCESS),
+        Command::Planted(options) => {
+            done(planted::serve(options).map_err(|error| format!("cannot listen: {error}")))
+        }
+        Command::Origin(arguments) => done(origin::run(&arguments)),
+        Command::Bench(options) => {
+            done(commands::end_everything_when_interrupted().and_then(|()| bench::run(&options)))
+        }
+        Command::Load { orders } => done(bench::load::run(&orders)),
         Command::Peer(arguments) => peer::run(&arguments),
         Command::Stress(arguments) => stress::run(&arguments),
         Command::Replay(arguments) => replay::run(&arguments),

@@ -4,7 +4,6 @@
 //! HTTP/1.1 with connections that stay open long after the last answer, as a browser's do. It trusts its clients
 //! and holds a thread for each connection: it is a peer for tests and nothing to leave on the internet.
 
-mod page;
 mod pictures;
 
 pub use pictures::{Picture, gallery};
@@ -15,6 +14,7 @@ use std::sync::Arc;
 use std::thread;
 use std::time::Duration;
 
+use clap::ValueEnum;
 use testkit::payload::Payload;
 use testkit::seed::Seed;
 
@@ -28,11 +28,13 @@ const LINGER: Duration = Duration::from_secs(5);
 const LONGEST_HEAD: u64 = 64 * 1024;
 
 /// Which version the server speaks.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum Http {
-    /// One request a connection; the answer has no length and ends with the connection.
+    /// One request a connection; the answer has no length and ends with the connection
+    #[value(name = "1.0")]
     V1_0,
-    /// Connections are kept, every answer has a length.
+    /// Connections are kept, every answer has a length
+    #[value(name = "1.1")]
     V1_1,
 }
 
@@ -73,7 +75,7 @@ impl Origin {
     }
 
     fn showing(pictures: Vec<Picture>, listener: TcpListener, http: Http, seed: Seed) -> io::Result<Self> {
-        let page = page::html(&pictures);
+        let page = page(&pictures);
         let large = Payload::new(seed.derive("large"));
         let site = Site { http, page, pictures, large, cache: "no-store".to_owned() };
         Ok(Self { address: listener.local_addr()?, listener, site: Arc::new(site) })
@@ -156,18 +158,12 @@ impl Site {
         if !matches!(request.method.as_str(), "GET" | "HEAD") {
             Response::text("405 Method Not Allowed")
         } else if path == "/" {
-            Response {
-                status: "200 OK",
-                kind: "text/html; charset=utf-8",
-                body: Body::Bytes(self.page.as_bytes()),
-            }
+            Response::ok("text/html; charset=utf-8", Body::Bytes(self.page.as_bytes()))
         } else if let Some(picture) = picture() {
-            Response { status: "200 OK", kind: "image/png", body: Body::Bytes(&picture.png) }
+            Response::ok("image/png", Body::Bytes(&picture.png))
         } else if path == "/large" {
             match query.strip_prefix("bytes=").map(str::parse) {
-                Some(Ok(bytes)) => {
-                    Response { status: "200 OK", kind: "application/octet-stream", body: Body::Large(bytes) }
-                }
+                Some(Ok(bytes)) => Response::ok("application/octet-stream", Body::Large(bytes)),
                 _ => Response::text("400 Bad Request"),
             }
         } else {
@@ -210,6 +206,27 @@ impl Site {
         Ok(())
     }
 }
+
+/// The HTML of the page that shows `pictures`, each fetched from `/image/NAME.png`.
+///
+/// When everything has loaded, the script counts the pictures that arrived whole and writes the count into the
+/// title, into a green or red banner, and into `<p id="result" data-state="complete" data-loaded="N" data-of="N">`
+/// for a test that reads the document. A browser shows half a PNG without complaint, so a picture counts only if its
+/// width is right and its body had as many bytes as the file.
+fn page(pictures: &[Picture]) -> String {
+    let figure = |Picture { name, width, height, png }: &Picture| {
+        let bytes = png.len();
+        format!(
+            "<figure><img src=\"/image/{name}.png\" alt=\"{name}\" data-width=\"{width}\" data-bytes=\"{bytes}\">\
+             <figcaption>{name}, {width}&times;{height}, {bytes} bytes</figcaption></figure>\n"
+        )
+    };
+    let figures: String = pictures.iter().map(figure).collect();
+    TEMPLATE.replace("{of}", &pictures.len().to_string()).replace("{figures}", &figures)
+}
+
+/// A script in it says whether every picture came whole. The icon is given in the page itself: a browser would ask for it on a connection of its own, or not.
+const TEMPLATE: &str = include_str!("web/page.html");
 
 /// Ends a connection so that the client reads the whole answer.
 ///
@@ -274,7 +291,11 @@ struct Response<'a> {
     body: Body<'a>,
 }
 
-impl Response<'static> {
+impl<'a> Response<'a> {
+    const fn ok(kind: &'static str, body: Body<'a>) -> Self {
+        Self { status: "200 OK", kind, body }
+    }
+
     /// An answer whose body is its status.
     const fn text(status: &'static str) -> Self {
         Self { status, kind: "text/plain", body: Body::Bytes(status.as_bytes()) }
@@ -342,7 +363,7 @@ mod tests {
         let (head, body) = exchange(Http::V1_0, "GET / HTTP/1.1\r\nHost: a\r\n\r\n");
         assert!(head.starts_with("HTTP/1.0 200 OK\r\n"), "{head}");
         assert!(!head.contains("Content-Length"), "{head}");
-        assert_eq!(body, page::html(&FIRST).into_bytes());
+        assert_eq!(body, page(&FIRST).into_bytes());
     }
 
     #[test]
@@ -413,5 +434,16 @@ mod tests {
                 assert_eq!(body, status.as_bytes());
             }
         }
+    }
+
+    #[test]
+    fn every_picture_is_on_the_page() {
+        let picture = |name, width| Picture { name, width, height: 2, png: vec![0; 7] };
+        let html = page(&[picture("one", 3), picture("two", 4)]);
+        assert!(html.contains(r#"<img src="/image/one.png" alt="one" data-width="3" data-bytes="7">"#));
+        assert!(html.contains(r#"<img src="/image/two.png" alt="two" data-width="4" data-bytes="7">"#));
+        assert!(html.contains(r#"data-state="loading" data-loaded="0" data-of="2""#));
+        assert!(html.contains(r#"<link rel="icon""#), "a browser would ask for another file");
+        assert!(!html.contains("{of}") && !html.contains("{figures}"));
     }
 }

@@ -7,7 +7,7 @@ use std::path::Path;
 use std::process::{Command, Output, Stdio};
 use std::time::Duration;
 
-use proxyspec::conform::{Case, Selftest, Service, Topic, topics};
+use proxyspec::conform::{Cases, Selftest, Service, topics};
 use proxyspec::planted::Bug;
 use proxyspec::recipe::Recipe;
 use serde_json::Value;
@@ -19,7 +19,7 @@ use testkit::watchdog::within;
 const PROGRAM: &str = env!("CARGO_BIN_EXE_proxyspec");
 
 /// Those whose names `wanted` has.
-fn cases(wanted: impl Fn(&str) -> bool) -> Vec<(Topic, Vec<&'static Case>)> {
+fn cases(wanted: impl Fn(&str) -> bool) -> Cases {
     let chosen = topics().into_iter().map(|topic| {
         let cases = topic.cases.iter().filter(|case| wanted(case.name)).collect();
         (topic, cases)
@@ -28,7 +28,7 @@ fn cases(wanted: impl Fn(&str) -> bool) -> Vec<(Topic, Vec<&'static Case>)> {
 }
 
 fn judge(bug: Option<Bug>, service: Service, wanted: impl Fn(&str) -> bool) -> Selftest {
-    Selftest::run(Path::new(PROGRAM), bug, service, &cases(wanted), Seed::random(), 4, |_| ()).unwrap()
+    Selftest::run(Path::new(PROGRAM), bug, service, &cases(wanted), Seed::random(), 4).unwrap()
 }
 
 /// One quick case of each topic; `make selftest` and `make conform` run all of them.

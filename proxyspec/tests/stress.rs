@@ -28,10 +28,16 @@ fn stage(bug: Option<Bug>, concurrent: bool) -> Arc<Stage> {
 }
 
 fn stress(clients: usize, kinds: &[Kind]) -> Stress {
-    let mut stress = Stress::new(clients, Seed::random());
-    stress.buffer = BUFFER;
-    stress.kinds = kinds.to_vec();
-    stress
+    Stress {
+        length: Duration::from_secs(60),
+        clients,
+        seed: Seed::random(),
+        kinds: kinds.to_vec(),
+        buffer: BUFFER,
+        refusals: false,
+        stutter: false,
+        memory_growth: None,
+    }
 }
 
 fn run(stress: &Stress, bug: Option<Bug>) -> Result<Figures, Failure> {

@@ -24,7 +24,7 @@ pub struct Contender {
     /// Whether it takes part only where a variant of a program does.
     tuned: bool,
     /// Whether it takes part only if it is named.
-    on_demand: bool,
+    pub(super) on_demand: bool,
     /// How many connections it can serve at once, or is asked to.
     most: usize,
 }
@@ -165,11 +165,6 @@ impl Contender {
     pub(super) fn parse(text: &str) -> Result<Self, String> {
         let (name, command) = text.split_once('=').ok_or("it has the form NAME=COMMAND")?;
         Ok(Self::new(name, command, Some(Recipe::new(command.split_whitespace())?)))
-    }
-
-    /// Whether it takes part when these are named, or none.
-    pub(super) fn is_wanted(&self, names: &[String]) -> bool {
-        if names.is_empty() { !self.on_demand } else { names.contains(&self.name) }
     }
 
     /// Whether it is to be measured by this.

@@ -13,40 +13,26 @@ const PEERS: &[&str] =
 
 use Quantity as Q;
 
-/// What ours divided by the best peer's has to be.
-type Figure = (Quantity, f64);
+const BULK: [Quantity; 2] = [Q::Throughput, Q::CpuPerGib];
+const REQUESTS: [Quantity; 2] = [Q::Requests, Q::CpuPerRequest];
+const CONNECTIONS: [Quantity; 2] = [Q::Connections, Q::CpuPerConnection];
 
-/// The lines of the table: a name, a measure, its rate and its cost.
-const GOALS: &[(&str, &str, Figure, Figure)] = &[
-    (
-        "keep-alive requests, 32 connections (wrk)",
-        "wrk-requests",
-        (Q::Requests, 1.0),
-        (Q::CpuPerRequest, 0.93),
-    ),
-    (
-        "short connections, 32 at once (wrk)",
-        "wrk-connections",
-        (Q::Connections, 1.0),
-        (Q::CpuPerConnection, 0.95),
-    ),
-    (
-        "short connections, one after the other",
-        "connections-1",
-        (Q::Connections, 0.95),
-        (Q::CpuPerConnection, 1.0),
-    ),
-    ("ping-pong on one CPU", "pingpong", (Q::Requests, 1.0), (Q::CpuPerRequest, 0.97)),
-    ("64 connections, answers of 64 B", "small-64", (Q::Requests, 1.0), (Q::CpuPerRequest, 0.97)),
-    ("64 connections, answers of 16 KiB", "large-64", (Q::Requests, 1.0), (Q::CpuPerRequest, 0.97)),
-    ("bulk, one stream up", "bulk-up", (Q::Throughput, 1.05), (Q::CpuPerGib, 0.85)),
-    ("bulk, one stream down", "bulk-down", (Q::Throughput, 1.05), (Q::CpuPerGib, 0.85)),
-    ("bulk, both ways", "bulk-both", (Q::Throughput, 1.0), (Q::CpuPerGib, 0.85)),
-    ("bulk, 64 streams", "bulk-64", (Q::Throughput, 1.0), (Q::CpuPerGib, 0.95)),
+/// The lines of the table: a name, a measure, its rate and its cost, and what both divided by the best peer's have to be.
+const GOALS: &[(&str, &str, [Quantity; 2], [f64; 2])] = &[
+    ("keep-alive requests, 32 connections (wrk)", "wrk-requests", REQUESTS, [1.0, 0.93]),
+    ("short connections, 32 at once (wrk)", "wrk-connections", CONNECTIONS, [1.0, 0.95]),
+    ("short connections, one after the other", "connections-1", CONNECTIONS, [0.95, 1.0]),
+    ("ping-pong on one CPU", "pingpong", REQUESTS, [1.0, 0.97]),
+    ("64 connections, answers of 64 B", "small-64", REQUESTS, [1.0, 0.97]),
+    ("64 connections, answers of 16 KiB", "large-64", REQUESTS, [1.0, 0.97]),
+    ("bulk, one stream up", "bulk-up", BULK, [1.05, 0.85]),
+    ("bulk, one stream down", "bulk-down", BULK, [1.05, 0.85]),
+    ("bulk, both ways", "bulk-both", BULK, [1.0, 0.85]),
+    ("bulk, 64 streams", "bulk-64", BULK, [1.0, 0.95]),
 ];
 
 /// Ours divided by the best peer's, beside what it has to be; nothing if one of them did not take part.
-fn cell(results: &BenchResults, measure: &'static str, (quantity, limit): Figure) -> Option<String> {
+fn cell(results: &BenchResults, measure: &'static str, quantity: Quantity, limit: f64) -> Option<String> {
     let column = Column { measure, quantity, head: "" };
     let busy = results.row(&column, OURS)?.busy;
     let ours = results.summary(&column, OURS)?.median;
@@ -63,8 +49,8 @@ fn cell(results: &BenchResults, measure: &'static str, (quantity, limit): Figure
 
 /// The table; nothing if no line of it can be filled.
 pub(super) fn table(text: &mut Markdown, results: &BenchResults) {
-    let lines = GOALS.iter().filter_map(|(name, measure, rate, cost)| {
-        let cells = [rate, cost].map(|figure| cell(results, measure, *figure));
+    let lines = GOALS.iter().filter_map(|(name, measure, quantities, limits)| {
+        let cells = [0, 1].map(|i| cell(results, measure, quantities[i], limits[i]));
         let filled = cells.iter().any(Option::is_some);
         let [rate, cost] = cells.map(|cell| cell.unwrap_or_else(|| " | |".to_owned()));
         filled.then(|| [(*name).to_owned(), rate, cost])

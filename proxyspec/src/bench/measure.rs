@@ -32,23 +32,29 @@ use Field::{Plain, Tuned};
 ///
 /// `most` is how many connections can be open; where the name of a measure says more, it makes do with that.
 pub(super) fn all(most: usize) -> Vec<Measure> {
-    let requests = |connections: usize, answer| requests(connections.min(most), answer);
-    let few_busy = |connections: usize, turns| few_busy(connections.min(most), turns);
+    let requests = |connections: usize, busy, turns, answer| {
+        let connections = connections.min(most);
+        Workload::Requests { connections, busy: connections.min(busy), turns, answer }
+    };
+    let small = |connections| requests(connections, connections, false, SMALL);
+    let large = |connections| requests(connections, connections, false, LARGE);
+    let few_busy = |connections, turns| requests(connections, 10, turns, SMALL);
+    let http = |close| Workload::Http { connections: most.min(32), close };
     let idle = |connections: usize| Workload::Idle { connections: connections.min(most) };
     vec![
         Measure::new("bulk-up", Tuned, bulk(1, true, false)),
         Measure::new("bulk-down", Tuned, bulk(1, false, true)),
         Measure::new("bulk-both", Tuned, bulk(1, true, true)),
         Measure::new("bulk-64", Tuned, bulk(most.min(64), false, true)),
-        Measure { pinned: true, ..Measure::new("pingpong", Tuned, requests(1, SMALL)) },
-        Measure::new("wrk-requests", Tuned, http(most.min(32), false)),
-        Measure::new("wrk-connections", Tuned, http(most.min(32), true)),
-        Measure::new("small-1", Plain, requests(1, SMALL)),
-        Measure::new("small-64", Tuned, requests(64, SMALL)),
-        Measure::new("small-1000", Plain, requests(1000, SMALL)),
-        Measure::new("large-1", Plain, requests(1, LARGE)),
-        Measure::new("large-64", Tuned, requests(64, LARGE)),
-        Measure::new("large-1000", Plain, requests(1000, LARGE)),
+        Measure { pinned: true, ..Measure::new("pingpong", Tuned, small(1)) },
+        Measure::new("wrk-requests", Tuned, http(false)),
+        Measure::new("wrk-connections", Tuned, http(true)),
+        Measure::new("small-1", Plain, small(1)),
+        Measure::new("small-64", Tuned, small(64)),
+        Measure::new("small-1000", Plain, small(1000)),
+        Measure::new("large-1", Plain, large(1)),
+        Measure::new("large-64", Tuned, large(64)),
+        Measure::new("large-1000", Plain, large(1000)),
         Measure::new("growth-10", Plain, few_busy(10, false)),
         Measure::new("growth-100", Plain, few_busy(100, false)),
         Measure::new("growth-1000", Plain, few_busy(1000, false)),
@@ -71,23 +77,6 @@ const LARGE: usize = 16 << 10;
 
 const fn bulk(streams: usize, up: bool, down: bool) -> Workload {
     Workload::Bulk { streams, up, down }
-}
-
-const fn http(connections: usize, close: bool) -> Workload {
-    Workload::Http { connections, close }
-}
-
-const fn requests(connections: usize, answer: usize) -> Workload {
-    Workload::Requests { connections, busy: connections, turns: false, answer }
-}
-
-const fn few_busy(connections: usize, turns: bool) -> Workload {
-    Workload::Requests {
-        connections,
-        busy: if connections < 10 { connections } else { 10 },
-        turns,
-        answer: SMALL,
-    }
 }
 
 impl Measure {

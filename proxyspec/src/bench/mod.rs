@@ -167,7 +167,9 @@ fn chosen_contenders(options: &BenchOptions) -> Result<(Vec<Contender>, Vec<NotI
         all.extend(Contender::ours(&ours)?);
     }
     all.extend(peers);
-    all.retain(|contender| contender.is_wanted(names));
+    all.retain(
+        |contender| if names.is_empty() { !contender.on_demand } else { names.contains(&contender.name) },
+    );
     missing.retain(|(name, _)| names.is_empty() || names.iter().any(|wanted| wanted == name));
     let known = |name: &String| {
         all.iter().any(|contender| contender.name == *name) || missing.iter().any(|(other, _)| other == name)

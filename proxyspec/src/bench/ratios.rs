@@ -12,7 +12,9 @@ pub(super) fn table(text: &mut Markdown, results: &BenchResults) {
     for section in sections().into_iter().filter(|section| section.spread) {
         for column in section.columns {
             let cells = [cells(results, &column, COPYING, false), cells(results, &column, OURS, true)];
-            let shown = lines.iter().any(|(other, _)| other.shows_the_same(&column));
+            let shown = lines
+                .iter()
+                .any(|(other, _)| (other.measure, other.quantity) == (column.measure, column.quantity));
             if !shown && cells.iter().any(Option::is_some) {
                 let name = format!("{}, {}", section.title, column.head);
                 let [copying, splicing] = cells.map(|cells| cells.unwrap_or_else(|| "|".to_owned()));

@@ -190,39 +190,39 @@ impl From<&Contender> for Entrant {
 }
 
 #[cfg(test)]
-impl BenchResults {
-    /// One figure of several contenders.
-    pub(super) fn of_medians(column: &Column, medians: &[(&str, f64)]) -> Self {
-        let row = |&(contender, median): &(&str, f64)| Row {
-            contender: contender.to_owned(),
-            summaries: [(column.quantity, Summary { median, min: median, max: median })].into(),
-            ..Row::default()
-        };
-        let rows = medians.iter().map(row).collect();
-        Self {
-            machine: crate::machine::Machine::this(),
-            command: String::new(),
-            rounds: 1,
-            seconds: 1.0,
-            most_connections: 1,
-            duration: 1.0,
-            contenders: medians
-                .iter()
-                .map(|(name, _)| Entrant {
-                    name: (*name).to_owned(),
-                    about: if name.contains("splice") { "splice(2)" } else { "" }.to_owned(),
-                    version: String::new(),
-                    command: String::new(),
-                })
-                .collect(),
-            measures: vec![MeasureResults { name: column.measure.to_owned(), connections: 1, rows }],
-        }
-    }
-}
-
-#[cfg(test)]
 mod tests {
     use super::*;
+    use crate::machine::Machine;
+
+    impl BenchResults {
+        /// One figure of several contenders.
+        pub(in crate::bench) fn of_medians(column: &Column, medians: &[(&str, f64)]) -> Self {
+            let row = |&(contender, median): &(&str, f64)| Row {
+                contender: contender.to_owned(),
+                summaries: [(column.quantity, Summary { median, min: median, max: median })].into(),
+                ..Row::default()
+            };
+            let rows = medians.iter().map(row).collect();
+            Self {
+                machine: Machine::this(),
+                command: String::new(),
+                rounds: 1,
+                seconds: 1.0,
+                most_connections: 1,
+                duration: 1.0,
+                contenders: medians
+                    .iter()
+                    .map(|(name, _)| Entrant {
+                        name: (*name).to_owned(),
+                        about: if name.contains("splice") { "splice(2)" } else { "" }.to_owned(),
+                        version: String::new(),
+                        command: String::new(),
+                    })
+                    .collect(),
+                measures: vec![MeasureResults { name: column.measure.to_owned(), connections: 1, rows }],
+            }
+        }
+    }
 
     #[test]
     fn processor_time_that_is_missing_in_a_round_is_no_figure() {

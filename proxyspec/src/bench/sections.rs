@@ -27,13 +27,6 @@ pub(super) struct Column {
     pub(super) head: &'static str,
 }
 
-impl Column {
-    /// Whether the figures are the same, whatever stands above them.
-    pub(super) fn shows_the_same(&self, other: &Self) -> bool {
-        (self.measure, self.quantity) == (other.measure, other.quantity)
-    }
-}
-
 use Quantity as Q;
 
 /// A measure, or a quantity, and what stands above its column.

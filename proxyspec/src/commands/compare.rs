@@ -5,11 +5,11 @@ use std::process::ExitCode;
 use std::time::Instant;
 
 use clap::Args;
-use proxyspec::conform::{Changes, Comparison, JudgedProxy, Judgement, Plan, Subject, Tried};
+use proxyspec::conform::{Cases, Changes, Comparison, JudgedProxy, Judgement, Plan, Subject, Tried};
 use proxyspec::template::Template;
 use testkit::seed::Seed;
 
-use crate::commands::conform::{Chosen, JudgingArguments, SLACK, chosen, judge, limit};
+use crate::commands::conform::{JudgingArguments, SLACK, chosen, judge, limit};
 use crate::commands::{end_everything_when_interrupted, print, write};
 
 /// Each proxy is described by a file as in proxyspec/peers. All of them are judged with the same seed, one after another; then
@@ -65,7 +65,7 @@ pub(crate) fn run(arguments: &CompareArguments) -> Result<ExitCode, String> {
     Ok(if all_judged { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
-fn judge_template(file: &Path, template: &Template, cases: &Chosen, seed: Seed) -> Result<Judgement, String> {
+fn judge_template(file: &Path, template: &Template, cases: &Cases, seed: Seed) -> Result<Judgement, String> {
     let recipe = template.judged(None)?;
     let version = template.version().ok_or_else(|| {
         let package = template.label("package").map(|package| format!(" (package {package})"));
@@ -81,7 +81,7 @@ fn judge_template(file: &Path, template: &Template, cases: &Chosen, seed: Seed) 
     let mut judgement = Judgement::new(version, &plan, &outcomes, begin.elapsed());
     for option in template.tries() {
         let end = limit(4 * Plan::limit(cases) + SLACK);
-        let tried = Tried::run(template, option, &plan, cases, &outcomes, |_| ());
+        let tried = Tried::run(template, option, &plan, cases, &outcomes);
         drop(end);
         print(&describe(&tried));
         judgement.tried.push(tried);

@@ -6,7 +6,7 @@ use std::thread;
 use std::time::Duration;
 
 use clap::{Args, ValueEnum};
-use proxyspec::conform::{Case, Outcome, Plan, Results, Service, Topic, topics};
+use proxyspec::conform::{Case, Cases, Outcome, Plan, Results, Service, topics};
 use testkit::proxy::kill_all_and_exit;
 use testkit::seed::Seed;
 
@@ -82,7 +82,7 @@ pub(crate) fn run(arguments: &ConformArguments) -> Result<ExitCode, String> {
 }
 
 /// Runs the cases, and shows each outcome. `replay` is the command line that runs one case again.
-pub(crate) fn judge(name: &str, plan: &Plan, cases: &Chosen, replay: String) -> Vec<Outcome> {
+pub(crate) fn judge(name: &str, plan: &Plan, cases: &Cases, replay: String) -> Vec<Outcome> {
     let end = limit(Plan::limit(cases) + SLACK);
     let mut display = Display::new(name, plan, cases, replay);
     let outcomes = plan.run(cases, |event| display.show(event));
@@ -91,10 +91,8 @@ pub(crate) fn judge(name: &str, plan: &Plan, cases: &Chosen, replay: String) -> 
     outcomes
 }
 
-pub(crate) type Chosen = Vec<(Topic, Vec<&'static Case>)>;
-
 /// The cases that are named, by themselves or by their topic; all if no name is given.
-pub(crate) fn chosen(only: &[String]) -> Result<Chosen, String> {
+pub(crate) fn chosen(only: &[String]) -> Result<Cases, String> {
     let topics = topics();
     for name in only {
         let known =

@@ -5,7 +5,7 @@ use std::io::{self, IsTerminal};
 use std::time::Duration;
 
 use indicatif::{ProgressBar, ProgressStyle};
-use proxyspec::conform::{Case, CaseEvent, Outcome, Plan, Results, Topic};
+use proxyspec::conform::{Case, CaseEvent, Cases, Outcome, Plan, Results, Topic};
 
 use crate::commands::print;
 
@@ -25,12 +25,7 @@ pub(crate) struct Display {
 
 impl Display {
     /// Says what is going to happen.
-    pub(crate) fn new(
-        subject: &str,
-        plan: &Plan,
-        cases: &[(Topic, Vec<&'static Case>)],
-        replay: String,
-    ) -> Self {
+    pub(crate) fn new(subject: &str, plan: &Plan, cases: &Cases, replay: String) -> Self {
         let waiting: Vec<_> =
             cases.iter().flat_map(|(topic, cases)| cases.iter().map(move |case| (*topic, *case))).collect();
         let width = waiting.iter().map(|(_, case)| case.name.len()).max().unwrap_or_default();

@@ -2,8 +2,8 @@ use std::io::{self, Write};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::time::Duration;
 
-use clap::{Args, ValueEnum};
-use proxyspec::web;
+use clap::Args;
+use proxyspec::web::{Http, Origin};
 use testkit::seed::Seed;
 
 #[derive(Debug, Args)]
@@ -15,8 +15,8 @@ pub(crate) struct OriginArguments {
     #[arg(long, default_value_t = 0)]
     port: u16,
     /// The version to speak: 1.0 closes after each answer, 1.1 keeps connections
-    #[arg(long, value_enum, default_value_t = Version::V1_1)]
-    http: Version,
+    #[arg(long, value_enum, default_value_t = Http::V1_1)]
+    http: Http,
     /// What the pictures and the large files are made from
     #[arg(long, value_name = "HEX", default_value_t = Seed::new(1))]
     seed: Seed,
@@ -25,22 +25,10 @@ pub(crate) struct OriginArguments {
     max_age: Option<u64>,
 }
 
-#[derive(Clone, Copy, Debug, ValueEnum)]
-pub(crate) enum Version {
-    #[value(name = "1.0")]
-    V1_0,
-    #[value(name = "1.1")]
-    V1_1,
-}
-
 /// Prints where it listens as its first line, then serves until killed.
 pub(crate) fn run(args: &OriginArguments) -> Result<(), String> {
     let address = SocketAddr::new(args.bind, args.port);
-    let http = match args.http {
-        Version::V1_0 => web::Http::V1_0,
-        Version::V1_1 => web::Http::V1_1,
-    };
-    let mut origin = web::Origin::bind(address, http, args.seed)
+    let mut origin = Origin::bind(address, args.http, args.seed)
         .map_err(|error| format!("cannot listen on {address}: {error}"))?;
     if let Some(seconds) = args.max_age {
         origin = origin.cacheable_for(Duration::from_secs(seconds));

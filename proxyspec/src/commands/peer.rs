@@ -88,7 +88,7 @@ struct RoleArguments {
 
 /// Carries out the verbs; the status says whether every one could be carried out.
 pub(crate) fn run(arguments: &PeerArguments) -> Result<ExitCode, String> {
-    let (arguments, peer) = match &arguments.role {
+    let (arguments, program, source) = match &arguments.role {
         Role::Listen(arguments) => {
             let program = Program::parse(&arguments.verbs, "accept", false)?;
             let address = resolve(&arguments.address)?[0];
@@ -98,14 +98,22 @@ pub(crate) fn run(arguments: &PeerArguments) -> Result<ExitCode, String> {
                 writeln!(io::stdout(), "listening on {}", listener.address())
                     .map_err(|error| format!("cannot say where it listens: {error}"))?;
             }
-            (arguments, VerbPeer::new(arguments, program, ConnectionSource::Listener(listener)))
+            (arguments, program, ConnectionSource::Listener(listener))
         }
         Role::Connect(arguments) => {
             let program = Program::parse(&arguments.verbs, "connect", true)?;
-            let addresses = resolve(&arguments.address)?;
-            (arguments, VerbPeer::new(arguments, program, ConnectionSource::Addresses(addresses)))
+            (arguments, program, ConnectionSource::Addresses(resolve(&arguments.address)?))
         }
     };
+    let reporter = Reporter {
+        began: Instant::now(),
+        quiet: arguments.quiet,
+        numbered: arguments.at_once > 1 || arguments.times != 1,
+        print: arguments.print,
+        connections: AtomicU64::new(0),
+    };
+    let peer =
+        VerbPeer { arguments, program, source, reporter: Arc::new(reporter), failed: AtomicBool::new(false) };
     thread::scope(|scope| {
         for _ in 0..arguments.at_once {
             scope.spawn(|| peer.repeat(arguments.times));
@@ -146,18 +154,7 @@ struct VerbPeer<'a> {
     failed: AtomicBool,
 }
 
-impl<'a> VerbPeer<'a> {
-    fn new(arguments: &'a RoleArguments, program: Program, source: ConnectionSource) -> Self {
-        let reporter = Reporter {
-            began: Instant::now(),
-            quiet: arguments.quiet,
-            numbered: arguments.at_once > 1 || arguments.times != 1,
-            print: arguments.print,
-            connections: AtomicU64::new(0),
-        };
-        Self { arguments, program, source, reporter: Arc::new(reporter), failed: AtomicBool::new(false) }
-    }
-
+impl VerbPeer<'_> {
     fn repeat(&self, times: u64) {
         for _ in 0..if times == 0 { u64::MAX } else { times } {
             self.failed.fetch_or(!self.play(), Ordering::Relaxed);
@@ -187,15 +184,13 @@ impl<'a> VerbPeer<'a> {
         match &self.source {
             ConnectionSource::Listener(listener) => listener.accept(patience),
             ConnectionSource::Addresses(addresses) => {
-                let mut outcome = Err(io::ErrorKind::AddrNotAvailable.into());
-                for &address in addresses {
-                    outcome = Connection::connect(address, options, patience)
-                        .map_err(|error| io::Error::new(error.kind(), format!("{address}: {error}")));
-                    if outcome.is_ok() {
-                        break;
-                    }
-                }
-                outcome
+                let attempt = |&address: &SocketAddr| {
+                    Connection::connect(address, options, patience)
+                        .map_err(|error| io::Error::new(error.kind(), format!("{address}: {error}")))
+                };
+                // The first that succeeds, or else the last error.
+                let none = Err(io::ErrorKind::AddrNotAvailable.into());
+                addresses.iter().fold(none, |outcome, address| outcome.or_else(|_| attempt(address)))
             }
         }
     }

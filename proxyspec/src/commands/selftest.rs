@@ -54,7 +54,7 @@ pub(crate) fn run(arguments: &SelftestArguments) -> Result<ExitCode, String> {
                 loop {
                     let subject = next.lock().unwrap_or_else(PoisonError::into_inner).next();
                     let Some((number, &(bug, service))) = subject else { return };
-                    let judged = Selftest::run(program, bug, service, cases, seed, CASES_AT_ONCE, |_| ());
+                    let judged = Selftest::run(program, bug, service, cases, seed, CASES_AT_ONCE);
                     // The other end goes on until every sender is gone.
                     let _ = sender.send((number, judged));
                 }

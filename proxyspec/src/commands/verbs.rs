@@ -64,12 +64,10 @@ impl Program {
 }
 
 fn step(word: &str) -> Result<Step, String> {
-    let (verb, argument) = match word.split_once(':') {
-        Some((verb, argument)) => (verb, Some(argument)),
-        None => (word, None),
-    };
+    let (verb, argument) = word.split_once(':').map_or((word, None), |(verb, text)| (verb, Some(text)));
     let needed = |what: &str| argument.ok_or_else(|| format!("{verb} needs {what}, as in {verb}:{what}"));
-    let step = match verb {
+    let alone = |step| argument.map_or(Ok(step), |_| Err(format!("{verb} takes no argument")));
+    Ok(match verb {
         "send" => {
             let (size, pace) = paced(needed("SIZE")?)?;
             Step::Send(bytes(size)?, pace)
@@ -83,21 +81,15 @@ fn step(word: &str) -> Result<Step, String> {
         },
         "echo" => Step::Echo(how(Pace::FAST, argument.into_iter().flat_map(|text| text.split(',')))?),
         "pause" => Step::Pause(time(needed("TIME")?)?),
-        _ => {
-            let step = match verb {
-                "urgent" => Step::Urgent,
-                "readable" => Step::Readable,
-                "acked" => Step::Acknowledged,
-                "hold" => Step::Pause(FOR_GOOD),
-                "fin" => Step::Fin,
-                "rst" => Step::Reset,
-                "close" => Step::Close,
-                _ => return Err("there is no such verb; --help explains those there are".to_owned()),
-            };
-            return if argument.is_none() { Ok(step) } else { Err(format!("{verb} takes no argument")) };
-        }
-    };
-    Ok(step)
+        "urgent" => alone(Step::Urgent)?,
+        "readable" => alone(Step::Readable)?,
+        "acked" => alone(Step::Acknowledged)?,
+        "hold" => alone(Step::Pause(FOR_GOOD))?,
+        "fin" => alone(Step::Fin)?,
+        "rst" => alone(Step::Reset)?,
+        "close" => alone(Step::Close)?,
+        _ => return Err("there is no such verb; --help explains those there are".to_owned()),
+    })
 }
 
 /// `1MiB,by:1..100,rate:64KiB`: what comes before the first comma, and how.

@@ -93,11 +93,11 @@ impl Case {
     }
 }
 
+/// Cases, topic by topic.
+pub type Cases = Vec<(Topic, Vec<&'static Case>)>;
+
 /// Those of these cases that are wanted.
-pub(super) fn those(
-    cases: &[(Topic, Vec<&'static Case>)],
-    wanted: impl Fn(&Case) -> bool,
-) -> Vec<(Topic, Vec<&'static Case>)> {
+pub(super) fn those(cases: &Cases, wanted: impl Fn(&Case) -> bool) -> Cases {
     let wanted = |case: &&Case| wanted(case);
     cases.iter().map(|(topic, cases)| (*topic, cases.iter().copied().filter(wanted).collect())).collect()
 }

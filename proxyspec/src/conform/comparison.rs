@@ -7,7 +7,7 @@ use std::time::{Duration, SystemTime};
 
 use serde::{Deserialize, Serialize};
 
-use crate::conform::{Case, CaseEvent, Outcome, Plan, Subject, Topic, those};
+use crate::conform::{Cases, Outcome, Plan, Subject, those};
 use crate::machine::Machine;
 use crate::template::Template;
 
@@ -123,21 +123,12 @@ impl Judgement {
 /// The length of `2026-01-31`.
 const DAY: usize = 10;
 
-type Cases = [(Topic, Vec<&'static Case>)];
-
 impl Tried {
     /// Runs the cases that have not passed, with one more option; and if that mends one, those that have passed.
     ///
     /// `plan` is that of the run without it, `outcomes` its results.
-    pub fn run(
-        template: &Template,
-        option: &str,
-        plan: &Plan,
-        cases: &Cases,
-        outcomes: &[Outcome],
-        watcher: impl FnMut(&CaseEvent),
-    ) -> Self {
-        let changes = changes(template, option, plan, cases, outcomes, watcher);
+    pub fn run(template: &Template, option: &str, plan: &Plan, cases: &Cases, outcomes: &[Outcome]) -> Self {
+        let changes = changes(template, option, plan, cases, outcomes);
         Self { option: option.to_owned(), changes }
     }
 }
@@ -148,13 +139,12 @@ fn changes(
     without: &Plan,
     cases: &Cases,
     outcomes: &[Outcome],
-    mut watcher: impl FnMut(&CaseEvent),
 ) -> Result<Changes, String> {
     let subject = Subject::Command(template.judged(Some(option))?);
     let service = subject.probe()?;
     let with = Plan { subject, service, ..without.clone() };
-    let mut run = |plan: &Plan, names: &[String]| {
-        plan.run(&those(cases, |case| names.iter().any(|name| name == case.name)), &mut watcher)
+    let run = |plan: &Plan, names: &[String]| {
+        plan.run(&those(cases, |case| names.iter().any(|name| name == case.name)), |_| ())
     };
     let (passed, others): (Vec<_>, Vec<_>) = outcomes.iter().partition(|outcome| passes(outcome));
     // Most cases that fail wait for their time limit.
@@ -162,7 +152,7 @@ fn changes(
     let once = those_that(passes, run(&eager, &names(others)));
     let twice = those_that(passes, run(&with, &once));
     // What fails now and then may have passed by chance.
-    let mended = those_that(does_not_pass, run(without, &twice));
+    let mended = those_that(|outcome| !passes(outcome), run(without, &twice));
     let broken = if mended.is_empty() {
         Vec::new()
     } else {
@@ -177,10 +167,6 @@ const EAGER: usize = 4;
 
 fn passes(outcome: &Outcome) -> bool {
     outcome.verdict.is_ok()
-}
-
-fn does_not_pass(outcome: &Outcome) -> bool {
-    !passes(outcome)
 }
 
 fn those_that(counts: fn(&Outcome) -> bool, outcomes: Vec<Outcome>) -> Vec<String> {

@@ -47,7 +47,7 @@ mod subject;
 mod trial;
 
 use case::those;
-pub use case::{Case, Need, Topic};
+pub use case::{Case, Cases, Need, Topic};
 pub use comparison::{Changes, Comparison, JudgedProxy, Judgement, Tried};
 pub use outcome::{Outcome, Stop, Verdict, broken};
 pub use report::Results;
@@ -59,25 +59,18 @@ pub use trial::{RunningProxy, Stand, Trial};
 
 /// Every case.
 pub fn topics() -> Vec<Topic> {
-    vec![
-        Topic { name: "integrity", about: "every byte, in order, both ways", cases: integrity::CASES },
-        Topic {
-            name: "ends",
-            about: "FIN, RST and silence mean on one side what they mean on the other",
-            cases: ends::CASES,
-        },
-        Topic {
-            name: "establishing",
-            about: "a client reaches the server, or gets an end",
-            cases: establishing::CASES,
-        },
-        Topic {
-            name: "resources",
-            about: "memory, processor time and descriptors are bounded, given back, and shared",
-            cases: resources::CASES,
-        },
-        Topic { name: "process", about: "the program as it is started and stopped", cases: process::CASES },
-    ]
+    let topics = [
+        ("integrity", "every byte, in order, both ways", integrity::CASES),
+        ("ends", "FIN, RST and silence mean on one side what they mean on the other", ends::CASES),
+        ("establishing", "a client reaches the server, or gets an end", establishing::CASES),
+        (
+            "resources",
+            "memory, processor time and descriptors are bounded, given back, and shared",
+            resources::CASES,
+        ),
+        ("process", "the program as it is started and stopped", process::CASES),
+    ];
+    topics.map(|(name, about, cases)| Topic { name, about, cases }).into()
 }
 
 #[cfg(test)]

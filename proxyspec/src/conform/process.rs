@@ -258,7 +258,7 @@ fn no_port(trial: &Trial) -> Verdict {
 
 fn closed_output(trial: &Trial) -> Verdict {
     let recipe = trial.recipe()?.inside(["sh", "-c", r#"exec "$0" "$@" 2>&-"#]);
-    goes_on(&trial.stand_of(&recipe, PeerOptions::default())?)
+    goes_on(trial, &trial.stand_of(&recipe, PeerOptions::default())?)
 }
 
 fn full_output(trial: &Trial) -> Verdict {
@@ -277,14 +277,14 @@ fn full_output(trial: &Trial) -> Verdict {
             Err(error) => return Err(error.into()),
         }
     }
-    goes_on(&stand)
+    goes_on(trial, &stand)
 }
 
 fn broken_output(trial: &Trial) -> Verdict {
     let (reader, writer): (PipeReader, PipeWriter) = io::pipe()?;
     let stand = trial.stand_of(&logging_to(trial.recipe()?, &writer), PeerOptions::default())?;
     drop((reader, writer));
-    goes_on(&stand)
+    goes_on(trial, &stand)
 }
 
 /// The proxy with its outputs to this pipe of ours.
@@ -295,8 +295,8 @@ fn logging_to(recipe: &Recipe, pipe: &PipeWriter) -> Recipe {
 }
 
 /// Sessions of which there is something to be logged, and whole ones between them.
-fn goes_on(stand: &Stand<'_>) -> Verdict {
-    let rounds = if stand.trial().service() == Service::Once { 1 } else { 5 };
+fn goes_on(trial: &Trial, stand: &Stand<'_>) -> Verdict {
+    let rounds = if trial.service() == Service::Once { 1 } else { 5 };
     for round in 1..=rounds {
         echo::session(stand).map_err(|stop| stop.after(&format!("in round {round}")))?;
         if round < rounds {
@@ -345,13 +345,11 @@ fn restarted(trial: &Trial, recipe: &Recipe) -> Result<Option<String>, Stop> {
         Ok::<usize, io::Error>(there.count())
     };
     let waiting = here(TcpState::TimeWait)?;
-    let origin = listener.address();
-    let running = match trial.restart_recipe(recipe, &origin.ip().to_string(), origin.port(), port) {
-        Ok(running) => running,
+    let stand = match trial.stand_again(recipe, listener, port) {
+        Ok(stand) => stand,
         Err(_) if here(TcpState::Listen)? > 0 => return Ok(None),
         Err(stop) => return Err(stop.after(&format!("with {waiting} connections in TIME_WAIT:"))),
     };
-    let stand = trial.together(listener, running);
     echo::session(&stand)?;
     Ok(Some(format!("a session, with {waiting} connections of before in TIME_WAIT")))
 }

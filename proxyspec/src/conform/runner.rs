@@ -4,7 +4,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use crate::conform::{Case, Need, Outcome, Service, Stop, Subject, Topic, Trial, Verdict, broken};
+use crate::conform::{Case, Cases, Need, Outcome, Service, Stop, Subject, Trial, Verdict, broken};
 use testkit::proxy;
 use testkit::seed::Seed;
 
@@ -35,11 +35,7 @@ impl Plan {
     /// cases.
     ///
     /// In each topic as many cases as there are jobs run at once, and then, one by one, those that have to run alone.
-    pub fn run(
-        &self,
-        topics: &[(Topic, Vec<&'static Case>)],
-        mut watcher: impl FnMut(&CaseEvent),
-    ) -> Vec<Outcome> {
+    pub fn run(&self, topics: &Cases, mut watcher: impl FnMut(&CaseEvent)) -> Vec<Outcome> {
         let mut outcomes = Vec::new();
         for (topic, cases) in topics {
             let (alone, beside): (Vec<_>, Vec<_>) = cases.iter().copied().partition(|case| case.alone);
@@ -58,7 +54,7 @@ impl Plan {
     }
 
     /// The longest time that [`run`](Self::run) takes if every deadline is used up.
-    pub fn limit(topics: &[(Topic, Vec<&'static Case>)]) -> Duration {
+    pub fn limit(topics: &Cases) -> Duration {
         topics.iter().flat_map(|(_, cases)| cases).map(|case| case.deadline).sum()
     }
 
@@ -153,6 +149,7 @@ mod tests {
     use std::net::SocketAddr;
 
     use super::*;
+    use crate::conform::Topic;
 
     static CASES: [Case; 5] = [
         Case::new("hangs", |trial| {
@@ -175,7 +172,7 @@ mod tests {
         let subject = Subject::Running { proxy: nowhere, origin: nowhere };
         let plan = Plan { subject, service: Service::ManyAtOnce, seed: Seed::new(1), jobs: 3 };
         let mut begun = 0;
-        let outcomes = plan.run(&[(topic, CASES.iter().collect())], |event| {
+        let outcomes = plan.run(&vec![(topic, CASES.iter().collect())], |event| {
             begun += usize::from(matches!(event, CaseEvent::Begun(_)));
         });
         assert_eq!(begun, CASES.len());

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::fmt;
 use std::path::Path;
 
-use crate::conform::{Case, CaseEvent, Outcome, Plan, Service, Subject, Topic, those};
+use crate::conform::{Cases, Outcome, Plan, Service, Subject, those};
 use crate::planted::Bug;
 use crate::recipe::Recipe;
 use testkit::seed::Seed;
@@ -33,15 +33,14 @@ impl Selftest {
         program: &Path,
         bug: Option<Bug>,
         service: Service,
-        cases: &[(Topic, Vec<&'static Case>)],
+        cases: &Cases,
         seed: Seed,
         jobs: usize,
-        mut watcher: impl FnMut(&CaseEvent),
     ) -> Result<Self, String> {
         let subject = Subject::Command(recipe(program, bug, service)?);
         let mut plan = Plan { subject, service, seed, jobs };
         let (must, may) = bug.map_or_else(Default::default, |bug| (bug.must_fail(), bug.may_fail()));
-        let failed = plan.run(cases, &mut watcher).into_iter().filter(Outcome::failed);
+        let failed = plan.run(cases, |_| ()).into_iter().filter(Outcome::failed);
         let (found, false_alarms): (Vec<_>, Vec<_>) =
             failed.partition(|outcome| [&must, &may].iter().any(|names| names.contains(&outcome.case.name)));
         let mut found: BTreeSet<_> = found.iter().map(|outcome| outcome.case.name).collect();
@@ -53,7 +52,7 @@ impl Selftest {
                 break;
             }
             plan.seed = plan.seed.derive("again");
-            let again = plan.run(&left, &mut watcher);
+            let again = plan.run(&left, |_| ());
             found.extend(again.iter().filter(|outcome| outcome.failed()).map(|outcome| outcome.case.name));
         }
         Ok(Self { missed, false_alarms, found: found.len() })
@@ -81,19 +80,16 @@ impl fmt::Display for Selftest {
 
 /// The planted proxy as a command.
 fn recipe(program: &Path, bug: Option<Bug>, service: Service) -> Result<Recipe, String> {
-    let mut words = vec![
-        program.display().to_string(),
-        "planted".to_owned(),
-        "--buffer={buffer:16384}".to_owned(),
-        "--connect={connect:10}".to_owned(),
-        "--half-close={half_close:3600}".to_owned(),
-        "--drain={drain:30}".to_owned(),
-    ];
-    if let Some(bug) = bug {
-        words.push(format!("--bug={}", bug.name()));
-    }
     let clients = if service == Service::OneAtATime { 1 } else { 0 };
-    words.push(format!("--clients={{clients:{clients}}}"));
-    words.extend(["{host}", "{port}", "{listen}"].map(ToOwned::to_owned));
-    Recipe::new(words)
+    let settings = [
+        "--buffer={buffer:16384}",
+        "--connect={connect:10}",
+        "--half-close={half_close:3600}",
+        "--drain={drain:30}",
+        &format!("--clients={{clients:{clients}}}"),
+    ];
+    let bug = bug.map(|bug| format!("--bug={}", bug.name()));
+    let program = program.display().to_string();
+    let words = [&program, "planted"].into_iter().chain(settings).chain(bug.as_deref());
+    Recipe::new(words.chain(["{host}", "{port}", "{listen}"]))
 }

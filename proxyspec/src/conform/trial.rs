@@ -148,34 +148,25 @@ impl Trial {
     /// When it cannot be started.
     pub fn start_recipe(&self, recipe: &Recipe, host: &str, port: u16) -> Result<RunningProxy<'_>, Stop> {
         self.doing("starting the proxy");
-        self.running(recipe.start(host, port)?)
+        Ok(self.running(recipe.start(host, port)?))
     }
 
-    /// The same, listening on a port that it had before.
+    fn running(&self, proxy: Proxy) -> RunningProxy<'_> {
+        self.notes().started.push(proxy.pid());
+        self.doing("");
+        RunningProxy { trial: self, address: proxy.address(), proxy: Some(proxy) }
+    }
+
+    /// The proxy again, on a port that it had before, in front of its server.
     ///
     /// # Errors
     ///
     /// When it cannot be started.
-    pub fn restart_recipe(
-        &self,
-        recipe: &Recipe,
-        host: &str,
-        port: u16,
-        listen: u16,
-    ) -> Result<RunningProxy<'_>, Stop> {
+    pub fn stand_again(&self, recipe: &Recipe, listener: Listener, listen: u16) -> Result<Stand<'_>, Stop> {
         self.doing("starting the proxy again");
-        self.running(recipe.start_on(host, port, listen)?)
-    }
-
-    fn running(&self, proxy: Proxy) -> Result<RunningProxy<'_>, Stop> {
-        self.notes().started.push(proxy.pid());
-        self.doing("");
-        Ok(RunningProxy { trial: self, address: proxy.address(), proxy: Some(proxy) })
-    }
-
-    /// A server and a proxy in front of it that was started alone.
-    pub const fn together<'a>(&'a self, listener: Listener, running: RunningProxy<'a>) -> Stand<'a> {
-        Stand { trial: self, listener, running }
+        let origin = listener.address();
+        let running = self.running(recipe.start_on(&origin.ip().to_string(), origin.port(), listen)?);
+        Ok(Stand { trial: self, listener, running })
     }
 
     /// The proxy in front of a server of this suite, with default options.

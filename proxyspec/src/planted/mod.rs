@@ -9,7 +9,6 @@
 //! Add it to [`Bug`], with what a careless author gets wrong as its description, put it into the proxy where that
 //! author would have, and say in `expectations.txt` which cases it must fail.
 
-mod backlog;
 mod connect;
 mod copy;
 mod expectations;

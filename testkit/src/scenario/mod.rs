@@ -15,11 +15,9 @@
 
 mod draw;
 mod judge;
-mod play;
 mod stage;
 
-pub use play::play;
-pub use stage::Stage;
+pub use stage::{Stage, play};
 
 use std::io;
 use std::net::SocketAddr;
@@ -180,11 +178,8 @@ impl Scenario {
             }
             Kind::Vanish => Script::new([opens, side.send(rest), Step::Reset]),
         };
-        script
-            .sends(self.upwards())
-            .expects(self.downwards())
-            .seed(self.seed.derive("client"))
-            .patience(PATIENCE)
+        let script = script.sends(self.upwards()).expects(self.downwards());
+        script.seed(self.seed.derive("client")).patience(PATIENCE)
     }
 
     fn server_script(&self) -> Script {
@@ -201,11 +196,8 @@ impl Scenario {
             Kind::ServerUnread => Script::new([all, Step::Acknowledged, Step::Readable, Step::Close]),
             Kind::AcceptAndClose => Script::new([]),
         };
-        script
-            .sends(self.downwards())
-            .expects(self.upwards())
-            .seed(self.seed.derive("server"))
-            .patience(PATIENCE)
+        let script = script.sends(self.downwards()).expects(self.upwards());
+        script.seed(self.seed.derive("server")).patience(PATIENCE)
     }
 }
 

@@ -158,15 +158,14 @@ impl Sample {
     /// What was used since.
     pub(super) fn until_now(&self, target: &Target) -> io::Result<Span> {
         let now = Self::take(target)?;
-        let cpu = now.cpu.zip(self.cpu).map(|(now, then)| now.saturating_sub(then).as_secs_f64());
-        let peers_cpu = now.peers_cpu.saturating_sub(self.peers_cpu).as_secs_f64();
+        let since = |now: Duration, then: Duration| now.saturating_sub(then).as_secs_f64();
         Ok(Span {
             seconds: (now.at - self.at).as_secs_f64(),
             done: 0.0,
-            cpu,
+            cpu: now.cpu.zip(self.cpu).map(|(now, then)| since(now, then)),
             wakeups: now.wakeups.saturating_sub(self.wakeups) as f64,
-            peers_cpu,
-            others_cpu: now.others_cpu.saturating_sub(self.others_cpu).as_secs_f64(),
+            peers_cpu: since(now.peers_cpu, self.peers_cpu),
+            others_cpu: since(now.others_cpu, self.others_cpu),
         })
     }
 }

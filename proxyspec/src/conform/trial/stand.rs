@@ -74,11 +74,6 @@ pub struct Stand<'a> {
 }
 
 impl<'a> Stand<'a> {
-    /// The case it is for.
-    pub const fn trial(&self) -> &'a Trial {
-        self.trial
-    }
-
     /// Where clients connect.
     pub const fn address(&self) -> SocketAddr {
         self.running.address()
