@@ -9,6 +9,7 @@ use std::time::Duration;
 use proxyspec::planted::{self, Bug};
 use proxyspec::stress::{Failure, Figures, Stress, replay};
 use testkit::peer::{Listener, PeerOptions};
+use testkit::proxy::free_port;
 use testkit::replay::at_once;
 use testkit::scenario::{Kind, Scenario, Stage};
 use testkit::seed::Seed;
@@ -20,8 +21,13 @@ const BUFFER: u64 = 16_384;
 /// Longer than any machine takes.
 const LIMIT: Duration = Duration::from_secs(480);
 
+/// An address that no socket takes while there is no listener: refusals take the listener away.
+fn origin() -> SocketAddr {
+    ([127, 0, 0, 1], free_port().expect("there are free ports")).into()
+}
+
 fn stage(bug: Option<Bug>, concurrent: bool) -> Arc<Stage> {
-    let listener = Listener::bind(PeerOptions::default()).expect("the loopback address has free ports");
+    let listener = Listener::bind_to(origin(), PeerOptions::default()).expect("the port is free");
     let relay = planted::start(planted::PlantedOptions::new(listener.address(), bug))
         .expect("the loopback address has free ports");
     Arc::new(Stage::new(vec![relay], vec![listener], concurrent).expect("there are descriptors"))
@@ -93,9 +99,7 @@ fn a_refusal_turned_into_a_fin_is_found() {
 
 /// A relay that already runs, in front of an address without a listener yet.
 fn running(bug: Option<Bug>) -> (SocketAddr, SocketAddr) {
-    // Another socket may take the port in between; then the program says so, and the test fails.
-    let listener = Listener::bind(PeerOptions::default()).expect("the loopback address has free ports");
-    let origin = listener.address();
+    let origin = origin();
     (
         planted::start(planted::PlantedOptions::new(origin, bug))
             .expect("the loopback address has free ports"),
