@@ -125,15 +125,15 @@ pub fn until(event_loop: &mut EventLoop, mut condition: impl FnMut() -> bool) {
     }
 }
 
-/// Turns the loop until no session is left.
+/// Turns the loop until no more than `left` sessions are left.
 ///
 /// # Panics
 ///
 /// As [`until`](fn@until).
 #[track_caller]
-pub fn until_over(event_loop: &mut EventLoop) {
+pub fn until_over(event_loop: &mut EventLoop, left: usize) {
     let begin = Instant::now();
-    while event_loop.sessions() > 0 {
+    while event_loop.sessions() > left {
         assert!(begin.elapsed() < PATIENCE, "a session has not ended within {PATIENCE:?}");
         event_loop.turn(Some(PAUSE)).expect("the loop turns");
     }

@@ -104,7 +104,7 @@ fn a_peer_that_does_not_finish_is_reset_when_its_time_is_up() {
     stage.stream.borrow_mut().finish(Instant::now() + PAUSE);
     waker.wake();
     let begin = Instant::now();
-    until_over(&mut event_loop);
+    until_over(&mut event_loop, 0);
     assert!(begin.elapsed() >= PAUSE);
 }
 

@@ -66,7 +66,7 @@ fn ends_too_early<P: 'static>(
     }
     done.set(true);
     waker.wake();
-    until_over(&mut event_loop);
+    until_over(&mut event_loop, 0);
 }
 
 /// Receives all there is. Returns whether the end is orderly.
@@ -109,7 +109,7 @@ fn a_session_that_ignores_the_failure_of_its_server_resets_the_client() {
     session.connect(Connector::new(&[refusing][..], ConnectOptions::default(), Instant::now()));
     let mut event_loop = EventLoop::new().unwrap();
     event_loop.spawn(session); // as a session of the loop it ignores every event
-    until_over(&mut event_loop);
+    until_over(&mut event_loop, 0);
     assert!(!ends_in_order(&far));
 }
 
@@ -119,7 +119,7 @@ fn a_server_that_is_given_up_before_it_is_connected_ends_the_session_with_a_rese
     session.fail(Side::Server, ErrorKind::HostUnreachable.into());
     let mut event_loop = EventLoop::new().unwrap();
     event_loop.spawn(session);
-    until_over(&mut event_loop);
+    until_over(&mut event_loop, 0);
     assert!(!ends_in_order(&far));
 }
 
@@ -136,7 +136,7 @@ fn limits_of_duration_max_end_no_session() {
     assert_eq!(event_loop.sessions(), 1);
     server.write_all(b"an answer that takes its time").unwrap();
     drop(server);
-    until_over(&mut event_loop);
+    until_over(&mut event_loop, 0);
     assert!(ends_in_order(&client));
 
     let (session, mut client, server) = established(limits);
@@ -144,7 +144,7 @@ fn limits_of_duration_max_end_no_session() {
     client.write_all(b"last words").unwrap();
     settle(&mut event_loop);
     reset(client).unwrap();
-    until_over(&mut event_loop);
+    until_over(&mut event_loop, 0);
     assert!(!ends_in_order(&server));
 
     let (mut session, far) = accepted(limits);
@@ -153,7 +153,7 @@ fn limits_of_duration_max_end_no_session() {
     settle(&mut event_loop);
     assert!(ends_in_order(&far));
     drop(far);
-    until_over(&mut event_loop);
+    until_over(&mut event_loop, 0);
 }
 
 #[test]
@@ -163,12 +163,12 @@ fn limits_of_no_time_end_a_session_with_resets_and_without_a_spin() {
     let mut event_loop = EventLoop::new().unwrap();
     let (session, client, server) = established(limits);
     event_loop.spawn(session);
-    until_over(&mut event_loop);
+    until_over(&mut event_loop, 0);
     assert!(!ends_in_order(&client) && !ends_in_order(&server));
 
     let (session, far) = accepted(limits);
     event_loop.spawn(session);
-    until_over(&mut event_loop);
+    until_over(&mut event_loop, 0);
     assert!(!ends_in_order(&far), "it had no time to choose a destination");
 }
 

@@ -198,9 +198,7 @@ fn a_half_closed_session_yields_without_waiting_for_a_client_that_has_everything
     for client_closes in [true, false] {
         let mut stage = impatient(Duration::from_millis(50));
         let (first, server) = stage.session();
-        stage.send(&server, b"answer");
-        fin(&server);
-        assert_eq!(stage.drain(&first), (b"answer".to_vec(), End::Fin));
+        stage.carry_to_end(&server, &first, b"answer");
         let second = stage.client();
         stage.send(&second, b"my turn");
         stage.proxy.turn(Some(Duration::from_millis(100))).unwrap(); // it has begun to yield

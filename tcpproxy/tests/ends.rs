@@ -38,13 +38,9 @@ fn bytes_go_both_ways_at_once() {
 fn a_client_that_finishes_still_gets_a_late_answer() {
     let mut stage = Stage::new();
     let (client, server) = stage.session();
-    stage.send(&client, b"question");
-    fin(&client);
-    assert_eq!(stage.drain(&server), (b"question".to_vec(), End::Fin));
+    stage.carry_to_end(&client, &server, b"question");
     stage.assert_quiet();
-    stage.send(&server, b"late answer");
-    fin(&server);
-    assert_eq!(stage.drain(&client), (b"late answer".to_vec(), End::Fin));
+    stage.carry_to_end(&server, &client, b"late answer");
     stage.until_over();
 }
 
@@ -52,13 +48,9 @@ fn a_client_that_finishes_still_gets_a_late_answer() {
 fn a_server_that_finishes_still_gets_what_the_client_sends() {
     let mut stage = Stage::new();
     let (client, server) = stage.session();
-    stage.send(&server, b"greeting");
-    fin(&server);
-    assert_eq!(stage.drain(&client), (b"greeting".to_vec(), End::Fin));
+    stage.carry_to_end(&server, &client, b"greeting");
     stage.assert_quiet();
-    stage.send(&client, b"late upload");
-    fin(&client);
-    assert_eq!(stage.drain(&server), (b"late upload".to_vec(), End::Fin));
+    stage.carry_to_end(&client, &server, b"late upload");
     stage.until_over();
 }
 
@@ -165,8 +157,7 @@ fn a_reset_that_a_write_meets_first_is_no_end_for_the_other_side() {
     for client_resets in [false, true] {
         let mut stage = Stage::new();
         let (client, server) = stage.session();
-        stage.send(&client, b"ping");
-        assert_eq!(stage.receive(&server, 4), b"ping");
+        stage.carry(&client, &server, b"ping");
         stage.settle();
         let (resetting, other) = if client_resets { (client, server) } else { (server, client) };
         (&other).write_all(b"x").unwrap();
@@ -263,8 +254,7 @@ fn a_server_that_refuses_resets_the_client_and_the_next_one_is_served() {
     stage.origin = refusing.open().unwrap();
     stage.origin.set_nonblocking(true).unwrap();
     let (client, server) = stage.session();
-    stage.send(&client, b"again");
-    assert_eq!(stage.receive(&server, 5), b"again");
+    stage.carry(&client, &server, b"again");
 }
 
 #[test]
@@ -294,9 +284,7 @@ fn bytes_and_fin_sent_before_the_server_is_reached_are_kept_for_it() {
     stage.origin = hole.open().unwrap();
     let server = stage.accept(); // the kernel sends its next SYN after a second
     assert_eq!(stage.drain(&server), (b"more than fits into the ring".to_vec(), End::Fin));
-    stage.send(&server, b"answer");
-    fin(&server);
-    assert_eq!(stage.drain(&client), (b"answer".to_vec(), End::Fin));
+    stage.carry_to_end(&server, &client, b"answer");
 }
 
 #[test]

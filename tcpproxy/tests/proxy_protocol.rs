@@ -60,9 +60,7 @@ fn the_header_comes_first_and_whole_whatever_the_version_the_family_and_the_buff
             let server = stage.accept();
             let expected = [header(version, &client), counting(0, 1000)].concat();
             assert_eq!(stage.drain(&server), (expected, End::Fin), "{version:?} {ip} {buffer_size}");
-            stage.send(&server, b"answer");
-            fin(&server);
-            assert_eq!(stage.drain(&client), (b"answer".to_vec(), End::Fin));
+            stage.carry_to_end(&server, &client, b"answer");
             stage.until_over();
             let statistics = stage.proxy.statistics();
             assert_eq!((statistics.up, statistics.down), (1000, 6), "the header is not the client's");
@@ -76,8 +74,7 @@ fn a_server_that_speaks_first_gets_the_header_of_a_silent_client() {
     let (client, server) = stage.session();
     let expected = header(ProxyProtocol::V1, &client);
     assert_eq!(stage.receive(&server, expected.len()), expected);
-    stage.send(&server, b"220 ready");
-    assert_eq!(stage.receive(&client, 9), b"220 ready");
+    stage.carry(&server, &client, b"220 ready");
     stage.assert_quiet();
 }
 
@@ -163,8 +160,7 @@ fn a_header_that_comes_byte_by_byte_wakes_the_proxy_once_for_each() {
         }
         let server = stage.accept();
         assert_eq!(stage.receive(&server, said.len()), said.as_bytes());
-        stage.send(&client, b"x");
-        assert_eq!(stage.receive(&server, 1), b"x");
+        stage.carry(&client, &server, b"x");
         reset(client);
         stage.until_over();
     }

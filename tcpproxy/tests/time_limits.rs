@@ -103,9 +103,7 @@ fn a_proxy_that_is_stopped_lets_its_sessions_finish_and_admits_no_client() {
     assert_eq!(stage.drain(&waiting), (vec![], End::Reset), "it will not be served");
     stage.assert_quiet();
     stage.carry(&client, &server, b"last request");
-    stage.send(&server, b"last answer");
-    fin(&server);
-    assert_eq!(stage.drain(&client), (b"last answer".to_vec(), End::Fin));
+    stage.carry_to_end(&server, &client, b"last answer");
     fin(&client);
     stage.until_over();
     stage.proxy.run().unwrap(); // returns: nothing is left to do
@@ -156,9 +154,7 @@ fn times_of_duration_max_are_no_limits() {
     stage.carry(&client, &server, b"question");
     fin(&client);
     assert_eq!(stage.drain(&server), (vec![], End::Fin));
-    stage.send(&server, b"answer");
-    fin(&server);
-    assert_eq!(stage.drain(&client), (b"answer".to_vec(), End::Fin));
+    stage.carry_to_end(&server, &client, b"answer");
     let server = stage.accept();
     stage.carry(&next, &server, b"last words");
     reset(next);

@@ -23,9 +23,7 @@ fn servers_are_reached_from_the_sources_in_turn() {
     for source in ["127.0.0.3", "127.0.0.4", "127.0.0.3"] {
         let (client, server) = stage.session();
         assert_eq!(server.peer_addr().unwrap().ip().to_string(), source);
-        stage.send(&client, b"question");
-        fin(&client);
-        assert_eq!(stage.drain(&server), (b"question".to_vec(), End::Fin));
+        stage.carry_to_end(&client, &server, b"question");
         fin(&server);
         assert_eq!(stage.drain(&client), (vec![], End::Fin));
         stage.until_over();

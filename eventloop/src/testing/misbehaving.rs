@@ -4,7 +4,7 @@ use std::io::{self, Read, Write};
 use std::net::{Shutdown, TcpStream};
 use std::time::Instant;
 
-use super::{PATIENCE, PAUSE, reset, settle};
+use super::{PATIENCE, PAUSE, reset, settle, until_over};
 use crate::EventLoop;
 
 /// Lets clients misbehave towards a session, each towards a new one. The first sends lines and receives nothing until all
@@ -59,11 +59,7 @@ pub fn assert_withstands_misbehaving_clients(
             end.set_nonblocking(true).expect("a socket has this mode");
         }
         misbehave(event_loop, client, server);
-        let begin = Instant::now();
-        while event_loop.sessions() > before {
-            assert!(begin.elapsed() < PATIENCE, "the client has gone, and its session is left");
-            event_loop.turn(Some(PAUSE)).expect("the loop turns");
-        }
+        until_over(event_loop, before); // the client has gone
         settle(event_loop);
     }
 }

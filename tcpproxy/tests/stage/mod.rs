@@ -155,6 +155,14 @@ impl Stage {
         assert_eq!(self.receive(to, bytes.len()), bytes);
     }
 
+    /// The same, and the end after them: all that is received is these bytes.
+    #[track_caller]
+    pub fn carry_to_end(&mut self, from: &TcpStream, to: &TcpStream, bytes: &[u8]) {
+        self.send(from, bytes);
+        fin(from);
+        assert_eq!(self.drain(to), (bytes.to_vec(), End::Fin));
+    }
+
     /// Receives until the stream ends, and how it does.
     #[track_caller]
     pub fn drain(&mut self, mut to: &TcpStream) -> (Vec<u8>, End) {
