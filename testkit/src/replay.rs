@@ -67,14 +67,23 @@ const AT_ONCE: usize = 8;
 ///
 /// When the test panics; the other inputs are tried all the same.
 pub fn at_once<T: Send>(inputs: impl IntoIterator<Item = T>, test: impl Fn(T) + Sync) {
+    in_threads(AT_ONCE, inputs, test);
+}
+
+/// Does this with each of these inputs, as many at a time as there are threads.
+///
+/// # Panics
+///
+/// When it panics with one; the other inputs are tried all the same.
+pub fn in_threads<T: Send>(threads: usize, inputs: impl IntoIterator<Item = T>, act: impl Fn(T) + Sync) {
     let left = Mutex::new(inputs.into_iter().collect::<Vec<_>>().into_iter());
     let next = || left.lock().expect("no test runs with the lock held").next();
     let run_all = || {
         while let Some(input) = next() {
-            test(input);
+            act(input);
         }
     };
-    thread::scope(|scope| (0..AT_ONCE).for_each(|_| drop(scope.spawn(run_all))));
+    thread::scope(|scope| (0..threads).for_each(|_| drop(scope.spawn(run_all))));
 }
 
 /// Prints how to run a seed again if the test panics while this value lives.

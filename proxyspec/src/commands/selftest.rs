@@ -2,12 +2,12 @@ use std::collections::BTreeMap;
 use std::env;
 use std::process::ExitCode;
 use std::sync::mpsc::channel;
-use std::sync::{Mutex, PoisonError};
 use std::thread;
 
 use clap::Args;
 use proxyspec::conform::{Selftest, Service, topics};
 use proxyspec::planted::Bug;
+use testkit::replay::in_threads;
 use testkit::seed::Seed;
 
 use crate::commands::{end_everything_when_interrupted, print};
@@ -45,22 +45,14 @@ pub(crate) fn run(arguments: &SelftestArguments) -> Result<ExitCode, String> {
     let bugs = if arguments.bug.is_empty() { Bug::all() } else { &arguments.bug };
     subjects.extend(bugs.iter().map(|bug| (Some(*bug), Service::ManyAtOnce)));
     print(&format!("seed {seed}"));
-    let next = Mutex::new(subjects.iter().enumerate());
     let (sender, judged) = channel();
     thread::scope(|scope| {
-        for _ in 0..arguments.jobs {
-            let (sender, next, program, cases) = (sender.clone(), &next, &program, &cases);
-            scope.spawn(move || {
-                loop {
-                    let subject = next.lock().unwrap_or_else(PoisonError::into_inner).next();
-                    let Some((number, &(bug, service))) = subject else { return };
-                    let judged = Selftest::run(program, bug, service, cases, seed, CASES_AT_ONCE);
-                    // The other end goes on until every sender is gone.
-                    let _ = sender.send((number, judged));
-                }
-            });
-        }
-        drop(sender);
+        let (subjects, program, cases) = (&subjects, &program, &cases);
+        let judge = move |(number, &(bug, service))| {
+            // The other end goes on until the sender is gone.
+            let _ = sender.send((number, Selftest::run(program, bug, service, cases, seed, CASES_AT_ONCE)));
+        };
+        scope.spawn(|| in_threads(arguments.jobs.into(), subjects.iter().enumerate(), judge));
         let mut early = BTreeMap::new();
         let mut shown = 0;
         let mut all_right = true;

@@ -1,11 +1,11 @@
-use std::collections::VecDeque;
+use std::sync::Arc;
 use std::sync::mpsc::{RecvTimeoutError, Sender, channel};
-use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
 use crate::conform::{Case, Cases, Need, Outcome, Service, Stop, Subject, Trial, Verdict, broken};
 use testkit::proxy;
+use testkit::replay::in_threads;
 use testkit::seed::Seed;
 
 /// What to run, and how.
@@ -65,15 +65,9 @@ impl Plan {
         jobs: usize,
         watcher: &mut impl FnMut(&CaseEvent),
     ) -> Vec<Outcome> {
-        let jobs = jobs.min(cases.len());
-        let cases = Mutex::new(VecDeque::from(cases));
         let (sender, events) = channel();
         thread::scope(|scope| {
-            for _ in 0..jobs {
-                let (sender, cases) = (sender.clone(), &cases);
-                scope.spawn(move || self.work(topic, cases, &sender));
-            }
-            drop(sender);
+            scope.spawn(move || in_threads(jobs, cases, |case| self.run_one(topic, case, &sender)));
             let mut outcomes = Vec::new();
             for event in events {
                 watcher(&event);
@@ -85,16 +79,12 @@ impl Plan {
         })
     }
 
-    fn work(&self, topic: &'static str, cases: &Mutex<VecDeque<&'static Case>>, events: &Sender<CaseEvent>) {
-        loop {
-            let next = cases.lock().unwrap_or_else(PoisonError::into_inner).pop_front();
-            let Some(case) = next else { return };
-            let begin = Instant::now();
-            // The other end goes on until every sender is gone.
-            let _ = events.send(CaseEvent::Begun(case));
-            let verdict = self.fits(case).and_then(|()| self.judge(case));
-            let _ = events.send(CaseEvent::Ended(Outcome { case, topic, verdict, took: begin.elapsed() }));
-        }
+    fn run_one(&self, topic: &'static str, case: &'static Case, events: &Sender<CaseEvent>) {
+        let begin = Instant::now();
+        // The other end goes on until the sender is gone.
+        let _ = events.send(CaseEvent::Begun(case));
+        let verdict = self.fits(case).and_then(|()| self.judge(case));
+        let _ = events.send(CaseEvent::Ended(Outcome { case, topic, verdict, took: begin.elapsed() }));
     }
 
     fn fits(&self, case: &Case) -> Result<(), Stop> {
