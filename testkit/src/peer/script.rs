@@ -22,7 +22,7 @@ pub enum Step {
     /// Send these bytes, which are not of the payload.
     Say(Vec<u8>),
     /// Send until the other side has taken nothing for this long, which fills every buffer on the way; at most 128 MiB.
-    /// [`Report::sent`] tells how much it was.
+    /// [`Report::sent`](super::Report::sent) tells how much it was.
     Fill(Duration),
     /// Wait until nothing was sent for this long, because every buffer on the way is full, or because neither list has
     /// anything more to send.
@@ -32,7 +32,7 @@ pub enum Step {
     /// Receive this number of bytes more; the steps after this one are not run if the stream ends before.
     Receive(u64, Pace),
     /// Receive these bytes, which are not of the payload. When another byte or the end comes, the steps after this one are
-    /// not run, and [`Report::unmet`] has what came.
+    /// not run, and [`Report::unmet`](super::Report::unmet) has what came.
     Expect(Vec<u8>),
     /// Receive until the stream ends, whether by FIN or by reset.
     ReceiveAll(Pace),
@@ -144,7 +144,7 @@ impl Script {
     }
 
     /// How long to wait for the next byte, for room to send, or for a gate, each time. A peer that times out stops
-    /// there, and [`Report::late`] has the step; while one list sends or receives, the other one waits on.
+    /// there, and [`Report::late`](super::Report::late) has the step; while one list sends or receives, the other one waits on.
     #[must_use]
     pub const fn patience(mut self, patience: Duration) -> Self {
         self.patience = patience;
