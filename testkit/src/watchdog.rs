@@ -71,7 +71,8 @@ mod tests {
     #[test]
     #[should_panic(expected = "it was doing this: waiting for no client")]
     fn a_hang_is_a_failure_that_says_where() {
-        within(Duration::from_millis(50), |status| {
+        // Long enough for the thread to begin, however busy the machine is.
+        within(Duration::from_secs(2), |status| {
             status.set("waiting for no client");
             loop {
                 thread::park();
