@@ -1,4 +1,4 @@
-//! Whether the system has a descriptor, memory or a local port left.
+//! Whether the system has a descriptor, memory or a local port left, and how it gives more descriptors.
 
 use std::hint::black_box;
 use std::io::{self, ErrorKind};

@@ -95,7 +95,8 @@ fn memory_is_measured_of_proxies_alone() {
     }
 }
 
-/// The relay waits, reads and writes: three calls for each direction of a round trip. Now and then it looks at the clock.
+/// The relay waits, reads and writes: three calls for each direction of a round trip. Those at the ends of a connection, 66 of
+/// them, would make it 0.11 more if they were counted; a wait that its clock ends makes it a little more.
 #[test]
 fn system_calls_are_counted_but_for_those_at_the_ends_of_a_trace() {
     let (_, results) = bench(1, &["--only", "calls", "--contender", &relay()]);
@@ -105,7 +106,7 @@ fn system_calls_are_counted_but_for_those_at_the_ends_of_a_trace() {
         assert!(request["failures"][0].as_str().unwrap().contains("strace"), "{request:#}");
         return;
     }
-    assert!((median(request, "CallsPerRequest") - 6.0).abs() < 0.2, "{request:#}");
+    assert!((median(request, "CallsPerRequest") - 6.0).abs() < 0.1, "{request:#}");
     assert!(median(connection, "CallsPerConnection") > 10.0, "{connection:#}");
 }
 

@@ -10,8 +10,8 @@ use ipnet::IpNet;
 
 use crate::values;
 
-/// What a [`Proxy`](crate::Proxy) is to do, in the types of the domain. The command line is one way to make it: the texts here
-/// are those of its help.
+/// What a [`Proxy`](crate::Proxy) is to do, in the types of the domain. The command line is one way to make it: the first
+/// paragraphs here are those of its help. `None` is its default, or what it writes as 0.
 #[derive(Args, Clone, Debug)]
 pub struct Config {
     /// The host to forward to: a name, or an IPv4 or IPv6 address
@@ -27,7 +27,9 @@ pub struct Config {
     pub server_port: u16,
 
     /// The address to listen on [default: every address, IPv6 and IPv4]
-    #[arg(long, value_name = "ADDR", value_parser = values::bind_address)]
+    ///
+    /// Its port does not count: `server_port` is the one.
+    #[arg(long, value_name = "ADDR", value_parser = values::bind_address, long_help = None::<&str>)]
     pub bind: Option<SocketAddr>,
 
     /// Share the port with other processes that do so, too: the kernel gives each client to one of them
@@ -50,7 +52,9 @@ pub struct Config {
     pub yield_idle: Option<Duration>,
 
     /// What may wait in each direction of a session
-    #[arg(long, value_name = "SIZE", default_value = "1MiB", value_parser = values::buffer_size)]
+    ///
+    /// In bytes.
+    #[arg(long, value_name = "SIZE", default_value = "1MiB", value_parser = values::buffer_size, long_help = None::<&str>)]
     pub buffer_size: usize,
 
     /// Let bulk pass through the kernel without copying it (splice(2), Linux)
@@ -62,7 +66,9 @@ pub struct Config {
     pub poller: PollerKind,
 
     /// What the kernel may hold for each socket and direction [default: what it chooses, some MiB]
-    #[arg(long, value_name = "SIZE", value_parser = values::socket_buffer)]
+    ///
+    /// In bytes, its bookkeeping included (`SO_RCVBUF`, `SO_SNDBUF`, socket(7)).
+    #[arg(long, value_name = "SIZE", value_parser = values::socket_buffer, long_help = None::<&str>)]
     pub socket_buffer: Option<usize>,
 
     /// Connect to the server from this address of the machine, or from those of further --source in turn
@@ -85,7 +91,9 @@ pub struct Config {
     pub retry: bool,
 
     /// How long the server may take to answer
-    #[arg(long, value_name = "DURATION", default_value = "10s", value_parser = values::duration)]
+    ///
+    /// All its addresses and attempts together.
+    #[arg(long, value_name = "DURATION", default_value = "10s", value_parser = values::duration, long_help = None::<&str>)]
     pub connect_timeout: Duration,
 
     /// End a session in which no byte has moved either way for this long [default: off]
@@ -98,7 +106,9 @@ pub struct Config {
 
     /// Give up a peer that has been silent for this time and then answers no probe for as long again, or that
     /// acknowledges no data for this time; at most 9h, 0s is off
-    #[arg(long, value_name = "DURATION", default_value = "60s", value_parser = values::keepalive)]
+    ///
+    /// Linux rejects more than 32767 seconds (`TCP_KEEPIDLE`, tcp(7)).
+    #[arg(long, value_name = "DURATION", default_value = "60s", value_parser = values::keepalive, long_help = None::<&str>)]
     pub keepalive: OrOff<Duration>,
 
     /// How long a peer may take nothing of what is left for it, once the other one has failed. It may be slow, but
@@ -141,7 +151,9 @@ pub struct Config {
 
     /// Answer HTTP on this address and port: / is a page with the sessions of the moment, /sessions the same as
     /// JSON, /metrics is for Prometheus, and /healthz is 200 while serving and 503 after a stop [default: off]
-    #[arg(long, value_name = "ADDR", value_parser = values::metrics_address)]
+    ///
+    /// Port 0 lets the system choose.
+    #[arg(long, value_name = "ADDR", value_parser = values::metrics_address, long_help = None::<&str>)]
     pub metrics: Option<SocketAddr>,
 
     /// Log a session that its client has ended without a byte either way, such as a health check, only with

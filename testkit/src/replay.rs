@@ -65,7 +65,7 @@ const AT_ONCE: usize = 8;
 ///
 /// # Panics
 ///
-/// When the test panics; the other inputs are tried all the same.
+/// When the test panics. The threads that are left try the other inputs all the same.
 pub fn at_once<T: Send>(inputs: impl IntoIterator<Item = T>, test: impl Fn(T) + Sync) {
     in_threads(AT_ONCE, inputs, test);
 }
@@ -74,7 +74,7 @@ pub fn at_once<T: Send>(inputs: impl IntoIterator<Item = T>, test: impl Fn(T) + 
 ///
 /// # Panics
 ///
-/// When it panics with one; the other inputs are tried all the same.
+/// When it panics with one, which ends a thread. The threads that are left try the other inputs all the same.
 pub fn in_threads<T: Send>(threads: usize, inputs: impl IntoIterator<Item = T>, act: impl Fn(T) + Sync) {
     let left = Mutex::new(inputs.into_iter().collect::<Vec<_>>().into_iter());
     let next = || left.lock().expect("no test runs with the lock held").next();
