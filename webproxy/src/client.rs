@@ -16,7 +16,7 @@ use relay::{BufferedStream, Tunnel};
 use crate::SOCKET;
 use crate::access::{Access, ResultCode};
 use crate::cache::{self, Cached, CachedBody, Found};
-use crate::exchange::{Awaits, Exchange, ExchangeStep};
+use crate::exchange::{Exchange, ExchangeStep};
 use crate::lifecycle::ActiveClient;
 use crate::refusal::Refusal;
 use crate::request::ProxyRequest;
@@ -227,7 +227,11 @@ impl Client {
             self.origin = Some(origin);
             return Ok(ClientPhase::Exchanging(exchange));
         }
-        let idle = exchange.origin_keeps() && origin.input.is_empty() && !origin.has_ended();
+        origin.flush(ready); // the last bytes of the request's body may have come together with the response
+        let idle = exchange.origin_keeps()
+            && origin.input.is_empty()
+            && origin.output.is_empty()
+            && !origin.has_ended();
         let in_order = matches!(outcome, ExchangeStep::Complete | ExchangeStep::Confirmed(_));
         if in_order && idle {
             self.shared.origins.put(exchange.request.origin.clone(), origin, ready.now());
@@ -268,8 +272,12 @@ impl Client {
         ClientPhase::Closing
     }
 
-    /// Sends a response of the proxy's own.
+    /// Sends a response of the proxy's own. If another one has begun, the client would take this for a part of it: that one
+    /// is cut.
     fn refuse(&mut self, refusal: Refusal, ready: &Ready<'_>) -> ClientPhase {
+        if self.access().status != 0 {
+            return self.cut(ready);
+        }
         self.access().refused(refusal);
         self.access = None;
         match self.stream.output.push_slice(refusal.encode().as_bytes()) {
@@ -295,17 +303,16 @@ impl Client {
     }
 
     fn run_out_of_time(&mut self, ready: &Ready<'_>) -> ClientPhase {
-        let (status, reason) = match &mut self.phase {
+        let origin_has_all = self.origin.as_ref().is_some_and(|origin| origin.output.is_empty());
+        let (status, reason) = match &self.phase {
             ClientPhase::Tunnelling(_) => return ClientPhase::Closed, // which resets both
             ClientPhase::ReadingRequest(_) if !self.stream.output.is_empty() => return self.cut(ready),
             ClientPhase::ReadingRequest(_) if self.stream.input.is_empty() => return self.finish(ready),
             ClientPhase::ReadingRequest(_) => (StatusCode::REQUEST_TIMEOUT, "request not complete in time"),
-            ClientPhase::Exchanging(exchange) => match exchange.awaits() {
-                Awaits::Rest => return self.cut(ready),
-                Awaits::Response => (StatusCode::GATEWAY_TIMEOUT, "no response of the origin in time"),
-                Awaits::Body => (StatusCode::REQUEST_TIMEOUT, "body not complete in time"),
-            },
-            _ => return self.cut(ready),
+            ClientPhase::Exchanging(exchange) if origin_has_all && !exchange.has_whole_request() => {
+                (StatusCode::REQUEST_TIMEOUT, "body not complete in time")
+            }
+            _ => (StatusCode::GATEWAY_TIMEOUT, "no response of the origin in time"),
         };
         self.refuse(Refusal::new(status, reason), ready)
     }
@@ -376,5 +383,48 @@ impl Session for Client {
     /// A bug that one client has met ends its connections, and no other client's.
     fn panicked(&mut self, panic: Box<dyn Any + Send>) -> eventloop::Result<()> {
         Err(format!("a bug of the program: {}", panic_message(&*panic)).into())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::{self, ErrorKind, Read};
+
+    use clap::Parser as _;
+    use eventloop::EventLoop;
+    use eventloop::testing::{Stage, pair, until_over};
+    use http::{Request, Response};
+
+    use super::*;
+    use crate::cli::Options;
+    use crate::lifecycle::Lifecycle;
+    use crate::log;
+
+    /// The refusal would be taken for bytes of the response's body.
+    #[test]
+    fn a_response_that_has_begun_is_cut_and_not_followed_by_a_refusal() {
+        let (mut event_loop, stage, now) = (EventLoop::new().unwrap(), Stage::new(), Instant::now());
+        let (log, _writer) = log::start(false).unwrap();
+        let lifecycle = Rc::new(Lifecycle::new(event_loop.handle(), Duration::ZERO));
+        let options = Options::parse_from(["webproxy", "0"]);
+        let shared = Shared::new(&options, ([127, 0, 0, 1], 0).into(), lifecycle, Rc::new(log));
+        let (mut peer, own) = pair().unwrap();
+        let (stream, address) = (Stream::new(own).unwrap(), [127, 0, 0, 1].into());
+        let mut client =
+            Client::new(Rc::new(shared), stream, address, AddressPermit::unlimited(), now).unwrap();
+        let request = Request::get("http://a/").header("host", "a").body(()).unwrap();
+        let exchange = Exchange::new(ProxyRequest::accept(request, "proxy").unwrap(), true);
+        client.access();
+        let access = client.access.as_mut().unwrap();
+        let response = Response::builder().header("content-length", 500).body(()).unwrap();
+        exchange.begin_response(&mut client.stream, response, ResultCode::Miss, access).unwrap();
+        let out_of_memory = Refusal::from(io::Error::from(ErrorKind::OutOfMemory));
+        client.phase = client.refuse(out_of_memory, &stage.ready(now));
+        event_loop.spawn(client);
+        until_over(&mut event_loop, 0);
+        let mut received = Vec::new();
+        assert_eq!(peer.read_to_end(&mut received).unwrap_err().kind(), ErrorKind::ConnectionReset);
+        let received = String::from_utf8(received).unwrap();
+        assert!(received.starts_with("HTTP/1.1 200 ") && !received.contains("503"), "{received}");
     }
 }

@@ -47,16 +47,6 @@ pub(crate) enum ExchangeStep {
     Broken,
 }
 
-/// What an exchange waits for.
-pub(crate) enum Awaits {
-    /// The client's body.
-    Body,
-    /// The origin's response.
-    Response,
-    /// The rest of the response.
-    Rest,
-}
-
 impl Exchange {
     /// `keeps` says whether the proxy allows another request to follow on the client's connection.
     pub(crate) fn new(request: ProxyRequest, keeps: bool) -> Self {
@@ -97,12 +87,9 @@ impl Exchange {
         self.origin_keeps && self.upload.is_complete()
     }
 
-    pub(crate) fn awaits(&self) -> Awaits {
-        match self.download {
-            Some(_) => Awaits::Rest,
-            None if self.upload.is_complete() => Awaits::Response,
-            None => Awaits::Body,
-        }
+    /// Whether the client has sent all of its body.
+    pub(crate) fn has_whole_request(&self) -> bool {
+        self.upload.is_complete()
     }
 
     /// Moves as many bytes as possible.
@@ -117,10 +104,7 @@ impl Exchange {
             match self.upload.advance(&mut client.input, false, &mut origin.output) {
                 Stop::NeedsInput if !client.has_ended() => {}
                 Stop::Complete | Stop::NeedsRoom => {}
-                Stop::Exhausted => {
-                    return Err(Refusal::new(StatusCode::SERVICE_UNAVAILABLE, "out of memory"));
-                }
-                _ if self.download.is_some() => return Ok(ExchangeStep::Broken),
+                Stop::Exhausted => return Err(Refusal::OUT_OF_MEMORY),
                 Stop::NeedsInput | Stop::Malformed => return Err(Refusal::bad_request("malformed body")),
             }
         }
@@ -247,7 +231,6 @@ impl Exchange {
         result_code: ResultCode,
         access: &mut Access,
     ) -> Result<(), Refusal> {
-        access.status = response.status().as_u16();
         let cache = match result_code {
             ResultCode::Hit => "HIT",
             ResultCode::Revalidated => "REVALIDATED",
@@ -259,6 +242,7 @@ impl Exchange {
         }
         // A head of at most half a ring, and what the proxy adds, fit into an empty ring.
         let _ = client.output.push_slice(&http1::encode_response(&response))?;
+        access.status = response.status().as_u16();
         Ok(())
     }
 }

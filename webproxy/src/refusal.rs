@@ -14,6 +14,9 @@ pub(crate) struct Refusal {
 }
 
 impl Refusal {
+    /// There is no memory for a ring.
+    pub(crate) const OUT_OF_MEMORY: Self = Self::new(StatusCode::SERVICE_UNAVAILABLE, "out of memory");
+
     pub(crate) const fn new(status: StatusCode, reason: &'static str) -> Self {
         Self { status, reason }
     }
@@ -43,9 +46,9 @@ impl From<HeadError> for Refusal {
     }
 }
 
-/// There is no memory for a ring.
+/// An error of a ring.
 impl From<io::Error> for Refusal {
     fn from(_: io::Error) -> Self {
-        Self::new(StatusCode::SERVICE_UNAVAILABLE, "out of memory")
+        Self::OUT_OF_MEMORY
     }
 }

@@ -225,6 +225,32 @@ fn an_origin_may_answer_before_it_has_the_whole_request() {
 }
 
 #[test]
+fn a_body_reaches_the_origin_whole_although_the_response_comes_with_its_last_bytes() {
+    let ((step, steps), (go, wait)) = (channel(), channel());
+    let (step, wait) = (Mutex::new(step), Mutex::new(wait));
+    let hasty = origin(move |mut peer| {
+        let step = |body| step.lock().unwrap().send(body).unwrap();
+        peer.head();
+        step(vec![]);
+        wait.lock().unwrap().recv_timeout(PATIENCE).unwrap();
+        peer.say(ok("", "early"));
+        step(vec![]);
+        step(peer.bytes(5));
+    });
+    let (proxy, mut client) = proxy_and_client();
+    let next = || steps.recv_timeout(PATIENCE).expect("the origin receives what it reads");
+    client.ask("POST", hasty, "/", "Content-Length: 5\r\n");
+    next();
+    proxy.freeze().unwrap(); // so that it meets both at once
+    go.send(()).unwrap();
+    next();
+    client.say("hello");
+    proxy.thaw().unwrap();
+    assert_eq!(client.answer().2, "early");
+    assert_eq!(next(), b"hello");
+}
+
+#[test]
 fn a_kept_connection_that_the_origin_closes_is_replaced() {
     // It says that it will keep the connection, and closes it when the next request arrives.
     let treacherous = origin(|mut peer| {

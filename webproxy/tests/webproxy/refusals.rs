@@ -108,6 +108,19 @@ fn an_authority_that_is_invalid_is_refused() {
 }
 
 #[test]
+fn an_origin_that_takes_no_more_of_a_body_is_a_gateway_timeout() {
+    let stuck = origin(|peer| drop(peer.0.get_ref().peek(&mut [0]).map(|_| thread::park())));
+    let proxy = impatient();
+    let mut client = HttpPeer::connect(&proxy);
+    client.ask("POST", stuck, "/", "Content-Length: 1000000000\r\n");
+    let mut sender = client.0.get_ref().try_clone().unwrap();
+    let sends = thread::spawn(move || while sender.write(&[0; 65536]).is_ok() {});
+    assert_eq!(client.answer().0, 504);
+    drop(proxy);
+    sends.join().unwrap();
+}
+
+#[test]
 fn a_malformed_chunk_is_refused_or_the_answer_cut() {
     let proxy = proxy();
     let waiting = origin(|mut peer| {
