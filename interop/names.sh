@@ -174,9 +174,11 @@ same "the server, once the name is right again" a "$(timeout 30 socat -u "TCP:12
 stop_proxy
 echo "an address that a route leads back to the proxy"
 ip route add local 203.0.113.0/24 dev lo src 127.0.0.1
-for clients in 1 8; do
+for options in '1' '8' '8 --keepalive 0s'; do
   port=$((port + 1))
-  start proxy "$TCPPROXY" 203.0.113.1 "$port" "$port" --log-format json --max-clients "$clients"
+  read -ra options <<<"$options"
+  clients=${options[0]}
+  start proxy "$TCPPROXY" 203.0.113.1 "$port" "$port" --log-format json --max-clients "${options[@]}"
   PROXY_PID=$PID PROXY_PORT=$port
   wait_until "the proxy listens" grep -q '^listening on ' "$WORK/proxy.out"
   timeout 30 socat -u "TCP:127.0.0.1:$port" - 2>/dev/null || true

@@ -288,6 +288,7 @@ impl eventloop::Session for Acceptor {
         self.reset_pending();
         let why = format!("no further client can be accepted: {error}");
         self.context.lifecycle.fail(io::Error::new(error.kind(), why.clone()));
+        self.context.lifecycle.end_accepting();
         Err(why.into())
     }
 }

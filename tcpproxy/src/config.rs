@@ -111,6 +111,11 @@ pub struct Config {
     #[arg(long, value_name = "DURATION", default_value = "60s", value_parser = values::keepalive, long_help = None::<&str>)]
     pub keepalive: OrOff<Duration>,
 
+    /// The age at which a session looks whether its connection to the server leads back to the proxy. A shorter session is
+    /// spared the system call.
+    #[arg(skip = Duration::from_secs(2))]
+    pub loop_check_age: Duration,
+
     /// How long a peer may take nothing of what is left for it, once the other one has failed. It may be slow, but
     /// it must not keep a permit for ever.
     #[arg(skip = Duration::from_secs(30))]

@@ -23,7 +23,7 @@ pub(crate) struct Lifecycle {
     exits_on_idle: bool,
     drain_deadline: Cell<Option<Instant>>,
     accepting: Cell<bool>,
-    /// Why clients cannot be accepted any more.
+    /// What the proxy cannot do without, and has lost.
     failure: Cell<Option<io::Error>>,
 }
 
@@ -86,23 +86,40 @@ impl Lifecycle {
         self.handle.wake_all();
     }
 
-    /// The acceptor has failed: no further client is admitted, and sessions may finish as they do after a stop.
+    /// A part of the proxy that it cannot do without has failed: it drains, and then ends with this error.
     pub(crate) fn fail(&self, failure: io::Error) {
         self.failure.set(Some(failure));
-        self.stop();
-        self.end_accepting();
+        if !self.is_draining() {
+            self.stop();
+        }
     }
 
     /// How the proxy has ended.
     ///
     /// # Errors
     ///
-    /// If the acceptor has failed.
+    /// What has failed.
     pub(crate) fn outcome(&self) -> io::Result<()> {
         self.failure.take().map_or(Ok(()), Err)
     }
 
     pub(crate) fn is_over(&self) -> bool {
         self.is_draining() && !self.accepting.get() && self.active_sessions() == 0
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use eventloop::EventLoop;
+
+    #[test]
+    fn a_failure_while_it_drains_leaves_sessions_the_time_they_have() {
+        let (event_loop, hour) = (EventLoop::new().unwrap(), Duration::from_secs(3600));
+        let lifecycle = Lifecycle::new(event_loop.handle(), Rc::default(), hour, false);
+        lifecycle.stop();
+        lifecycle.fail(io::Error::other("no further client can be accepted"));
+        assert!(!lifecycle.drain_is_due(Instant::now()));
+        lifecycle.outcome().unwrap_err();
     }
 }

@@ -32,6 +32,8 @@ pub(crate) struct Loops {
     questions: RefCell<HashMap<SocketAddr, Question>>,
     /// Sessions that are found to be an end of a loop, and do not know it yet.
     found: RefCell<HashSet<SocketAddr>>,
+    /// The age at which a session looks for a loop.
+    check_age: Duration,
     /// When a loop was found last.
     found_at: Cell<Option<Instant>>,
     warning: LogInterval,
@@ -46,10 +48,7 @@ struct Question {
     asker: SocketAddr,
 }
 
-/// The age at which a session looks for a loop. A short session is spared the system call.
-pub(crate) const LOOK_AFTER: Duration = Duration::from_secs(2);
-
-/// The same for some time after a loop was found.
+/// The age at which a session looks for a loop, for some time after one was found.
 const LOOK_SOON: Duration = Duration::from_millis(50);
 
 /// For how long after a loop the next one is looked for soon.
@@ -57,9 +56,10 @@ const INTERVAL: Duration = Duration::from_secs(60);
 
 impl Loops {
     /// Of the sessions of this event loop.
-    pub(crate) fn new(handle: Handle) -> Self {
+    pub(crate) fn new(handle: Handle, check_age: Duration) -> Self {
         Self {
             handle,
+            check_age,
             sessions: RefCell::default(),
             hasher: RandomState::new(),
             questions: RefCell::default(),
@@ -91,10 +91,10 @@ impl Loops {
         }
     }
 
-    /// At which age a session that is connected at `now` looks for a loop.
-    pub(crate) fn look_after(&self, now: Instant) -> Duration {
+    /// The age at which a session that is connected at `now` looks for a loop.
+    pub(crate) fn check_age(&self, now: Instant) -> Duration {
         let was_found = self.found_at.get().is_some_and(|found| now < found + INTERVAL);
-        if was_found { LOOK_SOON } else { LOOK_AFTER }
+        if was_found { LOOK_SOON } else { self.check_age }
     }
 
     /// Looks for the client that this connection to the server is, for the session with the client `asker`. The answer
@@ -171,33 +171,34 @@ mod tests {
         (Stream::new(ours).unwrap(), Stream::new(accepted).unwrap(), address)
     }
 
+    const CHECK_AGE: Duration = Duration::from_secs(2);
     const CLIENT: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::new(192, 0, 2, 1)), 4711);
 
     #[test]
     fn a_client_that_is_a_connection_of_ours_is_found_by_both_sessions() {
         let mut event_loop = EventLoop::new().unwrap();
-        let (loops, now) = (Loops::new(event_loop.handle()), Instant::now());
+        let (loops, now) = (Loops::new(event_loop.handle(), CHECK_AGE), Instant::now());
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let (ours, client, address) = connection(&listener);
         loops.note(CLIENT, event_loop.spawn(idle()).session());
         loops.note(address, event_loop.spawn(idle()).session());
         assert_eq!(event_loop.turn(Some(Duration::ZERO)).unwrap(), 2);
         assert!(!loops.is_loop(CLIENT, None, now) && !loops.is_loop(address, Some(&client), now));
-        assert_eq!(loops.look_after(now), LOOK_AFTER);
+        assert_eq!(loops.check_age(now), CHECK_AGE);
         loops.look(CLIENT, &ours, listener.local_addr().unwrap(), &PendingClients::default(), now);
         assert_eq!(event_loop.turn(Some(Duration::ZERO)).unwrap(), 1, "the session of the client is woken");
         assert!(loops.is_loop(address, Some(&client), now));
         assert_eq!(event_loop.turn(Some(Duration::ZERO)).unwrap(), 1, "and so is the one that has asked");
         assert!(loops.is_loop(CLIENT, None, now));
-        assert_eq!(loops.look_after(now), LOOK_SOON);
-        assert_eq!(loops.look_after(now + INTERVAL), LOOK_AFTER);
+        assert_eq!(loops.check_age(now), LOOK_SOON);
+        assert_eq!(loops.check_age(now + INTERVAL), CHECK_AGE);
     }
 
     /// The kernel gives one local port to several connections, if their destinations differ.
     #[test]
     fn a_client_with_the_address_of_a_connection_of_ours_but_another_destination_is_no_loop() {
         let mut event_loop = EventLoop::new().unwrap();
-        let (loops, now) = (Loops::new(event_loop.handle()), Instant::now());
+        let (loops, now) = (Loops::new(event_loop.handle(), CHECK_AGE), Instant::now());
         let (server, listener) =
             (TcpListener::bind("127.0.0.1:0").unwrap(), TcpListener::bind("127.0.0.1:0").unwrap());
         let (ours, _accepted, address) = connection(&server);
@@ -211,7 +212,7 @@ mod tests {
     #[test]
     fn a_session_that_is_over_takes_no_memory_and_leaves_a_later_one_of_the_same_address_alone() {
         let mut event_loop = EventLoop::new().unwrap();
-        let loops = Loops::new(event_loop.handle());
+        let loops = Loops::new(event_loop.handle(), CHECK_AGE);
         loops.note(CLIENT, event_loop.spawn(idle()).session());
         loops.forget(CLIENT); // an earlier session
         assert_eq!(loops.sessions.borrow().len(), 1);

@@ -153,7 +153,7 @@ impl Proxy {
             address_limit: Rc::new(AddressLimit::new(config.max_per_address)),
             metrics,
             pending,
-            loops: Loops::new(handle.clone()),
+            loops: Loops::new(handle.clone(), config.loop_check_age),
             limits: Rc::new(limits),
             pipes: Pipes::new(pipe_size, pipes),
             ticks: Ticks::new(Instant::now()),

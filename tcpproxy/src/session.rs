@@ -5,6 +5,7 @@ mod yielding;
 
 use std::any::Any;
 use std::io;
+use std::mem;
 use std::net::SocketAddr;
 use std::ops::ControlFlow::{self, Break, Continue};
 use std::rc::Rc;
@@ -184,10 +185,9 @@ impl Session {
     /// The server is reached: it receives the PROXY header before anything else.
     fn establish(&mut self, server: SocketAddr, now: Instant) {
         self.server = Some(self.context.upstream.shared(server));
-        if let Some(keepalive) = self.context.config.keepalive {
-            let age = self.context.loops.look_after(now).min(keepalive / 2);
-            self.upkeep = Upkeep::Look(self.context.ticks.not_before(now + age));
-        }
+        let check_age = self.context.loops.check_age(now);
+        let age = self.context.config.keepalive.map_or(check_age, |keepalive| check_age.min(keepalive / 2));
+        self.upkeep = Upkeep::Look(self.context.ticks.not_before(after(now, age)));
         let connect_time = self.client.header_read_at().unwrap_or(self.began).elapsed();
         self.connect_micros = connect_time.as_micros().try_into().unwrap_or(u32::MAX);
         debug!(client = %self.client.source(), %server, connect_ms = milliseconds(connect_time), "connected");
@@ -200,23 +200,23 @@ impl Session {
 
     /// Does for the connection to the server what is due.
     fn upkeep(&mut self, now: Instant) {
-        let context = &self.context;
-        let (Some(keepalive), Some(server)) = (context.config.keepalive, self.connections.server()) else {
-            return self.upkeep = Upkeep::Nothing;
-        };
-        match self.upkeep {
-            Upkeep::Look(at) if context.ticks.instant(at) <= now => {
-                if let Some(address) = &self.server {
-                    context.loops.look(self.client.peer, server, **address, &context.pending, now);
-                }
+        let SessionContext { config, loops, ticks, pending, .. } = &*self.context;
+        if self.upkeep.tick().is_none_or(|at| now < ticks.instant(at)) {
+            return;
+        }
+        let due = mem::replace(&mut self.upkeep, Upkeep::Nothing);
+        let (Some(server), Some(address)) = (self.connections.server(), &self.server) else { return };
+        match (due, config.keepalive) {
+            (Upkeep::Look(_), keepalive) => {
+                loops.look(self.client.peer, server, **address, pending, now);
                 // The kernel counts the silence from the last segment on, also if the option is set later.
-                self.upkeep = Upkeep::Probe(context.ticks.not_before(after(now, keepalive / 2)));
+                let probe = |keepalive| Upkeep::Probe(ticks.not_before(after(now, keepalive / 2)));
+                self.upkeep = keepalive.map_or(Upkeep::Nothing, probe);
             }
-            Upkeep::Probe(at) if context.ticks.instant(at) <= now => {
+            (Upkeep::Probe(_), Some(keepalive)) => {
                 let _ = server.set_keepalive(keepalive); // a connection that has failed refuses it, and needs it no more
-                self.upkeep = Upkeep::Nothing;
             }
-            Upkeep::Look(_) | Upkeep::Probe(_) | Upkeep::Nothing => {}
+            _ => {}
         }
     }
 

@@ -100,6 +100,25 @@ fn without_retry_a_refusal_is_an_answer_and_with_it_one_when_the_time_is_over() 
     }
 }
 
+/// Its wake-up shows that it looks; `interop/names.sh` has a loop.
+#[test]
+fn a_session_looks_for_a_loop_also_without_keepalive_probes() {
+    for keepalive in [None, Some(PATIENCE)] {
+        let mut loop_check_age = Duration::from_millis(100);
+        loop {
+            let begin = Instant::now();
+            let mut stage = Stage::with(|config| Config { keepalive, loop_check_age, ..config });
+            let _session = stage.session();
+            stage.settle();
+            if begin.elapsed() < loop_check_age {
+                assert_eq!(stage.proxy.turn(Some(PATIENCE / 2)).unwrap(), 1, "keepalive {keepalive:?}");
+                break;
+            }
+            loop_check_age *= 2; // it may have looked before the loop came to rest
+        }
+    }
+}
+
 #[test]
 fn a_name_that_cannot_be_resolved_is_an_error_at_start_unless_it_is_to_be_waited_for() {
     let config = |wait_for_name| Config { wait_for_name, ..Config::new("no-such-host.invalid", 80) };

@@ -77,7 +77,7 @@ impl Metrics {
             duration: with_unit(
                 &mut list,
                 "session_duration",
-                "Time from accepting a client to the end of its session",
+                "Time from the beginning of a session to its end",
                 Unit::Seconds,
                 Histogram::new(DURATION_BUCKETS),
             ),

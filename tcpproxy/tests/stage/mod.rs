@@ -35,8 +35,8 @@ impl Stage {
         let origin = TcpListener::bind("127.0.0.1:0").unwrap();
         origin.set_nonblocking(true).unwrap();
         let config = Config::new("127.0.0.1", origin.local_addr().unwrap().port());
-        // A session that is two seconds old has a step of its own in which it looks for a loop.
-        let config = Config { keepalive: None, ..config };
+        // Otherwise a session that is two seconds old has a step of its own in which it looks for a loop.
+        let config = Config { keepalive: None, loop_check_age: Duration::MAX, ..config };
         Self { proxy: Proxy::start(change(config)).unwrap(), origin }
     }
 
