@@ -111,6 +111,16 @@ impl Process {
         Ok(!states.iter().any(|(_, state)| state == "R" || state == "D"))
     }
 
+    /// Whether every thread of it is stopped by a signal, such as SIGSTOP.
+    ///
+    /// # Errors
+    ///
+    /// When there is no such process.
+    pub fn is_stopped(&self) -> io::Result<bool> {
+        let states = self.of_threads("stat", |stat| Some(fields(stat).next()?.to_owned()))?;
+        Ok(states.iter().all(|(_, state)| state == "T"))
+    }
+
     /// The inodes of its sockets.
     ///
     /// # Errors

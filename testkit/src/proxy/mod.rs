@@ -249,7 +249,14 @@ impl Proxy {
     ///
     /// When the process is gone.
     pub fn freeze(&self) -> io::Result<()> {
-        self.signal_all(Signal::STOP)
+        self.signal_all(Signal::STOP)?;
+        for process in self.processes()? {
+            // The signal takes effect some time after kill(2). One that has ended cannot be looked at.
+            while process.is_stopped().is_ok_and(|stopped| !stopped) && !process.ended {
+                std::thread::yield_now();
+            }
+        }
+        Ok(())
     }
 
     /// Lets a frozen process go on.
@@ -390,6 +397,17 @@ mod tests {
             let log = proxy.log();
             assert_eq!(log.len(), 50_001);
             assert!(log.contains(&"why".to_owned()));
+        }
+    }
+
+    #[test]
+    fn a_frozen_proxy_does_nothing_more() {
+        let script = "echo 'listening on 127.0.0.1:9, forwarding to x:1'; while :; do :; done";
+        let proxy = Proxy::command("sh").args(["-c", script]).start().unwrap();
+        for _ in 0..100 {
+            proxy.freeze().unwrap();
+            assert!(proxy.processes().unwrap().iter().all(|process| process.is_stopped().unwrap()));
+            proxy.thaw().unwrap();
         }
     }
 
