@@ -46,6 +46,7 @@ pub(super) fn all(most: usize) -> Vec<Measure> {
         Measure::new("bulk-down", Tuned, bulk(1, false, true)),
         Measure::new("bulk-both", Tuned, bulk(1, true, true)),
         Measure::new("bulk-64", Tuned, bulk(most.min(64), false, true)),
+        Measure::new("bulk-slow", Tuned, slow_readers(most.min(8))),
         Measure { pinned: true, ..Measure::new("pingpong", Tuned, small(1)) },
         Measure::new("wrk-requests", Tuned, http(false)),
         Measure::new("wrk-connections", Tuned, http(true)),
@@ -76,7 +77,11 @@ const SMALL: usize = 64;
 const LARGE: usize = 16 << 10;
 
 const fn bulk(streams: usize, up: bool, down: bool) -> Workload {
-    Workload::Bulk { streams, up, down }
+    Workload::Bulk { streams, up, down, slow: false }
+}
+
+const fn slow_readers(streams: usize) -> Workload {
+    Workload::Bulk { streams, up: false, down: true, slow: true }
 }
 
 impl Measure {

@@ -66,8 +66,13 @@ impl Section {
     }
 }
 
-const BULK: &[Headed<&str>] =
-    &[("bulk-up", "up"), ("bulk-down", "down"), ("bulk-both", "both ways"), ("bulk-64", "64 streams")];
+const BULK: &[Headed<&str>] = &[
+    ("bulk-up", "up"),
+    ("bulk-down", "down"),
+    ("bulk-both", "both ways"),
+    ("bulk-64", "64 streams"),
+    ("bulk-slow", "8 slow readers"),
+];
 
 const SMALL: &[Headed<&str>] =
     &[("small-1", "1 connection"), ("small-64", "64 connections"), ("small-1000", "1,000 connections")];
@@ -81,7 +86,7 @@ pub(super) fn sections() -> Vec<Section> {
         Section::new(
             "Bulk: MiB/s",
             "One stream from client to server, one from server to client, one both ways at once, and 64 streams from \
-             the server. Counted where the bytes arrive, both ways together.",
+             the server; and 8 from the server, of each of which its client reads 256 KiB every 4 ms at most. Counted where the bytes arrive, both ways together.",
         )
         .each(Q::Throughput, BULK)
         .plot("bulk"),

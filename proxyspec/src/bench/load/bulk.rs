@@ -4,6 +4,7 @@ use std::io::{self, ErrorKind, Write};
 use std::net::{TcpListener, TcpStream};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::thread;
 use std::time::Duration;
 
 use rustix::event::epoll::EventFlags;
@@ -16,6 +17,8 @@ use crate::bench::quantity::Quantity;
 
 /// What is sent and received at a time.
 const BLOCK: usize = 256 << 10;
+/// How long a slow client does nothing after it has received what there was, at most a block of each stream.
+const PAUSE: Duration = Duration::from_millis(4);
 
 const GIB: f64 = (1 << 30) as f64;
 const MIB: f64 = (1 << 20) as f64;
@@ -25,6 +28,7 @@ pub(super) fn measure(
     target: &Target,
     streams: usize,
     (up, down): (bool, bool),
+    slow: bool,
     seconds: Duration,
 ) -> io::Result<LoadReport> {
     let workers = LoadWorkers::new();
@@ -44,12 +48,14 @@ pub(super) fn measure(
             one_way(&workers, &server, &client)?;
         }
     } else {
-        for (sockets, read, write) in [(clients, down, up), (servers, up, down)] {
+        let pause = if slow { PAUSE } else { Duration::ZERO };
+        for (sockets, read, write, pause) in [(clients, down, up, pause), (servers, up, down, Duration::ZERO)]
+        {
             let mut interest = EventFlags::empty();
             interest.set(EventFlags::IN, read);
             interest.set(EventFlags::OUT, write);
             let done = workers.done.clone();
-            workers.spawn(move || pump(sockets, interest, &done));
+            workers.spawn(move || pump(sockets, interest, pause, &done));
         }
     }
     workers.work(seconds / 4)?;
@@ -75,8 +81,13 @@ fn one_way(workers: &LoadWorkers, from: &TcpStream, to: &TcpStream) -> io::Resul
     Ok(())
 }
 
-/// Moves what the sockets give and take, a block at a time each.
-fn pump(sockets: Vec<TcpStream>, interest: EventFlags, done: &Arc<AtomicU64>) -> io::Result<()> {
+/// Moves what the sockets give and take, a block at a time each, and then pauses.
+fn pump(
+    sockets: Vec<TcpStream>,
+    interest: EventFlags,
+    pause: Duration,
+    done: &Arc<AtomicU64>,
+) -> io::Result<()> {
     let poller = Poller::new()?;
     for (token, socket) in sockets.iter().enumerate() {
         socket.set_nonblocking(true)?;
@@ -96,6 +107,9 @@ fn pump(sockets: Vec<TcpStream>, interest: EventFlags, done: &Arc<AtomicU64>) ->
             if flags.contains(EventFlags::OUT) {
                 unless_blocked(socket.write(&outgoing))?;
             }
+        }
+        if !pause.is_zero() {
+            thread::sleep(pause);
         }
     }
 }

@@ -39,6 +39,8 @@ pub enum Workload {
         up: bool,
         /// From the origin to the clients.
         down: bool,
+        /// Whether the clients read less than they could.
+        slow: bool,
     },
     /// Requests of 64 B, each after the answer to the one before it on its connection.
     Requests {
@@ -124,8 +126,8 @@ impl LoadReport {
 impl Workload {
     fn measure(self, listener: TcpListener, target: &Target, seconds: Duration) -> io::Result<LoadReport> {
         match self {
-            Workload::Bulk { streams, up, down } => {
-                bulk::measure(listener, target, streams, (up, down), seconds)
+            Workload::Bulk { streams, up, down, slow } => {
+                bulk::measure(listener, target, streams, (up, down), slow, seconds)
             }
             Workload::Requests { connections, busy, turns, answer } => {
                 let asking = requests::AskingClients { connections, busy, turns };
