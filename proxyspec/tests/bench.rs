@@ -1,7 +1,8 @@
 //! Every measure of `proxyspec bench`, on sizes that say nothing about speed.
 #![allow(clippy::unwrap_used)] // a test that cannot go on says so by failing
 
-use std::fs;
+use std::fs::{self, Permissions};
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 use std::process::{Command, Output};
 use std::time::Duration;
@@ -184,6 +185,20 @@ fn the_page_in_docs_is_made_from_its_figures() {
             [&docs, folder.path()].map(|root| fs::read_to_string(root.join(&file)).unwrap());
         assert!(written == made, "docs/{} is not made from the figures", file.display());
     }
+}
+
+#[test]
+fn namespaces_that_cannot_be_made_are_refused_with_what_they_take() {
+    let folder = tempfile::tempdir().unwrap();
+    let unshare = folder.path().join("unshare");
+    fs::write(&unshare, "#!/bin/sh\nexit 1\n").unwrap();
+    fs::set_permissions(&unshare, Permissions::from_mode(0o755)).unwrap();
+    let mut command = Command::new(env!("CARGO_BIN_EXE_proxyspec"));
+    command.args(["bench", "--veth", "--contenders", "direct", "--only", "bulk-up"]);
+    let output = command.env("PATH", folder.path()).output().unwrap();
+    assert_eq!(output.status.code(), Some(2), "{output:?}");
+    let said = String::from_utf8(output.stderr).unwrap();
+    assert!(said.contains("--veth: ") && said.contains("it takes root and iproute2"), "{said}");
 }
 
 #[test]

@@ -7,7 +7,6 @@ use std::fs::File;
 use std::io::{self, BufRead, BufReader};
 use std::net::{IpAddr, Ipv4Addr};
 use std::os::fd::AsFd;
-use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 
 use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
@@ -27,7 +26,7 @@ pub(super) struct Namespaces {
 }
 
 impl Namespaces {
-    /// Makes them. Clients reach the origin also without a proxy: the middle one forwards packets.
+    /// Makes the three. Clients reach the origin also without a proxy: the middle namespace forwards packets.
     ///
     /// # Errors
     ///
@@ -54,7 +53,7 @@ fn join(left: &Namespace, here: Ipv4Addr, right: &Namespace, there: Ipv4Addr, na
     Ok(())
 }
 
-/// One of them.
+/// One namespace.
 #[derive(Debug)]
 pub(super) struct Namespace {
     /// A process in it, which ends when its standard input does: at the latest with this program.
@@ -72,25 +71,26 @@ impl Namespace {
             .map_err(|error| io::Error::new(error.kind(), format!("cannot start unshare: {error}")))?;
         let mut line = String::new();
         BufReader::new(holder.stdout.take().expect("standard output was piped")).read_line(&mut line)?;
-        let file = File::open(path(&holder))?;
         if line != "ready\n" {
+            holder.wait()?;
             return Err(io::Error::other("a network namespace cannot be made; it takes root and iproute2"));
         }
+        let file = File::open(format!("/proc/{}/ns/net", holder.id()))?;
         Ok(Self { holder, file })
     }
 
-    /// Its file, for other processes.
-    pub(super) fn path(&self) -> PathBuf {
-        path(&self.holder)
-    }
-
-    /// Does it with this thread inside; what is started meanwhile stays there.
+    /// Calls `act` with this thread inside; the processes and sockets that it makes stay there.
     ///
     /// # Errors
     ///
     /// Those of setns(2).
     pub(super) fn inside<T>(&self, act: impl FnOnce() -> T) -> io::Result<T> {
-        inside(&self.file, act)
+        let home = File::open("/proc/thread-self/ns/net")?;
+        let network = Some(LinkNameSpaceType::Network);
+        move_into_link_name_space(self.file.as_fd(), network)?;
+        let result = act();
+        move_into_link_name_space(home.as_fd(), network)?;
+        Ok(result)
     }
 
     fn run(&self, words: &[&str]) -> io::Result<()> {
@@ -111,24 +111,6 @@ impl Drop for Namespace {
         let _ = self.holder.kill();
         let _ = self.holder.wait();
     }
-}
-
-fn path(holder: &Child) -> PathBuf {
-    format!("/proc/{}/ns/net", holder.id()).into()
-}
-
-/// Does it with this thread in the network namespace of this file.
-///
-/// # Errors
-///
-/// Those of setns(2).
-pub(super) fn inside<T>(namespace: &File, act: impl FnOnce() -> T) -> io::Result<T> {
-    let home = File::open("/proc/thread-self/ns/net")?;
-    let network = Some(LinkNameSpaceType::Network);
-    move_into_link_name_space(namespace.as_fd(), network)?;
-    let result = act();
-    move_into_link_name_space(home.as_fd(), network)?;
-    Ok(result)
 }
 
 /// The addresses in a machine that is not divided.

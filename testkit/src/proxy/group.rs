@@ -45,7 +45,9 @@ pub(super) fn kill(leader: u32) {
 
 /// The same from outside, for a thread that cannot wait for the owner of the proxy; nothing happens if it has ended.
 pub fn kill_from_outside(leader: u32) {
-    if running().contains_key(&leader) {
+    // With the lock held its owner does not wait for it, so no other process gets its id.
+    let running = running();
+    if running.contains_key(&leader) {
         kill_tree(leader);
     }
 }

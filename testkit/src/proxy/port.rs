@@ -1,6 +1,8 @@
 use std::io;
+use std::iter::Cycle;
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::ops::Range;
+use std::sync::{LazyLock, Mutex};
 
 use rand::RngExt;
 use socket2::{Domain, Socket, Type};
@@ -9,8 +11,12 @@ use socket2::{Domain, Socket, Type};
 /// between the look and the use.
 const PORTS: Range<u16> = 20_000..32_000;
 
+/// How many ports are tried.
+const ATTEMPTS: usize = 100;
+
 /// A port without a listener at this moment, and without an earlier connection in `TIME_WAIT`, for a proxy that cannot
-/// choose one by itself.
+/// choose one by itself. A program gets each port once, until it has had them all: proxies that it starts at the same time
+/// have different ones.
 ///
 /// Another process may take it before it is used; a proxy that can choose its own port, as with `server_port 0`, is
 /// better off.
@@ -19,10 +25,16 @@ const PORTS: Range<u16> = 20_000..32_000;
 ///
 /// Those of bind(2), when every attempt failed.
 pub fn free_port() -> io::Result<u16> {
-    let attempts = 100;
+    static CANDIDATES: LazyLock<Mutex<Cycle<Range<u16>>>> = LazyLock::new(|| {
+        let mut candidates = PORTS.cycle();
+        // Programs that run at the same time begin at different ports.
+        candidates.nth(rand::rng().random_range(0..PORTS.len()));
+        Mutex::new(candidates)
+    });
     let mut outcome = Err(io::ErrorKind::AddrInUse.into());
-    for _ in 0..attempts {
-        let port = rand::rng().random_range(PORTS);
+    for _ in 0..ATTEMPTS {
+        let port = CANDIDATES.lock().expect("an iterator over numbers does not panic").next();
+        let port = port.expect("a cycle has no end");
         outcome = try_port(port).map(|()| port);
         if outcome.is_ok() {
             break;
@@ -54,11 +66,18 @@ fn bind(address: SocketAddr) -> io::Result<()> {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::HashSet;
     use std::net::TcpListener;
     use std::process::Command;
     use std::thread;
 
     use super::*;
+
+    #[test]
+    fn no_port_is_given_twice() {
+        let ports: HashSet<_> = (0..500).map(|_| free_port().unwrap()).collect();
+        assert_eq!(ports.len(), 500);
+    }
 
     /// A new process has copies of all sockets until it executes its program.
     #[test]

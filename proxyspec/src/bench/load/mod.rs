@@ -1,7 +1,7 @@
 //! The load of one cell: its clients and its origin server, in a process of their own.
 //!
-//! It prints the address of its origin as its first line, reads on its standard input where the contender listens,
-//! and prints its [`LoadReport`] when it has measured. Both are JSON, a line each.
+//! Its [`Orders`] are its argument, and the socket of its origin, which listens, is its standard input. It prints its
+//! [`LoadReport`] when it has measured. Both are JSON.
 
 mod bulk;
 mod calls;
@@ -13,17 +13,16 @@ mod poller;
 mod requests;
 mod workers;
 
-use std::fs::File;
-use std::io::{self, BufRead, Write};
+use std::io::{self, Write};
 use std::net::{IpAddr, SocketAddr, TcpListener, TcpStream};
-use std::path::PathBuf;
+use std::os::fd::AsFd;
 use std::process;
+use std::thread;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 use socket2::{Domain, Socket, Type};
 
-use super::netns;
 use super::quantity::Quantity;
 use testkit::procfs::Process;
 use testkit::proxy::tree;
@@ -82,20 +81,18 @@ pub enum Workload {
     CallsPerConnection,
 }
 
-/// What a load process receives when it starts.
+/// What a load process does.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Orders {
-    /// What to do.
+    /// What clients and origin do.
     pub workload: Workload,
     /// How long to measure, in seconds; where work is counted instead of time, it has no meaning.
     pub seconds: f64,
-    /// Where the origin is to listen, on any port.
-    pub origin: IpAddr,
-    /// The file of the network namespace of the origin, if it has one of its own.
-    pub namespace: Option<PathBuf>,
+    /// What is measured.
+    pub target: Target,
 }
 
-/// What a load process receives when the contender is ready.
+/// Where the clients connect, and what is watched meanwhile.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Target {
     /// Where the clients connect.
@@ -188,6 +185,9 @@ const REQUEST: usize = 64;
 /// Waits for connections that are made one by one or all at once.
 const BACKLOG: i32 = 4096;
 
+/// How long a load process may take beyond twice the time it measures.
+const PATIENCE: Duration = Duration::from_secs(60);
+
 /// Runs a load process to its end.
 ///
 /// # Errors
@@ -199,24 +199,25 @@ pub fn run(orders: &str) -> Result<(), String> {
 }
 
 fn measure(orders: &Orders) -> io::Result<()> {
-    let listener = match &orders.namespace {
-        None => listen(orders.origin)?,
-        Some(namespace) => netns::inside(&File::open(namespace)?, || listen(orders.origin))??,
-    };
-    say(&listener.local_addr()?)?;
-    let mut line = String::new();
-    io::stdin().lock().read_line(&mut line)?;
-    let target: Target = serde_json::from_str(&line)?;
     let seconds = Duration::from_secs_f64(orders.seconds);
-    let report = orders.workload.measure(listener, &target, seconds)?;
-    say(&report)
+    end_after(PATIENCE + seconds * 2);
+    let listener = TcpListener::from(io::stdin().as_fd().try_clone_to_owned()?);
+    let report = orders.workload.measure(listener, &orders.target, seconds)?;
+    writeln!(io::stdout(), "{}", serde_json::to_string(&report)?)
 }
 
-fn say(value: &impl Serialize) -> io::Result<()> {
-    writeln!(io::stdout(), "{}", serde_json::to_string(value)?)
+/// Ends this process with a message when the time is over, whatever its threads are doing.
+fn end_after(limit: Duration) {
+    thread::spawn(move || {
+        thread::sleep(limit);
+        // If it is closed, there is the status.
+        let _ = writeln!(io::stderr(), "no end within {limit:?}");
+        process::exit(1);
+    });
 }
 
-fn listen(ip: IpAddr) -> io::Result<TcpListener> {
+/// The socket of an origin.
+pub(super) fn listen(ip: IpAddr) -> io::Result<TcpListener> {
     let socket = Socket::new(Domain::IPV4, Type::STREAM, None)?;
     socket.set_reuse_address(true)?;
     // What is accepted inherits it.
@@ -240,9 +241,8 @@ fn ended_early() -> io::Error {
 
 #[cfg(test)]
 mod tests {
-    use std::io::{Read, Write};
+    use std::io::Read;
     use std::net::Ipv4Addr;
-    use std::thread;
 
     use super::*;
 

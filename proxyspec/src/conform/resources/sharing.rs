@@ -1,10 +1,11 @@
 //! Clients beside each other.
 
 use std::io::{self, ErrorKind};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use crate::conform::trial::{PATIENCE, Stand, connect, no_connection, passed};
+use crate::conform::trial::{PATIENCE, Stand, connect, no_connection, passed, until};
 use crate::conform::{PeerRole, Service, Stop, Trial, Verdict, broken, echo, judge};
 use crate::recipe::Setting;
 use testkit::peer::{Connection, Gate, Listener, Peer, PeerOptions, Script, Step, gate};
@@ -116,8 +117,8 @@ pub(super) fn fairness(trial: &Trial) -> Verdict {
     let direct_bulk = direct()?;
     let mut observed = String::new();
     for _ in 0..ROUNDS {
-        let without = beside_bulk(&direct_bulk, &without)?;
-        let through = beside_bulk(&bulk, &through)?;
+        let (without, _) = beside_bulk(&direct_bulk, &without)?;
+        let (through, _) = beside_bulk(&bulk, &through)?;
         observed = format!(
             "{through:.1?} for half of the exchanges of {others} clients, {without:.1?} without the proxy"
         );
@@ -128,12 +129,20 @@ pub(super) fn fairness(trial: &Trial) -> Verdict {
     broken(observed)
 }
 
-/// How long half of the exchanges on these connections took at most, while another one was full of bytes from the server.
+/// The least that a bulk transfer carries before exchanges beside it are timed, and again meanwhile: more than buffers hold.
+const BULK: u64 = 16 << 20;
+
+/// How many exchanges a pair has at least.
+const EXCHANGES: usize = 10;
+
+/// How long half of the exchanges on these connections took at most, while another one was full of bytes from the server;
+/// and how many bytes that one carried.
 fn beside_bulk(
     (client, server): &(Connection, Connection),
     others: &[(Connection, Connection)],
-) -> Result<Duration, Stop> {
+) -> Result<(Duration, u64), Stop> {
     let chunk = vec![0; 64 << 10];
+    let carried = AtomicU64::new(0);
     let (stop, opener) = gate()?;
     thread::scope(|scope| {
         let sending = scope.spawn(|| {
@@ -146,17 +155,45 @@ fn beside_bulk(
         let receiving = scope.spawn(|| {
             while client.receive_exactly(1, PATIENCE)? != [1] {
                 client.receive_exactly(chunk.len() - 1, PATIENCE)?;
+                carried.fetch_add(chunk.len() as u64, Ordering::Relaxed);
             }
             Ok(())
         });
-        let rounds = 10;
-        let times = (0..rounds).flat_map(|_| others).map(exchange).collect::<Result<Vec<_>, _>>();
+        let is_beyond = |bytes| carried.load(Ordering::Relaxed) >= bytes || receiving.is_finished();
+        let timed =
+            until(PATIENCE, || Ok(is_beyond(BULK).then_some(()).ok_or("no bulk transfer".to_owned())))
+                .and_then(|()| {
+                    let enough = carried.load(Ordering::Relaxed) + BULK;
+                    let mut times = Vec::new();
+                    while times.len() < EXCHANGES * others.len() || !is_beyond(enough) {
+                        for pair in others {
+                            times.push(exchange(pair)?);
+                        }
+                    }
+                    Ok(median(times))
+                });
         drop(opener);
         let ended =
             |outcome: thread::Result<_>| outcome.unwrap_or_else(|panic| std::panic::resume_unwind(panic));
         let transfer: io::Result<()> = ended(receiving.join()).and(ended(sending.join()));
-        let times = times?;
+        let time = timed?;
         transfer.or_else(|error| broken(format!("the bulk transfer ended: {error}")))?;
-        Ok(median(times))
+        Ok((time, carried.load(Ordering::Relaxed)))
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn exchanges_are_timed_while_the_bulk_transfer_flows() {
+        let listener = Listener::bind(PeerOptions::default()).unwrap();
+        let pair = || {
+            let client = connect(listener.address(), PeerOptions::default()).unwrap();
+            (client, listener.accept(PATIENCE).unwrap())
+        };
+        let (_, carried) = beside_bulk(&pair(), &[pair()]).unwrap();
+        assert!(carried >= 2 * BULK, "{carried} bytes");
+    }
 }
