@@ -129,7 +129,7 @@ fn a_contender_that_does_not_work_is_reported_and_the_others_are_measured() {
 }
 
 #[test]
-fn a_page_has_the_tables_and_shows_the_plots() {
+fn a_page_has_the_tables_and_the_plots_of_what_was_measured_and_no_more() {
     let folder = tempfile::tempdir().unwrap();
     let page = folder.path().join("page.md");
     let plots = folder.path().join("plots");
@@ -149,6 +149,7 @@ fn a_page_has_the_tables_and_shows_the_plots() {
         assert!(svg.starts_with("<svg") && svg.contains("relay"), "{svg}");
     }
     assert!(!plots.join("memory.svg").exists(), "nothing is drawn that was not measured");
+    assert!(!page.contains("10,000, as descriptors allow"), "no measure says 10,000: {page}");
 }
 
 #[test]

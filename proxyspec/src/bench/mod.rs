@@ -94,7 +94,6 @@ pub fn run(options: &BenchOptions) -> Result<(), String> {
         command: command_line(),
         rounds: options.rounds as usize,
         seconds: options.seconds,
-        most_connections: measures.iter().map(Measure::connections).max().unwrap_or_default(),
         duration: begun.elapsed().as_secs_f64(),
         contenders: contenders.iter().map(Into::into).collect(),
         measures: outcomes,

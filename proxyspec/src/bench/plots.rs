@@ -1,4 +1,4 @@
-//! BenchResults as pictures: for each section a panel of bars a column, the contenders from top to bottom.
+//! The results as pictures: for each section a panel of bars a column, the contenders from top to bottom.
 
 use std::fs;
 use std::path::Path;

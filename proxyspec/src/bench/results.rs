@@ -28,8 +28,6 @@ pub(super) struct BenchResults {
     pub(super) rounds: usize,
     /// How long, each time.
     pub(super) seconds: f64,
-    /// How many connections were open at most: fewer than 10,000 where the limit on descriptors does not allow that.
-    pub(super) most_connections: usize,
     /// How long all of it took, in seconds.
     pub(super) duration: f64,
     /// The contenders that were measured.
@@ -208,7 +206,6 @@ mod tests {
                 command: String::new(),
                 rounds: 1,
                 seconds: 1.0,
-                most_connections: 1,
                 duration: 1.0,
                 contenders: medians
                     .iter()
