@@ -31,6 +31,11 @@ fn judge(bug: Option<Bug>, service: Service, wanted: impl Fn(&str) -> bool) -> S
     Selftest::run(Path::new(PROGRAM), bug, service, &cases(wanted), Seed::random(), 4).unwrap()
 }
 
+/// How many topics these cases are of.
+fn topics_of(names: &[&str]) -> usize {
+    cases(|name| names.contains(&name)).iter().filter(|(_, cases)| !cases.is_empty()).count()
+}
+
 /// One quick case of each topic; `make selftest` and `make conform` run all of them.
 #[test]
 fn a_correct_proxy_passes() {
@@ -38,8 +43,10 @@ fn a_correct_proxy_passes() {
         "bytes_go_both_ways_at_once",
         "a_servers_reset_is_a_reset_for_the_client",
         "a_client_of_a_server_that_refuses_is_not_left_waiting",
-        "nothing_is_left_of_a_finished_session",
+        "a_proxy_out_of_descriptors_recovers",
+        "a_missing_argument_is_reported",
     ];
+    assert_eq!(topics_of(&quick), topics().len());
     at_once([Service::ManyAtOnce, Service::OneAtATime], |service| {
         let judged = judge(None, service, |name| quick.contains(&name));
         assert!(judged.is_right(), "{service:?}: {judged}");
@@ -53,8 +60,10 @@ fn a_planted_bug_fails_the_cases_listed_for_it() {
         (Bug::SwapsBlocks, "bytes_go_both_ways_at_once"),
         (Bug::ResetBecomesFin, "a_servers_reset_is_a_reset_for_the_client"),
         (Bug::RefusalBecomesFin, "a_refused_connection_does_not_look_like_an_empty_answer"),
+        (Bug::ServesTooMany, "a_client_beyond_the_limit_stays_pending_and_loses_nothing"),
         (Bug::ReportsSuccess, "a_port_in_use_is_reported"),
     ];
+    assert_eq!(topics_of(&bugs.map(|(_, case)| case)), topics().len());
     at_once(bugs, |(bug, case)| {
         assert!(bug.must_fail().contains(&case), "{bug:?}, {case}");
         assert_eq!(judge(Some(bug), Service::ManyAtOnce, |name| name == case).found, 1, "{bug:?}, {case}");

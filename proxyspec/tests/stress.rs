@@ -1,6 +1,5 @@
 //! `proxyspec stress` and `proxyspec replay`: a relay with a bug is found, and shows it again; a correct one passes.
 
-#[allow(dead_code)] // it can do more than what is planted here
 use std::net::SocketAddr;
 use std::process::{Command, Output};
 use std::sync::Arc;

@@ -62,7 +62,7 @@
 //! | [`scenario`] | random sessions of two such peers through a proxy, judged by what it promises |
 //! | [`proxy`] | a proxy of any make as a process: started on a free port, watched from outside, stopped at the end |
 //! | [`procfs`] | what the kernel tells about connections and processes |
-//! | [`descriptors`] | a process without a free file descriptor |
+//! | [`descriptors`] | limits on the descriptors and the memory of processes |
 //! | [`watchdog`] | a deadline around a test, so that a hang fails and says where |
 
 pub mod descriptors;

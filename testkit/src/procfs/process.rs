@@ -32,7 +32,7 @@ impl Process {
     ///
     /// When there is no such process.
     pub fn resident(&self) -> io::Result<u64> {
-        self.kibibytes("status", "VmRSS:")
+        self.kibibytes("VmRSS:")
     }
 
     /// The addresses in use, in bytes, whether there is memory behind them or not; 0 when the process has ended.
@@ -41,16 +41,7 @@ impl Process {
     ///
     /// When there is no such process.
     pub fn address_space(&self) -> io::Result<u64> {
-        self.kibibytes("status", "VmSize:")
-    }
-
-    /// The memory that is its own, and its share of what several processes have in common, in bytes.
-    ///
-    /// # Errors
-    ///
-    /// When there is no such process, or it belongs to another user.
-    pub fn proportional(&self) -> io::Result<u64> {
-        self.kibibytes("smaps_rollup", "Pss:")
+        self.kibibytes("VmSize:")
     }
 
     /// How many descriptors it has open.
@@ -144,16 +135,16 @@ impl Process {
         Ok(figures.collect())
     }
 
-    fn kibibytes(&self, file: &str, label: &str) -> io::Result<u64> {
-        let text = fs::read_to_string(format!("/proc/{}/{file}", self.pid))?;
+    /// The figure of this line of its status.
+    fn kibibytes(&self, label: &str) -> io::Result<u64> {
+        let file = format!("/proc/{}/status", self.pid);
+        let text = fs::read_to_string(&file)?;
         let Some(value) = text.lines().find_map(|line| line.strip_prefix(label)) else {
             // What has ended has no memory, and no such line.
             return Ok(0);
         };
         let kibibytes = value.trim().strip_suffix("kB").and_then(|value| value.trim().parse::<u64>().ok());
-        kibibytes
-            .map(|value| value * 1024)
-            .ok_or_else(|| unexpected(&format!("/proc/{}/{file}", self.pid), value))
+        kibibytes.map(|value| value * 1024).ok_or_else(|| unexpected(&file, value))
     }
 }
 
@@ -223,9 +214,6 @@ mod tests {
         let all = processes().unwrap();
         let this = all.iter().find(|process| process.pid == std::process::id()).unwrap();
         assert!(this.resident().unwrap() > 100_000);
-        // The two are read one after the other, while other tests take memory and give it back.
-        let (proportional, resident) = (this.proportional().unwrap(), this.resident().unwrap());
-        assert!((1..4 * resident).contains(&proportional), "{proportional} of {resident}");
         assert!(this.descriptors().unwrap() >= 3);
         assert!(this.cpu_time < Duration::from_secs(3600));
         let exact = this.exact_cpu_time().unwrap();

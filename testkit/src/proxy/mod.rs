@@ -114,16 +114,6 @@ impl Proxy {
         tree::sum(&self.processes()?, Process::resident)
     }
 
-    /// The memory in bytes, with what several processes share divided among them: fair to proxies with a process for
-    /// each client, but slower to find out than [`resident`](Self::resident).
-    ///
-    /// # Errors
-    ///
-    /// When the proxy has ended, or belongs to another user.
-    pub fn proportional(&self) -> io::Result<u64> {
-        tree::sum(&self.processes()?, Process::proportional)
-    }
-
     /// How many descriptors are open.
     ///
     /// # Errors
@@ -131,15 +121,6 @@ impl Proxy {
     /// When the proxy has ended, or belongs to another user.
     pub fn descriptors(&self) -> io::Result<usize> {
         tree::sum(&self.processes()?, Process::descriptors)
-    }
-
-    /// The number of its processes; one that was not waited for counts.
-    ///
-    /// # Errors
-    ///
-    /// When the proxy has ended.
-    pub fn process_count(&self) -> io::Result<usize> {
-        Ok(self.processes()?.len())
     }
 
     /// Its TCP sockets, those of its connections and the one it listens on.
