@@ -34,7 +34,7 @@
 //! ```
 //! use std::net::SocketAddr;
 //!
-//! use proxyspec::conform::{Plan, Service, Subject, topics};
+//! use proxyspec::conform::{Plan, Service, Subject, cases};
 //! use proxyspec::planted::{self, Bug, PlantedOptions};
 //! use testkit::proxy::free_port;
 //! use testkit::seed::Seed;
@@ -44,11 +44,8 @@
 //! let subject = Subject::Running { proxy, origin };
 //! let plan = Plan { subject, service: Service::ManyAtOnce, seed: Seed::random(), jobs: 1 };
 //!
-//! let topics = topics().into_iter().map(|topic| {
-//!     let cases = topic.cases.iter().filter(|case| case.name == "a_servers_reset_is_a_reset_for_the_client");
-//!     (topic, cases.collect())
-//! });
-//! let outcomes = plan.run(&topics.collect::<Vec<_>>(), |_| ());
+//! let cases = cases(|_, case| case.name == "a_servers_reset_is_a_reset_for_the_client");
+//! let outcomes = plan.run(&cases, |_| ());
 //! assert_eq!((outcomes[0].word(), outcomes[0].observed()), ("fail", "0 bytes, then FIN"));
 //! # Ok::<(), std::io::Error>(())
 //! ```

@@ -5,6 +5,7 @@ use std::io;
 use std::ops::Range;
 use std::path::Path;
 
+use clap::ValueEnum;
 use testkit::proxy::{Proxy, ProxyCommand, free_port};
 
 /// How often another port is tried, when another socket takes the one that was free.
@@ -205,8 +206,8 @@ struct Places<'a> {
 
 impl Places<'_> {
     fn fill(&self, text: &str) -> String {
-        let text =
-            Setting::ALL.into_iter().fold(text.to_owned(), |text, setting| settle(&text, setting, None));
+        let settled = |text: String, setting: &Setting| settle(&text, *setting, None);
+        let text = Setting::value_variants().iter().fold(text.to_owned(), settled);
         let bracketed =
             if self.host.contains(':') { format!("[{}]", self.host) } else { self.host.to_owned() };
         text.replace("{address}", &format!("{bracketed}:{}", self.port))
@@ -218,7 +219,8 @@ impl Places<'_> {
 }
 
 /// What can be asked of a proxy whose recipe says where it goes, as `{name:usual}`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+#[value(rename_all = "snake_case")]
 pub enum Setting {
     /// `{half_close:…}`: the seconds after which a silent session is ended of which one direction has ended.
     HalfClose,
@@ -233,17 +235,9 @@ pub enum Setting {
 }
 
 impl Setting {
-    const ALL: [Self; 5] = [Self::HalfClose, Self::Connect, Self::Drain, Self::Clients, Self::Buffer];
-
-    /// How it is called in a recipe.
-    pub const fn name(self) -> &'static str {
-        match self {
-            Self::HalfClose => "half_close",
-            Self::Connect => "connect",
-            Self::Drain => "drain",
-            Self::Clients => "clients",
-            Self::Buffer => "buffer",
-        }
+    /// Its name in a recipe.
+    pub fn name(self) -> String {
+        self.to_possible_value().expect("no setting is hidden").get_name().to_owned()
     }
 }
 

@@ -7,7 +7,7 @@ use std::path::Path;
 use std::process::{Command, Output, Stdio};
 use std::time::Duration;
 
-use proxyspec::conform::{Cases, Selftest, Service, topics};
+use proxyspec::conform::{Selftest, Service, cases, topics};
 use proxyspec::planted::Bug;
 use proxyspec::recipe::Recipe;
 use serde_json::Value;
@@ -18,22 +18,14 @@ use testkit::watchdog::within;
 
 const PROGRAM: &str = env!("CARGO_BIN_EXE_proxyspec");
 
-/// Those whose names `wanted` has.
-fn cases(wanted: impl Fn(&str) -> bool) -> Cases {
-    let chosen = topics().into_iter().map(|topic| {
-        let cases = topic.cases.iter().filter(|case| wanted(case.name)).collect();
-        (topic, cases)
-    });
-    chosen.collect()
-}
-
 fn judge(bug: Option<Bug>, service: Service, wanted: impl Fn(&str) -> bool) -> Selftest {
-    Selftest::run(Path::new(PROGRAM), bug, service, &cases(wanted), Seed::random(), 4).unwrap()
+    Selftest::run(Path::new(PROGRAM), bug, service, &cases(|_, case| wanted(case.name)), Seed::random(), 4)
+        .unwrap()
 }
 
 /// How many topics these cases are of.
 fn topics_of(names: &[&str]) -> usize {
-    cases(|name| names.contains(&name)).iter().filter(|(_, cases)| !cases.is_empty()).count()
+    cases(|_, case| names.contains(&case.name)).len()
 }
 
 /// One quick case of each topic; `make selftest` and `make conform` run all of them.
@@ -123,8 +115,8 @@ fn the_status_the_table_json_and_markdown_say_the_same() {
 
 #[test]
 fn how_many_clients_a_proxy_serves_is_found_out() {
-    let cases = [(&[][..], "several clients at once"), (&["--clients=1"], "one client at a time")];
-    at_once(cases, |(options, serves)| {
+    let proxies = [(&[][..], "several clients at once"), (&["--clients=1"], "one client at a time")];
+    at_once(proxies, |(options, serves)| {
         let output = conform(&["--only", "both_sides_may_finish_at_once"], &planted(options));
         assert_eq!(output.status.code(), Some(0), "{}", text(&output.stderr));
         assert!(text(&output.stdout).contains(&format!("serves {serves};")), "{}", text(&output.stdout));

@@ -21,10 +21,16 @@ pub struct Contender {
     pub(super) version: String,
     /// `None` is no proxy at all: the clients connect to the origin.
     recipe: Option<Recipe>,
-    /// Whether it takes part only where a variant of a program does.
+    takes_part: TakesPart,
+}
+
+/// In which measures a contender takes part.
+#[derive(Clone, Copy, Debug)]
+struct TakesPart {
+    /// Only where a variant of a program does.
     tuned: bool,
-    /// Whether it takes part only if it is named.
-    pub(super) on_demand: bool,
+    /// Only if it is named.
+    on_demand: bool,
     /// How many connections it can serve at once, or is asked to.
     most: usize,
 }
@@ -38,26 +44,10 @@ pub(super) const OURS: &str = "tcpproxy";
 /// The same without splice(2).
 pub(super) const COPYING: &str = "tcpproxy-copying";
 
-/// A proxy that is packaged.
-struct PackagedProxy {
-    name: &'static str,
-    /// See `proxyspec/peers`.
-    template: &'static str,
-    /// Another size of its buffers than usual.
-    buffer: Option<&'static str>,
-    /// Whether it takes part only where a variant of a program does.
-    tuned: bool,
-    /// Whether it takes part only if it is named.
-    on_demand: bool,
-    /// How many connections it is asked to serve at once.
-    most: usize,
-}
-
-const PLAIN: PackagedProxy =
-    PackagedProxy { name: "", template: "", buffer: None, tuned: false, on_demand: false, most: usize::MAX };
-const TUNED: PackagedProxy = PackagedProxy { tuned: true, ..PLAIN };
-const BUFFERED: PackagedProxy = PackagedProxy { buffer: Some("262144"), ..TUNED };
-const OF_FEW: PackagedProxy = PackagedProxy { most: FEW, on_demand: true, ..PLAIN };
+const PLAIN: TakesPart = TakesPart { tuned: false, on_demand: false, most: usize::MAX };
+const TUNED: TakesPart = TakesPart { tuned: true, ..PLAIN };
+const WITH_FEW: TakesPart = TakesPart { most: FEW, ..PLAIN };
+const ON_DEMAND: TakesPart = TakesPart { on_demand: true, ..WITH_FEW };
 
 const HAPROXY: &str = include_str!("../../peers/haproxy.conf");
 const HAPROXY_SPLICE: &str = include_str!("../../peers/haproxy-splice.conf");
@@ -65,17 +55,19 @@ const HAPROXY_SPLICE_1M: &str = include_str!("../../peers/haproxy-splice-1m.conf
 const NGINX: &str = include_str!("../../peers/nginx.conf");
 const SYSTEMD: &str = include_str!("../../peers/systemd-socket-proxyd.conf");
 
-const PACKAGED: &[PackagedProxy] = &[
-    PackagedProxy { name: "haproxy", template: HAPROXY, ..PLAIN },
-    PackagedProxy { name: "haproxy-256k", template: HAPROXY, ..BUFFERED },
-    PackagedProxy { name: "haproxy-splice-1m", template: HAPROXY_SPLICE_1M, ..TUNED },
-    PackagedProxy { name: "nginx", template: NGINX, ..PLAIN },
-    PackagedProxy { name: "nginx-256k", template: NGINX, ..BUFFERED },
-    PackagedProxy { name: "systemd-socket-proxyd", template: SYSTEMD, on_demand: false, ..OF_FEW },
-    PackagedProxy { name: "haproxy-splice", template: HAPROXY_SPLICE, on_demand: true, ..TUNED },
-    PackagedProxy { name: "socat", template: include_str!("../../peers/socat-fork.conf"), ..OF_FEW },
-    PackagedProxy { name: "rinetd", template: include_str!("../../peers/rinetd.conf"), ..OF_FEW },
-    PackagedProxy { name: "redir", template: include_str!("../../peers/redir.conf"), ..OF_FEW },
+/// The proxies that are packaged: the name, the template of `proxyspec/peers`, and the bytes of its buffers if they are not
+/// as usual.
+const PACKAGED: &[(&str, &str, Option<&str>, TakesPart)] = &[
+    ("haproxy", HAPROXY, None, PLAIN),
+    ("haproxy-256k", HAPROXY, Some("262144"), TUNED),
+    ("haproxy-splice-1m", HAPROXY_SPLICE_1M, None, TUNED),
+    ("nginx", NGINX, None, PLAIN),
+    ("nginx-256k", NGINX, Some("262144"), TUNED),
+    ("systemd-socket-proxyd", SYSTEMD, None, WITH_FEW),
+    ("haproxy-splice", HAPROXY_SPLICE, None, TakesPart { on_demand: true, ..TUNED }),
+    ("socat", include_str!("../../peers/socat-fork.conf"), None, ON_DEMAND),
+    ("rinetd", include_str!("../../peers/rinetd.conf"), None, ON_DEMAND),
+    ("redir", include_str!("../../peers/redir.conf"), None, ON_DEMAND),
 ];
 
 /// A proxy that is not installed, and the package that has it.
@@ -91,7 +83,7 @@ const FEW: usize = 1000;
 impl Contender {
     fn new(name: &str, about: &str, recipe: Option<Recipe>) -> Self {
         let (name, about) = (name.to_owned(), about.to_owned());
-        Self { name, about, version: String::new(), recipe, tuned: false, on_demand: false, most: usize::MAX }
+        Self { name, about, version: String::new(), recipe, takes_part: PLAIN }
     }
 
     /// No proxy: the limit for all others.
@@ -122,7 +114,7 @@ impl Contender {
         };
         let mut modes = vec![mode(OURS, if splices { "splice(2) for bulk" } else { "copying" }, &[])];
         if splices {
-            modes.push(Self { tuned: true, ..mode(COPYING, "copying", &["--splice", "never"]) });
+            modes.push(Self { takes_part: TUNED, ..mode(COPYING, "copying", &["--splice", "never"]) });
         }
         Ok(modes)
     }
@@ -135,24 +127,22 @@ impl Contender {
     pub(super) fn packaged() -> Result<(Vec<Self>, Vec<NotInstalled>), String> {
         let mut installed = Vec::new();
         let mut missing = Vec::new();
-        for peer in PACKAGED {
-            let template = Template::new(peer.name, peer.template);
+        for &(name, template, buffer, takes_part) in PACKAGED {
+            let template = Template::new(name, template);
             let Some(version) = template.version() else {
-                missing.push((peer.name, template.label("package").unwrap_or_default().to_owned()));
+                missing.push((name, template.label("package").unwrap_or_default().to_owned()));
                 continue;
             };
             let mut about = template.label("bench").unwrap_or_default().to_owned();
             let mut recipe = template.recipe(None)?.with(Setting::Clients, MOST_CLIENTS);
-            if let Some(size) = peer.buffer {
+            if let Some(size) = buffer {
                 recipe = recipe.with(Setting::Buffer, size);
                 about += &format!(", buffers of {size} B");
             }
-            if peer.most == FEW {
+            if takes_part.most == FEW {
                 about += &format!("; asked for {FEW} connections at most");
             }
-            let PackagedProxy { name, tuned, on_demand, most, .. } = *peer;
-            let contender = Self::new(name, &about, Some(recipe));
-            installed.push(Self { version, tuned, on_demand, most, ..contender });
+            installed.push(Self { version, takes_part, ..Self::new(name, &about, Some(recipe)) });
         }
         Ok((installed, missing))
     }
@@ -167,10 +157,16 @@ impl Contender {
         Ok(Self::new(name, command, Some(Recipe::new(command.split_whitespace())?)))
     }
 
+    /// Whether it takes part only if it is named.
+    pub(super) const fn is_on_demand(&self) -> bool {
+        self.takes_part.on_demand
+    }
+
     /// Whether it is to be measured by this.
     pub(super) fn takes_part_in(&self, measure: &Measure) -> bool {
+        let TakesPart { tuned, most, .. } = self.takes_part;
         let measured = measure.has_a_limit() || self.recipe.is_some();
-        measured && (measure.field == Field::Tuned || !self.tuned) && measure.connections() <= self.most
+        measured && (measure.field == Field::Tuned || !tuned) && measure.connections() <= most
     }
 
     /// Its command line without the folders of its program; empty if it has none.

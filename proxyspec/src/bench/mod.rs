@@ -167,7 +167,9 @@ fn chosen_contenders(options: &BenchOptions) -> Result<(Vec<Contender>, Vec<NotI
     }
     all.extend(peers);
     all.retain(
-        |contender| if names.is_empty() { !contender.on_demand } else { names.contains(&contender.name) },
+        |contender| {
+            if names.is_empty() { !contender.is_on_demand() } else { names.contains(&contender.name) }
+        },
     );
     missing.retain(|(name, _)| names.is_empty() || names.iter().any(|wanted| wanted == name));
     let known = |name: &String| {

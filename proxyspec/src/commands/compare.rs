@@ -5,7 +5,7 @@ use std::process::ExitCode;
 use std::time::Instant;
 
 use clap::Args;
-use proxyspec::conform::{Cases, Changes, Comparison, JudgedProxy, Judgement, Plan, Subject, Tried};
+use proxyspec::conform::{Cases, Comparison, JudgedProxy, Judgement, Plan, Subject, Tried};
 use proxyspec::template::Template;
 use testkit::seed::Seed;
 
@@ -83,23 +83,11 @@ fn judge_template(file: &Path, template: &Template, cases: &Cases, seed: Seed) -
         let end = limit(4 * Plan::limit(cases) + SLACK);
         let tried = Tried::run(template, option, &plan, cases, &outcomes);
         drop(end);
-        print(&describe(&tried));
+        let changes = tried.changes.as_ref().map_or_else(ToString::to_string, ToString::to_string);
+        print(&format!("tried {option}: {changes}"));
         judgement.tried.push(tried);
     }
     Ok(judgement)
-}
-
-fn describe(Tried { option, changes }: &Tried) -> String {
-    let list = |names: &[String]| if names.is_empty() { "nothing".to_owned() } else { names.join(", ") };
-    match changes {
-        Ok(Changes { mended, broken }) if broken.is_empty() => {
-            format!("tried {option}: mends {}", list(mended))
-        }
-        Ok(Changes { mended, broken }) => {
-            format!("tried {option}: mends {}, breaks {}", list(mended), list(broken))
-        }
-        Err(why) => format!("tried {option}: {why}"),
-    }
 }
 
 fn known(file: &Path) -> Result<Comparison, String> {

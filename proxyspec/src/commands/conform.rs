@@ -6,7 +6,7 @@ use std::thread;
 use std::time::Duration;
 
 use clap::{Args, ValueEnum};
-use proxyspec::conform::{Case, Cases, Outcome, Plan, Results, Service, topics};
+use proxyspec::conform::{Case, Cases, Outcome, Plan, Results, Service, Topic, cases};
 use testkit::proxy::kill_all_and_exit;
 use testkit::seed::Seed;
 
@@ -93,20 +93,14 @@ pub(crate) fn judge(name: &str, plan: &Plan, cases: &Cases, replay: String) -> V
 
 /// The cases that are named, by themselves or by their topic; all if no name is given.
 pub(crate) fn chosen(only: &[String]) -> Result<Cases, String> {
-    let topics = topics();
     for name in only {
-        let known =
-            topics.iter().any(|topic| topic.name == name || topic.cases.iter().any(|case| case.name == name));
-        if !known {
+        if cases(|topic, case| name == topic.name || name == case.name).is_empty() {
             return Err(format!("there is no case or topic {name:?}: see `proxyspec list`"));
         }
     }
-    let chosen = topics.into_iter().map(|topic| {
-        let is_named = |case: &&Case| only.iter().any(|name| name == topic.name || name == case.name);
-        let cases = topic.cases.iter().filter(|case| only.is_empty() || is_named(case));
-        (topic, cases.collect::<Vec<_>>())
-    });
-    Ok(chosen.filter(|(_, cases)| !cases.is_empty()).collect())
+    let is_named =
+        |topic: &Topic, case: &Case| only.iter().any(|name| name == topic.name || name == case.name);
+    Ok(cases(|topic, case| only.is_empty() || is_named(topic, case)))
 }
 
 /// Ends everything if what is returned is not dropped in time: every case has a deadline, so this is a mistake here.

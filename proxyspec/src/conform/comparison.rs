@@ -3,6 +3,7 @@
 mod page;
 
 use std::collections::BTreeMap;
+use std::fmt;
 use std::time::{Duration, SystemTime};
 
 use serde::{Deserialize, Serialize};
@@ -95,6 +96,15 @@ impl Comparison {
     /// The page with all of it. `command` is how it was made.
     pub fn markdown(&self, command: &str) -> String {
         page::markdown(self, command)
+    }
+}
+
+impl fmt::Display for Changes {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { mended, broken } = self;
+        let mended = if mended.is_empty() { "nothing".to_owned() } else { mended.join(", ") };
+        write!(f, "mends {mended}")?;
+        if broken.is_empty() { Ok(()) } else { write!(f, ", breaks {}", broken.join(", ")) }
     }
 }
 

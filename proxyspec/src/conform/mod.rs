@@ -73,6 +73,15 @@ pub fn topics() -> Vec<Topic> {
     topics.map(|(name, about, cases)| Topic { name, about, cases }).into()
 }
 
+/// The cases that are wanted, topic by topic; topics without one are left out.
+pub fn cases(wanted: impl Fn(&Topic, &Case) -> bool) -> Cases {
+    let chosen = topics().into_iter().map(|topic| {
+        let cases: Vec<_> = topic.cases.iter().filter(|case| wanted(&topic, case)).collect();
+        (topic, cases)
+    });
+    chosen.filter(|(_, cases)| !cases.is_empty()).collect()
+}
+
 #[cfg(test)]
 mod tests {
     use std::collections::HashSet;

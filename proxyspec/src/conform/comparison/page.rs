@@ -176,10 +176,7 @@ fn changed(changes: &Result<Changes, String>) -> String {
     match changes {
         Err(why) => format!("it cannot be judged: {}", cell(why)),
         Ok(Changes { mended, .. }) if mended.is_empty() => "nothing that failed passes".to_owned(),
-        Ok(Changes { mended, broken }) if broken.is_empty() => format!("mends {}", mended.join(", ")),
-        Ok(Changes { mended, broken }) => {
-            format!("mends {}, breaks {}", mended.join(", "), broken.join(", "))
-        }
+        Ok(changes) => changes.to_string(),
     }
 }
 

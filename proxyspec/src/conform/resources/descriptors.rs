@@ -2,8 +2,7 @@
 
 use std::io;
 use std::net::SocketAddr;
-use std::sync::atomic::{AtomicUsize, Ordering};
-use std::thread;
+use std::sync::OnceLock;
 use std::time::Duration;
 
 use crate::conform::resources::processor;
@@ -12,6 +11,7 @@ use crate::conform::{Service, Stop, Trial, Verdict, broken, echo, judge};
 use testkit::peer::{Connection, Listener, Peer, PeerOptions, Refuser, Script, Server, Step};
 use testkit::procfs::TcpState;
 use testkit::proxy::{Exhausted, Proxy};
+use testkit::replay::in_threads;
 
 const FIRST: Step = Step::receive(1);
 const ANSWER: Step = Step::send(100);
@@ -107,27 +107,19 @@ fn serve_kinds(listener: Listener) -> Result<Server<()>, Stop> {
     Ok(Server::start(listener, serve)?)
 }
 
-/// The number of sessions of each kind.
+/// The number of sessions of each kind. None begins once one has failed.
 fn sessions(trial: &Trial, proxy: SocketAddr, each: usize) -> Result<(), Stop> {
-    let count = each * ENDINGS.len();
-    let next = AtomicUsize::new(0);
-    let work = || -> Result<(), Stop> {
-        loop {
-            let number = next.fetch_add(1, Ordering::Relaxed);
-            if number >= count {
-                return Ok(());
-            }
-            let outcome = session(proxy, number % ENDINGS.len());
-            // The others stop when one has failed.
-            outcome.inspect_err(|_| next.store(count, Ordering::Relaxed))?;
-        }
-    };
+    let failed = OnceLock::new();
     let workers = if trial.service() == Service::ManyAtOnce { 4 } else { 1 };
-    thread::scope(|scope| {
-        let workers: Vec<_> = (0..workers).map(|_| scope.spawn(work)).collect();
-        let mut outcomes = workers.into_iter().map(|worker| worker.join());
-        outcomes.try_for_each(|outcome| outcome.unwrap_or_else(|panic| std::panic::resume_unwind(panic)))
-    })
+    in_threads(workers, 0..each * ENDINGS.len(), |number| {
+        if failed.get().is_none()
+            && let Err(stop) = session(proxy, number % ENDINGS.len())
+        {
+            // Another one may have failed first.
+            let _ = failed.set(stop);
+        }
+    });
+    failed.into_inner().map_or(Ok(()), Err)
 }
 
 fn session(proxy: SocketAddr, number: usize) -> Result<(), Stop> {

@@ -1,6 +1,7 @@
 //! A proxy under test with the server behind it, and sessions through both.
 
 use std::net::SocketAddr;
+use std::ops::Deref;
 use std::thread;
 use std::time::Duration;
 
@@ -73,21 +74,15 @@ pub struct Stand<'a> {
     pub(super) running: RunningProxy<'a>,
 }
 
+impl<'a> Deref for Stand<'a> {
+    type Target = RunningProxy<'a>;
+
+    fn deref(&self) -> &RunningProxy<'a> {
+        &self.running
+    }
+}
+
 impl<'a> Stand<'a> {
-    /// Where clients connect.
-    pub const fn address(&self) -> SocketAddr {
-        self.running.address()
-    }
-
-    /// Its process.
-    ///
-    /// # Errors
-    ///
-    /// [`Stop::NotApplicable`] when the suite has not started it.
-    pub fn proxy(&self) -> Result<&Proxy, Stop> {
-        self.running.proxy()
-    }
-
     /// The server's socket.
     pub const fn listener(&self) -> &Listener {
         &self.listener
