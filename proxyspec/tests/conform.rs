@@ -11,6 +11,7 @@ use proxyspec::conform::{Selftest, Service, cases, topics};
 use proxyspec::planted::Bug;
 use proxyspec::recipe::Recipe;
 use serde_json::Value;
+use testkit::peer::Refuser;
 use testkit::proxy::{Proxy, free_port};
 use testkit::replay::at_once;
 use testkit::seed::Seed;
@@ -125,13 +126,15 @@ fn how_many_clients_a_proxy_serves_is_found_out() {
 
 #[test]
 fn a_running_proxy_is_judged_by_its_address() {
-    let origin = free_port().unwrap();
+    // Held, so that no other socket takes the port from one case to the next.
+    let origin = Refuser::at(([127, 0, 0, 1], free_port().unwrap()).into()).unwrap();
     let words = [PROGRAM, "planted", "{host}", "{port}", "{listen}"];
-    let proxy = Recipe::new(words).unwrap().start("127.0.0.1", origin).unwrap();
-    let (address, origin) = (proxy.address().to_string(), format!("127.0.0.1:{origin}"));
+    let proxy = Recipe::new(words).unwrap().start("127.0.0.1", origin.address().port()).unwrap();
+    let (address, origin_address) = (proxy.address().to_string(), origin.address().to_string());
     let only = "a_banner_from_the_server_arrives_first,a_fin_before_the_server_answers_is_kept,\
                 nothing_is_left_of_a_finished_session,traffic_keeps_a_half_closed_session_alive";
-    let output = proxyspec(&["conform", "--only", only, "--address", &address, "--origin-listen", &origin]);
+    let output =
+        proxyspec(&["conform", "--only", only, "--address", &address, "--origin-listen", &origin_address]);
     let table = text(&output.stdout);
     assert_eq!(output.status.code(), Some(0), "{table}");
     assert!(table.contains("2 passed, 0 failed, 2 not applicable"), "{table}");

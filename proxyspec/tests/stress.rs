@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use proxyspec::planted::{self, Bug};
 use proxyspec::stress::{Failure, Figures, Stress, replay};
-use testkit::peer::{Listener, PeerOptions};
+use testkit::peer::{Listener, PeerOptions, Refuser};
 use testkit::proxy::free_port;
 use testkit::replay::at_once;
 use testkit::scenario::{Kind, Scenario, Stage};
@@ -20,13 +20,15 @@ const BUFFER: u64 = 16_384;
 /// Longer than any machine takes.
 const LIMIT: Duration = Duration::from_secs(480);
 
-/// An address that no socket takes while there is no listener: refusals take the listener away.
-fn origin() -> SocketAddr {
-    ([127, 0, 0, 1], free_port().expect("there are free ports")).into()
+/// An address that no socket takes while there is no listener, as when refusals take the listener away: it is held until
+/// this is dropped, and a socket with `SO_REUSEADDR` may listen there all the same.
+fn origin() -> Refuser {
+    let port = free_port().expect("there are free ports");
+    Refuser::at(([127, 0, 0, 1], port).into()).expect("the port is free")
 }
 
-fn stage(bug: Option<Bug>, concurrent: bool) -> Arc<Stage> {
-    let listener = Listener::bind_to(origin(), PeerOptions::default()).expect("the port is free");
+fn stage(bug: Option<Bug>, concurrent: bool, origin: &Refuser) -> Arc<Stage> {
+    let listener = Listener::bind_to(origin.address(), PeerOptions::default()).expect("the port is held");
     let relay = planted::start(planted::PlantedOptions::new(listener.address(), bug))
         .expect("the loopback address has free ports");
     Arc::new(Stage::new(vec![relay], vec![listener], concurrent).expect("there are descriptors"))
@@ -49,7 +51,8 @@ fn run(stress: &Stress, bug: Option<Bug>) -> Result<Figures, Failure> {
     let stress = stress.clone();
     within(LIMIT, move |status| {
         status.set(format!("{stress:?} of {bug:?}"));
-        stress.run(&stage(bug, stress.clients > 1), None, |_| {})
+        let origin = origin();
+        stress.run(&stage(bug, stress.clients > 1, &origin), None, |_| {})
     })
 }
 
@@ -80,8 +83,8 @@ fn a_bug_is_found_and_the_session_it_was_found_in_shows_it_again() {
             assert_eq!(scenario.kind(), kind);
             let again = within(LIMIT, move |status| {
                 status.set(format!("{bug:?} again in {scenario:#?}"));
-                let stage = stage(Some(bug), clients > 1);
-                replay(&stage, &scenario).expect_err("the bug shows again")
+                let origin = origin();
+                replay(&stage(Some(bug), clients > 1, &origin), &scenario).expect_err("the bug shows again")
             });
             assert_eq!(again.session, Some(seed), "{bug:?}: {failure}, and then: {again}");
         },
@@ -97,18 +100,15 @@ fn a_refusal_turned_into_a_fin_is_found() {
 }
 
 /// A relay that already runs, in front of an address without a listener yet.
-fn running(bug: Option<Bug>) -> (SocketAddr, SocketAddr) {
+fn running(bug: Option<Bug>) -> (SocketAddr, Refuser) {
     let origin = origin();
-    (
-        planted::start(planted::PlantedOptions::new(origin, bug))
-            .expect("the loopback address has free ports"),
-        origin,
-    )
+    let relay = planted::start(planted::PlantedOptions::new(origin.address(), bug));
+    (relay.expect("the loopback address has free ports"), origin)
 }
 
-fn proxyspec(arguments: &[&str], (relay, origin): (SocketAddr, SocketAddr)) -> Output {
+fn proxyspec(arguments: &[&str], (relay, held): (SocketAddr, Refuser)) -> Output {
     let arguments: Vec<String> = arguments.iter().map(ToString::to_string).collect();
-    let (relay, origin) = (relay.to_string(), origin.to_string());
+    let (relay, origin) = (relay.to_string(), held.address().to_string());
     within(LIMIT, move |status| {
         status.set(format!("{arguments:?}"));
         let running = ["--address", &relay, "--origin-listen", &origin, "--buffer", "16KiB"];

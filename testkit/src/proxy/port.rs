@@ -72,11 +72,19 @@ mod tests {
     use std::thread;
 
     use super::*;
+    use crate::peer::{Listener, PeerOptions, Refuser};
 
     #[test]
     fn no_port_is_given_twice() {
         let ports: HashSet<_> = (0..500).map(|_| free_port().unwrap()).collect();
         assert_eq!(ports.len(), 500);
+    }
+
+    #[test]
+    fn a_port_that_is_held_is_given_to_no_proxy_and_may_be_listened_on() {
+        let held = Refuser::at((Ipv4Addr::LOCALHOST, free_port().unwrap()).into()).unwrap();
+        assert!(try_port(held.address().port()).is_err());
+        let _listener = Listener::bind_to(held.address(), PeerOptions::default()).unwrap();
     }
 
     /// A new process has copies of all sockets until it executes its program.
