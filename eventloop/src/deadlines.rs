@@ -10,9 +10,9 @@ use crate::session::{Core, SessionId, Tick, Timer};
 
 /// The instants at which sessions have to be looked at.
 ///
-/// Invariant: a session with a deadline has exactly one live entry in the heap, at or before that
-/// deadline. When the entry comes up too early it is put back at what the deadline is by then. So a
-/// session whose deadline moves with every byte costs nothing until its entry comes up.
+/// Invariant: a session with a deadline has a live entry in the heap, at or before that deadline. When it
+/// comes up too early it is put back at what the deadline is by then. So a session whose deadline moves with
+/// every byte costs nothing until its entry comes up.
 #[derive(Debug)]
 pub(crate) struct Deadlines {
     /// Ticks are counted from here.
@@ -112,7 +112,6 @@ impl Deadlines {
         if self.heap.len() > SLACK + 2 * core.len() {
             let is_live = |at, id| core.timer(id).is_some_and(|timer| timer.armed == Some(at));
             self.heap.retain(|&Reverse((at, id))| is_live(at, id));
-            self.heap.shrink_to(SLACK + 2 * core.len());
         }
     }
 }
@@ -191,6 +190,18 @@ mod tests {
         assert_eq!(after(now, Duration::from_secs(7)), now + Duration::from_secs(7));
         assert_eq!(after(now, Duration::MAX), now + NEVER);
         assert_eq!(after(after(now, Duration::MAX), Duration::MAX), now + 2 * NEVER);
+    }
+
+    #[test]
+    fn room_that_was_reserved_stays_reserved() {
+        let (core, mut deadlines, at) = setup();
+        deadlines.try_reserve(1000).unwrap();
+        for _ in 0..2 * SLACK {
+            let id = core.vacant_session();
+            deadlines.declare(&core, id, Some(at(3600)));
+            core.remove(id);
+        }
+        assert!(deadlines.heap.capacity() >= 1000, "capacity {}", deadlines.heap.capacity());
     }
 
     #[test]

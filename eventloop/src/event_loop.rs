@@ -243,27 +243,33 @@ impl EventLoop {
                     self.again.push(id);
                 }
             }
-            Ok(Err(error)) => {
-                (self.report)(session.name(), &*error);
-                self.remove(id, session, registered);
-            }
-            Err(panic) => {
-                let outcome = catch_unwind(AssertUnwindSafe(|| session.panicked(panic)));
-                if let Ok(Err(error)) = &outcome {
-                    (self.report)(session.name(), &**error);
-                }
-                self.remove(id, session, registered);
-                if let Err(panic) = outcome {
+            Ok(Err(error)) => self.fail(id, session, registered, &*error),
+            Err(panic) => match catch_unwind(AssertUnwindSafe(|| session.panicked(panic))) {
+                Ok(Ok(())) => self.remove(id, session, registered),
+                Ok(Err(error)) => self.fail(id, session, registered, &*error),
+                Err(panic) => {
+                    self.remove(id, session, registered);
                     resume_unwind(panic);
                 }
-            }
+            },
         }
+    }
+
+    /// Removes a session, and reports the error that has ended it.
+    fn fail(&mut self, id: SessionId, session: Box<dyn Session>, registered: Registered, error: &dyn Error) {
+        let name = session.name();
+        self.remove(id, session, registered);
+        (self.report)(name, error);
     }
 
     fn remove(&mut self, id: SessionId, session: Box<dyn Session>, registered: Registered) {
         self.core.remove(id);
-        drop(session); // with nothing borrowed: its end may wake other sessions
+        // With nothing borrowed: its end may wake other sessions. It may also panic.
+        let dropped = catch_unwind(AssertUnwindSafe(|| drop(session)));
         self.registry.leave(registered);
+        if let Err(panic) = dropped {
+            resume_unwind(panic);
+        }
     }
 }
 

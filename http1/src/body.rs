@@ -82,6 +82,7 @@ impl Body {
     #[must_use]
     pub fn new(incoming: Framing, outgoing: Framing) -> Self {
         let next = match incoming {
+            Framing::None if outgoing == Framing::Chunked => Next::End,
             Framing::None => Next::Complete,
             Framing::Length(length) => Next::Data(length),
             Framing::Chunked => Next::ChunkSize,
@@ -303,6 +304,14 @@ mod tests {
             piece in 1_usize..50,
         ) {
             let _ = through(Body::new(Framing::Chunked, Framing::Chunked), &bytes, 64, piece);
+        }
+    }
+
+    #[test]
+    fn no_body_is_written_in_chunks_as_an_empty_one() {
+        for (outgoing, written) in [(Framing::None, &b""[..]), (Framing::Chunked, LAST_CHUNK)] {
+            let (out, stop, left, _) = through(Body::new(Framing::None, outgoing), b"next", 64, 64);
+            assert_eq!((&out[..], stop, left), (written, Stop::Complete, 4));
         }
     }
 

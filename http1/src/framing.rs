@@ -31,6 +31,9 @@ pub fn response_framing(method: &Method, response: &Response<()>) -> Option<Fram
     let bodiless = response.status().is_informational()
         || matches!(response.status(), StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED)
         || method == Method::HEAD;
+    if method == Method::CONNECT && response.status().is_success() {
+        return Some(Framing::None); // a tunnel follows, whatever the head says
+    }
     let framing = framing(response.version(), response.headers(), Framing::Close)?;
     Some(if bodiless { Framing::None } else { framing })
 }
@@ -93,6 +96,10 @@ mod tests {
             "Transfer-Encoding: chunked\r\nTransfer-Encoding: chunked\r\n",
         ] {
             assert_eq!(framing(fields), None, "{fields}");
+        }
+        // Whatever the head says, a tunnel follows (RFC 9112, section 6.3).
+        for fields in ["", "Content-Length: 5\r\n", "Transfer-Encoding: chunked\r\n"] {
+            assert_eq!(response_framing(&Method::CONNECT, &response_with(fields)), Some(Framing::None));
         }
         let head = response_framing(&Method::HEAD, &response_with("Content-Length: 5\r\n"));
         assert_eq!(head, Some(Framing::None));

@@ -160,10 +160,10 @@ impl<C: Connection> BufferedStream<C> {
         let up = mem::replace(&mut self.input, RingBuffer::new(1));
         let down = mem::replace(&mut self.output, RingBuffer::new(1));
         let mut tunnel = Tunnel::new(client, server, up, down, linger);
-        match self.ended {
-            Some(InputEnd::Finished) => tunnel.note_client_finished(),
-            Some(InputEnd::Failed) => tunnel.fail(Side::Client, ErrorKind::ConnectionReset.into()),
-            None => {}
+        if self.has_failed() {
+            tunnel.fail(Side::Client, ErrorKind::ConnectionReset.into());
+        } else if self.has_ended() {
+            tunnel.note_client_finished();
         }
         Some(tunnel)
     }

@@ -195,6 +195,15 @@ impl Pipe {
         self.note_drained(moved)
     }
 
+    /// Drops all bytes in it.
+    pub(crate) fn discard(&mut self) -> io::Result<Drain> {
+        let n = self.len;
+        while self.len > 0 {
+            self.len -= rustix::io::read(&self.exit, &mut [0; 16 * 1024])?;
+        }
+        Ok(Drain::Wrote(n))
+    }
+
     fn new(capacity: usize) -> io::Result<Self> {
         let (exit, entry) = sys::pipe(capacity)?;
         Ok(Self { entry, exit, len: 0, capacity })

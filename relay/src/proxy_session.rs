@@ -201,9 +201,13 @@ impl<D: Dial> ProxySession<D> {
         self.due = true;
     }
 
-    /// Chooses the destination. Later calls are ignored once a server is connected or the client refused.
+    /// Chooses the destination, also another one after [`SessionEvent::ConnectFailed`]. Later calls are ignored once a
+    /// server is connected or the client refused.
     pub fn connect(&mut self, dial: D) {
         if matches!(self.phase, Phase::Opening { .. } | Phase::Connecting(_) | Phase::Unconnected) {
+            if matches!(self.phase, Phase::Unconnected) {
+                self.end = None; // what the failed attempt has decided
+            }
             self.phase = Phase::Connecting(Box::new(dial));
             self.due = true;
         }

@@ -199,7 +199,7 @@ impl<S: ByteSink> ByteSink for SideSink<S> {
     fn splice_from(&mut self, pipe: &mut Pipe, end_follows: bool) -> io::Result<Drain> {
         match self {
             Self::Stream(sink) | Self::Closing(sink) => sink.splice_from(pipe, end_follows),
-            Self::Discard => Err(ErrorKind::Unsupported.into()),
+            Self::Discard => pipe.discard(),
             Self::Absent => Ok(Drain::Blocked),
         }
     }

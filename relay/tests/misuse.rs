@@ -2,17 +2,18 @@
 
 #![allow(clippy::unwrap_used)] // a test that cannot go on says so by failing
 
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
 use std::io::{ErrorKind, Read, Write};
 use std::net::{Shutdown, TcpListener, TcpStream};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
-use eventloop::testing::{PATIENCE, accept, pair, reset, session, settle, until, until_over};
+use eventloop::testing::{PATIENCE, PAUSE, accept, pair, reset, session, settle, until, until_over};
 use eventloop::{ConnectOptions, Connector, EventLoop, Intents, Progress, Ready, Result, Session, Stream};
-use relay::{BufferedStream, Limits, ProxySession, Side, Tunnel};
+use relay::{BufferedStream, EndCause, Limits, Pipes, ProxySession, SessionEnd, SessionEvent, Side, Tunnel};
 use ringbuf::RingBuffer;
+use testkit::peer::BlackHole;
 
 const RING: usize = 4096;
 const LINGER: Duration = PATIENCE;
@@ -260,6 +261,85 @@ fn a_buffered_stream_becomes_a_tunnel_with_what_it_holds_and_a_tunnel_a_session_
         text
     };
     assert_eq!((read(far_server), read(far_client)), ("request and body".into(), "HTTP/1.1 200".into()));
+}
+
+/// The write that meets a reset uses its error up, and a read then finds what looks like an orderly end.
+#[test]
+fn a_buffered_stream_whose_write_has_failed_becomes_a_tunnel_that_resets_the_server() {
+    let ((client, far_client), (server, far_server)) = (stream(), stream());
+    let [input, mut output] = rings();
+    assert!(output.push_all(b"an answer").unwrap());
+    let buffered = Rc::new(RefCell::new(BufferedStream::new(client, input, output)));
+    let mut event_loop = EventLoop::new().unwrap();
+    reset(far_client).unwrap();
+    event_loop.spawn(session(
+        buffered.clone(),
+        |buffered, intents| intents.hangup(buffered.borrow().stream().unwrap()),
+        |buffered, ready| {
+            Ok(if buffered.borrow_mut().flush(ready) { Progress::Done } else { Progress::Again })
+        },
+    ));
+    until_over(&mut event_loop, 0);
+    assert!(buffered.borrow().has_failed() && !buffered.borrow().has_ended());
+    let tunnel = buffered.borrow_mut().tunnel_to(server, LINGER).unwrap();
+    let session: ProxySession = ProxySession::established(tunnel, Limits::default(), Instant::now());
+    event_loop.spawn(session);
+    until_over(&mut event_loop, 0);
+    assert!(!ends_in_order(&far_server));
+}
+
+/// Runs a session whose first attempt gets no answer and then fails, which `meet` is called for.
+fn end_of(mut session: ProxySession, meet: impl Fn(&mut ProxySession, Instant) + 'static) -> SessionEnd {
+    let silent = BlackHole::new().unwrap();
+    let options = ConnectOptions { timeout: 4 * PAUSE, ..ConnectOptions::default() };
+    session.connect(Connector::new(&[silent.address()][..], options, Instant::now()));
+    session.splice(&Pipes::new(65_536, 2), true);
+    let end = Rc::new(RefCell::new(None));
+    let noted = end.clone();
+    let mut event_loop = EventLoop::new().unwrap();
+    event_loop.spawn(eventloop::testing::session(session, ProxySession::intents, move |session, ready| {
+        loop {
+            match session.advance(ready) {
+                SessionEvent::ConnectFailed(_) => meet(session, ready.now()),
+                SessionEvent::Waiting => return Ok(Progress::Continue),
+                SessionEvent::Ended(end) => {
+                    *noted.borrow_mut() = Some(end);
+                    return Ok(Progress::Done);
+                }
+                SessionEvent::FirstBytes | SessionEvent::Connected(_) => {}
+            }
+        }
+    }));
+    until_over(&mut event_loop, 0);
+    end.take().unwrap()
+}
+
+#[test]
+fn a_client_that_is_refused_while_its_bytes_are_spliced_receives_the_reply_and_an_orderly_end() {
+    for len in [5, 100_000] {
+        let (session, mut far) = accepted(Limits::default());
+        far.write_all(&vec![7; len]).unwrap();
+        far.shutdown(Shutdown::Write).unwrap();
+        end_of(session, |session, now| session.refuse(b"sorry", now));
+        let mut reply = String::new();
+        far.read_to_string(&mut reply).unwrap();
+        assert_eq!(reply, "sorry", "after {len} bytes");
+    }
+}
+
+#[test]
+fn a_session_that_a_second_attempt_has_connected_ends_as_its_peers_do() {
+    let (session, far) = accepted(Limits::default());
+    let origin = TcpListener::bind("127.0.0.1:0").unwrap();
+    let server = [origin.local_addr().unwrap()];
+    far.shutdown(Shutdown::Write).unwrap();
+    let accepted = std::thread::spawn(move || drop(origin.accept().unwrap()));
+    let end = end_of(session, move |session, now| {
+        session.connect(Connector::new(&server[..], ConnectOptions::default(), now));
+    });
+    accepted.join().unwrap();
+    assert!(matches!(end.cause, EndCause::Finished(Side::Client)), "{end:?}");
+    assert!(ends_in_order(&far));
 }
 
 /// The rings of a session are free when its permit is.

@@ -3,11 +3,12 @@
 use std::cell::{Cell, RefCell};
 use std::fs::File;
 use std::io::{ErrorKind, Read, Write};
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::rc::Rc;
 use std::time::Duration;
 
-use crate::common::{Probe, probe, reports};
-use eventloop::testing::{assert_quiet, pair, reset, settle, until};
+use crate::common::{Probe, event_loop, probe, reports};
+use eventloop::testing::{assert_quiet, pair, reset, session, settle, until, until_over};
 use eventloop::{Intents, Progress, Ready, Result, Session, Source, Stream};
 
 #[test]
@@ -121,7 +122,7 @@ fn a_session_that_panics_is_removed_and_closed_and_the_others_go_on() {
         let (near, mut its_far) = pair().unwrap();
         event_loop.spawn(Panicking { stream: Stream::new(near).unwrap(), in_intents, notes: None });
         its_far.write_all(b"x").unwrap();
-        let turned = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| settle(&mut event_loop)));
+        let turned = catch_unwind(AssertUnwindSafe(|| settle(&mut event_loop)));
         assert!(turned.is_err(), "the caller of the loop decides what a panic means");
         assert_eq!(event_loop.sessions(), 1);
         assert!(!matches!(its_far.read(&mut [0]), Ok(1..)), "its connection is closed");
@@ -129,6 +130,48 @@ fn a_session_that_panics_is_removed_and_closed_and_the_others_go_on() {
     }
     far.write_all(b"still here").unwrap();
     until(&mut event_loop, || probe.borrow().got == b"still here");
+}
+
+#[test]
+fn a_session_that_panics_when_it_is_dropped_is_closed_all_the_same() {
+    struct Bomb(Rc<Stream>);
+    impl Drop for Bomb {
+        fn drop(&mut self) {
+            panic!("a bug in its end");
+        }
+    }
+    let (near, mut far) = pair().unwrap();
+    let mut event_loop = event_loop();
+    event_loop.spawn(session(
+        Bomb(Rc::new(Stream::new(near).unwrap())),
+        |bomb, intents| intents.read(&bomb.0),
+        |bomb, ready| Ok(if ready.is_readable(&bomb.0) { Progress::Done } else { Progress::Continue }),
+    ));
+    event_loop.turn(Some(Duration::ZERO)).unwrap();
+    far.write_all(b"x").unwrap();
+    catch_unwind(AssertUnwindSafe(|| until_over(&mut event_loop, 0))).unwrap_err();
+    assert_eq!(event_loop.sessions(), 0);
+    assert_eq!(far.read(&mut [0]).unwrap_err().kind(), ErrorKind::ConnectionReset);
+    assert_quiet(&mut event_loop);
+}
+
+#[test]
+fn a_session_is_removed_although_the_program_panics_about_its_error() {
+    let (near, mut far) = pair().unwrap();
+    let mut event_loop = event_loop();
+    event_loop.on_error(|session, error| panic!("{session}: {error}"));
+    event_loop.spawn(session(
+        Stream::new(near).unwrap(),
+        |stream, intents| intents.read(stream),
+        |stream, ready| {
+            if ready.is_readable(stream) { Err("an error".into()) } else { Ok(Progress::Continue) }
+        },
+    ));
+    event_loop.turn(Some(Duration::ZERO)).unwrap();
+    far.write_all(b"x").unwrap();
+    catch_unwind(AssertUnwindSafe(|| until_over(&mut event_loop, 0))).unwrap_err();
+    assert_eq!(event_loop.sessions(), 0);
+    assert_eq!(far.read(&mut [0]).unwrap_err().kind(), ErrorKind::ConnectionReset);
 }
 
 #[test]
