@@ -13,28 +13,25 @@ const GUESTS: usize = 1000;
 /// The most bytes of a line that is not complete, or of what a guest has not read yet.
 const CAPACITY: usize = 64 * 1024;
 
-/// All guests.
-type Room = Rc<RefCell<Vec<Rc<Seat>>>>;
-
 /// What a guest has yet to receive. A line that does not fit is lost: a guest that does not read delays no
 /// other, and memory does not grow.
-struct Seat {
-    heard: RefCell<RingBuffer>,
-    waker: Waker,
-}
+type Heard = Rc<RefCell<RingBuffer>>;
+
+/// All guests, and what wakes each.
+type Room = Rc<RefCell<Vec<(Heard, Waker)>>>;
 
 struct Guest {
     stream: Stream,
     /// A line of the guest that is not complete yet.
     said: RingBuffer,
-    seat: Rc<Seat>,
+    heard: Heard,
     room: Room,
 }
 
 impl Session for Guest {
     fn intents(&self, intents: &mut Intents<'_>) {
         intents.read(&self.stream);
-        if !self.seat.heard.borrow().is_empty() {
+        if !self.heard.borrow().is_empty() {
             intents.write(&self.stream);
         }
     }
@@ -54,7 +51,7 @@ impl Session for Guest {
                 self.tell_others(CAPACITY)?; // a line without end is passed on in pieces
             }
         }
-        let mut heard = self.seat.heard.borrow_mut();
+        let mut heard = self.heard.borrow_mut();
         let _ = heard.drain_to(&mut &self.stream)?; // what is not taken now waits
         Ok(Progress::Continue)
     }
@@ -63,10 +60,9 @@ impl Session for Guest {
 impl Guest {
     fn tell_others(&mut self, len: usize) -> Result<()> {
         let line = &self.said.make_contiguous()[..len];
-        for seat in self.room.borrow().iter().filter(|seat| !Rc::ptr_eq(seat, &self.seat)) {
-            let mut heard = seat.heard.borrow_mut();
-            if heard.push_all(line)? {
-                seat.waker.wake();
+        for (heard, waker) in self.room.borrow().iter().filter(|(heard, _)| !Rc::ptr_eq(heard, &self.heard)) {
+            if heard.borrow_mut().push_all(line)? {
+                waker.wake();
             }
         }
         self.said.consume(len);
@@ -76,7 +72,7 @@ impl Guest {
 
 impl Drop for Guest {
     fn drop(&mut self) {
-        self.room.borrow_mut().retain(|seat| !Rc::ptr_eq(seat, &self.seat));
+        self.room.borrow_mut().retain(|(heard, _)| !Rc::ptr_eq(heard, &self.heard));
     }
 }
 
@@ -88,11 +84,9 @@ fn main() -> Result<()> {
     let (pool, room) = (Pool::new(CAPACITY, 2 * GUESTS), Room::default());
     event_loop.spawn(listener.into_session(move |stream, ready| {
         let ring = || pool.reserve().expect("there are two rings for each guest");
-        ready.spawn_with(|waker| {
-            let seat = Rc::new(Seat { heard: RefCell::new(ring()), waker });
-            room.borrow_mut().push(seat.clone());
-            Guest { stream, said: ring(), seat, room: room.clone() }
-        });
+        let heard = Rc::new(RefCell::new(ring()));
+        let guest = Guest { stream, said: ring(), heard: heard.clone(), room: room.clone() };
+        room.borrow_mut().push((heard, ready.spawn(guest)));
     }));
     Ok(event_loop.run()?)
 }

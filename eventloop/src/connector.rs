@@ -84,7 +84,7 @@ pub struct Connector {
     next_attempt: Instant,
     deadline: Instant,
     options: ConnectOptions,
-    observer: Option<Observer>,
+    observer: Option<AttemptObserver>,
     /// The outcome was returned.
     over: bool,
 }
@@ -98,7 +98,7 @@ pub enum ConnectEvent<'a> {
     Failed(SocketAddr, &'a io::Error),
 }
 
-struct Observer(Box<dyn FnMut(ConnectEvent<'_>)>);
+struct AttemptObserver(Box<dyn FnMut(ConnectEvent<'_>)>);
 
 /// How far a [`Connector`] is.
 #[must_use]
@@ -163,7 +163,7 @@ impl Connector {
 
     /// From now on `observer` receives what happens to the attempts, for a log.
     pub fn on_attempt(&mut self, observer: impl FnMut(ConnectEvent<'_>) + 'static) {
-        self.observer = Some(Observer(Box::new(observer)));
+        self.observer = Some(AttemptObserver(Box::new(observer)));
     }
 
     /// Declares what the lookup or the attempts under way wait for, and a first step if there has been none.
@@ -294,7 +294,7 @@ impl Connector {
     }
 
     fn observe(&mut self, event: ConnectEvent<'_>) {
-        if let Some(Observer(observer)) = &mut self.observer {
+        if let Some(AttemptObserver(observer)) = &mut self.observer {
             observer(event);
         }
     }
@@ -326,9 +326,9 @@ impl Connector {
     }
 }
 
-impl fmt::Debug for Observer {
+impl fmt::Debug for AttemptObserver {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("Observer")
+        f.write_str("AttemptObserver")
     }
 }
 

@@ -6,7 +6,7 @@ use std::io;
 use std::num::NonZeroU64;
 use std::time::{Duration, Instant};
 
-use crate::session::{Core, SessionId, Tick, Timer};
+use crate::session::{CompactInstant, Core, SessionId, Timer};
 
 /// The instants at which sessions have to be looked at.
 ///
@@ -18,7 +18,7 @@ pub(crate) struct Deadlines {
     /// Ticks are counted from here.
     begin: Instant,
     /// Entries, earliest first; one that does not equal its session's `armed` is stale.
-    heap: BinaryHeap<Reverse<(Tick, SessionId)>>,
+    heap: BinaryHeap<Reverse<(CompactInstant, SessionId)>>,
 }
 
 /// Stale entries that may pile up before they are swept out.
@@ -74,7 +74,7 @@ impl Deadlines {
 
     /// When to look next, if ever. Entries that no session waits for any more are swept from the top, so that
     /// they cause no turn.
-    fn next(&mut self, core: &Core) -> Option<Tick> {
+    fn next(&mut self, core: &Core) -> Option<CompactInstant> {
         while let Some(&Reverse((at, id))) = self.heap.peek() {
             match core.timer(id).filter(|timer| timer.armed == Some(at)) {
                 Some(timer) if timer.deadline.is_some() => return Some(at),
@@ -101,13 +101,13 @@ impl Deadlines {
         }
     }
 
-    fn tick(&self, at: Instant) -> Tick {
+    fn tick(&self, at: Instant) -> CompactInstant {
         let nanoseconds = at.saturating_duration_since(self.begin).as_nanos();
         let nanoseconds = u64::try_from(nanoseconds).unwrap_or(u64::MAX); // later than any program runs
-        Tick(NonZeroU64::new(nanoseconds).unwrap_or(NonZeroU64::MIN))
+        CompactInstant(NonZeroU64::new(nanoseconds).unwrap_or(NonZeroU64::MIN))
     }
 
-    fn push(&mut self, core: &Core, at: Tick, id: SessionId) {
+    fn push(&mut self, core: &Core, at: CompactInstant, id: SessionId) {
         self.heap.push(Reverse((at, id)));
         if self.heap.len() > SLACK + 2 * core.len() {
             let is_live = |at, id| core.timer(id).is_some_and(|timer| timer.armed == Some(at));

@@ -9,9 +9,9 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use crate::deadlines::Deadlines;
-use crate::poller::{Poller, PollerKind};
+use crate::poller::{PollerKind, new_poller};
 use crate::registry::Registry;
-use crate::session::{Cause, Core, Declaration, Registered, SessionId};
+use crate::session::{CheckedOut, Core, Declaration, SessionId, StepCause};
 use crate::session::{Handle, Intents, Progress, Ready, Result, Session, Waker};
 use crate::spin;
 
@@ -53,7 +53,7 @@ pub struct EventLoop {
     /// Sessions that have returned [`Progress::Again`], for the next turn.
     again: Vec<SessionId>,
     turns: u64,
-    report: Box<Report>,
+    report: Box<ReportError>,
 }
 
 /// How many sessions, registrations and deadlines one turn may add without taking memory for tables: more than a batch
@@ -61,7 +61,7 @@ pub struct EventLoop {
 const SPARE: usize = 256;
 
 /// Receives the name of a session and the error that has ended it.
-type Report = dyn FnMut(&'static str, &dyn Error);
+type ReportError = dyn FnMut(&'static str, &dyn Error);
 
 impl EventLoop {
     /// A loop without sessions, in the best poller that the system has.
@@ -79,7 +79,7 @@ impl EventLoop {
     ///
     /// As [`new`](Self::new).
     pub fn with_poller(kind: PollerKind) -> io::Result<Self> {
-        let (poller, remote) = Poller::new(kind)?;
+        let (poller, remote) = new_poller(kind)?;
         Ok(Self {
             registry: Registry::new(poller),
             core: Rc::new(Core::new(remote)),
@@ -166,12 +166,12 @@ impl EventLoop {
         let core = &self.core;
         core.lacks_memory.set(reserved.is_err());
         let now = Instant::now();
-        self.deadlines.expire(core, now, |id| core.enqueue(id, Cause::Deadline));
+        self.deadlines.expire(core, now, |id| core.enqueue(id, StepCause::Deadline));
         let mut steps = 0;
         for _ in 0..2 {
             for _ in 0..self.core.queued() {
-                if let Some(id) = self.core.next_queued() {
-                    self.step(id, now);
+                if let Some((session, cause)) = self.core.check_out() {
+                    self.step(session, cause, now);
                     steps += 1;
                 }
             }
@@ -206,16 +206,17 @@ impl EventLoop {
     }
 
     /// One step of one session, and what follows from it.
-    fn step(&mut self, id: SessionId, now: Instant) {
-        let Some((mut session, mut registered, cause)) = self.core.check_out(id) else { return };
+    fn step(&mut self, mut checked_out: CheckedOut, cause: StepCause, now: Instant) {
+        let CheckedOut { id, session, registered } = &mut checked_out;
+        let id = *id;
         let outcome = catch_unwind(AssertUnwindSafe(|| {
             let progress = session.advance(&Ready::new(now, self.turns, &self.core, id))?;
             let changes = self.registry.changes();
             if progress != Progress::Done {
                 session.intents(&mut Intents::new(&mut self.declared));
                 let sources = &mut self.declared.sources;
-                let found = match self.registry.reconcile(&self.core, id, &mut registered, sources) {
-                    Ok(found) => found,
+                let used = match self.registry.reconcile(&self.core, id, registered, sources) {
+                    Ok(used) => used,
                     Err(error) => {
                         session.refused(error)?;
                         return Ok(Progress::Done);
@@ -223,9 +224,9 @@ impl EventLoop {
                 };
                 if cfg!(debug_assertions) {
                     let later = self.declared.deadline.is_none_or(|at| now < at);
-                    let moved = found.used || changes != self.registry.changes();
-                    let progress = moved || (cause == Cause::Deadline && later);
-                    let sources = || self.registry.describe(registered, found.readiness);
+                    let moved = used || changes != self.registry.changes();
+                    let progress = moved || (cause == StepCause::Deadline && later);
+                    let sources = || self.registry.describe(*registered);
                     spin::check(&self.core, id, cause, progress, session.name(), sources);
                 }
             }
@@ -234,21 +235,21 @@ impl EventLoop {
         let outcome: thread::Result<Result<Progress>> = outcome;
         let Declaration { deadline, again, .. } = self.declared.take();
         match outcome {
-            Ok(Ok(Progress::Done)) => self.remove(id, session, registered),
+            Ok(Ok(Progress::Done)) => self.remove(checked_out),
             Ok(Ok(progress)) => {
                 let again = again || progress == Progress::Again;
                 self.deadlines.declare(&self.core, id, deadline);
-                self.core.check_in(id, session, registered, again);
+                self.core.check_in(checked_out, again);
                 if again {
                     self.again.push(id);
                 }
             }
-            Ok(Err(error)) => self.fail(id, session, registered, &*error),
+            Ok(Err(error)) => self.fail(checked_out, &*error),
             Err(panic) => match catch_unwind(AssertUnwindSafe(|| session.panicked(panic))) {
-                Ok(Ok(())) => self.remove(id, session, registered),
-                Ok(Err(error)) => self.fail(id, session, registered, &*error),
+                Ok(Ok(())) => self.remove(checked_out),
+                Ok(Err(error)) => self.fail(checked_out, &*error),
                 Err(panic) => {
-                    self.remove(id, session, registered);
+                    self.remove(checked_out);
                     resume_unwind(panic);
                 }
             },
@@ -256,13 +257,13 @@ impl EventLoop {
     }
 
     /// Removes a session, and reports the error that has ended it.
-    fn fail(&mut self, id: SessionId, session: Box<dyn Session>, registered: Registered, error: &dyn Error) {
-        let name = session.name();
-        self.remove(id, session, registered);
+    fn fail(&mut self, failed: CheckedOut, error: &dyn Error) {
+        let name = failed.session.name();
+        self.remove(failed);
         (self.report)(name, error);
     }
 
-    fn remove(&mut self, id: SessionId, session: Box<dyn Session>, registered: Registered) {
+    fn remove(&mut self, CheckedOut { id, session, registered }: CheckedOut) {
         self.core.remove(id);
         // With nothing borrowed: its end may wake other sessions. It may also panic.
         let dropped = catch_unwind(AssertUnwindSafe(|| drop(session)));

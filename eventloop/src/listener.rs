@@ -116,7 +116,7 @@ struct Batch {
 }
 
 /// A listener as a session.
-struct Server<F> {
+struct ListenerSession<F> {
     listener: Listener,
     serve: F,
 }
@@ -244,7 +244,7 @@ impl Listener {
     /// spawns a session for it. For a server that has nothing else to do about its clients.
     #[must_use]
     pub fn into_session(self, serve: impl FnMut(Stream, &Ready<'_>)) -> impl Session {
-        Server { listener: self, serve }
+        ListenerSession { listener: self, serve }
     }
 
     /// Declares that clients are to be accepted, or, while all permits are taken, that their arrival is to
@@ -329,7 +329,7 @@ impl Batch {
     }
 }
 
-impl<F: FnMut(Stream, &Ready<'_>)> Session for Server<F> {
+impl<F: FnMut(Stream, &Ready<'_>)> Session for ListenerSession<F> {
     fn intents(&self, intents: &mut Intents<'_>) {
         self.listener.intents(intents);
     }

@@ -9,12 +9,12 @@ use std::time::Duration;
 
 use slotmap::SlotMap;
 
-use crate::poller::{Event, Inbox, Poller, Watch};
-use crate::session::{AnySource, Cause, Core, Inner, Interest, Key, Readiness, Registered, SessionId};
+use crate::poller::{Event, Inbox, LONGEST, Poller, Watch};
+use crate::session::{AnySource, Core, Inner, Interest, Key, Readiness, Registered, SessionId, StepCause};
 
 /// Makes what the poller reports agree with what sessions declare.
 pub(crate) struct Registry {
-    poller: Poller,
+    poller: Box<dyn Poller>,
     registrations: SlotMap<Key, Registration>,
     inbox: Inbox,
     /// System calls that changed what the kernel watches.
@@ -32,17 +32,8 @@ struct Registration {
     next: Option<Key>,
 }
 
-/// What a step has found, and done, with the sources of its session.
-#[derive(Default)]
-pub(crate) struct Found {
-    /// All sources taken together.
-    pub(crate) readiness: Readiness,
-    /// One of them was used.
-    pub(crate) used: bool,
-}
-
 impl Registry {
-    pub(crate) fn new(poller: Poller) -> Self {
+    pub(crate) fn new(poller: Box<dyn Poller>) -> Self {
         Self { poller, registrations: SlotMap::with_key(), inbox: Inbox::default(), changes: 0 }
     }
 
@@ -56,22 +47,23 @@ impl Registry {
     }
 
     /// Makes what is watched for a session equal to what it declares, which is used up. Forgets what the present turn has
-    /// brought to the session, and returns what that was.
+    /// found ready, and returns whether the session has used one of its sources.
     pub(crate) fn reconcile(
         &mut self,
         core: &Core,
         session: SessionId,
         registered: &mut Registered,
         declared: &mut Vec<(AnySource, Interest)>,
-    ) -> io::Result<Found> {
+    ) -> io::Result<bool> {
         let watched: io::Result<()> = declared.iter().try_for_each(|(source, interest)| {
             self.watch(core, session, registered, source, *interest)?;
             source.declared.set(true);
             Ok(())
         });
-        let mut found = Found::default();
+        let mut used = false;
         self.release(registered, |source| {
-            found.take(source);
+            source.ready.take();
+            used |= source.used.take();
             source.declared.take()
         });
         // A declared source that is not among the registrations of this session is registered for another one.
@@ -82,7 +74,7 @@ impl Registry {
             }
         }
         watched?;
-        foreign.map_or(Ok(found), |source| Err(self.taken(core, &source)))
+        foreign.map_or(Ok(used), |source| Err(self.taken(core, &source)))
     }
 
     /// Watches nothing for this session any more.
@@ -93,8 +85,8 @@ impl Registry {
         });
     }
 
-    /// What sources were found ready, for a message to a programmer.
-    pub(crate) fn describe(&self, registered: Registered, found: Readiness) -> String {
+    /// The sources of a session and what it intends, for a message to a programmer.
+    pub(crate) fn describe(&self, registered: Registered) -> String {
         let mut descriptors = Vec::new();
         let mut next = registered.0;
         while let Some(registration) = next.and_then(|key| self.registrations.get(key)) {
@@ -103,7 +95,7 @@ impl Registry {
             }
             next = registration.next;
         }
-        format!("one of its descriptors {} is ready ({found:?})", descriptors.join(", "))
+        descriptors.join(", ")
     }
 
     /// Sleeps until something happens, at most for `timeout`, and calls `wake` with each session that it
@@ -111,21 +103,21 @@ impl Registry {
     pub(crate) fn wait(
         &mut self,
         timeout: Option<Duration>,
-        mut wake: impl FnMut(SessionId, Cause),
+        mut wake: impl FnMut(SessionId, StepCause),
     ) -> io::Result<()> {
-        self.poller.wait(timeout, &mut self.inbox)?;
+        self.poller.wait(timeout.map(|timeout| timeout.min(LONGEST)), &mut self.inbox)?;
         let mut stale = false;
         for event in self.inbox.events.drain(..) {
             let registration = self.registrations.get(event.key);
             match registration.and_then(|known| Some((known.source.upgrade()?, known.session))) {
                 Some((source, session)) => {
                     source.note(event);
-                    wake(session, Cause::Ready);
+                    wake(session, StepCause::Ready);
                 }
                 None => stale = true,
             }
         }
-        self.inbox.woken.drain(..).for_each(|session| wake(session, Cause::Woken));
+        self.inbox.woken.drain(..).for_each(|session| wake(session, StepCause::Woken));
         if stale { self.start_over() } else { Ok(()) }
     }
 
@@ -220,17 +212,6 @@ impl Registry {
             }
         }
         Ok(())
-    }
-}
-
-impl Found {
-    fn take(&mut self, source: &AnySource) {
-        let Readiness { readable, writable, hung_up, finished } = source.ready.take();
-        self.readiness.readable |= readable;
-        self.readiness.writable |= writable;
-        self.readiness.hung_up |= hung_up;
-        self.readiness.finished |= finished;
-        self.used |= source.used.take();
     }
 }
 

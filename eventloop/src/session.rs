@@ -27,8 +27,8 @@ pub use self::permit::Permit;
 pub use self::source::{Readiness, Source};
 pub use self::waker::{Handle, RemoteWaker, Waker};
 
-pub(crate) use self::core::Core;
-pub(crate) use self::entry::{Cause, Key, Registered, Tick, Timer};
+pub(crate) use self::core::{CheckedOut, Core};
+pub(crate) use self::entry::{CompactInstant, Key, Registered, StepCause, Timer};
 pub(crate) use self::permit::Permits;
 pub(crate) use self::source::{AnySource, Inner, Interest};
 
@@ -222,14 +222,9 @@ impl<'a> Ready<'a> {
         Self { now, turn, core, id }
     }
 
-    /// Adds another session to the loop; its first step comes in this turn.
+    /// Adds another session to the loop. Its first step comes in this turn, or in the next one, which then does not sleep.
     pub fn spawn(&self, session: impl Session + 'static) -> Waker {
         self.core.spawn(Box::new(session))
-    }
-
-    /// Adds a session that others have to be able to wake: `make` gets its waker.
-    pub fn spawn_with<S: Session + 'static>(&self, make: impl FnOnce(Waker) -> S) {
-        self.core.spawn_with(|waker| Box::new(make(waker)));
     }
 
     /// What wakes this session, to be kept by others that may have a reason to.

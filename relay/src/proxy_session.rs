@@ -85,7 +85,7 @@ use crate::tunnel::{Side, Tunnel};
 /// - It ends within its [`Limits`] and those of the [`Dial`]. Dropped before, it resets both connections.
 pub struct ProxySession<D: Dial = Connector> {
     tunnel: Tunnel<D::Connection>,
-    phase: Phase<D>,
+    phase: ProxyPhase<D>,
     /// When a byte last moved, or the server was connected; before that, when the session or the refusal began.
     active: Instant,
     /// There is something to do without an event.
@@ -94,7 +94,7 @@ pub struct ProxySession<D: Dial = Connector> {
     end: Option<Box<SessionEnd>>,
 }
 
-enum Phase<D> {
+enum ProxyPhase<D> {
     /// This many bytes, and perhaps the end, were seen by the owner.
     Opening {
         seen: usize,
@@ -134,11 +134,11 @@ impl<D: Dial> ProxySession<D> {
         now: Instant,
     ) -> Self {
         tunnel.set_limits(limits.into());
-        Self { phase: Phase::Established, ..Self::with_tunnel(tunnel, now) }
+        Self { phase: ProxyPhase::Established, ..Self::with_tunnel(tunnel, now) }
     }
 
     fn with_tunnel(tunnel: Tunnel<D::Connection>, now: Instant) -> Self {
-        let phase = Phase::Opening { seen: 0, end_seen: false };
+        let phase = ProxyPhase::Opening { seen: 0, end_seen: false };
         Self { tunnel, phase, active: now, due: false, end: None }
     }
 
@@ -149,7 +149,7 @@ impl<D: Dial> ProxySession<D> {
     /// If no destination is chosen yet: the bytes that come before that are there to be looked at.
     pub fn splice(&mut self, pipes: &Pipes, always: bool) {
         assert!(
-            !matches!(self.phase, Phase::Opening { .. }),
+            !matches!(self.phase, ProxyPhase::Opening { .. }),
             "a destination is chosen before bytes are spliced"
         );
         self.tunnel.splice(pipes, always);
@@ -178,7 +178,7 @@ impl<D: Dial> ProxySession<D> {
     /// If there are fewer.
     pub fn consume(&mut self, n: usize) {
         self.tunnel.up_mut().consume(n);
-        if let Phase::Opening { seen, .. } = &mut self.phase {
+        if let ProxyPhase::Opening { seen, .. } = &mut self.phase {
             *seen = seen.saturating_sub(n);
         }
     }
@@ -204,11 +204,14 @@ impl<D: Dial> ProxySession<D> {
     /// Chooses the destination, also another one after [`SessionEvent::ConnectFailed`]. Later calls are ignored once a
     /// server is connected or the client refused.
     pub fn connect(&mut self, dial: D) {
-        if matches!(self.phase, Phase::Opening { .. } | Phase::Connecting(_) | Phase::Unconnected) {
-            if matches!(self.phase, Phase::Unconnected) {
+        if matches!(
+            self.phase,
+            ProxyPhase::Opening { .. } | ProxyPhase::Connecting(_) | ProxyPhase::Unconnected
+        ) {
+            if matches!(self.phase, ProxyPhase::Unconnected) {
                 self.end = None; // what the failed attempt has decided
             }
-            self.phase = Phase::Connecting(Box::new(dial));
+            self.phase = ProxyPhase::Connecting(Box::new(dial));
             self.due = true;
         }
     }
@@ -216,9 +219,12 @@ impl<D: Dial> ProxySession<D> {
     /// Ends a session that has no server: the client receives the reply and FIN, and has the time to linger to
     /// finish, too. What it sends meanwhile is discarded.
     pub fn refuse(&mut self, reply: &[u8], now: Instant) {
-        if matches!(self.phase, Phase::Opening { .. } | Phase::Connecting(_) | Phase::Unconnected) {
+        if matches!(
+            self.phase,
+            ProxyPhase::Opening { .. } | ProxyPhase::Connecting(_) | ProxyPhase::Unconnected
+        ) {
             self.decide(EndCause::Refused);
-            (self.phase, self.active) = (Phase::Refusing, now);
+            (self.phase, self.active) = (ProxyPhase::Refusing, now);
             self.tunnel.down_mut().precede(reply);
             self.tunnel.refuse();
             self.due = true;
@@ -230,7 +236,7 @@ impl<D: Dial> ProxySession<D> {
     pub fn close(&mut self, now: Instant) {
         self.decide(EndCause::Closed);
         self.tunnel.close(now);
-        self.phase = Phase::Closing;
+        self.phase = ProxyPhase::Closing;
         self.due = true;
     }
 
@@ -289,9 +295,11 @@ impl<D: Dial> ProxySession<D> {
     #[must_use]
     pub fn phase(&self) -> SessionPhase {
         match self.phase {
-            Phase::Opening { .. } => SessionPhase::Opening,
-            Phase::Connecting(_) | Phase::Unconnected | Phase::Refusing => SessionPhase::Connecting,
-            Phase::Established | Phase::Closing | Phase::Over => match self.decided() {
+            ProxyPhase::Opening { .. } => SessionPhase::Opening,
+            ProxyPhase::Connecting(_) | ProxyPhase::Unconnected | ProxyPhase::Refusing => {
+                SessionPhase::Connecting
+            }
+            ProxyPhase::Established | ProxyPhase::Closing | ProxyPhase::Over => match self.decided() {
                 Some(SessionEnd { cause: EndCause::Finished(_), .. }) => SessionPhase::HalfClosed,
                 _ => SessionPhase::Established,
             },
@@ -307,7 +315,7 @@ impl<D: Dial> ProxySession<D> {
     /// Declares what the session intends to do.
     pub fn intents(&self, intents: &mut Intents<'_>) {
         self.tunnel.intents(intents);
-        if let Phase::Connecting(dial) = &self.phase {
+        if let ProxyPhase::Connecting(dial) = &self.phase {
             dial.intents(intents);
         }
         let limit = self.time_limit().map(|(at, _)| at);
@@ -326,10 +334,10 @@ impl<D: Dial> ProxySession<D> {
     ///
     /// If it is called after [`SessionEvent::Ended`].
     pub fn advance(&mut self, ready: &Ready<'_>) -> SessionEvent<D::Error> {
-        assert!(!matches!(self.phase, Phase::Over), "a session that has ended is not advanced again");
+        assert!(!matches!(self.phase, ProxyPhase::Over), "a session that has ended is not advanced again");
         let now = ready.now();
         self.due = false;
-        if let Phase::Connecting(dial) = &mut self.phase {
+        if let ProxyPhase::Connecting(dial) = &mut self.phase {
             match dial.advance(ready) {
                 Connect::Pending => {}
                 Connect::Connected(Connected { stream, address, reset }) => {
@@ -338,12 +346,12 @@ impl<D: Dial> ProxySession<D> {
                 }
                 Connect::Failed(error) => {
                     self.decide(EndCause::NoServer);
-                    self.phase = Phase::Unconnected;
+                    self.phase = ProxyPhase::Unconnected;
                     self.due = true;
                     return SessionEvent::ConnectFailed(error);
                 }
             }
-        } else if matches!(self.phase, Phase::Unconnected) {
+        } else if matches!(self.phase, ProxyPhase::Unconnected) {
             return self.over();
         }
         if let Some(event) = self.carry(ready) {
@@ -362,7 +370,7 @@ impl<D: Dial> ProxySession<D> {
     }
 
     fn establish(&mut self, server: D::Connection, reset: Option<io::Error>, now: Instant) {
-        self.phase = Phase::Established;
+        self.phase = ProxyPhase::Established;
         self.tunnel.set_server(server);
         if let Some(error) = reset {
             self.tunnel.fail(Side::Server, error);
@@ -382,7 +390,7 @@ impl<D: Dial> ProxySession<D> {
                 return Some(self.over());
             }
         };
-        let is_established = matches!(self.phase, Phase::Established);
+        let is_established = matches!(self.phase, ProxyPhase::Established);
         if is_established && moved.is_something() {
             self.active = now;
         }
@@ -404,7 +412,7 @@ impl<D: Dial> ProxySession<D> {
     fn look_at_opening(&mut self) -> Option<SessionEvent<D::Error>> {
         let (pending, ended) = (self.up().pending(), self.client_has_ended());
         let nothing_more_comes = ended || !self.up().has_room();
-        let Phase::Opening { seen, end_seen, .. } = &mut self.phase else { return None };
+        let ProxyPhase::Opening { seen, end_seen, .. } = &mut self.phase else { return None };
         if pending > *seen || (ended && !*end_seen) {
             (*seen, *end_seen) = (pending, ended);
             self.due = nothing_more_comes;
@@ -422,9 +430,9 @@ impl<D: Dial> ProxySession<D> {
     fn time_limit(&self) -> Option<(Instant, TimeLimit)> {
         let limits = self.tunnel.limits();
         match self.phase {
-            Phase::Opening { .. } => Some((after(self.active, limits.opening), TimeLimit::Opening)),
-            Phase::Refusing => Some((after(self.active, limits.linger), TimeLimit::Linger)),
-            Phase::Established if !self.tunnel.is_closing() => {
+            ProxyPhase::Opening { .. } => Some((after(self.active, limits.opening), TimeLimit::Opening)),
+            ProxyPhase::Refusing => Some((after(self.active, limits.linger), TimeLimit::Linger)),
+            ProxyPhase::Established if !self.tunnel.is_closing() => {
                 let from_then =
                     |quiet: Option<Duration>, limit| quiet.map(|quiet| (after(self.active, quiet), limit));
                 let failed = matches!(self.decided(), Some(SessionEnd { cause: EndCause::Failed(..), .. }));
@@ -451,7 +459,7 @@ impl<D: Dial> ProxySession<D> {
     /// Resets what is still open.
     fn over(&mut self) -> SessionEvent<D::Error> {
         self.tunnel.reset();
-        self.phase = Phase::Over;
+        self.phase = ProxyPhase::Over;
         SessionEvent::Ended(*self.end.take().expect("what ends a session is decided first"))
     }
 }

@@ -13,7 +13,7 @@ use calloop::generic::Generic;
 use calloop::{Dispatcher, Mode, PostAction, RegistrationToken};
 use slotmap::SecondaryMap;
 
-use super::{Event, Inbox, Watch};
+use super::{Event, Inbox, Poller, Watch};
 use crate::session::{AnySource, Interest, Key, SessionId};
 
 type Watched = Dispatcher<'static, Generic<AnySource, Infallible>, Inbox>;
@@ -35,14 +35,10 @@ impl CalloopPoller {
         calloop.handle().insert_source(woken, note).map_err(calloop::Error::from)?;
         Ok((Self { calloop, sources: SecondaryMap::new() }, sender))
     }
+}
 
-    pub(crate) fn watch(
-        &mut self,
-        key: Key,
-        source: &AnySource,
-        interest: Interest,
-        watch: Watch,
-    ) -> io::Result<()> {
+impl Poller for CalloopPoller {
+    fn watch(&mut self, key: Key, source: &AnySource, interest: Interest, watch: Watch) -> io::Result<()> {
         let (wanted, mode) = terms(interest);
         if let (Watch::Changed, Some((token, watched))) = (watch, self.sources.get(key)) {
             let mut generic = watched.as_source_mut();
@@ -63,14 +59,18 @@ impl CalloopPoller {
         Ok(())
     }
 
-    pub(crate) fn forget(&mut self, key: Key) {
+    fn forget(&mut self, key: Key, _: &AnySource) {
         if let Some((token, _)) = self.sources.remove(key) {
             self.calloop.handle().remove(token);
         }
     }
 
-    pub(crate) fn wait(&mut self, timeout: Option<Duration>, inbox: &mut Inbox) -> io::Result<()> {
+    fn wait(&mut self, timeout: Option<Duration>, inbox: &mut Inbox) -> io::Result<()> {
         Ok(self.calloop.dispatch(timeout, inbox)?)
+    }
+
+    fn start_over(&mut self) -> io::Result<bool> {
+        Ok(false) // it never reports a source that is closed
     }
 }
 

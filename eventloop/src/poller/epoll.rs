@@ -16,7 +16,7 @@ use rustix::io::Errno;
 use slotmap::{Key as _, KeyData};
 
 use super::calloop::CalloopPoller;
-use super::{Event, Inbox, Watch};
+use super::{Event, Inbox, Poller, Watch};
 use crate::session::{AnySource, Interest, Key};
 
 pub(crate) struct EpollPoller {
@@ -37,14 +37,10 @@ impl EpollPoller {
         let set = new_set(&calloop)?;
         Ok(Self { set, calloop, events: Vec::with_capacity(BATCH) })
     }
+}
 
-    pub(crate) fn watch(
-        &mut self,
-        key: Key,
-        source: &AnySource,
-        interest: Interest,
-        watch: Watch,
-    ) -> io::Result<()> {
+impl Poller for EpollPoller {
+    fn watch(&mut self, key: Key, source: &AnySource, interest: Interest, watch: Watch) -> io::Result<()> {
         let (data, flags) = (EventData::new_u64(key.data().as_ffi()), flags(interest));
         match watch {
             Watch::New => epoll::add(&self.set, source, data, flags)?,
@@ -53,11 +49,11 @@ impl EpollPoller {
         Ok(())
     }
 
-    pub(crate) fn forget(&mut self, source: &AnySource) {
+    fn forget(&mut self, _: Key, source: &AnySource) {
         let _ = epoll::delete(&self.set, source); // a source that is closed has left the set already
     }
 
-    pub(crate) fn wait(&mut self, timeout: Option<Duration>, inbox: &mut Inbox) -> io::Result<()> {
+    fn wait(&mut self, timeout: Option<Duration>, inbox: &mut Inbox) -> io::Result<()> {
         let timeout = timeout.map(|timeout| timeout.try_into().expect("a day fits"));
         match epoll::wait(&self.set, spare_capacity(&mut self.events), timeout.as_ref()) {
             Ok(_) => {}
@@ -84,9 +80,9 @@ impl EpollPoller {
         Ok(())
     }
 
-    pub(crate) fn start_over(&mut self) -> io::Result<()> {
+    fn start_over(&mut self) -> io::Result<bool> {
         self.set = new_set(&self.calloop)?;
-        Ok(())
+        Ok(true)
     }
 }
 

@@ -32,10 +32,30 @@ pub enum PollerKind {
     Calloop,
 }
 
-pub(crate) enum Poller {
-    Calloop(CalloopPoller),
-    #[cfg(all(target_os = "linux", not(portable)))]
-    Epoll(EpollPoller),
+/// What watches sources.
+pub(crate) trait Poller {
+    /// Reports this of the source from now on, under this key.
+    fn watch(&mut self, key: Key, source: &AnySource, interest: Interest, watch: Watch) -> io::Result<()>;
+
+    /// Reports nothing any more of a source that stays open.
+    fn forget(&mut self, key: Key, source: &AnySource);
+
+    /// Sleeps until something happens, at most for `timeout`, which is at most [`LONGEST`], and puts it into `inbox`.
+    fn wait(&mut self, timeout: Option<Duration>, inbox: &mut Inbox) -> io::Result<()>;
+
+    /// Forgets all sources, also those that it still reports although they are closed. Returns whether
+    /// the caller has to watch those that are left anew.
+    fn start_over(&mut self) -> io::Result<bool>;
+}
+
+/// A poller without sources, and what wakes it from other threads.
+pub(crate) fn new_poller(kind: PollerKind) -> io::Result<(Box<dyn Poller>, Sender<SessionId>)> {
+    let (calloop, sender) = CalloopPoller::new()?;
+    Ok(match kind {
+        #[cfg(all(target_os = "linux", not(portable)))]
+        PollerKind::Auto => (Box::new(EpollPoller::new(calloop)?), sender),
+        _ => (Box::new(calloop), sender),
+    })
 }
 
 /// Whether the poller has the key already.
@@ -55,8 +75,8 @@ pub(crate) struct Event {
     pub(crate) finished: bool,
 }
 
-/// A longer sleep is cut short: epoll_wait(2) takes milliseconds in an `int`.
-const LONGEST: Duration = Duration::from_secs(24 * 60 * 60);
+/// The longest sleep: epoll_wait(2) takes milliseconds in an `int`.
+pub(crate) const LONGEST: Duration = Duration::from_secs(24 * 60 * 60);
 
 /// What one wait has brought.
 #[derive(Default)]
@@ -84,63 +104,5 @@ impl fmt::Display for PollerKind {
             Self::Auto => "auto",
             Self::Calloop => "calloop",
         })
-    }
-}
-
-impl Poller {
-    /// A poller without sources, and what wakes it from other threads.
-    pub(crate) fn new(kind: PollerKind) -> io::Result<(Self, Sender<SessionId>)> {
-        let (calloop, sender) = CalloopPoller::new()?;
-        let poller = match kind {
-            #[cfg(all(target_os = "linux", not(portable)))]
-            PollerKind::Auto => Self::Epoll(EpollPoller::new(calloop)?),
-            _ => Self::Calloop(calloop),
-        };
-        Ok((poller, sender))
-    }
-
-    /// Reports this of the source from now on, under this key.
-    pub(crate) fn watch(
-        &mut self,
-        key: Key,
-        source: &AnySource,
-        interest: Interest,
-        watch: Watch,
-    ) -> io::Result<()> {
-        match self {
-            Self::Calloop(poller) => poller.watch(key, source, interest, watch),
-            #[cfg(all(target_os = "linux", not(portable)))]
-            Self::Epoll(poller) => poller.watch(key, source, interest, watch),
-        }
-    }
-
-    /// Reports nothing any more of a source that stays open.
-    pub(crate) fn forget(&mut self, key: Key, source: &AnySource) {
-        match self {
-            Self::Calloop(poller) => poller.forget(key),
-            #[cfg(all(target_os = "linux", not(portable)))]
-            Self::Epoll(poller) => poller.forget(source),
-        }
-        let _ = source;
-    }
-
-    /// Sleeps until something happens, at most for `timeout`, and puts it into `inbox`.
-    pub(crate) fn wait(&mut self, timeout: Option<Duration>, inbox: &mut Inbox) -> io::Result<()> {
-        let timeout = timeout.map(|timeout| timeout.min(LONGEST));
-        match self {
-            Self::Calloop(poller) => poller.wait(timeout, inbox),
-            #[cfg(all(target_os = "linux", not(portable)))]
-            Self::Epoll(poller) => poller.wait(timeout, inbox),
-        }
-    }
-
-    /// Forgets all sources, also those that it still reports although they are closed. Returns whether
-    /// the caller has to watch those that are left anew.
-    pub(crate) fn start_over(&mut self) -> io::Result<bool> {
-        match self {
-            Self::Calloop(_) => Ok(false), // it never reports a source that is closed
-            #[cfg(all(target_os = "linux", not(portable)))]
-            Self::Epoll(poller) => poller.start_over().map(|()| true),
-        }
     }
 }

@@ -8,7 +8,7 @@ use std::rc::Rc;
 use calloop::channel::Sender;
 use slotmap::SlotMap;
 
-use super::entry::{Cause, Entry, Registered, SessionId, Timer};
+use super::entry::{Registered, SessionEntry, SessionId, StepCause, Timer};
 use super::{Session, Waker};
 
 /// What the loop, its handles and its wakers share.
@@ -16,8 +16,8 @@ use super::{Session, Waker};
 /// No borrow of these cells lasts while a session's code runs, so sessions may use handles freely.
 #[derive(Default)]
 pub(crate) struct Core {
-    sessions: RefCell<SlotMap<SessionId, Entry>>,
-    /// Sessions to step, each at most once: `Entry::queued` says that it is in here.
+    sessions: RefCell<SlotMap<SessionId, SessionEntry>>,
+    /// Sessions to step, each at most once: `SessionEntry::queued` says that it is in here.
     queue: RefCell<VecDeque<SessionId>>,
     /// The session that has its step now.
     stepped: Cell<Option<SessionId>>,
@@ -25,6 +25,13 @@ pub(crate) struct Core {
     pub(super) remote: Option<Sender<SessionId>>,
     /// Memory for the tables has run out: no client is to be accepted.
     pub(crate) lacks_memory: Cell<bool>,
+}
+
+/// A session that is stepped.
+pub(crate) struct CheckedOut {
+    pub(crate) id: SessionId,
+    pub(crate) session: Box<dyn Session>,
+    pub(crate) registered: Registered,
 }
 
 impl Core {
@@ -42,17 +49,11 @@ impl Core {
     }
 
     pub(crate) fn spawn(self: &Rc<Self>, session: Box<dyn Session>) -> Waker {
-        self.spawn_with(|_| session)
-    }
-
-    /// The id is given first, as an empty entry, because `make` may use handles.
-    pub(crate) fn spawn_with(self: &Rc<Self>, make: impl FnOnce(Waker) -> Box<dyn Session>) -> Waker {
-        let id = self.vacant_session();
-        let session = make(self.waker(id));
-        if let Some(entry) = self.sessions.borrow_mut().get_mut(id) {
-            entry.session = Some(session);
-        }
-        self.enqueue(id, Cause::Woken);
+        let id = self
+            .sessions
+            .borrow_mut()
+            .insert(SessionEntry { session: Some(session), ..SessionEntry::default() });
+        self.enqueue(id, StepCause::Woken);
         self.waker(id)
     }
 
@@ -65,14 +66,14 @@ impl Core {
 
     /// An id without a session yet.
     pub(crate) fn vacant_session(&self) -> SessionId {
-        self.sessions.borrow_mut().insert(Entry::default())
+        self.sessions.borrow_mut().insert(SessionEntry::default())
     }
 
     pub(crate) fn waker(self: &Rc<Self>, id: SessionId) -> Waker {
         Waker::new(self, id)
     }
 
-    pub(crate) fn enqueue(&self, id: SessionId, cause: Cause) {
+    pub(crate) fn enqueue(&self, id: SessionId, cause: StepCause) {
         if let Some(entry) = self.sessions.borrow_mut().get_mut(id)
             && entry.queued.is_none()
         {
@@ -110,7 +111,7 @@ impl Core {
         let stepped = self.stepped.get();
         for (id, entry) in &mut *self.sessions.borrow_mut() {
             if entry.queued.is_none() {
-                entry.queued = Some(if stepped == Some(id) { Cause::Again } else { Cause::Woken });
+                entry.queued = Some(if stepped == Some(id) { StepCause::Again } else { StepCause::Woken });
                 self.queue.borrow_mut().push_back(id);
             }
         }
@@ -119,7 +120,7 @@ impl Core {
     /// A session or the program wakes a session.
     pub(super) fn wake(&self, id: SessionId) {
         let by_itself = self.stepped.get() == Some(id);
-        self.enqueue(id, if by_itself { Cause::Again } else { Cause::Woken });
+        self.enqueue(id, if by_itself { StepCause::Again } else { StepCause::Woken });
     }
 
     /// Counts a step without progress, or begins to count anew. Returns the number of such steps in a row.
@@ -133,7 +134,7 @@ impl Core {
     /// Enqueues a session, unless a second step has returned something else.
     pub(crate) fn enqueue_again(&self, id: SessionId) {
         if self.sessions.borrow().get(id).is_some_and(|entry| entry.again) {
-            self.enqueue(id, Cause::Again);
+            self.enqueue(id, StepCause::Again);
         }
     }
 
@@ -142,26 +143,17 @@ impl Core {
         self.queue.borrow().len()
     }
 
-    pub(crate) fn next_queued(&self) -> Option<SessionId> {
-        self.queue.borrow_mut().pop_front()
-    }
-
-    /// Takes a session out for a step.
-    pub(crate) fn check_out(&self, id: SessionId) -> Option<(Box<dyn Session>, Registered, Cause)> {
+    /// Takes the next session out of the queue for a step, unless it is over.
+    pub(crate) fn check_out(&self) -> Option<(CheckedOut, StepCause)> {
+        let id = self.queue.borrow_mut().pop_front()?;
         let mut sessions = self.sessions.borrow_mut();
         let entry = sessions.get_mut(id)?;
-        let cause = entry.queued.take().unwrap_or(Cause::Woken);
+        let (session, cause) = (entry.session.take()?, entry.queued.take()?);
         self.stepped.set(Some(id));
-        Some((entry.session.take()?, entry.registered, cause))
+        Some((CheckedOut { id, session, registered: entry.registered }, cause))
     }
 
-    pub(crate) fn check_in(
-        &self,
-        id: SessionId,
-        session: Box<dyn Session>,
-        registered: Registered,
-        again: bool,
-    ) {
+    pub(crate) fn check_in(&self, CheckedOut { id, session, registered }: CheckedOut, again: bool) {
         self.stepped.take();
         if let Some(entry) = self.sessions.borrow_mut().get_mut(id) {
             entry.session = Some(session);

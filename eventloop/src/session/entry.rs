@@ -15,11 +15,11 @@ slotmap::new_key_type! {
 
 /// A session, as the loop keeps it.
 #[derive(Default)]
-pub(crate) struct Entry {
+pub(crate) struct SessionEntry {
     /// Absent while it is being stepped.
     pub(crate) session: Option<Box<dyn Session>>,
     /// It is in the queue, and why.
-    pub(crate) queued: Option<Cause>,
+    pub(crate) queued: Option<StepCause>,
     /// Steps in a row without progress.
     pub(crate) fruitless: u32,
     /// Its last step has returned [`Progress::Again`](crate::Progress::Again).
@@ -30,7 +30,7 @@ pub(crate) struct Entry {
 
 /// Why a session is stepped.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Cause {
+pub(crate) enum StepCause {
     /// One of its sources is ready.
     Ready,
     /// Its deadline has passed.
@@ -48,12 +48,12 @@ pub(crate) struct Registered(pub(crate) Option<Key>);
 /// What is known of a session's deadline.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Timer {
-    pub(crate) deadline: Option<Tick>,
+    pub(crate) deadline: Option<CompactInstant>,
     /// When the live entry comes up, if there is one.
-    pub(crate) armed: Option<Tick>,
+    pub(crate) armed: Option<CompactInstant>,
 }
 
 /// An instant in half the memory: nanoseconds since the beginning of its
 /// [`Deadlines`](crate::deadlines::Deadlines). One before that is the first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) struct Tick(pub(crate) NonZeroU64);
+pub(crate) struct CompactInstant(pub(crate) NonZeroU64);

@@ -141,7 +141,7 @@ impl Handle {
         Self { core: Rc::downgrade(core) }
     }
 
-    /// Adds a session, whose first step comes in this turn or the next; a loop that is gone drops it. A session in its
+    /// Adds a session, whose first step comes in this turn or the next. A loop that is gone drops it. A session in its
     /// step has [`Ready::spawn`](crate::Ready::spawn).
     pub fn spawn(&self, session: impl Session + 'static) {
         if let Some(core) = self.core.upgrade() {
@@ -176,7 +176,7 @@ impl Waker {
         Self { handle: Handle::new(core), id }
     }
 
-    /// Gives the session a step: in this turn if the loop is in one, else in the next.
+    /// Gives the session a step: in this turn if the loop is in one and has not stepped the session twice, else in the next.
     pub fn wake(&self) {
         self.handle.wake(self.id);
     }
