@@ -15,7 +15,7 @@ use crate::session::{CompactInstant, Core, SessionId, Timer};
 /// every byte costs nothing until its entry comes up.
 #[derive(Debug)]
 pub(crate) struct Deadlines {
-    /// Ticks are counted from here.
+    /// Compact instants count from here.
     begin: Instant,
     /// Entries, earliest first; one that does not equal its session's `armed` is stale.
     heap: BinaryHeap<Reverse<(CompactInstant, SessionId)>>,
@@ -52,7 +52,7 @@ impl Deadlines {
     /// From now on the deadline of `id` is this.
     pub(crate) fn declare(&mut self, core: &Core, id: SessionId, deadline: Option<Instant>) {
         let Some(mut timer) = core.timer(id) else { return };
-        timer.deadline = deadline.map(|at| self.tick(at));
+        timer.deadline = deadline.map(|at| self.compact(at));
         self.arm(core, id, timer);
     }
 
@@ -69,7 +69,7 @@ impl Deadlines {
     /// The time until the next look, if there is one.
     pub(crate) fn until_next(&mut self, core: &Core) -> Option<Duration> {
         let at = self.next(core)?;
-        Some(Duration::from_nanos(at.0.get().saturating_sub(self.tick(Instant::now()).0.get())))
+        Some(Duration::from_nanos(at.0.get().saturating_sub(self.compact(Instant::now()).0.get())))
     }
 
     /// When to look next, if ever. Entries that no session waits for any more are swept from the top, so that
@@ -88,7 +88,7 @@ impl Deadlines {
 
     /// Calls `fire` for every session whose deadline has passed.
     pub(crate) fn expire(&mut self, core: &Core, now: Instant, mut fire: impl FnMut(SessionId)) {
-        let now = self.tick(now);
+        let now = self.compact(now);
         while let Some(&Reverse((at, id))) = self.heap.peek().filter(|Reverse((at, _))| *at <= now) {
             self.heap.pop();
             let Some(timer) = core.timer(id).filter(|timer| timer.armed == Some(at)) else { continue };
@@ -101,7 +101,7 @@ impl Deadlines {
         }
     }
 
-    fn tick(&self, at: Instant) -> CompactInstant {
+    fn compact(&self, at: Instant) -> CompactInstant {
         let nanoseconds = at.saturating_duration_since(self.begin).as_nanos();
         let nanoseconds = u64::try_from(nanoseconds).unwrap_or(u64::MAX); // later than any program runs
         CompactInstant(NonZeroU64::new(nanoseconds).unwrap_or(NonZeroU64::MIN))
@@ -142,7 +142,7 @@ mod tests {
         let (core, mut deadlines, at) = setup();
         let id = core.vacant_session();
         deadlines.declare(&core, id, Some(at(10)));
-        assert_eq!(deadlines.next(&core), Some(deadlines.tick(at(10))));
+        assert_eq!(deadlines.next(&core), Some(deadlines.compact(at(10))));
         assert_eq!(fired(&mut deadlines, &core, at(9)), []);
         assert_eq!(fired(&mut deadlines, &core, at(10)), [id]);
         assert_eq!(fired(&mut deadlines, &core, at(11)), []);
@@ -158,7 +158,7 @@ mod tests {
         }
         assert_eq!(deadlines.heap.len(), 1);
         assert_eq!(fired(&mut deadlines, &core, at(10)), [], "it has moved on");
-        assert_eq!(deadlines.next(&core), Some(deadlines.tick(at(999))));
+        assert_eq!(deadlines.next(&core), Some(deadlines.compact(at(999))));
         assert_eq!(fired(&mut deadlines, &core, at(999)), [id]);
     }
 

@@ -118,11 +118,7 @@ pub fn reset(stream: TcpStream) -> io::Result<()> {
 /// If it does not hold within [`PATIENCE`], or the loop fails.
 #[track_caller]
 pub fn until(event_loop: &mut EventLoop, mut condition: impl FnMut() -> bool) {
-    let begin = Instant::now();
-    while !condition() {
-        assert!(begin.elapsed() < PATIENCE, "what the test waits for has not happened within {PATIENCE:?}");
-        event_loop.turn(Some(PAUSE)).expect("the loop turns");
-    }
+    turn_until(event_loop, |_| condition(), "what the test waits for has not happened");
 }
 
 /// Turns the loop until no more than `left` sessions are left.
@@ -132,9 +128,14 @@ pub fn until(event_loop: &mut EventLoop, mut condition: impl FnMut() -> bool) {
 /// As [`until`](fn@until).
 #[track_caller]
 pub fn until_over(event_loop: &mut EventLoop, left: usize) {
+    turn_until(event_loop, |event_loop| event_loop.sessions() <= left, "a session has not ended");
+}
+
+#[track_caller]
+fn turn_until(event_loop: &mut EventLoop, mut is_over: impl FnMut(&EventLoop) -> bool, failure: &str) {
     let begin = Instant::now();
-    while event_loop.sessions() > left {
-        assert!(begin.elapsed() < PATIENCE, "a session has not ended within {PATIENCE:?}");
+    while !is_over(event_loop) {
+        assert!(begin.elapsed() < PATIENCE, "{failure} within {PATIENCE:?}");
         event_loop.turn(Some(PAUSE)).expect("the loop turns");
     }
 }

@@ -1,6 +1,6 @@
 //! A failure ends one session: a source that cannot be watched, an error, a panic.
 
-use std::cell::{Cell, RefCell};
+use std::cell::RefCell;
 use std::fs::File;
 use std::io::{ErrorKind, Read, Write};
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -35,30 +35,6 @@ fn a_source_the_kernel_will_not_watch_ends_its_session_alone() {
     assert_eq!(event_loop.sessions(), 1);
     far.write_all(b"still here").unwrap();
     until(&mut event_loop, || probe.borrow().got == b"still here");
-}
-
-#[test]
-fn a_source_that_another_session_has_is_refused_and_stays_with_that() {
-    struct Second(Rc<RefCell<Probe>>, Rc<Cell<Option<ErrorKind>>>);
-    impl Session for Second {
-        fn intents(&self, intents: &mut Intents<'_>) {
-            intents.write(self.0.borrow().stream.as_ref().unwrap());
-        }
-        fn advance(&mut self, _: &Ready<'_>) -> Result<Progress> {
-            Ok(Progress::Continue)
-        }
-        fn refused(&mut self, error: std::io::Error) -> Result<()> {
-            self.1.set(Some(error.kind()));
-            Ok(())
-        }
-    }
-    let (mut event_loop, probe, _, mut far) = probe(Probe { read: true, take: 10, ..Probe::default() });
-    let refusal = Rc::new(Cell::new(None));
-    event_loop.spawn(Second(probe.clone(), refusal.clone()));
-    event_loop.turn(Some(Duration::ZERO)).unwrap();
-    assert_eq!(refusal.get(), Some(ErrorKind::AlreadyExists));
-    far.write_all(b"still mine").unwrap();
-    until(&mut event_loop, || probe.borrow().got == b"still mine");
 }
 
 #[test]

@@ -1,7 +1,7 @@
 //! Mistakes of a session's author: each has an error, a panic that names it in debug builds, or the right effect.
 
 use std::cell::{Cell, RefCell};
-use std::io::Write;
+use std::io::{ErrorKind, Write};
 use std::net::TcpStream;
 use std::os::fd::AsRawFd;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -189,13 +189,18 @@ fn a_lookup_that_is_not_advanced_when_it_is_made_is_answered_all_the_same_and_on
 
 #[test]
 fn a_source_of_another_session_ends_the_session_that_declares_it_with_an_error_that_names_both() {
-    struct Second(Rc<Stream>);
+    type Declare = fn(&mut Intents<'_>, &Stream);
+    struct Second(Rc<Stream>, Declare);
     impl Session for Second {
         fn intents(&self, intents: &mut Intents<'_>) {
-            intents.write(&self.0);
+            self.1(intents, &self.0);
         }
         fn advance(&mut self, _: &Ready<'_>) -> Result<Progress> {
             Ok(Progress::Continue)
+        }
+        fn refused(&mut self, error: std::io::Error) -> Result<()> {
+            assert_eq!(error.kind(), ErrorKind::AlreadyExists);
+            Err(error.into())
         }
     }
     struct Reading(Rc<Stream>, Rc<RefCell<Vec<u8>>>);
@@ -218,14 +223,18 @@ fn a_source_of_another_session_ends_the_session_that_declares_it_with_an_error_t
     let reports = reports(&mut event_loop);
     event_loop.spawn(Reading(stream.clone(), Rc::clone(&got)));
     let descriptor = stream.as_raw_fd();
-    event_loop.spawn(Second(stream));
-    event_loop.turn(Some(Duration::ZERO)).unwrap();
-    assert_eq!((event_loop.sessions(), reports.borrow().len()), (1, 1));
-    let report = &reports.borrow()[0];
-    let (second, first) = report.split_once(": ").unwrap();
-    assert!(second.ends_with("::Second"), "{report}");
-    assert!(first.starts_with(&format!("descriptor {descriptor} is declared by the session ")), "{report}");
-    assert!(first.contains("::Reading, and a source belongs to one"), "{report}");
+    let all: [Declare; 3] = [|i, s| i.read(s), |i, s| i.write(s), |i, s| i.hangup(s)];
+    for declare in all {
+        event_loop.spawn(Second(stream.clone(), declare));
+        event_loop.turn(Some(Duration::ZERO)).unwrap();
+        assert_eq!(event_loop.sessions(), 1);
+        let report = reports.borrow_mut().pop().unwrap();
+        let (second, first) = report.split_once(": ").unwrap();
+        assert!(second.ends_with("::Second"), "{report}");
+        let names = format!("descriptor {descriptor} is declared by the session ");
+        assert!(first.starts_with(&names), "{report}");
+        assert!(first.contains("::Reading, and a source belongs to one"), "{report}");
+    }
     far.write_all(b"for the first").unwrap();
     until(&mut event_loop, || *got.borrow() == b"for the first");
     assert_quiet(&mut event_loop);
