@@ -3,7 +3,6 @@
 use std::io::{self, Read};
 use std::os::unix::net::UnixStream;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 
 use signal_hook::SigId;
 use signal_hook::flag::register_conditional_shutdown;
@@ -58,9 +57,10 @@ pub struct Signals {
 ///
 /// The default action of a signal does the same, except for PID 1, such as the program of a container: the kernel
 /// delivers no signal to it that it has no handler for (pid_namespaces(7)).
+///
+/// Once this is dropped, the signals have no effect, except on [`Signals`].
 #[derive(Debug)]
 pub struct ExitOnSignals {
-    active: Arc<AtomicBool>,
     ids: Vec<SigId>,
 }
 
@@ -71,9 +71,9 @@ impl ExitOnSignals {
     ///
     /// If a signal cannot be caught (sigaction(2)).
     pub fn new(signals: &[i32], status: i32) -> io::Result<Self> {
-        let mut this = Self { active: Arc::new(AtomicBool::new(true)), ids: Vec::new() };
+        let mut this = Self { ids: Vec::new() };
         for &signal in signals {
-            this.ids.push(register_conditional_shutdown(signal, status, this.active.clone())?);
+            this.ids.push(register_conditional_shutdown(signal, status, Arc::new(true.into()))?);
         }
         Ok(this)
     }
@@ -81,7 +81,6 @@ impl ExitOnSignals {
 
 impl Drop for ExitOnSignals {
     fn drop(&mut self) {
-        self.active.store(false, Ordering::SeqCst);
         for id in self.ids.drain(..) {
             unregister(id);
         }
@@ -93,7 +92,8 @@ impl Signals {
     ///
     /// # Errors
     ///
-    /// If a signal cannot be caught (sigaction(2)) or no descriptor is left. The signals before it then have no effect, as after this is dropped.
+    /// If a signal cannot be caught (sigaction(2)) or no descriptor is left. The signals before it then have no effect, as
+    /// after this is dropped.
     pub fn new(signals: &[i32]) -> io::Result<Self> {
         let mut this = Self { caught: Vec::with_capacity(signals.len()) };
         for &signal in signals {

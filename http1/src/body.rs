@@ -8,7 +8,8 @@ use crate::framing::Framing;
 /// A body that is forwarded piece by piece, through rings of fixed size. Its length has no limit.
 ///
 /// Chunks are decoded and encoded anew, so that the next program decodes the same data. Chunk extensions and
-/// trailer fields are checked and discarded (RFC 9112, sections 7.1.1 and 7.1.2).
+/// trailer fields are checked and discarded (RFC 9112, sections 7.1.1 and 7.1.2). A ring that a body goes to in chunks has a
+/// capacity of at least 13 bytes: one byte of data, and what is around it.
 ///
 /// ```
 /// use http1::{Body, Framing, Stop};

@@ -58,7 +58,8 @@ pub trait Dial {
     /// Why it cannot be made.
     type Error;
 
-    /// Declares what the attempt waits for. One that was not advanced yet declares a deadline that has passed.
+    /// Declares what the attempt waits for. One that was not advanced yet asks for a
+    /// [step](Intents::again).
     fn intents(&self, intents: &mut Intents<'_>);
 
     /// Advances the attempt.

@@ -97,7 +97,6 @@ mod dial;
 mod limits;
 mod lingering_close;
 mod pipe;
-mod preface;
 mod proxy_session;
 mod rate_limit;
 mod relay;

@@ -14,7 +14,7 @@ use crate::limits::{Limits, TimeLimit};
 use crate::pipe::Pipes;
 use crate::relay::Relay;
 use crate::session_event::{EndCause, SessionEnd, SessionEvent, SessionPhase};
-use crate::tunnel::{Side, Tunnel};
+use crate::tunnel::{Moved, Side, Tunnel};
 
 /// A client that is connected to a server, from the first byte to the orderly or the reset end.
 ///
@@ -391,7 +391,7 @@ impl<D: Dial> ProxySession<D> {
             }
         };
         let is_established = matches!(self.phase, ProxyPhase::Established);
-        if is_established && moved.is_something() {
+        if is_established && moved == Moved::Something {
             self.active = now;
         }
         if let Some((side, error)) = self.tunnel.take_failure() {

@@ -15,7 +15,6 @@ use ringbuf::{Drain, Fill, RingBuffer};
 
 use crate::buffer::{Buffer, Bulk};
 use crate::pipe::Pipes;
-use crate::preface::Preface;
 use crate::rate_limit::RateLimit;
 use crate::source_sink::{ByteSink, ByteSource};
 
@@ -83,8 +82,8 @@ pub struct Relay {
 /// What few directions have.
 #[derive(Debug, Default)]
 struct Extras {
-    /// What goes out before the bytes of the source.
-    preface: Option<Preface>,
+    /// Bytes of the program's own, such as a reply or a PROXY header, that go out before those of the source.
+    preface: Vec<u8>,
     /// How many more bytes may be read now, if there is a limit.
     rate: Option<RateLimit>,
 }
@@ -191,13 +190,11 @@ impl Relay {
     /// Sends bytes of the program's own before those of the source that have not been delivered yet. They do
     /// not count as delivered.
     pub fn precede(&mut self, bytes: &[u8]) {
-        match &mut self.extras.get_or_insert_default().preface {
-            Some(preface) => preface.append(bytes),
-            none => *none = Preface::new(bytes),
-        }
+        self.extras.get_or_insert_default().preface.extend(bytes);
     }
 
-    /// The pending bytes, oldest first and in one piece, to be looked at before they are delivered.
+    /// The pending bytes, oldest first and in one piece, to be looked at before they are delivered. Those that are
+    /// [spliced](Self::splice) cannot be looked at.
     pub fn peek(&mut self) -> &[u8] {
         self.buffer.peek()
     }
@@ -206,7 +203,7 @@ impl Relay {
     ///
     /// # Panics
     ///
-    /// If fewer than `n` bytes are pending.
+    /// If [`peek`](Self::peek) returns fewer bytes.
     pub fn consume(&mut self, n: usize) {
         self.buffer.consume(n);
     }
@@ -310,7 +307,7 @@ impl Relay {
     }
 
     fn has_preface(&self) -> bool {
-        self.extras.as_ref().is_some_and(|extras| extras.preface.is_some())
+        self.extras.as_ref().is_some_and(|extras| !extras.preface.is_empty())
     }
 
     fn can_fill(&self) -> bool {
@@ -390,15 +387,22 @@ impl Relay {
         }
     }
 
+    /// Writes the preface once, if there is one; a sink that takes nothing now is not an error.
     fn drain_preface(&mut self, sink: &mut impl ByteSink) -> io::Result<()> {
         let Some(extras) = &mut self.extras else { return Ok(()) };
-        if let Some(preface) = &mut extras.preface {
-            preface.drain_to(sink)?;
+        while !extras.preface.is_empty() {
+            match sink.write(&extras.preface) {
+                Ok(0) => return Err(ErrorKind::WriteZero.into()),
+                Ok(n) => {
+                    extras.preface.drain(..n);
+                    break;
+                }
+                Err(error) if error.kind() == ErrorKind::Interrupted => {}
+                Err(error) if error.kind() == ErrorKind::WouldBlock => break,
+                Err(error) => return Err(error),
+            }
         }
-        extras.preface.take_if(|preface| preface.is_sent());
-        if extras.rate.is_none() && extras.preface.is_none() {
-            self.extras = None;
-        }
+        self.extras.take_if(|extras| extras.rate.is_none() && extras.preface.is_empty());
         Ok(())
     }
 

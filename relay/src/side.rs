@@ -27,14 +27,8 @@ pub(crate) enum SidePhase<C> {
     Closed,
 }
 
-/// Where a relay takes bytes from.
-pub(crate) enum SideSource<S> {
-    Stream(S),
-    /// It has ended.
-    Empty,
-    /// It is not connected yet: a read blocks.
-    Absent,
-}
+/// Where a relay takes bytes from. Without a connection a read blocks.
+pub(crate) struct SideSource<S>(Option<S>);
 
 /// Where a relay delivers.
 pub(crate) enum SideSink<S> {
@@ -83,11 +77,7 @@ impl<C: Connection> SidePhase<C> {
     }
 
     pub(crate) fn source(&self) -> SideSource<impl ByteSource> {
-        match self {
-            Self::Open(stream) | Self::Failed(stream) => SideSource::Stream(stream.source()),
-            Self::Null => SideSource::Empty,
-            Self::Absent | Self::Closing(_) | Self::Closed => SideSource::Absent,
-        }
+        SideSource(self.stream().map(C::source))
     }
 
     /// If the connection is closed after this step, that sends the end.
@@ -140,36 +130,21 @@ impl<C> From<Lingering<C>> for SidePhase<C> {
 
 impl<S: ByteSource> Read for SideSource<S> {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        match self {
-            Self::Stream(source) => source.read(buffer),
-            Self::Empty => Ok(0),
-            Self::Absent => Err(ErrorKind::WouldBlock.into()),
-        }
+        self.0.as_mut().ok_or(ErrorKind::WouldBlock)?.read(buffer)
     }
 
     fn read_vectored(&mut self, buffers: &mut [IoSliceMut<'_>]) -> io::Result<usize> {
-        match self {
-            Self::Stream(source) => source.read_vectored(buffers),
-            Self::Empty => Ok(0),
-            Self::Absent => Err(ErrorKind::WouldBlock.into()),
-        }
+        self.0.as_mut().ok_or(ErrorKind::WouldBlock)?.read_vectored(buffers)
     }
 }
 
 impl<S: ByteSource> ByteSource for SideSource<S> {
     fn splice_into(&mut self, pipe: &mut Pipe) -> io::Result<Fill> {
-        match self {
-            Self::Stream(source) => source.splice_into(pipe),
-            Self::Empty => Ok(Fill::Eof),
-            Self::Absent => Ok(Fill::Blocked),
-        }
+        self.0.as_mut().map_or(Ok(Fill::Blocked), |source| source.splice_into(pipe))
     }
 
     fn is_drained(&self) -> bool {
-        match self {
-            Self::Stream(source) => source.is_drained(),
-            Self::Empty | Self::Absent => true,
-        }
+        self.0.as_ref().is_none_or(S::is_drained)
     }
 }
 

@@ -97,16 +97,14 @@ pub enum TunnelEnd {
     Closed,
 }
 
-/// What a step has moved.
+/// Whether a step of a tunnel has moved anything.
 #[must_use]
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Moved {
-    /// Bytes that were received from either peer.
-    pub received: usize,
-    /// Bytes that were given to either peer.
-    pub delivered: usize,
-    /// A peer has finished, or has failed.
-    pub peer_ended: bool,
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Moved {
+    /// No byte has moved.
+    Nothing,
+    /// A byte was received from a peer or given to one, or a peer has finished.
+    Something,
 }
 
 impl<C: Connection> Tunnel<C> {
@@ -158,7 +156,7 @@ impl<C: Connection> Tunnel<C> {
     pub(crate) fn refuse(&mut self) {
         self.server = SidePhase::Null;
         self.up.note_writable();
-        self.down.note_readable();
+        self.down.end_source();
     }
 
     /// Lets bytes be spliced: see [`Relay::splice`].
@@ -242,7 +240,7 @@ impl<C: Connection> Tunnel<C> {
     ///
     /// If it is called again after that.
     pub fn advance(&mut self, ready: &Ready<'_>) -> ControlFlow<TunnelEnd, Moved> {
-        let mut moved = Moved::default();
+        let mut moved = Moved::Nothing;
         if self.is_closing() {
             self.client.linger(ready);
             self.server.linger(ready);
@@ -329,8 +327,9 @@ impl<C: Connection> Tunnel<C> {
         transfer: Transfer,
         moved: &mut Moved,
     ) -> ControlFlow<()> {
-        moved.received += transfer.received;
-        moved.delivered += transfer.delivered;
+        if transfer.received + transfer.delivered > 0 {
+            *moved = Moved::Something;
+        }
         let mut flow = ControlFlow::Continue(());
         for (side, error) in [(from, transfer.source_error), (to, transfer.sink_error)] {
             if let Some(error) = error {
@@ -363,8 +362,10 @@ impl<C: Connection> Tunnel<C> {
             } else {
                 self.down.source_is_over().then_some(Side::Server)
             };
-            self.end = finished.map(|side| Box::new(TunnelEnd::Finished(side)));
-            moved.peer_ended |= self.end.is_some();
+            if let Some(side) = finished {
+                self.end = Some(Box::new(TunnelEnd::Finished(side)));
+                *moved = Moved::Something;
+            }
         }
         match (self.up.end(), self.down.end()) {
             (Some(DirectionEnd::Finished), Some(DirectionEnd::Finished)) => {
@@ -383,13 +384,5 @@ impl<C: Connection> Tunnel<C> {
         self.server.begin_linger(has_finished(&self.up), linger, now);
         self.up.abandon();
         self.down.abandon();
-    }
-}
-
-impl Moved {
-    /// Whether any byte has moved, or an end was noticed.
-    #[must_use]
-    pub fn is_something(&self) -> bool {
-        self.received + self.delivered > 0 || self.peer_ended
     }
 }

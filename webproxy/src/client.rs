@@ -11,7 +11,7 @@ use eventloop::{AddressPermit, Connect, ConnectOptions, Connected, Connector, In
 use eventloop::{Permit, Ready, Session, Stream, after, panic_message};
 use http::{Method, StatusCode};
 use http1::HeadReader;
-use relay::{BufferedStream, Tunnel};
+use relay::{BufferedStream, Moved, Tunnel};
 
 use crate::SOCKET;
 use crate::access::{Access, ResultCode};
@@ -109,7 +109,7 @@ impl Client {
             ClientPhase::Tunnelling(mut tunnel) => Ok(match tunnel.advance(ready) {
                 ControlFlow::Continue(moved) => {
                     self.access().bytes = tunnel.down().delivered();
-                    self.active = if moved.is_something() { ready.now() } else { self.active };
+                    self.active = if moved == Moved::Something { ready.now() } else { self.active };
                     ClientPhase::Tunnelling(tunnel)
                 }
                 ControlFlow::Break(_) => ClientPhase::Closed,
