@@ -47,7 +47,7 @@ impl Registry {
     }
 
     /// Makes what is watched for a session equal to what it declares, which is used up. Forgets what the present turn has
-    /// found ready, and returns whether the session has used one of its sources.
+    /// found ready, and returns whether the session has used one of its sources, or had no reason to.
     pub(crate) fn reconcile(
         &mut self,
         core: &Core,
@@ -62,8 +62,9 @@ impl Registry {
         });
         let mut used = false;
         self.release(registered, |source| {
-            source.ready.take();
-            used |= source.used.take();
+            // An edge is reported once, so that a session that does nothing about it does not spin.
+            let edge = source.ready.take() != Readiness::default() && source.interest.get().is_edge();
+            used |= source.used.take() || edge;
             source.declared.take()
         });
         // A declared source that is not among the registrations of this session is registered for another one.

@@ -84,7 +84,6 @@ impl AsFd for CalloopPoller {
 /// How calloop is asked for an [`Interest`].
 fn terms(interest: Interest) -> (calloop::Interest, Mode) {
     let readable = interest.read || interest.read_edge;
-    let level = interest.read || interest.write;
-    let mode = if level { Mode::Level } else { Mode::Edge };
+    let mode = if interest.is_edge() { Mode::Edge } else { Mode::Level };
     (calloop::Interest { readable, writable: interest.write }, mode)
 }

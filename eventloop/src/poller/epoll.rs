@@ -101,7 +101,7 @@ fn flags(interest: Interest) -> EventFlags {
     if interest.write {
         flags |= EventFlags::OUT;
     }
-    if !interest.read && !interest.write {
+    if interest.is_edge() {
         flags |= EventFlags::ET;
     }
     flags

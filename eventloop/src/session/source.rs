@@ -93,6 +93,13 @@ pub(crate) struct Interest {
     pub(crate) read_edge: bool,
 }
 
+impl Interest {
+    /// Whether it is watched edge-triggered.
+    pub(crate) fn is_edge(self) -> bool {
+        !self.read && !self.write
+    }
+}
+
 impl<T: AsFd + 'static> Source<T> {
     /// Wraps an object, and puts it into non-blocking mode. For a TCP connection there is [`Stream::new`](crate::Stream::new).
     ///

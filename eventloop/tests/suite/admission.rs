@@ -47,6 +47,17 @@ fn each_client_that_comes_too_late_is_reported_once() {
 }
 
 #[test]
+fn thousands_of_clients_that_arrive_while_all_permits_are_taken_are_no_spin() {
+    let (mut event_loop, seen, client) = serve(1);
+    let _client = client();
+    until(&mut event_loop, || seen.borrow().served.len() == 1);
+    for arrived in 1..=1500 {
+        drop(client());
+        until(&mut event_loop, || seen.borrow().full == arrived);
+    }
+}
+
+#[test]
 fn clients_that_came_before_the_last_permit_was_taken_are_reported_all_the_same() {
     let (mut event_loop, seen, client) = serve(1);
     let _clients = [client(), client()];
