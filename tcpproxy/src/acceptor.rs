@@ -11,7 +11,7 @@ use relay::ProxySession;
 use ringbuf::Pool;
 use tracing::warn;
 
-use crate::operations::allow::AllowList;
+use crate::operations::allow;
 use crate::operations::denials::Denials;
 use crate::operations::session_table::SessionTable;
 use crate::pending_clients::{MAX_PENDING, PendingClient};
@@ -35,7 +35,6 @@ pub(crate) struct Acceptor {
     handle: Handle,
     listener: Listener,
     max_clients: usize,
-    allow: AllowList,
     /// Where sessions are listed, if requests can ask for them.
     table: Option<Rc<SessionTable>>,
     not_allowed: Denials,
@@ -77,8 +76,7 @@ impl Acceptor {
         max_clients: usize,
         kept_open: bool,
     ) -> Self {
-        let allow = AllowList::new(context.config.allow.clone());
-        let is_restrictive = allow.is_restrictive() || context.address_limit.is_restrictive();
+        let is_restrictive = !context.config.allow.is_empty() || context.address_limit.is_restrictive();
         // Pending clients are left to the next process, if there is one, unless an option has to look at them.
         let looks_ahead = is_restrictive || context.config.may_yield() || !kept_open;
         let further = if looks_ahead { MAX_PENDING } else { 0 };
@@ -89,7 +87,6 @@ impl Acceptor {
             handle,
             listener,
             max_clients,
-            allow,
             table,
             not_allowed: Denials::new("turned away: --allow does not name its network"),
             over_limit: Denials::new(
@@ -111,7 +108,7 @@ impl Acceptor {
             match self.listener.accept(ready) {
                 Accept::Client { stream, address } => {
                     self.logged_exhaustion = false;
-                    if !self.allow.admits(address.ip()) {
+                    if !allow::admits(&self.context.config.allow, address.ip()) {
                         self.not_allowed.deny(stream, address, ready.now());
                         self.context.counters.change(|statistics| statistics.denied += 1);
                         continue;

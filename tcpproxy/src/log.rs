@@ -10,7 +10,6 @@ use eventloop::panic_message;
 use rustix::termios::tcgetwinsize;
 use tracing::error;
 use tracing::level_filters::LevelFilter;
-use tracing_subscriber::fmt::MakeWriter;
 
 use crate::non_blocking_writer::{NonBlockingWriter, StandardStream};
 
@@ -46,7 +45,7 @@ pub struct StatusLine {
 /// error that is not read. Returns the line below them. To be called once.
 pub fn start(format: LogFormat, verbosity: Verbosity) -> StatusLine {
     let stderr = Arc::new(NonBlockingWriter::new(StandardStream::Error));
-    let line = StatusLine { stderr: stderr.clone(), shown: Arc::default() };
+    let line = StatusLine { stderr, shown: Arc::default() };
     let level = match verbosity {
         Verbosity::Quiet => LevelFilter::WARN,
         Verbosity::Normal => LevelFilter::INFO,
@@ -57,7 +56,7 @@ pub fn start(format: LogFormat, verbosity: Verbosity) -> StatusLine {
         .with_target(false)
         .with_ansi(false)
         .log_internal_errors(false) // it would report a closed standard error on the standard error
-        .with_writer(LogWriter { stderr, format, lost: AtomicU64::new(0), status_line: line.clone() });
+        .with_writer(Arc::new(LogWriter { format, lost: AtomicU64::new(0), status_line: line.clone() }));
     match format {
         LogFormat::Text => subscriber.init(),
         LogFormat::Json => subscriber.json().flatten_event(true).init(),
@@ -101,30 +100,20 @@ impl StatusLine {
 /// Writes a line if there is room on the standard error, and counts it as lost otherwise.
 #[derive(Debug)]
 struct LogWriter {
-    stderr: Arc<NonBlockingWriter>,
     format: LogFormat,
     lost: AtomicU64,
     /// Cleared before a line is written.
     status_line: StatusLine,
 }
 
-struct Line<'a>(&'a LogWriter);
-
 /// Bytes of the longest line: what pipe(7) takes at once.
 const MAX_LINE: usize = 4096;
 
-impl<'a> MakeWriter<'a> for LogWriter {
-    type Writer = Line<'a>;
-
-    fn make_writer(&'a self) -> Line<'a> {
-        Line(self)
-    }
-}
-
-impl Write for Line<'_> {
+impl Write for &LogWriter {
     /// Takes a whole line, also if it is lost: the caller could do nothing about that.
     fn write(&mut self, line: &[u8]) -> io::Result<usize> {
-        let LogWriter { stderr, format, lost, status_line } = self.0;
+        let LogWriter { format, lost, status_line } = self;
+        let stderr = &status_line.stderr;
         status_line.clear();
         let missing = lost.load(Ordering::Relaxed);
         let reported = missing == 0 || stderr.write_line(format.lost_lines(missing).as_bytes());

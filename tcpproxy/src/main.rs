@@ -1,6 +1,7 @@
 //! The `tcpproxy` program: the command line, the log, and the proxy between them.
 
 use std::io::{self, IsTerminal, Write};
+use std::net::TcpListener;
 use std::process::ExitCode;
 
 use tcpproxy::cli::{self, Invocation, Refusal};
@@ -14,6 +15,8 @@ use tracing::warn;
 const MISUSED: u8 = 2;
 
 fn main() -> ExitCode {
+    // Before the program opens a descriptor, which could get the number of one that was not passed.
+    let sockets = service_manager::sockets();
     let invocation = match cli::parse(std::env::args_os()) {
         Ok(invocation) => invocation,
         Err(Refusal::Information(text)) => {
@@ -28,7 +31,7 @@ fn main() -> ExitCode {
     let Invocation { config, passed_sockets, log_format, verbosity, progress } = invocation;
     let line = log::start(log_format, verbosity);
     let line = (progress && io::stderr().is_terminal()).then_some(line);
-    match serve(config, passed_sockets, line) {
+    match serve(config, passed_sockets, sockets, line) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             complain(&format!("tcpproxy: {error}"));
@@ -37,11 +40,16 @@ fn main() -> ExitCode {
     }
 }
 
-fn serve(config: Config, passed_sockets: bool, progress: Option<StatusLine>) -> Result<(), String> {
+fn serve(
+    config: Config,
+    passed_sockets: bool,
+    sockets: io::Result<Vec<TcpListener>>,
+    progress: Option<StatusLine>,
+) -> Result<(), String> {
     let remote = config.remote();
     let signals = StopSignals::catch().map_err(|error| error.to_string())?;
     let warnings = config.warnings();
-    let mut proxy = start(config, passed_sockets)?;
+    let mut proxy = start(config, passed_sockets, sockets)?;
     for warning in warnings {
         warn!("{warning}");
     }
@@ -79,8 +87,12 @@ fn announce(proxy: &Proxy, remote: &str) -> NonBlockingWriter {
 
 /// Listens on a port, or on the sockets that were passed. Sockets that were passed and are not wanted are a
 /// mistake: their clients would wait for ever.
-fn start(config: Config, passed_sockets: bool) -> Result<Proxy, String> {
-    let sockets = service_manager::sockets()
+fn start(
+    config: Config,
+    passed_sockets: bool,
+    sockets: io::Result<Vec<TcpListener>>,
+) -> Result<Proxy, String> {
+    let sockets = sockets
         .map_err(|error| format!("cannot listen on the sockets that were passed (LISTEN_FDS): {error}"))?;
     let proxy = match (passed_sockets, sockets.is_empty()) {
         (false, true) => Proxy::start(config),

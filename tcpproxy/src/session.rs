@@ -43,8 +43,8 @@ pub(crate) struct Session {
     /// When to look whether the peers acknowledge what was sent; `None` while all is known to be acknowledged.
     liveness_at: Option<Tick>,
     liveness: Liveness,
-    /// How the session ends, once that is decided here. Boxed, because it comes late.
-    termination: Option<Box<Decision>>,
+    /// What ends the session, and in which phase, once that is decided here. Boxed, because it comes late.
+    end: Option<Box<(Cause, Phase)>>,
     /// Held for its address, as long as the session exists.
     _permit: AddressPermit,
     /// Dropped last: until then the session is active.
@@ -59,12 +59,6 @@ enum Upkeep {
     /// To let the kernel probe it. (Clients inherit the probes from the listening socket.)
     Probe(Tick),
     Nothing,
-}
-
-/// How a session ends, and what the log says beyond that.
-struct Decision {
-    termination: Termination,
-    detail: Option<String>,
 }
 
 impl Session {
@@ -86,7 +80,7 @@ impl Session {
             upkeep: Upkeep::Nothing,
             liveness_at: None,
             liveness: Liveness::default(),
-            termination: None,
+            end: None,
             _permit: permit,
             context: ActiveSession::new(context),
         };
@@ -285,10 +279,8 @@ impl Session {
     }
 
     /// Decides how the session ends, unless that was decided before.
-    fn decide(&mut self, Cause { by, reason, detail }: Cause, phase: SessionPhase) {
-        let phase = self::phase(phase);
-        let termination = Termination { by, phase, reason };
-        self.termination.get_or_insert_with(|| Box::new(Decision { termination, detail }));
+    fn decide(&mut self, cause: Cause, phase: SessionPhase) {
+        self.end.get_or_insert_with(|| Box::new((cause, self::phase(phase))));
     }
 
     /// Ends the session at once. Both connections are reset when it is dropped.
@@ -311,8 +303,9 @@ impl Session {
 
     /// Logs the session's end, and counts it.
     fn report(&mut self) {
-        let decision = self.termination.take().expect("how a session ends is decided before it is reported");
-        let Decision { termination, detail } = *decision;
+        let end = self.end.take().expect("how a session ends is decided before it is reported");
+        let (Cause { by, reason, detail }, phase) = *end;
+        let termination = Termination { by, phase, reason };
         let duration = self.began.elapsed();
         if let Some(metrics) = &self.context.metrics {
             metrics.count_session(termination, self.connect_time(), duration);
@@ -328,9 +321,9 @@ impl Session {
                     down = self.connections.down().delivered(),
                     connect_ms = self.connect_time().map(milliseconds),
                     duration_ms = milliseconds(duration),
-                    by = %termination.by,
-                    phase = %termination.phase,
-                    reason = %termination.reason,
+                    %by,
+                    %phase,
+                    %reason,
                     error = detail.map(shortened),
                     "session ended"
                 )

@@ -192,20 +192,6 @@ fn sockets_that_are_missing_or_not_asked_for_are_a_mistake_that_is_explained() {
 }
 
 #[test]
-fn what_is_passed_must_be_a_socket() {
-    for (script, reason) in [("exec 3</dev/null", "not a socket"), ("exec 3<&-", "not a socket")] {
-        let script = format!("{script}; LISTEN_FDS=1 LISTEN_PID=$$ exec \"$0\" 127.0.0.1 80 -");
-        let output = Command::new("sh").args(["-c", &script, PROGRAM]).output().unwrap();
-        assert_eq!(output.status.code(), Some(1));
-        let text = String::from_utf8(output.stderr).unwrap();
-        assert!(
-            text.contains("cannot listen on the sockets that were passed") && text.contains(reason),
-            "{text}"
-        );
-    }
-}
-
-#[test]
 fn a_second_signal_waits_for_no_session() {
     let (port, socket) = (echo(), socket());
     let mut proxy = activated(&port, &["--drain-timeout", "1h"]).passing(&socket).start().unwrap();

@@ -13,7 +13,7 @@ use std::time::Duration;
 use proptest::prelude::*;
 use serde_json::Value;
 use stage::{End, Stage, counting, fin, reset};
-use tcpproxy::{Config, Proxy, Splice};
+use tcpproxy::{Config, Splice};
 use testkit::peer::{BlackHole, Refuser};
 use testkit::replay;
 
@@ -386,13 +386,4 @@ fn without_a_request_nothing_happens() {
     stage.assert_quiet();
     let _asker = asker(&stage);
     stage.assert_quiet();
-}
-
-#[test]
-fn an_address_that_is_taken_is_an_error_that_names_it() {
-    let stage = observed(|config| config);
-    let address = stage.proxy.metrics_addr().unwrap();
-    let error = Proxy::start(Config { metrics: Some(address), ..Config::new("127.0.0.1", 80) }).unwrap_err();
-    let expected = format!("cannot listen on {address} for metrics: Address");
-    assert!(error.to_string().starts_with(&expected), "{error}");
 }

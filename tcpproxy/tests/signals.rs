@@ -155,6 +155,29 @@ fn on_terminal() -> (OwnedFd, Running, SocketAddr) {
     (master, Running(child.unwrap()), address)
 }
 
+/// Reads from the terminal until a whole line of what the program writes is like this, and returns the line. Meanwhile
+/// clients visit the program: what they do is what it writes of, and the kernel lets a halted terminal go on some time later.
+#[track_caller]
+fn until_said(master: &OwnedFd, address: SocketAddr, is_it: impl Fn(&str) -> bool) -> String {
+    let begin = Instant::now();
+    let (mut said, mut buffer) = (String::new(), [0; 4096]);
+    loop {
+        if let Some(line) =
+            said.split_inclusive('\n').find(|line| line.ends_with('\n') && is_it(line.trim_end()))
+        {
+            return line.to_owned();
+        }
+        assert!(begin.elapsed() < PATIENCE, "nothing more is said after:\n{said}");
+        let mut fds = [PollFd::new(master, PollFlags::IN)];
+        if poll(&mut fds, Some(&Timespec::default())).unwrap() == 0 {
+            visit(address).unwrap();
+            continue;
+        }
+        let n = rustix::io::read(master, &mut buffer).unwrap();
+        said.push_str(std::str::from_utf8(&buffer[..n]).unwrap());
+    }
+}
+
 #[test]
 fn a_terminal_that_was_halted_with_ctrl_s_stops_nothing() {
     let (master, mut child, address) = on_terminal();
@@ -164,19 +187,7 @@ fn a_terminal_that_was_halted_with_ctrl_s_stops_nothing() {
         visit(address).unwrap();
     }
     rustix::io::write(&master, &[0x11]).unwrap(); // Ctrl-Q
-    let begin = Instant::now();
-    let mut said = String::new();
-    let mut buffer = [0; 4096];
-    while !said.contains("log lines were lost") {
-        assert!(begin.elapsed() < PATIENCE, "nothing more is said after:\n{said}");
-        let mut fds = [PollFd::new(&master, PollFlags::IN)];
-        if poll(&mut fds, Some(&Timespec::default())).unwrap() == 0 {
-            visit(address).unwrap(); // so that there is something to say: the kernel lets the terminal go on some time later
-            continue;
-        }
-        let n = rustix::io::read(&master, &mut buffer).unwrap();
-        said.push_str(std::str::from_utf8(&buffer[..n]).unwrap());
-    }
+    until_said(&master, address, |line| line.contains("log lines were lost"));
     child.stop();
 }
 
@@ -187,18 +198,9 @@ fn a_terminal_that_takes_a_part_of_a_line_and_no_more_stops_nothing() {
         visit(address).unwrap(); // the log is not read
     }
     // What comes first when the reader goes on begins a line of its own.
-    let mut said = String::new();
-    let mut buffer = [0; 4096];
-    while !said.lines().any(|line| line.ends_with("log lines were lost: the standard error was full")) {
-        let mut fds = [PollFd::new(&master, PollFlags::IN)];
-        if poll(&mut fds, Some(&Timespec::default())).unwrap() == 0 {
-            visit(address).unwrap(); // so that there is something to say
-            continue;
-        }
-        let n = rustix::io::read(&master, &mut buffer).unwrap();
-        said.push_str(std::str::from_utf8(&buffer[..n]).unwrap());
-    }
-    let lost = said.lines().find(|line| line.ends_with("the standard error was full")).unwrap();
+    let lost = until_said(&master, address, |line| {
+        line.ends_with("log lines were lost: the standard error was full")
+    });
     assert_ne!(lost.split(' ').next().unwrap().parse::<u32>().unwrap(), 0);
     child.stop();
 }

@@ -24,7 +24,7 @@ pub(crate) struct Access {
     pub(crate) bytes: u64,
     /// How many of them are no body but a head.
     pub(crate) head: u64,
-    cache: ResultCode,
+    pub(crate) cache: ResultCode,
 }
 
 /// Where the response came from, or why there is none.
@@ -69,11 +69,6 @@ impl Access {
             self.referer = field(REFERER).unwrap_or_default();
             self.user_agent = field(USER_AGENT).unwrap_or_default();
         }
-    }
-
-    /// The client has got a complete response.
-    pub(crate) fn complete(&mut self, cache: ResultCode) {
-        self.cache = cache;
     }
 
     pub(crate) fn refused(&mut self, refusal: Refusal) {

@@ -96,17 +96,6 @@ impl Cache {
         Recording::new(self.budget.share())
     }
 
-    /// Keeps a complete response in place of an older one.
-    pub(crate) fn keep(
-        &mut self,
-        candidate: Candidate,
-        response: &Response<()>,
-        recording: Recording,
-        request: &Request<()>,
-    ) {
-        self.insert(candidate, response, recording.into_body(), request);
-    }
-
     /// Uses a 304 (Not Modified) of the origin for an entry. `None` if it confirms another one.
     pub(crate) fn confirm(
         &mut self,
@@ -116,7 +105,7 @@ impl Cache {
     ) -> Option<Cached> {
         let (cached, candidate) = stale.entry.confirmed(&stale.request, not_modified, SystemTime::now())?;
         match candidate {
-            Some(candidate) => self.insert(candidate, &cached.0, stale.entry.body.clone(), request),
+            Some(candidate) => self.keep(candidate, &cached.0, stale.entry.body.clone(), request),
             None => self.forget(request),
         }
         Some(cached)
@@ -130,7 +119,8 @@ impl Cache {
         self.sweep_queue();
     }
 
-    fn insert(
+    /// Keeps a complete response in place of an older one.
+    pub(crate) fn keep(
         &mut self,
         candidate: Candidate,
         response: &Response<()>,

@@ -207,7 +207,7 @@ impl Client {
             let access = self.access();
             access.status = StatusCode::OK.as_u16();
             access.head = ESTABLISHED.len() as u64;
-            access.complete(ResultCode::Tunnel);
+            access.cache = ResultCode::Tunnel;
             let tunnel = self.stream.tunnel_to(stream, CLOSE_TIMEOUT);
             return Ok(tunnel.map_or(ClientPhase::Closed, |tunnel| ClientPhase::Tunnelling(Box::new(tunnel))));
         }
@@ -251,7 +251,7 @@ impl Client {
     /// A response is complete: the next request, if the client keeps the connection.
     fn complete(&mut self, keep: bool, result_code: ResultCode, ready: &Ready<'_>) -> ClientPhase {
         if let Some(mut access) = self.access.take() {
-            access.complete(result_code);
+            access.cache = result_code;
         }
         let keep = keep && !self.shared.lifecycle.is_draining();
         if keep { ClientPhase::ReadingRequest(HeadReader::new(MAX_HEAD)) } else { self.finish(ready) }

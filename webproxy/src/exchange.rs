@@ -134,7 +134,7 @@ impl Exchange {
         match stop {
             Stop::Complete => {
                 if let Some(Kept { candidate, head, recording }) = self.kept.take() {
-                    cache.borrow_mut().keep(candidate, &head, recording, &self.request.head);
+                    cache.borrow_mut().keep(candidate, &head, recording.into_body(), &self.request.head);
                 }
                 Ok(ExchangeStep::Complete)
             }

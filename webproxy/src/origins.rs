@@ -11,14 +11,14 @@ use relay::BufferedStream;
 
 use crate::origin::Origin;
 
-/// Idle connections, of which the one that was used last is taken first. It is a handle: its clones are the same pool.
+/// Idle connections, of which the one that was used last is taken first.
 ///
 /// No session watches them: whether the origin has closed one is found when it is taken.
-#[derive(Clone, Default)]
+#[derive(Default)]
 pub(crate) struct Origins {
-    idle: Rc<RefCell<VecDeque<Idle>>>,
+    idle: RefCell<VecDeque<Idle>>,
     /// The session that closes the old ones.
-    expiry: Rc<RefCell<Option<Waker>>>,
+    expiry: RefCell<Option<Waker>>,
 }
 
 struct Idle {
@@ -28,7 +28,7 @@ struct Idle {
 }
 
 /// Closes connections that have been idle for [`IDLE_TIMEOUT`].
-pub(crate) struct Expiry(Origins);
+pub(crate) struct Expiry(Rc<Origins>);
 
 /// The most idle connections; the oldest makes way for a new one.
 pub(crate) const MAX_IDLE: usize = 64;
@@ -37,7 +37,7 @@ const IDLE_TIMEOUT: Duration = Duration::from_secs(4);
 
 impl Origins {
     /// The session that closes old connections. `spawn` adds it to the loop.
-    pub(crate) fn spawn_expiry(&self, spawn: impl FnOnce(Expiry) -> Waker) {
+    pub(crate) fn spawn_expiry(self: &Rc<Self>, spawn: impl FnOnce(Expiry) -> Waker) {
         let waker = spawn(Expiry(self.clone()));
         *self.expiry.borrow_mut() = Some(waker);
     }

@@ -30,7 +30,7 @@ pub(crate) struct Shared {
     pub(crate) rings: Pool,
     pub(crate) resolver: Resolver,
     pub(crate) cache: RefCell<Cache>,
-    pub(crate) origins: Origins,
+    pub(crate) origins: Rc<Origins>,
     pub(crate) lifecycle: Rc<Lifecycle>,
     pub(crate) log: Rc<Log>,
 }
@@ -53,7 +53,7 @@ impl Shared {
             rings: Pool::new(RING, rings),
             resolver: Resolver::new(),
             cache: RefCell::new(Cache::new(options.cache_size, options.max_object_size)),
-            origins: Origins::default(),
+            origins: Rc::default(),
             lifecycle,
             log,
         }

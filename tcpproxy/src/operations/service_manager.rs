@@ -11,8 +11,8 @@ use std::time::Duration;
 use listenfd::ListenFd;
 use tracing::warn;
 
-/// The sockets that were passed to this process, in their order. To be called once, before there is
-/// another thread: it takes them out of the environment.
+/// The sockets that were passed to this process, in their order. To be called once, before there is another thread or
+/// descriptor: it takes them out of the environment.
 ///
 /// # Errors
 ///

@@ -145,7 +145,7 @@ pub fn connect_before_reset(proxy: &Proxy) -> TcpStream {
 
 /// Ends a connection with RST.
 pub fn reset(stream: TcpStream) {
-    rustix::net::sockopt::set_socket_linger(&stream, Some(Duration::ZERO)).unwrap();
+    eventloop::testing::reset(stream).unwrap();
 }
 
 /// Expects RST as the next thing that comes.

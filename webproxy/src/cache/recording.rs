@@ -39,7 +39,8 @@ impl Recording {
         true
     }
 
-    pub(super) fn into_body(self) -> Rc<CachedBody> {
+    /// The complete body.
+    pub(crate) fn into_body(self) -> Rc<CachedBody> {
         let Self { mut bytes, mut share } = self;
         bytes.shrink_to_fit();
         let shrunk = share.resize(bytes.len());

@@ -18,7 +18,7 @@ fn keep(cache: &mut Cache, request: &Request<()>, response: &Response<()>, lengt
             return false;
         }
     }
-    cache.keep(candidate, response, recording, request);
+    cache.keep(candidate, response, recording.into_body(), request);
     verify_invariants(cache);
     true
 }

@@ -30,11 +30,7 @@ fn in_two_parts(first: &'static str, second: &'static str) -> (std::net::SocketA
 
 /// A tunnel to an origin that says nothing.
 fn tunnel(proxy: &Proxy) -> HttpPeer {
-    let silent = origin(|mut peer| drop(peer.rest()));
-    let mut client = HttpPeer::connect(proxy);
-    client.say(format!("CONNECT {silent} HTTP/1.1\r\nHost: {silent}\r\n\r\n"));
-    assert_eq!(client.head().unwrap().status(), 200);
-    client
+    HttpPeer::tunnel(proxy, origin(|mut peer| drop(peer.rest())))
 }
 
 #[test]
