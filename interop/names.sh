@@ -181,8 +181,10 @@ for options in '1' '8' '8 --keepalive 0s'; do
   start proxy "$TCPPROXY" 203.0.113.1 "$port" "$port" --log-format json --max-clients "${options[@]}"
   PROXY_PID=$PID PROXY_PORT=$port
   wait_until "the proxy listens" grep -q '^listening on ' "$WORK/proxy.out"
-  timeout 30 socat -u "TCP:127.0.0.1:$port" - 2>/dev/null || true
-  wait_until "the sessions are logged" logged "$clients"
+  for sessions in "$clients" $((2 * clients)); do
+    timeout 30 socat -u "TCP:127.0.0.1:$port" - 2>/dev/null || true
+    wait_until "the sessions are logged" logged "$sessions"
+  done
   jq -es 'map(select(.message == "session ended" and .reason == "loop")) | length > 0' "$WORK/proxy.err" >"$WORK/judged" ||
     fail "no session ended for the loop"
   same "the number of warnings" 1 "$(grep -c 'leads back to this proxy; resetting' "$WORK/proxy.err")"

@@ -27,7 +27,8 @@ use crate::session::{Session, SessionContext};
 /// - Otherwise pending clients are served as long as `max_clients` allows.
 ///
 /// A client whose network may not connect is reset at once, also while no further client can be served, and no session
-/// yields to it: to see its address, and whether it is still there, a client is accepted before it can be served.
+/// yields to it: to see its address, and whether it is still there, a client is accepted before it can be served. Behind
+/// one that waits, it stays in the queue.
 pub(crate) struct Acceptor {
     context: Rc<SessionContext>,
     /// Two rings for each session.
@@ -143,6 +144,9 @@ impl Acceptor {
 
     fn admit(&mut self, stream: Stream, address: SocketAddr, permit: AddressPermit, ready: &Ready<'_>) {
         self.context.pending.forget();
+        if self.context.pending.has_waiting() {
+            self.note_pending_client(); // behind one that had finished
+        }
         let now = ready.now();
         let ring = || self.pool.reserve().expect("the pool has two rings for each client that is admitted");
         let connections = ProxySession::new(stream, ring(), ring(), self.context.limits.clone(), now);

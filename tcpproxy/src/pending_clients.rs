@@ -67,9 +67,9 @@ impl PendingClients {
         self.known.get()
     }
 
-    /// Lets the acceptor look at the clients that wait, if there are any.
+    /// Lets the acceptor look at the clients that wait, and for others.
     pub(crate) fn wake_acceptor(&self) {
-        if let (false, Some(acceptor)) = (self.is_empty(), &*self.acceptor.borrow()) {
+        if let Some(acceptor) = &*self.acceptor.borrow() {
             acceptor.wake();
         }
     }
@@ -98,11 +98,16 @@ impl PendingClients {
         self.clients.borrow_mut().pop_front()
     }
 
-    /// Drops one that fits; `false` if none does.
+    /// Drops one that fits; `false` if none does. The acceptor is woken to look for another.
     pub(crate) fn remove(&self, fits: impl Fn(&PendingClient) -> bool) -> bool {
         let mut clients = self.clients.borrow_mut();
-        let found = clients.iter().position(fits).and_then(|at| clients.remove(at));
-        found.is_some()
+        let found = clients.iter().position(fits).and_then(|at| clients.remove(at)).is_some();
+        drop(clients);
+        if found {
+            self.known.set(self.known.get() && self.has_waiting());
+            self.wake_acceptor();
+        }
+        found
     }
 
     /// Declares that their failure is of interest.
@@ -146,5 +151,32 @@ impl PendingClient {
                 Presence::Left
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use eventloop::EventLoop;
+    use eventloop::testing::{idle, pair};
+
+    use super::*;
+
+    /// Otherwise it would accept no client ever again: while one waits, it does not look for others.
+    #[test]
+    fn the_acceptor_is_woken_when_a_session_takes_the_last_client_away() {
+        let mut event_loop = EventLoop::new().unwrap();
+        let acceptor = event_loop.spawn(idle());
+        event_loop.turn(Some(Duration::ZERO)).unwrap();
+        let pending = PendingClients::default();
+        let (own, _peer) = pair().unwrap();
+        let address = own.peer_addr().unwrap();
+        let client = PendingClient::new(Stream::new(own).unwrap(), address, AddressPermit::unlimited());
+        pending.push(client, acceptor);
+        assert!(pending.note() && pending.has_waiting() && !pending.wants_more());
+        assert!(pending.remove(|client| client.address == address));
+        assert!(!pending.is_known() && pending.wants_more());
+        assert_eq!(event_loop.turn(Some(Duration::ZERO)).unwrap(), 1);
     }
 }

@@ -412,7 +412,9 @@ impl Upkeep {
 impl Drop for Session {
     fn drop(&mut self) {
         self.context.loops.forget(self.client.peer);
-        self.context.pending.wake_acceptor(); // there is room for the next one
+        if !self.context.pending.is_empty() {
+            self.context.pending.wake_acceptor(); // there is room for the next one
+        }
     }
 }
 

@@ -208,6 +208,20 @@ fn a_half_closed_session_yields_without_waiting_for_a_client_that_has_everything
     }
 }
 
+/// A client that has finished without a byte keeps its turn, and the one behind it is accepted, too.
+#[test]
+fn the_session_of_a_client_that_had_finished_while_it_waited_yields_to_the_next_one() {
+    let mut stage = impatient(Duration::from_millis(50));
+    let (_first, _server) = stage.session();
+    let finished = stage.client();
+    fin(&finished);
+    let next = stage.client();
+    stage.send(&next, b"my turn");
+    let server = stage.accept();
+    assert_eq!(stage.drain(&server), (vec![], End::Fin), "the server does not finish");
+    stage.until_served(b"my turn");
+}
+
 #[test]
 fn only_as_many_yield_as_wait() {
     let mut stage = Stage::with(|config| Config {
@@ -254,20 +268,6 @@ fn the_server_is_reached_by_name_and_by_either_kind_of_address() {
             stage.carry(&client, &server, host.as_bytes());
         }
     }
-}
-
-#[test]
-fn a_port_that_is_taken_is_an_error_that_names_it() {
-    let stage = Stage::new();
-    let port = stage.proxy.local_addr().port();
-    let error = Proxy::start(Config { server_port: port, ..Config::new("127.0.0.1", 80) }).unwrap_err();
-    assert!(error.to_string().starts_with(&format!("cannot listen on [::]:{port}: Address")), "{error}");
-}
-
-#[test]
-fn a_name_that_does_not_exist_is_an_error_that_names_it() {
-    let error = Proxy::start(Config::new("no-such-host.invalid", 80)).unwrap_err();
-    assert!(error.to_string().starts_with("cannot resolve no-such-host.invalid: "), "{error}");
 }
 
 /// A session goes on for the server when its client is gone. The pending client is served when it is over, not when the
