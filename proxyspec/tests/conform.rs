@@ -163,7 +163,7 @@ fn every_case_is_explained() {
     let output = proxyspec(&["list"]);
     let list = text(&output.stdout);
     for case in topics().iter().flat_map(|topic| topic.cases) {
-        assert!(list.contains(case.name) && list.contains(case.why), "{}", case.name);
+        assert!(list.contains(case.name) && list.contains(case.why()), "{}", case.name);
     }
 }
 

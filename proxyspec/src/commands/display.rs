@@ -92,8 +92,8 @@ impl Display {
         format!(
             "  {}  {name}\n        observed: {observed}\n        expected: {}\n        source:   {}\n        again:    {}",
             self.coloured("FAIL"),
-            case.expects,
-            case.source,
+            case.expects(),
+            case.source(),
             self.replay.replace("--only CASE", &format!("--only {name}")),
         )
     }

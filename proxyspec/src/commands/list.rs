@@ -21,7 +21,7 @@ pub(crate) fn run() -> Result<ExitCode, String> {
 }
 
 fn explain(case: &Case) -> String {
-    let (name, why, expects, source) = (case.name, case.why, case.expects, case.source);
+    let (name, why, expects, source) = (case.name, case.why(), case.expects(), case.source());
     let needs: Vec<_> = case.needs.iter().map(|need| need.description()).collect();
     let needs =
         if needs.is_empty() { String::new() } else { format!("      needs:    {}\n", needs.join(", ")) };

@@ -2,17 +2,14 @@ use std::time::Duration;
 
 use crate::conform::{Trial, Verdict};
 
+/// What the cases do, what is expected of a proxy, and what is behind that; it says itself how it is read.
+const TEXTS: &str = include_str!("cases.txt");
+
 /// One promise, and how to find out whether a proxy keeps it.
 #[derive(Clone, Copy, Debug)]
 pub struct Case {
     /// The promise in words joined by underscores.
     pub name: &'static str,
-    /// What a correct proxy brings about, as a line beside what was observed.
-    pub expects: &'static str,
-    /// What the case does, and what breaks if the promise does.
-    pub why: &'static str,
-    /// The RFC with its section, or the man page, behind the promise.
-    pub source: &'static str,
     /// What the case cannot do without.
     pub needs: &'static [Need],
     pub(super) deadline: Duration,
@@ -48,7 +45,7 @@ const DEADLINE: Duration = Duration::from_secs(90);
 impl Case {
     /// A case of this name.
     pub(super) const fn new(name: &'static str, run: fn(&Trial) -> Verdict) -> Self {
-        Self { name, expects: "", why: "", source: "", needs: &[], deadline: DEADLINE, alone: false, run }
+        Self { name, needs: &[], deadline: DEADLINE, alone: false, run }
     }
 
     /// A case about the process of the proxy.
@@ -56,22 +53,29 @@ impl Case {
         Self::new(name, run).needs(&[Need::Process])
     }
 
-    /// Says what a correct proxy brings about.
-    pub(super) const fn expects(mut self, expects: &'static str) -> Self {
-        self.expects = expects;
-        self
+    /// What the case does, and what breaks if the promise does.
+    pub fn why(&self) -> &'static str {
+        self.texts().next().unwrap_or_default()
     }
 
-    /// Says what the case does.
-    pub(super) const fn why(mut self, why: &'static str) -> Self {
-        self.why = why;
-        self
+    /// What a correct proxy brings about, as a line beside what was observed.
+    pub fn expects(&self) -> &'static str {
+        self.labelled("expected:")
     }
 
-    /// Says what is behind the promise.
-    pub(super) const fn source(mut self, source: &'static str) -> Self {
-        self.source = source;
-        self
+    /// The RFC with its section, or the man page, behind the promise.
+    pub fn source(&self) -> &'static str {
+        self.labelled("source:")
+    }
+
+    /// The lines below its name.
+    fn texts(&self) -> impl Iterator<Item = &'static str> {
+        let lines = TEXTS.lines().map(str::trim).skip_while(|line| *line != self.name);
+        lines.skip(1).take_while(|line| !line.is_empty())
+    }
+
+    fn labelled(&self, label: &str) -> &'static str {
+        self.texts().find_map(|line| line.strip_prefix(label)).unwrap_or_default().trim()
     }
 
     /// Says what the case cannot do without.
@@ -111,4 +115,12 @@ pub struct Topic {
     pub about: &'static str,
     /// In the order in which they are shown.
     pub cases: &'static [Case],
+}
+
+impl Topic {
+    /// A topic of this name, whose text says what it is about.
+    pub(super) fn new(name: &'static str, cases: &'static [Case]) -> Self {
+        let about = TEXTS.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(": "));
+        Self { name, about: about.unwrap_or_default(), cases }
+    }
 }

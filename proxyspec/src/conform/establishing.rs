@@ -10,58 +10,27 @@ use crate::conform::{Case, Need, Stop, Trial, Verdict, broken, echo, judge};
 use crate::recipe::Setting;
 use testkit::peer::{BlackHole, Ending, Listener, Peer, PeerOptions, Refuser, Report, Script, Step};
 
-const EACH_ADDRESS: &str =
-    "RFC 1123, section 2.3: an application tries every address of a host until one works; RFC 8305";
-
 pub(super) const CASES: &[Case] = &[
-    Case::new("a_client_of_a_server_that_refuses_is_not_left_waiting", refused)
-        .expects("an end at the client")
-        .why("There is no listener where the proxy connects. A client whose connection stays open waits until its own time limit.")
-        .source("connect(2): ECONNREFUSED; RFC 9293, section 3.5.2"),
-    Case::new("a_refused_connection_does_not_look_like_an_empty_answer", refused_is_no_fin)
-        .expects("RST at the client")
-        .why("The same. On a direct connection the client would get RST. A FIN means that a server has answered, with nothing.")
-        .source("RFC 9293, section 3.5.2: a connection that does not exist is reset"),
-    Case::new("a_server_that_does_not_answer_is_given_up", unanswered)
-        .expects("an end at the client within 40 s")
-        .why("The queue of the server is full, so that nothing answers the proxy's SYN, and the limit for that is 2 s. The kernel alone would try for two minutes.")
-        .source("tcp(7): tcp_syn_retries"),
-    Case::new("a_dead_first_address_does_not_hide_the_second", |trial| one_of_two(trial, [FIRST, SECOND], Refuser::at))
-        .expects("a session with the server at whichever address it is")
-        .why("The server's name has two addresses. At one of them there is no listener: at the first, then at the second.")
-        .source(EACH_ADDRESS),
-    Case::new("a_silent_first_address_does_not_hide_the_second", first_address_is_silent)
-        .expects("a session with the server at whichever address it is")
-        .why("The same with an address where nothing answers, and a limit of 2 s for connecting.")
-        .source(EACH_ADDRESS),
-    Case::new("a_name_with_ipv6_and_ipv4_reaches_a_server_on_either", either_family)
-        .expects("a session with the server at either address")
-        .why("The server's name has an address of each family, and the server listens on one of them only.")
-        .source(EACH_ADDRESS),
-    Case::new("an_ipv6_address_is_reached", ipv6_literal)
-        .expects("a session")
-        .why("The server is given by its IPv6 address, ::1.")
-        .source("RFC 4291, section 2.2; getaddrinfo(3)"),
-    Case::new("a_client_that_closes_while_connecting_does_not_hold_up_the_next", |trial| leaves_while_connecting(trial, Step::Close))
-        .expects("the next client is served, and nothing is left of the first")
-        .why("While the proxy connects, its client closes. Then the next client comes, and the server accepts again.")
-        .source("RFC 9293, section 3.6")
-        .needs(&[Need::Sessions]),
-    Case::new("a_client_that_resets_while_connecting_does_not_hold_up_the_next", |trial| leaves_while_connecting(trial, Step::Reset))
-        .expects("the next client is served, and nothing is left of the first")
-        .why("The same with a client that resets.")
-        .source("RFC 9293, section 3.5.2")
-        .needs(&[Need::Sessions]),
+    Case::new("a_client_of_a_server_that_refuses_is_not_left_waiting", refused),
+    Case::new("a_refused_connection_does_not_look_like_an_empty_answer", refused_is_no_fin),
+    Case::new("a_server_that_does_not_answer_is_given_up", unanswered),
+    Case::new("a_dead_first_address_does_not_hide_the_second", |trial| {
+        one_of_two(trial, [FIRST, SECOND], Refuser::at)
+    }),
+    Case::new("a_silent_first_address_does_not_hide_the_second", first_address_is_silent),
+    Case::new("a_name_with_ipv6_and_ipv4_reaches_a_server_on_either", either_family),
+    Case::new("an_ipv6_address_is_reached", ipv6_literal),
+    Case::new("a_client_that_closes_while_connecting_does_not_hold_up_the_next", |trial| {
+        leaves_while_connecting(trial, Step::Close)
+    })
+    .needs(&[Need::Sessions]),
+    Case::new("a_client_that_resets_while_connecting_does_not_hold_up_the_next", |trial| {
+        leaves_while_connecting(trial, Step::Reset)
+    })
+    .needs(&[Need::Sessions]),
     Case::new("others_are_served_while_a_connect_hangs", others_meanwhile)
-        .expects("a later client is served first")
-        .why("The server did not answer the SYN for one client, then makes room for one connection. A proxy that blocks in connect(2) serves no client meanwhile.")
-        .source("connect(2): EINPROGRESS")
         .needs(&[Need::Process, Need::ManyAtOnce]),
-    Case::new("service_resumes_when_the_server_comes_up", resumes)
-        .expects("a session, not later than 20 s after the server listens")
-        .why("Three clients come while there is no listener where the proxy connects, and another one when there is.")
-        .source("connect(2): ECONNREFUSED is the result of one attempt")
-        .needs(&[Need::Sessions]),
+    Case::new("service_resumes_when_the_server_comes_up", resumes).needs(&[Need::Sessions]),
 ];
 
 fn refused(trial: &Trial) -> Verdict {

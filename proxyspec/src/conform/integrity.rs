@@ -7,58 +7,19 @@ use crate::conform::{Case, PeerRole, Stand, Stop, Trial, Verdict, broken, judge}
 use crate::recipe::Setting;
 use testkit::peer::{Connection, Gate, Listener, Pace, PeerOptions, Script, Step};
 
-const STREAM: &str = "RFC 9293, section 3.8: a reliable, in-order byte stream";
-
 pub(super) const CASES: &[Case] = &[
-    Case::new("bytes_go_both_ways_at_once", both_ways_at_once)
-        .expects("every byte, both ways, then FIN")
-        .why("Both sides send megabytes and read at the same time. A proxy that serves the directions in turn is slow, or stalls.")
-        .source("RFC 9293, section 3.1: connections are full duplex"),
-    Case::new("a_stalled_upload_does_not_stop_the_download", |trial| stalled(trial, PeerRole::Client))
-        .expects("the download goes on while the server does not read, and the upload arrives later")
-        .why("The client fills every buffer towards a server that does not read, which then sends. A proxy that writes before it reads again stalls.")
-        .source("RFC 9293, section 3.1: connections are full duplex"),
-    Case::new("a_stalled_download_does_not_stop_the_upload", |trial| stalled(trial, PeerRole::Server))
-        .expects("the upload goes on while the client does not read, and the download arrives later")
-        .why("The same the other way round.")
-        .source("RFC 9293, section 3.1: connections are full duplex"),
-    Case::new("writes_of_every_size_arrive", every_write_size)
-        .expects("every byte, both ways, then FIN")
-        .why("Writes of 1 byte to 4 MiB, around each power of two, one after another as fast as they go.")
-        .source(STREAM),
-    Case::new("messages_around_common_buffer_sizes_arrive", around_buffer_sizes)
-        .expects("each message before the next is sent")
-        .why("Messages of one, two and three times a power of two, and a byte more and less, each acknowledged before the next: what just fills a buffer must not wait for more.")
-        .source(STREAM),
-    Case::new("bytes_keep_their_order_at_every_offset_of_a_small_buffer", small_buffer)
-        .expects("every byte, both ways, then FIN")
-        .why("A buffer of 4 KiB is filled and emptied in random pieces for thousands of times, so that it wraps everywhere.")
-        .source(STREAM),
-    Case::new("tiny_socket_buffers_lose_nothing", tiny_socket_buffers)
-        .expects("every byte, both ways, then FIN")
-        .why("Peers with the smallest socket buffers take a few bytes at a time: every write of the proxy is short.")
-        .source("write(2): fewer bytes than asked for may be written"),
-    Case::new("random_chunks_and_pauses_lose_nothing", random_chunks)
-        .expects("every byte, both ways, then FIN")
-        .why("Both sides send and read pieces of random size with random pauses.")
-        .source(STREAM),
-    Case::new("thousands_of_tiny_segments_wait_for_stalled_readers", tiny_segments)
-        .expects("every byte, both ways, then FIN")
-        .why("Both sides send a byte at a time, and read only when all has been sent.")
-        .source(STREAM),
-    Case::new("an_urgent_byte_arrives_among_the_others", urgent_byte)
-        .expects("every byte in order, the urgent one included, both ways, then FIN")
-        .why("A byte sent with MSG_OOB in mid-stream. Without SO_OOBINLINE a proxy does not read it, and the stream lacks a byte; some proxies stop there.")
-        .source("RFC 6093, section 4: urgent data is in the stream, and to be received inline"),
-    Case::new("a_banner_from_the_server_arrives_first", banner)
-        .expects("the banner, then a dialogue, then FIN")
-        .why("The server speaks first, as with SMTP or SSH, and the client waits for it.")
-        .source("RFC 5321, section 3.1: the server opens with a greeting"),
-    Case::new("a_dialogue_of_single_bytes_is_not_delayed", dialogue)
-        .expects("a quarter of the exchanges take less than 20 ms more than ten times a direct exchange")
-        .why("Each side sends two bytes in two writes, then the other side does. With Nagle's algorithm on, the second waits for the delayed acknowledgement of the first, 40 ms.")
-        .source("RFC 9293, section 3.7.4: an application can turn Nagle's algorithm off; tcp(7), TCP_NODELAY")
-        .alone(),
+    Case::new("bytes_go_both_ways_at_once", both_ways_at_once),
+    Case::new("a_stalled_upload_does_not_stop_the_download", |trial| stalled(trial, PeerRole::Client)),
+    Case::new("a_stalled_download_does_not_stop_the_upload", |trial| stalled(trial, PeerRole::Server)),
+    Case::new("writes_of_every_size_arrive", every_write_size),
+    Case::new("messages_around_common_buffer_sizes_arrive", around_buffer_sizes),
+    Case::new("bytes_keep_their_order_at_every_offset_of_a_small_buffer", small_buffer),
+    Case::new("tiny_socket_buffers_lose_nothing", tiny_socket_buffers),
+    Case::new("random_chunks_and_pauses_lose_nothing", random_chunks),
+    Case::new("thousands_of_tiny_segments_wait_for_stalled_readers", tiny_segments),
+    Case::new("an_urgent_byte_arrives_among_the_others", urgent_byte),
+    Case::new("a_banner_from_the_server_arrives_first", banner),
+    Case::new("a_dialogue_of_single_bytes_is_not_delayed", dialogue).alone(),
 ];
 
 /// What both sides send and receive, and in which order; `meet` adds how they end.

@@ -6,13 +6,14 @@
 //!
 //! # How to add a case
 //!
-//! Write a function `fn(&Trial) -> Verdict` in the module of its topic and list it in that module's `CASES`:
+//! Write a function `fn(&Trial) -> Verdict` in the module of its topic, list it in that module's `CASES`, and say in
+//! `cases.txt` what it does, what it expects, and where that comes from:
 //!
-//! ```ignore
-//! Case::new("a_banner_from_the_server_arrives_first", banner)
-//!     .expects("the banner, before the client has sent anything")
-//!     .why("The server speaks first, as with SMTP or SSH. A proxy that waits for the client hangs.")
-//!     .source("RFC 5321, section 3.1"),
+//! ```text
+//!   a_banner_from_the_server_arrives_first
+//!       The server speaks first, as with SMTP or SSH, and the client waits for it.
+//!       expected: the banner, then a dialogue, then FIN
+//!       source:   RFC 5321, section 3.1: the server opens with a greeting
 //! ```
 //!
 //! - [`Trial::stand`] starts the proxy in front of a server, [`Stand::session`] runs two [scripts](testkit::peer::Script)
@@ -60,17 +61,13 @@ pub use trial::{RunningProxy, Stand, Trial};
 /// Every case.
 pub fn topics() -> Vec<Topic> {
     let topics = [
-        ("integrity", "every byte, in order, both ways", integrity::CASES),
-        ("ends", "FIN, RST and silence mean on one side what they mean on the other", ends::CASES),
-        ("establishing", "a client reaches the server, or gets an end", establishing::CASES),
-        (
-            "resources",
-            "memory, processor time and descriptors are bounded, given back, and shared",
-            resources::CASES,
-        ),
-        ("process", "the program as it is started and stopped", process::CASES),
+        ("integrity", integrity::CASES),
+        ("ends", ends::CASES),
+        ("establishing", establishing::CASES),
+        ("resources", resources::CASES),
+        ("process", process::CASES),
     ];
-    topics.map(|(name, about, cases)| Topic { name, about, cases }).into()
+    topics.map(|(name, cases)| Topic::new(name, cases)).into()
 }
 
 /// The cases that are wanted, topic by topic; topics without one are left out.
@@ -95,11 +92,14 @@ mod tests {
             assert!(names.insert(case.name), "{} twice", case.name);
             let well_formed = |byte| matches!(byte, b'a'..=b'z' | b'0'..=b'9' | b'_');
             assert!(case.name.bytes().all(well_formed), "{}", case.name);
-            for text in [case.expects, case.why, case.source] {
-                assert!(!text.is_empty() && !text.contains('\n'), "{}: {text:?}", case.name);
+            for text in [case.why(), case.expects(), case.source()] {
+                assert!(!text.is_empty(), "{} lacks a text", case.name);
             }
         }
+        let expectations = include_str!("cases.txt").matches("\n      expected:").count();
+        assert_eq!(expectations, names.len(), "a text is of no case");
         for topic in topics() {
+            assert!(!topic.about.is_empty(), "{} lacks a text", topic.name);
             assert!(!names.contains(topic.name), "--only {} would mean two things", topic.name);
         }
     }

@@ -15,63 +15,20 @@ use testkit::peer::{Ending, Gate, Listener, Peer, PeerOptions, Report, Script, S
 use testkit::procfs::{TcpState, tcp_sockets};
 use testkit::proxy::{Proxy, free_port};
 
-const STATUS: &str =
-    "POSIX.1-2024, XCU 2.8.2: a status other than 0 tells a shell, or a service manager, of a failure";
-const STREAMS: &str = "signal(7): SIGPIPE; pipe(7): a write to a full pipe waits";
-
 pub(super) const CASES: &[Case] = &[
-    Case::of_process("sigterm_ends_an_idle_proxy", idle)
-        .expects("the end of the process within 20 s, with whatever status")
-        .why("SIGTERM is how every service manager asks a program to stop. One that does not is killed, some time later.")
-        .source("signal(7); systemd.kill(5)"),
-    Case::of_process("a_transfer_cut_by_sigterm_does_not_look_complete", cut_transfer)
-        .expects("the whole transfer, or RST at the client; then the end of the process")
-        .why("SIGTERM in the middle of a download. The proxy may let it finish or cut it. A FIN after half of it makes that half look like the whole.")
-        .source("RFC 9293, section 3.5.2: a reset tells that the connection was not completed"),
-    Case::of_process("a_transfer_may_finish_after_sigterm", drained_transfer)
-        .expects("the whole transfer, then the end of the process")
-        .why("The same with a drain timeout of 30 s.")
-        .source("the proxy's own setting"),
-    Case::of_process("a_session_left_at_the_drain_timeout_is_reset", drain_deadline)
-        .expects("RST at the client, not before 1 s of 2 s, and the end of the process")
-        .why("The same with a drain timeout of 2 s, and a session that does not end by itself.")
-        .source("the proxy's own setting; RFC 9293, section 3.5.2"),
-    Case::of_process("a_second_signal_ends_the_process_at_once", second_signal)
-        .expects("the end of the process within 20 s, although sessions have 10 minutes")
-        .why("SIGTERM, and later SIGTERM again, during a session. The second one ends the program, whatever is left.")
-        .source("signal(7)"),
-    Case::of_process("a_port_in_use_is_reported", port_in_use)
-        .expects("a message, and a status other than 0")
-        .why("Another program listens on the port. A proxy that runs on without one looks as if it worked.")
-        .source(STATUS),
-    Case::of_process("a_name_without_address_is_reported", unresolvable)
-        .expects("a message and a status other than 0; or, if names are looked up later, an end at the client")
-        .why("The server's name does not exist.")
-        .source("RFC 6761, section 6.4: names below .invalid do not exist; getaddrinfo(3)"),
-    Case::of_process("a_missing_argument_is_reported", missing_argument)
-        .expects("a message, and a status other than 0")
-        .why("The command line lacks the word for the server.")
-        .source(STATUS),
-    Case::of_process("a_number_that_is_no_port_is_reported", no_port)
-        .expects("a message, and a status other than 0")
-        .why("The port to listen on is 65536. A proxy that truncates it to 0 listens on another port.")
-        .source("RFC 9293, section 3.1: a port has 16 bits"),
-    Case::of_process("service_goes_on_without_a_standard_error", closed_output)
-        .expects("sessions that carry the peers' bytes and no others")
-        .why("The proxy is started with descriptor 2 closed. The next descriptor that it opens may get that number, and then a client receives the log.")
-        .source("open(2): the lowest number that is free"),
-    Case::of_process("service_goes_on_when_its_log_is_not_read", full_output)
-        .expects("sessions")
-        .why("Standard output and standard error are a pipe that is full. A proxy that blocks in a write to the log serves no client meanwhile.")
-        .source(STREAMS),
-    Case::of_process("service_goes_on_when_the_reader_of_its_log_has_closed", broken_output)
-        .expects("sessions")
-        .why("Standard output and standard error are a pipe whose other end was closed: a write is answered with SIGPIPE, or with EPIPE.")
-        .source(STREAMS),
-    Case::of_process("a_restart_gets_the_port_although_connections_are_in_time_wait", restart)
-        .expects("the proxy listens again, and a session")
-        .why("Sessions end with the FIN of the proxy first, so that their connections stay in TIME_WAIT for a minute. The proxy ends, and is started again on the same port.")
-        .source("socket(7): SO_REUSEADDR; RFC 9293, section 3.6.1"),
+    Case::of_process("sigterm_ends_an_idle_proxy", idle),
+    Case::of_process("a_transfer_cut_by_sigterm_does_not_look_complete", cut_transfer),
+    Case::of_process("a_transfer_may_finish_after_sigterm", drained_transfer),
+    Case::of_process("a_session_left_at_the_drain_timeout_is_reset", drain_deadline),
+    Case::of_process("a_second_signal_ends_the_process_at_once", second_signal),
+    Case::of_process("a_port_in_use_is_reported", port_in_use),
+    Case::of_process("a_name_without_address_is_reported", unresolvable),
+    Case::of_process("a_missing_argument_is_reported", missing_argument),
+    Case::of_process("a_number_that_is_no_port_is_reported", no_port),
+    Case::of_process("service_goes_on_without_a_standard_error", closed_output),
+    Case::of_process("service_goes_on_when_its_log_is_not_read", full_output),
+    Case::of_process("service_goes_on_when_the_reader_of_its_log_has_closed", broken_output),
+    Case::of_process("a_restart_gets_the_port_although_connections_are_in_time_wait", restart),
 ];
 
 fn idle(trial: &Trial) -> Verdict {

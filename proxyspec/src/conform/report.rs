@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use crate::conform::{Case, Outcome, Service};
+use crate::conform::{Outcome, Service};
 use crate::markdown::{Markdown, cell};
 use testkit::seed::Seed;
 
@@ -35,8 +35,8 @@ impl Results<'_> {
                 "name": outcome.case.name,
                 "result": outcome.word(),
                 "observed": outcome.observed(),
-                "expected": outcome.case.expects,
-                "source": outcome.case.source,
+                "expected": outcome.case.expects(),
+                "source": outcome.case.source(),
                 "seconds": outcome.took.as_secs_f64(),
             })
         });
@@ -69,8 +69,9 @@ impl Results<'_> {
                 text.line(format!("\n## {topic}\n\n| case | result | observed | expected | source |"));
                 text.line("|---|---|---|---|---|");
             }
-            let Case { name, expects, source, .. } = outcome.case;
-            text.row([name, outcome.word(), outcome.observed(), expects, source].map(cell));
+            let case = outcome.case;
+            let cells = [case.name, outcome.word(), outcome.observed(), case.expects(), case.source()];
+            text.row(cells.map(cell));
         }
         text.into_text()
     }

@@ -148,7 +148,7 @@ fn failures(text: &mut Markdown, judged: &Judged<'_>) {
     }
     text.line("\n| failed | observed | expected |\n|---|---|---|");
     for (case, found) in failures {
-        text.row([case.name, &cell(&found.observed), &cell(case.expects)]);
+        text.row([case.name, &cell(&found.observed), &cell(case.expects())]);
     }
 }
 
