@@ -25,7 +25,7 @@ enum Command {
     Compare(compare::CompareArguments),
     /// Explain the cases of the suite
     List,
-    /// See the suite find the bugs that were planted in small proxies
+    /// Judge the suite by the bugs that it finds in small proxies
     Selftest(selftest::SelftestArguments),
     /// Run a small proxy, with a bug or without
     Planted(planted::PlantedOptions),
@@ -39,7 +39,7 @@ enum Command {
         /// What to do, as JSON
         orders: String,
     },
-    /// A server or a client that carries out verbs, to try a program by hand
+    /// Carry out verbs as a server or a client, to try a program by hand
     Peer(peer::PeerArguments),
     /// Play random sessions through a proxy for a while, many at once
     Stress(stress::StressArguments),

@@ -81,7 +81,7 @@ impl Origin {
         Ok(Self { address: listener.local_addr()?, listener, site: Arc::new(site) })
     }
 
-    /// Lets caches keep its answers for so long. By default they may not: the point is that an answer comes through the
+    /// Lets caches keep its answers for this time. By default they may not: the point is that an answer comes through the
     /// proxy.
     #[must_use]
     pub fn cacheable_for(mut self, lifetime: Duration) -> Self {
@@ -95,7 +95,7 @@ impl Origin {
         self.address
     }
 
-    /// Serves for good.
+    /// Serves until the process ends.
     ///
     /// # Errors
     ///

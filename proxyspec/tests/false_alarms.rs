@@ -1,4 +1,4 @@
-//! Proxies that do as they should in a way that is not the usual one.
+//! Proxies that keep their promises in an unusual way.
 
 #![allow(clippy::unwrap_used)] // a test that cannot go on says so by failing
 

@@ -22,7 +22,7 @@ impl Drop for PeerProcess {
     }
 }
 
-/// What a program came to.
+/// The status and the outputs of a program that has ended.
 struct PeerOutput {
     status: ExitStatus,
     stdout: Vec<u8>,
@@ -53,7 +53,7 @@ impl PeerProcess {
     }
 }
 
-/// A server and a client with these verbs and options, and what they came to.
+/// The outputs of a server and a client with these verbs and options.
 fn meet(server: &'static [&'static str], client: &'static [&'static str]) -> (PeerOutput, PeerOutput) {
     within(LIMIT, move |status| {
         status.set(format!("{server:?} and {client:?}"));

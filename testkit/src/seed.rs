@@ -54,7 +54,7 @@ impl Seed {
 
     /// The generator this seed starts.
     ///
-    /// ChaCha8 because its output is defined for good, unlike that of `StdRng`; its key is four words of SplitMix64
+    /// ChaCha8 because its output is fixed by its definition, unlike that of `StdRng`; its key is four words of SplitMix64
     /// and not `seed_from_u64`, which each version of `rand` may define anew.
     pub fn rng(self) -> ChaCha8Rng {
         let mut key = [0; 32];

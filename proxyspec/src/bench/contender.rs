@@ -38,7 +38,7 @@ struct TakesPart {
 /// What the report calls the measurement without a proxy.
 pub(super) const DIRECT: &str = "direct";
 
-/// This project's proxy for many clients, as it comes.
+/// This project's proxy for many clients, with its defaults.
 pub(super) const OURS: &str = "tcpproxy";
 
 /// The same without splice(2).

@@ -30,7 +30,7 @@ use Field::{Plain, Tuned};
 
 /// All measures, in the order they are made in.
 ///
-/// `most` is how many connections can be open; where the name of a measure says more, it makes do with that.
+/// `most` is how many connections can be open: the limit also for a measure whose name says more.
 pub(super) fn all(most: usize) -> Vec<Measure> {
     let requests = |connections: usize, busy, turns, answer| {
         let connections = connections.min(most);

@@ -9,27 +9,27 @@ use super::contender::Contender;
 /// Which measures of which contenders, how often, and where the results go.
 #[derive(Clone, Debug, Args)]
 pub struct BenchOptions {
-    /// Only these measures: names, or their first parts such as `bulk`
+    /// Make only these measures: names, or their first parts such as `bulk`
     #[arg(long, value_name = "MEASURE", value_delimiter = ',')]
     pub only: Vec<String>,
 
-    /// Only these contenders, by their names; also haproxy-splice, socat, rinetd and redir, which are left out otherwise
+    /// Measure only these contenders, by their names; also haproxy-splice, socat, rinetd and redir, which are left out otherwise
     #[arg(long, value_name = "NAME", value_delimiter = ',')]
     pub contenders: Vec<String>,
 
-    /// One more contender: a command with {host} {port} {listen} in it; may be given again
+    /// Add a contender: a command with {host} {port} {listen} in it; may be given again
     #[arg(long = "contender", value_name = "NAME=COMMAND", value_parser = Contender::parse)]
     pub others: Vec<Contender>,
 
-    /// How often each contender is measured, in turn with the others
+    /// Measure each contender N times, in turn with the others
     #[arg(long, value_name = "N", default_value_t = 3, value_parser = clap::value_parser!(u32).range(1..))]
     pub rounds: u32,
 
-    /// How long each time, after a quarter of that to warm up
+    /// Measure for S seconds each time, after a quarter of that to warm up
     #[arg(long, value_name = "S", default_value_t = 2.0, value_parser = seconds)]
     pub seconds: f64,
 
-    /// Have no more connections open than this, whatever a measure is called
+    /// Open at most N connections, whatever a measure is called
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(2..))]
     pub most: Option<u32>,
 
@@ -37,19 +37,19 @@ pub struct BenchOptions {
     #[arg(long)]
     pub veth: bool,
 
-    /// The proxy of this project [default: tcpproxy beside this program]
+    /// Measure this program as the proxy of the project [default: tcpproxy beside this program]
     #[arg(long, value_name = "PATH")]
     pub tcpproxy: Option<PathBuf>,
 
-    /// Write all figures there
+    /// Write all figures to this file, as JSON
     #[arg(long, value_name = "FILE")]
     pub json: Option<PathBuf>,
 
-    /// Write the report there
+    /// Write the report to this file, as Markdown
     #[arg(long, value_name = "FILE")]
     pub markdown: Option<PathBuf>,
 
-    /// Draw into this folder
+    /// Draw the plots into this folder
     #[arg(long, value_name = "DIR")]
     pub plots: Option<PathBuf>,
 

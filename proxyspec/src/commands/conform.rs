@@ -27,11 +27,11 @@ pub(crate) struct ConformArguments {
     #[command(flatten)]
     judging: JudgingArguments,
 
-    /// How many cases run at once [default: two for each processor]
+    /// Run N cases at once [default: two for each processor]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..))]
     jobs: Option<u16>,
 
-    /// How many clients the proxy serves [default: found out]
+    /// Take the proxy for one that serves so [default: found out]
     #[arg(long, value_enum)]
     clients: Option<Service>,
 
@@ -54,7 +54,7 @@ pub(crate) struct JudgingArguments {
     #[arg(long, value_name = "FILE")]
     pub(crate) markdown: Option<PathBuf>,
 
-    /// What decides everything random [default: another one each time]
+    /// Draw everything random from this seed [default: another one each time]
     #[arg(long, value_name = "HEX", default_value_t = Seed::random(), hide_default_value = true)]
     pub(crate) seed: Seed,
 }

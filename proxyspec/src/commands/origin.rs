@@ -8,16 +8,16 @@ use testkit::seed::Seed;
 
 #[derive(Debug, Args)]
 pub(crate) struct OriginArguments {
-    /// Where to listen
+    /// Listen at this address
     #[arg(long, value_name = "ADDR", default_value_t = IpAddr::V4(Ipv4Addr::LOCALHOST))]
     bind: IpAddr,
-    /// The port; 0 is any free one
+    /// Listen on this port; 0 is any free one
     #[arg(long, default_value_t = 0)]
     port: u16,
-    /// The version to speak: 1.0 closes after each answer, 1.1 keeps connections
+    /// Speak this version: 1.0 closes after each answer, 1.1 keeps connections
     #[arg(long, value_enum, default_value_t = Http::V1_1)]
     http: Http,
-    /// What the pictures and the large files are made from
+    /// Make the pictures and the large files from this seed
     #[arg(long, value_name = "HEX", default_value_t = Seed::new(1))]
     seed: Seed,
     /// Let caches keep the answers for this number of seconds

@@ -41,19 +41,19 @@ struct RoleArguments {
     #[arg(value_name = "VERB")]
     verbs: Vec<String>,
 
-    /// Do all of it so often; 0 is without end
+    /// Repeat all verbs N times; 0 is without end
     #[arg(long, value_name = "N", default_value_t = 1)]
     times: u64,
 
-    /// The number of them at the same time
+    /// Run N of these peers at the same time
     #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..))]
     at_once: u16,
 
-    /// The receive buffer (SO_RCVBUF), set before connections are made
+    /// Set the receive buffer (SO_RCVBUF), before connections are made
     #[arg(long, value_name = "SIZE")]
     rcvbuf: Option<ByteSize>,
 
-    /// The send buffer (SO_SNDBUF)
+    /// Set the send buffer (SO_SNDBUF)
     #[arg(long, value_name = "SIZE")]
     sndbuf: Option<ByteSize>,
 
@@ -65,7 +65,7 @@ struct RoleArguments {
     #[arg(long)]
     oobinline: bool,
 
-    /// What the bytes that are sent are made from
+    /// Make the bytes that are sent from this seed
     #[arg(long, value_name = "HEX", default_value_t = Seed::new(1))]
     seed: Seed,
 
@@ -73,7 +73,7 @@ struct RoleArguments {
     #[arg(long, value_name = "HEX")]
     verify: Option<Seed>,
 
-    /// How long to wait for anything to happen
+    /// Wait at most this long for anything to happen
     #[arg(long, value_name = "TIME", default_value = "1h", value_parser = humantime::parse_duration)]
     patience: Duration,
 
@@ -81,7 +81,7 @@ struct RoleArguments {
     #[arg(long)]
     print: bool,
 
-    /// Do not say what happens
+    /// Print nothing about what happens
     #[arg(long, short)]
     quiet: bool,
 }

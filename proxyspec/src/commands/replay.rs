@@ -24,11 +24,11 @@ pub(crate) struct ReplayArguments {
     #[arg(long)]
     alone: bool,
 
-    /// What the buffers of the proxy hold, as it was when the session was drawn
+    /// Draw it for a proxy with buffers of this size
     #[arg(long, value_name = "SIZE", default_value = "256KiB")]
     buffer: ByteSize,
 
-    /// How often to play it, unless it goes wrong before
+    /// Play it N times, unless it goes wrong before
     #[arg(long, value_name = "N", default_value_t = 1)]
     times: u32,
 

@@ -19,15 +19,15 @@ const CASES_AT_ONCE: usize = 4;
 /// bug and no others, and the proxy without a bug none.
 #[derive(Debug, Args)]
 pub(crate) struct SelftestArguments {
-    /// These bugs alone
+    /// Judge proxies with these bugs alone
     #[arg(long, value_enum, value_delimiter = ',')]
     bug: Vec<Bug>,
 
-    /// What decides everything random [default: another one each time]
+    /// Draw everything random from this seed [default: another one each time]
     #[arg(long, value_name = "HEX", default_value_t = Seed::random(), hide_default_value = true)]
     seed: Seed,
 
-    /// How many proxies are judged at once; most of the time is spent waiting for events that do not come
+    /// Judge N proxies at once; most of the time is spent waiting for events that do not come
     #[arg(long, value_name = "N", default_value_t = 12, value_parser = clap::value_parser!(u16).range(1..))]
     jobs: u16,
 }

@@ -15,7 +15,7 @@ use crate::commands::subject::SubjectArguments;
 
 #[derive(Debug, Args)]
 pub(crate) struct SetArguments {
-    /// The host that the proxy connects to: 127.0.0.1, ::1, or localhost, which is both
+    /// Let the proxy connect to this host: 127.0.0.1, ::1, or localhost, which is both
     #[arg(long, value_name = "HOST", default_value = "127.0.0.1", value_parser = ["127.0.0.1", "::1", "localhost"])]
     host: String,
 

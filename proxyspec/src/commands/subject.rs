@@ -17,11 +17,11 @@ pub(crate) struct SubjectArguments {
     #[arg(long, value_name = "TEMPLATE")]
     config: Option<PathBuf>,
 
-    /// Where the clients of a running proxy connect
+    /// Judge a running proxy, whose clients connect here
     #[arg(long, value_name = "HOST:PORT", requires = "origin_listen", conflicts_with_all = ["command", "config"])]
     address: Option<String>,
 
-    /// Where a running proxy expects its server
+    /// Listen here as the server of a running proxy
     #[arg(long, value_name = "ADDR:PORT", requires = "address")]
     origin_listen: Option<SocketAddr>,
 

@@ -2,7 +2,7 @@ use std::time::Duration;
 
 use crate::conform::{Trial, Verdict};
 
-/// What the cases do, what is expected of a proxy, and what is behind that; it says itself how it is read.
+/// The texts of all cases. The comment at its beginning describes the format.
 const TEXTS: &str = include_str!("cases.txt");
 
 /// One promise, and how to find out whether a proxy keeps it.
@@ -100,7 +100,7 @@ impl Case {
 /// Cases, topic by topic.
 pub type Cases = Vec<(Topic, Vec<&'static Case>)>;
 
-/// Those of these cases that are wanted.
+/// The cases among these that are wanted.
 pub(super) fn those(cases: &Cases, wanted: impl Fn(&Case) -> bool) -> Cases {
     let wanted = |case: &&Case| wanted(case);
     cases.iter().map(|(topic, cases)| (*topic, cases.iter().copied().filter(wanted).collect())).collect()

@@ -109,7 +109,7 @@ impl fmt::Display for Changes {
 }
 
 impl Judgement {
-    /// What these outcomes of a run say, which took so long in all.
+    /// The judgement from the outcomes of a run, and the time it took.
     pub fn new(version: String, plan: &Plan, outcomes: &[Outcome], took: Duration) -> Self {
         let machine = Machine::this();
         let date = humantime::format_rfc3339_seconds(SystemTime::now()).to_string();

@@ -14,7 +14,7 @@ pub(super) const SMALL: PeerOptions = PeerOptions {
     urgent_inline: false,
 };
 
-/// When nothing is taken for so long, and the proxy has nothing to do, every buffer on the way is full.
+/// When nothing can be sent for this time, and the proxy has nothing to do, every buffer on the way is full.
 pub(super) const QUIET: Duration = Duration::from_millis(300);
 
 /// `2097152 bytes, then FIN`.

@@ -24,10 +24,10 @@ const FAR: u64 = 100_000;
 /// What counts as a small block, where that matters to a bug.
 const SMALL: usize = 500;
 
-/// How long some bugs wait for what comes next.
+/// The time that some bugs wait for the next bytes.
 const A_MOMENT: Duration = Duration::from_millis(100);
 
-/// What comes so soon comes at once.
+/// Bytes that arrive within this time count as arrived at once.
 const AT_ONCE: Duration = Duration::from_millis(1);
 
 /// How often a condition without an event is looked at.
@@ -229,8 +229,7 @@ fn write_spinning(session: &PlantedSession<'_>, from: &Half<'_>, to: &Half<'_>, 
 /// How long a session is silent that has nothing to do.
 const IDLE: Duration = Duration::from_secs(2);
 
-/// Does it, and lets other sessions do the like only when this one is idle, in a proxy that goes on with a session as long
-/// as it can.
+/// Calls `act`. In a proxy that serves the busy session first, other sessions have their turn only once this one is idle.
 fn take_turn(
     session: &PlantedSession<'_>,
     from: &Half<'_>,

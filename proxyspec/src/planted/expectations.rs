@@ -2,7 +2,7 @@
 
 use super::Bug;
 
-/// It says itself how it is read.
+/// The comment at its beginning describes the format.
 const TABLE: &str = include_str!("expectations.txt");
 
 impl Bug {
@@ -24,7 +24,7 @@ fn list(name: &str) -> Vec<&'static str> {
     words.flat_map(|word| if word.starts_with('@') { list(word) } else { vec![word] }).collect()
 }
 
-/// Those of the table without its comments.
+/// The words of the table, without its comments.
 fn words() -> impl Iterator<Item = &'static str> {
     TABLE.lines().filter(|line| !line.starts_with('#')).flat_map(str::split_whitespace)
 }

@@ -18,22 +18,22 @@ use super::{Bug, log, session, signals};
 /// A proxy to be started.
 #[derive(Clone, Debug, Args)]
 pub struct PlantedOptions {
-    /// The bug; without it the proxy is correct
+    /// Have this bug; without it the proxy is correct
     #[arg(long, value_enum)]
     pub bug: Option<Bug>,
     /// Serve N clients at once, while the others wait; 0 is any number
     #[arg(long, default_value_t = 0)]
     pub clients: usize,
-    /// The bytes of a buffer
+    /// Copy through buffers of this number of bytes
     #[arg(long, default_value_t = 16_384, value_parser = clap::value_parser!(u32).range(1..))]
     pub buffer: u32,
-    /// The seconds that reaching the server may take at each of its addresses
+    /// Give up an address of the server after this number of seconds
     #[arg(long, default_value_t = 10)]
     pub connect: u64,
-    /// The seconds after which a silent session is ended of which one direction has ended [default: never]
+    /// End a session of which one direction has ended after this number of silent seconds [default: never]
     #[arg(long)]
     pub half_close: Option<u64>,
-    /// The seconds that sessions may go on after SIGTERM
+    /// Let sessions go on for this number of seconds after SIGTERM
     #[arg(long, default_value_t = 30)]
     pub drain: u64,
     /// The server

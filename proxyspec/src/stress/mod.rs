@@ -30,15 +30,15 @@ use workers::{Until, Workers};
 /// What to do to a proxy.
 #[derive(Clone, Debug, Args)]
 pub struct Stress {
-    /// For how long
+    /// Play sessions for N seconds
     #[arg(long = "seconds", value_name = "N", default_value = "60", value_parser = seconds)]
     pub length: Duration,
 
-    /// How many sessions at once; with 1 they come one after the other
+    /// Play N sessions at once; with 1 they come one after the other
     #[arg(long, value_name = "N", default_value = "16", value_parser = value_parser!(u16).range(1..).map(usize::from))]
     pub clients: usize,
 
-    /// What every session is drawn from [default: another one each time]
+    /// Draw every session from this seed [default: another one each time]
     #[arg(long, value_name = "HEX", default_value_t = Seed::random(), hide_default_value = true)]
     pub seed: Seed,
 
@@ -46,11 +46,11 @@ pub struct Stress {
     #[arg(long, value_name = "KIND", value_parser = kind_parser(), value_delimiter = ',')]
     pub kinds: Vec<Kind>,
 
-    /// What the buffers of the proxy hold: with small ones, less is sent
+    /// Draw sessions for a proxy with buffers of this size: with small ones, less is sent
     #[arg(long, value_name = "SIZE", default_value = "256KiB", value_parser = bytes)]
     pub buffer: u64,
 
-    /// Now and then let the server refuse every client for a moment: clients have to be reset
+    /// Let the server refuse every client for a moment, now and then: clients have to be reset
     #[arg(long)]
     pub refusals: bool,
 
@@ -58,7 +58,7 @@ pub struct Stress {
     #[arg(long, conflicts_with = "address")]
     pub stutter: bool,
 
-    /// How much more memory than after its first sessions the proxy may have at the end
+    /// Fail if the proxy ends with more memory than after its first sessions by this size
     #[arg(long, value_name = "SIZE", value_parser = bytes, conflicts_with = "address")]
     pub memory_growth: Option<u64>,
 }

@@ -23,7 +23,7 @@ const KEPT: usize = 4;
 /// acknowledges any more.
 const LET_GO: Duration = Duration::from_secs(90);
 
-/// What has not changed for so long has settled.
+/// A figure that has not changed for this time has settled.
 const SETTLED: Duration = Duration::from_secs(1);
 
 /// How often a condition without an event is looked at.

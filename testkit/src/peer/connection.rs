@@ -10,10 +10,10 @@ use socket2::{Domain, SockRef, Socket, Type};
 use crate::peer::{Gate, Report, Script, script};
 use crate::procfs;
 
-/// How often a condition is looked at for which the kernel has no event.
+/// The interval between two looks at a condition for which the kernel has no event.
 const LOOK_AGAIN: Duration = Duration::from_millis(1);
 
-/// The same for what may last.
+/// The longest interval between two looks at a condition that may last.
 const MOST_SELDOM: Duration = Duration::from_millis(20);
 
 /// Options of a socket, set before it listens or connects.

@@ -30,7 +30,7 @@ impl Gate {
         Ok(Self { opened: Arc::new(opened), end: Arc::new(end) })
     }
 
-    /// Lets every thread through, for good.
+    /// Opens it: every thread that waits, now or later, goes on.
     pub fn open(&self) {
         // Fails if it is open already.
         let _ = self.end.shutdown(Shutdown::Both);
@@ -46,14 +46,14 @@ impl Gate {
     }
 }
 
-/// Opens its [`Gate`] for good, when asked to or when dropped: a test that fails leaves no thread waiting.
+/// Opens its [`Gate`] when dropped: a test that fails leaves no thread waiting.
 #[derive(Debug)]
 pub struct Opener {
     gate: Gate,
 }
 
 impl Opener {
-    /// Lets every thread through.
+    /// Opens the gate now.
     pub fn open(self) {}
 }
 

@@ -13,7 +13,7 @@ pub struct Pace {
 }
 
 impl Pace {
-    /// As fast as it goes, 64 KiB a call.
+    /// Without pauses, 64 KiB a call.
     pub const FAST: Self = Self::chunks(65_536..=65_536);
 
     /// A byte a call.

@@ -58,7 +58,7 @@ pub enum Step {
     Close,
 }
 
-/// Those that are as fast as it goes.
+/// Steps at the fastest pace.
 impl Step {
     /// [`Step::Send`].
     pub const fn send(bytes: u64) -> Self {

@@ -162,7 +162,7 @@ where
             Ok(connection) => {
                 let (serve, results) = (serve.clone(), results.clone());
                 thread::spawn(move || {
-                    // A server that was dropped has no use for its results.
+                    // The receiver is gone once the server was dropped.
                     let _ = results.send(serve(connection));
                 });
             }

@@ -22,7 +22,7 @@ pub struct Stage {
     servers: Mutex<Vec<Server<()>>>,
 }
 
-/// What clients and servers know of each other.
+/// What clients and servers share.
 #[derive(Debug)]
 struct Sessions {
     concurrent: bool,

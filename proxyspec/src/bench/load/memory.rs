@@ -14,7 +14,7 @@ use crate::bench::quantity::Quantity;
 /// How much the connections that are used have carried, each way.
 const TRAFFIC: usize = 64 << 10;
 
-/// How many of them at once: a contender whose buffers are lent needs some.
+/// How many of them are used at once: a contender with a pool of buffers takes that number from it.
 const BURST: usize = 16;
 
 /// For how long a stalled connection has to take nothing to be full.

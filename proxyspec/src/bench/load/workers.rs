@@ -171,7 +171,7 @@ impl Sample {
 }
 
 impl Span {
-    /// The same, in which so much was done.
+    /// The same span with this much work done.
     pub(super) const fn with(mut self, done: u64) -> Self {
         self.done = done as f64;
         self

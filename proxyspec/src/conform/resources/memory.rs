@@ -7,7 +7,7 @@ use crate::conform::trial::{PATIENCE, alive, joined, passed};
 use crate::conform::{PeerRole, Stop, Trial, Verdict, broken, judge};
 use testkit::peer::{Gate, MOST_TO_FILL, Script, Step, gate};
 
-/// When nothing is taken for so long, the sender is held back.
+/// A sender that can send nothing for this time is held back.
 const QUIET: Duration = Duration::from_secs(1);
 
 /// What a proxy may hold for a session, and grow by. Most hold less than a megabyte; a garbage collector, or a
