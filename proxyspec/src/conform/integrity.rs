@@ -46,7 +46,7 @@ impl Sides {
         let (server_sends, mut server_receives) = self.server;
         server_receives.push(Step::receive_all());
         // One side may be through long before the other on a busy machine.
-        let script = |sends, receives| Script::new(sends).beside(receives).patience(PATIENCE * 2);
+        let script = |sends, receives| Script::new(sends).beside(receives).patience(judge::UNTIL_FULL);
         let client = script(client_sends, client_receives);
         let server = script(server_sends, server_receives);
         let (client, server) = stand.session_with(options, client, server)?;

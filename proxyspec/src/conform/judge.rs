@@ -17,6 +17,9 @@ pub(super) const SMALL: PeerOptions = PeerOptions {
 /// When nothing can be sent for this time, and the proxy has nothing to do, every buffer on the way is full.
 pub(super) const QUIET: Duration = Duration::from_millis(300);
 
+/// How long one side may take to fill every buffer on a busy machine, while the other side and the case wait for that.
+pub(super) const UNTIL_FULL: Duration = Duration::from_secs(60);
+
 /// `2097152 bytes, then FIN`.
 pub(super) fn describe(report: &Report) -> String {
     let mut text = format!("{}, then {}", bytes(report.received), ending(report.ending));

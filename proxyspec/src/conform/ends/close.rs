@@ -64,6 +64,7 @@ pub(super) fn reply_to_unread_upload(trial: &Trial) -> Verdict {
         Step::receive_all(),
     ]);
     let server = [Step::Await(full), Step::send(REQUEST), Step::Acknowledged, Step::Close];
-    let (client, _) = stand.session_with(judge::SMALL, client, Script::new(server))?;
+    let server = Script::new(server).patience(judge::UNTIL_FULL);
+    let (client, _) = stand.session_with(judge::SMALL, client, server)?;
     judge::all("client", &client, REQUEST)
 }

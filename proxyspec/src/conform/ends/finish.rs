@@ -37,7 +37,7 @@ pub(super) fn behind_unread_bytes(trial: &Trial, sends: PeerRole) -> Verdict {
     let finished = Gate::new()?;
     let open = Step::Open(finished.clone());
     let fill = Script::new([Step::Fill(judge::QUIET), Step::Fin, open, Step::receive_all()]);
-    let sleep = Script::new([Step::Await(finished), Step::receive_all()]);
+    let sleep = Script::new([Step::Await(finished), Step::receive_all()]).patience(judge::UNTIL_FULL);
     let (client, server) = sends.pair(fill, sleep);
     let (client, server) = stand.session_with(judge::SMALL, client, server)?;
     judge::both_whole(&client, &server, (client.sent, server.sent))
@@ -51,7 +51,8 @@ pub(super) fn beside_stalled(trial: &Trial, finishes: PeerRole) -> Verdict {
     let fill = [Step::Fill(judge::QUIET), Step::Open(full.clone()), Step::Await(arrived.clone()), Step::Fin];
     let finish =
         [Step::Await(full), Step::send(REQUEST), Step::Fin, Step::Await(arrived), Step::receive_all()];
-    let (client, server) = finishes.pair(Script::new(finish), Script::new(fill).beside(opens));
+    let finish = Script::new(finish).patience(judge::UNTIL_FULL);
+    let (client, server) = finishes.pair(finish, Script::new(fill).beside(opens));
     let (client, server) = stand.session_with(judge::SMALL, client, server)?;
     let filled = finishes.pair(client.sent, server.sent).1;
     judge::both_whole(&client, &server, finishes.pair(REQUEST, filled))

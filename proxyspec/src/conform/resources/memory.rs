@@ -3,7 +3,7 @@
 use std::fs;
 use std::time::Duration;
 
-use crate::conform::trial::{PATIENCE, alive, joined, passed};
+use crate::conform::trial::{alive, joined, passed};
 use crate::conform::{PeerRole, Stop, Trial, Verdict, broken, judge};
 use testkit::peer::{Gate, MOST_TO_FILL, Script, Step, gate};
 
@@ -20,10 +20,10 @@ pub(super) fn held_back(trial: &Trial, sends: PeerRole) -> Verdict {
     let full = Gate::new()?;
     let (measured, release) = gate()?;
     let fill = [Step::Fill(QUIET), Step::Open(full.clone()), Step::Await(measured.clone())];
-    let script = |steps: &[Step]| Script::new(steps).patience(Duration::from_secs(60));
+    let script = |steps: &[Step]| Script::new(steps).patience(judge::UNTIL_FULL);
     let (client, server) = sends.pair(script(&fill), script(&[Step::Await(measured)]));
     let (client, server) = stand.begin(judge::SMALL, client, server)?;
-    passed(&full, PATIENCE * 2, "the sender has found no end")?;
+    passed(&full, judge::UNTIL_FULL, "the sender has found no end")?;
     let after = stand.proxy().ok().map(|proxy| alive(proxy.resident())).transpose()?;
     release.open();
     let (client, server) = (joined(client)?, joined(server)?);

@@ -92,9 +92,10 @@ pub(super) fn stalled(trial: &Trial, after: After) -> Verdict {
             After::ReaderResets => vec![Step::Await(full.clone()), Step::Reset],
             _ => vec![Step::Await(measured)],
         };
-        let (client, server) = sender.pair(Script::new(sends), Script::new(sleeps_then));
+        let script = |steps: Vec<Step>| Script::new(steps).patience(judge::UNTIL_FULL);
+        let (client, server) = sender.pair(script(sends), script(sleeps_then));
         let _session = stand.begin(judge::SMALL, client, server)?;
-        passed(&full, PATIENCE * 2, "the sender has found no end")?;
+        passed(&full, judge::UNTIL_FULL, "the sender has found no end")?;
         let proxy = stand.proxy()?;
         let (direction, _) = sender.pair("upload", "download");
         let slept = sleeps(proxy, &format!("in a stalled {direction}"));

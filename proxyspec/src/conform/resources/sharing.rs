@@ -79,7 +79,7 @@ pub(super) fn stalled_beside_others(trial: &Trial) -> Verdict {
         let script = |steps: &[Step]| Script::new(steps).patience(PATIENCE * 4);
         let (client, server) = sender.pair(script(&fill), script(&[Step::Await(release.clone())]));
         stalled.push(stand.begin(judge::SMALL, client, server)?);
-        passed(&full, PATIENCE * 2, "the sender has found no end")?;
+        passed(&full, judge::UNTIL_FULL, "the sender has found no end")?;
     }
     let mut observed = String::new();
     for _ in 0..ROUNDS {
