@@ -114,7 +114,7 @@ fn conflict(arguments: &Arguments) -> Option<&'static str> {
     }
     if passed && arguments.config.reuse_port {
         return Some(
-            "--reuse-port cannot be used with - as server_port: it is up to who opened the sockets \
+            "--reuse-port cannot be used with - as server_port: the program that opened the sockets decides \
              (ReusePort= in a socket unit)",
         );
     }

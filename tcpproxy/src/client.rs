@@ -15,58 +15,46 @@ pub(crate) struct Client {
     header: Option<Box<Header>>,
 }
 
-enum Header {
-    /// The client has yet to send it, or the rest of it.
-    Partial(Box<HeaderParser>),
-    Read(ReadHeader),
-}
-
-struct ReadHeader {
+#[derive(Default)]
+struct Header {
+    /// What reads it, until it is complete.
+    parser: Option<Box<HeaderParser>>,
     /// The client that the peer has passed on, if it has said so.
     announced: Option<Announced>,
     /// The bytes that the header had.
     len: u64,
-    at: Instant,
+    read_at: Option<Instant>,
 }
 
 impl Client {
     /// A client that has to send a PROXY header, or is not to send one.
     pub(crate) fn new(peer: SocketAddr, has_header: bool) -> Self {
-        Self { peer, header: has_header.then(|| Box::new(Header::Partial(Box::default()))) }
+        let header = || Box::new(Header { parser: Some(Box::default()), ..Header::default() });
+        Self { peer, header: has_header.then(header) }
     }
 
     /// What reads the header that is still to come.
     pub(crate) fn header_parser(&mut self) -> Option<&mut HeaderParser> {
-        match self.header.as_deref_mut()? {
-            Header::Partial(parser) => Some(parser),
-            Header::Read(_) => None,
-        }
+        self.header.as_mut()?.parser.as_deref_mut()
     }
 
     /// The header was read, had this number of bytes, and may have said which client the peer passes on.
     pub(crate) fn end_header(&mut self, announced: Option<Announced>, len: u64, at: Instant) {
-        self.header = Some(Box::new(Header::Read(ReadHeader { announced, len, at })));
-    }
-
-    fn read_header(&self) -> Option<&ReadHeader> {
-        match self.header.as_deref()? {
-            Header::Read(header) => Some(header),
-            Header::Partial(_) => None,
-        }
+        self.header = Some(Box::new(Header { parser: None, announced, len, read_at: Some(at) }));
     }
 
     fn announced(&self) -> Option<&Announced> {
-        self.read_header()?.announced.as_ref()
+        self.header.as_ref()?.announced.as_ref()
     }
 
     /// The bytes of the client that were its header.
     pub(crate) fn header_len(&self) -> u64 {
-        self.read_header().map_or(0, |header| header.len)
+        self.header.as_ref().map_or(0, |header| header.len)
     }
 
     /// When the header was read, if there was one.
     pub(crate) fn header_read_at(&self) -> Option<Instant> {
-        self.read_header().map(|header| header.at)
+        self.header.as_ref()?.read_at
     }
 
     /// The client's address: the announced one, or else the peer's.

@@ -1,39 +1,27 @@
 //! The metrics of a proxy, for Prometheus.
 
-use std::sync::atomic::AtomicU64;
-use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 
 use prometheus_client::encoding::text;
-use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::counter::{ConstCounter, Counter};
 use prometheus_client::metrics::family::Family;
-use prometheus_client::metrics::gauge::Gauge;
+use prometheus_client::metrics::gauge::ConstGauge;
 use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::metrics::info::Info;
-use prometheus_client::registry::{Metric, Registry, Unit};
+use prometheus_client::registry::{Registry, Unit};
 
 use crate::operations::metrics_format::MetricsFormat;
 use crate::statistics::Statistics;
 use crate::termination::Termination;
 
-/// The metrics. Those of ended sessions are counted here; the others are read when the status server is asked.
+/// What ended sessions have left in the metrics. The rest is read when the status server is asked.
 ///
 /// The end of a session changes a few numbers; the bytes that it carries cost nothing here.
 #[derive(Debug)]
 pub(crate) struct Metrics {
-    registry: Registry,
     sessions: Family<TerminationLabels, Counter>,
     connect: Histogram,
     duration: Histogram,
-    bytes: Family<[(&'static str, &'static str); 1], Counter>,
-    denied: Counter,
-    limited: Counter,
-    accept_errors: Counter,
-    active: Gauge,
-    max_clients: Gauge<u64, AtomicU64>,
-    waiting: Gauge,
-    draining: Gauge,
-    buffers: Gauge,
 }
 
 /// The state of the proxy at the moment of a request.
@@ -61,59 +49,8 @@ const DURATION_BUCKETS: [f64; 11] = [0.01, 0.1, 0.5, 1.0, 5.0, 10.0, 60.0, 300.0
 
 impl Metrics {
     pub(crate) fn new() -> Self {
-        let mut list = Registry::with_prefix("tcpproxy");
-        let version = Info::new([("version", env!("CARGO_PKG_VERSION"))]);
-        list.register("build", "The version of the program", version);
-        let sessions = "Sessions that have ended, by what ended them, in which phase and why";
-        Self {
-            sessions: metric(&mut list, "sessions", sessions),
-            connect: with_unit(
-                &mut list,
-                "connect",
-                "Time to reach the server, the lookup of its name included",
-                Unit::Seconds,
-                Histogram::new(CONNECT_BUCKETS),
-            ),
-            duration: with_unit(
-                &mut list,
-                "session_duration",
-                "Time from the beginning of a session to its end",
-                Unit::Seconds,
-                Histogram::new(DURATION_BUCKETS),
-            ),
-            bytes: with_unit(
-                &mut list,
-                "delivered",
-                "Bytes written to servers (up) and to clients (down)",
-                Unit::Bytes,
-                Family::default(),
-            ),
-            denied: metric(&mut list, "denied", "Clients that --allow does not admit"),
-            limited: metric(
-                &mut list,
-                "limited",
-                "Clients whose address had as many as --max-per-address allows",
-            ),
-            accept_errors: metric(
-                &mut list,
-                "accept_errors",
-                "Failures to accept a client for lack of descriptors or memory",
-            ),
-            active: metric(&mut list, "active_sessions", "Sessions that are active"),
-            max_clients: metric(&mut list, "max_clients", "Most clients that are served at once"),
-            waiting: metric(
-                &mut list,
-                "waiting",
-                "1 while max_clients are served and a client is known to wait",
-            ),
-            draining: metric(
-                &mut list,
-                "draining",
-                "1 once the program was asked to stop and serves only the sessions that are left",
-            ),
-            buffers: metric(&mut list, "buffers_lent", "Buffers that hold bytes"),
-            registry: list,
-        }
+        let (connect, duration) = (Histogram::new(CONNECT_BUCKETS), Histogram::new(DURATION_BUCKETS));
+        Self { sessions: Family::default(), connect, duration }
     }
 
     /// Counts a session that has ended.
@@ -134,39 +71,57 @@ impl Metrics {
 
     /// All metrics as text.
     pub(crate) fn text(&self, moment: Moment, format: MetricsFormat) -> String {
-        let Moment { statistics, max_clients, waiting, draining, buffers } = moment;
-        for (direction, bytes) in [("up", statistics.up), ("down", statistics.down)] {
-            self.bytes.get_or_create(&[("direction", direction)]).inner().store(bytes, Relaxed);
-        }
-        self.denied.inner().store(statistics.denied, Relaxed);
-        self.limited.inner().store(statistics.limited, Relaxed);
-        self.accept_errors.inner().store(statistics.accept_errors, Relaxed);
-        let number = |number: usize| i64::try_from(number).unwrap_or(i64::MAX);
-        self.active.set(number(statistics.active));
-        self.max_clients.set(max_clients as u64);
-        self.waiting.set(waiting.into());
-        self.draining.set(draining.into());
-        self.buffers.set(number(buffers));
+        let list = self.list(moment);
         let mut text = String::new();
-        text::encode(&mut text, &self.registry).expect("writing into memory cannot fail");
+        text::encode(&mut text, &list).expect("writing into memory cannot fail");
         match format {
             MetricsFormat::OpenMetrics => text,
             MetricsFormat::Text => without_openmetrics(&text),
         }
     }
-}
 
-/// A new metric on the list.
-fn metric<M: Metric + Clone + Default>(list: &mut Registry, name: &str, help: &str) -> M {
-    let metric = M::default();
-    list.register(name, help, metric.clone());
-    metric
-}
-
-/// `metric`, which is now on the list with its unit.
-fn with_unit<M: Metric + Clone>(list: &mut Registry, name: &str, help: &str, unit: Unit, metric: M) -> M {
-    list.register_with_unit(name, help, unit, metric.clone());
-    metric
+    fn list(&self, Moment { statistics, max_clients, waiting, draining, buffers }: Moment) -> Registry {
+        let mut list = Registry::with_prefix("tcpproxy");
+        let version = Info::new([("version", env!("CARGO_PKG_VERSION"))]);
+        list.register("build", "The version of the program", version);
+        let help = "Sessions that have ended, by what ended them, in which phase and why";
+        list.register("sessions", help, self.sessions.clone());
+        let help = "Time to reach the server, the lookup of its name included";
+        list.register_with_unit("connect", help, Unit::Seconds, self.connect.clone());
+        let help = "Time from the beginning of a session to its end";
+        list.register_with_unit("session_duration", help, Unit::Seconds, self.duration.clone());
+        let delivered = Family::<[(&str, &str); 1], Counter>::default();
+        for (direction, bytes) in [("up", statistics.up), ("down", statistics.down)] {
+            delivered.get_or_create(&[("direction", direction)]).inc_by(bytes);
+        }
+        let help = "Bytes written to servers (up) and to clients (down)";
+        list.register_with_unit("delivered", help, Unit::Bytes, delivered);
+        for (name, help, count) in [
+            ("denied", "Clients that --allow does not admit", statistics.denied),
+            ("limited", "Clients whose address had as many as --max-per-address allows", statistics.limited),
+            (
+                "accept_errors",
+                "Failures to accept a client for lack of descriptors or memory",
+                statistics.accept_errors,
+            ),
+        ] {
+            list.register(name, help, ConstCounter::new(count));
+        }
+        for (name, help, value) in [
+            ("active_sessions", "Sessions that are active", statistics.active as u64),
+            ("max_clients", "Most clients that are served at once", max_clients as u64),
+            ("waiting", "1 while max_clients are served and a client is known to wait", waiting.into()),
+            (
+                "draining",
+                "1 once the program was asked to stop and serves only the sessions that are left",
+                draining.into(),
+            ),
+            ("buffers_lent", "Buffers that hold bytes", buffers as u64),
+        ] {
+            list.register(name, help, ConstGauge::new(value));
+        }
+        list
+    }
 }
 
 /// OpenMetrics in the older format of Prometheus, 0.0.4: a counter has the name of its sample, `_total`

@@ -5,7 +5,7 @@ use std::net::{SocketAddr, TcpStream};
 
 use socket2::{Domain, Socket, Type};
 
-use crate::peers::{HttpPeer, answering, ok, origin, proxy, proxy_and_client, proxy_with};
+use crate::peers::{HttpPeer, answering, ok, origin, proxy, proxy_and_client, proxy_with, until};
 
 /// RFC 9110, section 7.6.3.
 #[test]
@@ -51,22 +51,14 @@ fn the_clients_of_one_address_cannot_take_all_permits() {
     let mut other = HttpPeer::new(connect_from("127.0.0.2:0", proxy.address()));
     assert_eq!(other.ask("GET", answers, "/", "").answer().0, 200);
     tunnels.pop();
-    // No event says when the proxy has noticed the end of the tunnel.
-    let again = || {
+    until("the place of a client that has gone is free again", || {
         let mut client = HttpPeer::connect(&proxy);
         let request = format!("GET http://{answers}/ HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n");
         let _ = client.0.get_mut().write_all(request.as_bytes()); // a client too many may be reset
         let mut response = Vec::new();
         let _ = client.0.read_to_end(&mut response);
         response.starts_with(b"HTTP/1.1 200 ")
-    };
-    let begin = std::time::Instant::now();
-    while !again() {
-        assert!(
-            begin.elapsed() < crate::peers::PATIENCE,
-            "the place of a client that has gone is free again"
-        );
-    }
+    });
 }
 
 fn connect_from(from: &str, to: SocketAddr) -> TcpStream {

@@ -5,7 +5,7 @@ use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::sync::{Arc, Mutex};
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use testkit::proxy::Proxy;
 
@@ -31,6 +31,16 @@ pub(crate) fn proxy_with(options: &[&str]) -> Proxy {
 /// A proxy that waits for two seconds only: longer than a busy machine keeps an origin from its response.
 pub(crate) fn impatient() -> Proxy {
     proxy_with(&["--timeout", "2s"])
+}
+
+/// Waits for what no event announces.
+#[track_caller]
+pub(crate) fn until(what: &str, mut condition: impl FnMut() -> bool) {
+    let begin = Instant::now();
+    while !condition() {
+        assert!(begin.elapsed() < PATIENCE, "not within {PATIENCE:?}: {what}");
+        thread::sleep(Duration::from_millis(10));
+    }
 }
 
 /// One end of a connection that speaks HTTP.
