@@ -110,7 +110,7 @@ impl EventLoop {
     /// [`io::ErrorKind::OutOfMemory`]. Tables then grow as sessions come.
     pub fn reserve(&mut self, sessions: usize) -> io::Result<()> {
         let sessions = sessions.saturating_add(2 * SPARE); // each turn sees to it that there is some to spare
-        self.core.try_reserve_sessions(sessions)?;
+        self.core.try_reserve(sessions)?;
         self.registry.try_reserve(sessions.saturating_mul(2))?;
         self.deadlines.try_reserve(sessions)
     }

@@ -23,7 +23,8 @@ impl ListenSocket {
     /// Takes a socket that listens, and puts it into non-blocking mode.
     pub(crate) fn new(socket: TcpListener, options: SocketOptions) -> io::Result<Self> {
         let reference = SockRef::from(&socket);
-        if !listens(&reference)? {
+        #[cfg(target_os = "linux")] // where the system cannot tell, accepting will
+        if !reference.is_listener()? {
             return Err(io::Error::new(io::ErrorKind::InvalidInput, "the socket does not listen"));
         }
         // The size of the buffers matters before a client is accepted. Linux hands all options down to accepted
@@ -74,7 +75,10 @@ impl ListenSocket {
 
     /// See [`Listener::drop_new_connections`](crate::Listener::drop_new_connections).
     pub(crate) fn drop_new_connections(&self) -> io::Result<()> {
-        drop_syns(&SockRef::from(&*self.socket))
+        #[cfg(target_os = "linux")]
+        return drop_syns(&SockRef::from(&*self.socket));
+        #[cfg(not(target_os = "linux"))]
+        return Err(io::ErrorKind::Unsupported.into());
     }
 }
 
@@ -99,17 +103,6 @@ fn accept_native(listener: &TcpListener) -> io::Result<(TcpStream, SocketAddr)> 
     listener.accept()
 }
 
-/// Whether this is a listening socket (`SO_ACCEPTCONN`). Where the system cannot tell, accepting will.
-#[cfg(target_os = "linux")]
-fn listens(socket: &SockRef<'_>) -> io::Result<bool> {
-    socket.is_listener()
-}
-
-#[cfg(not(target_os = "linux"))]
-fn listens(_: &SockRef<'_>) -> io::Result<bool> {
-    Ok(true)
-}
-
 /// Drops each SYN that reaches this listening socket, and lets all other segments pass: a client whose SYN
 /// has been answered gets into the queue. A filter sees a segment from the TCP header on (socket(7),
 /// `SO_ATTACH_FILTER`).
@@ -130,11 +123,6 @@ fn drop_syns(socket: &SockRef<'_>) -> io::Result<()> {
         SockFilter::new(RETURN, 0, 0, 0),
         SockFilter::new(RETURN, 0, 0, u32::MAX),
     ])
-}
-
-#[cfg(not(target_os = "linux"))]
-fn drop_syns(_: &SockRef<'_>) -> io::Result<()> {
-    Err(io::ErrorKind::Unsupported.into())
 }
 
 #[cfg(test)]

@@ -230,7 +230,7 @@ impl<'a> Ready<'a> {
     /// What wakes this session, to be kept by others that may have a reason to.
     #[must_use]
     pub fn waker(&self) -> Waker {
-        self.core.waker(self.id)
+        Waker::new(self.core, self.id)
     }
 
     /// Whether there is memory for the session of one more client, and for its first steps.

@@ -27,15 +27,15 @@ use crate::options::{SocketOptions, set_keepalive};
 /// use eventloop::testing::pair;
 ///
 /// # fn main() -> std::io::Result<()> {
-/// let ((near, mut far), (lost, mut betrayed)) = (pair()?, pair()?);
-/// let (stream, lost) = (Stream::new(near)?, Stream::new(lost)?);
+/// let ((near, mut far), (other_near, mut other_far)) = (pair()?, pair()?);
+/// let (stream, other) = (Stream::new(near)?, Stream::new(other_near)?);
 /// assert_eq!(stream.receive(&mut [0; 10])?, None, "nothing has come");
 /// stream.send(b"all of it")?;
 /// stream.close();
 /// let mut got = String::new();
 /// assert_eq!(far.read_to_string(&mut got)?, 9);
-/// drop(lost);
-/// assert_eq!(betrayed.read(&mut [0]).unwrap_err().kind(), ErrorKind::ConnectionReset);
+/// drop(other);
+/// assert_eq!(other_far.read(&mut [0]).unwrap_err().kind(), ErrorKind::ConnectionReset);
 /// # Ok(()) }
 /// ```
 pub type Stream = Source<TcpStream>;

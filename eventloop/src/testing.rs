@@ -252,12 +252,6 @@ impl std::fmt::Debug for Stage {
 }
 
 impl Declared {
-    /// Whether the source is watched at all.
-    #[must_use]
-    pub fn watches<T: AsFd + 'static>(&self, source: &Source<T>) -> bool {
-        self.0.find(source).is_some()
-    }
-
     /// Whether it is to be read.
     #[must_use]
     pub fn reads<T: AsFd + 'static>(&self, source: &Source<T>) -> bool {

@@ -89,7 +89,7 @@ impl Buffer {
                     return Ok(Fill::Read(n));
                 }
                 Ok(Fill::Full) => return Ok(Fill::Full),
-                // What this means only a read can tell.
+                // Only a read can tell what this means.
                 Ok(Fill::Blocked | Fill::Eof) => self.pipe = None,
                 Err(error) if is_refusal(&error) => (self.pipes, self.pipe) = (None, None),
                 Err(error) => return Err(error),

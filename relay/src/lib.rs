@@ -110,7 +110,7 @@ pub use buffered_stream::BufferedStream;
 pub use connection::{Connection, Intent};
 pub use dial::Dial;
 pub use limits::{Limits, TimeLimit};
-pub use pipe::{LentPipe, Pipe, Pipes};
+pub use pipe::{Pipe, Pipes};
 pub use proxy_session::ProxySession;
 pub use relay::{DirectionEnd, Relay, Transfer};
 pub use serve::serve;

@@ -58,12 +58,10 @@ impl<C: Connection> LingeringClose<C> {
         if !finished && stream.watch_send_queue().is_ok() {
             return Lingering::Open(Self { stream, phase: ClosePhase::Sending, until });
         }
-        Self { stream, phase: ClosePhase::Grace, until }.ask(now, FIRST_PAUSE).unwrap_or_else(
-            |mut ignorant| {
-                ignorant.until = until.min(now + GRACE);
-                Lingering::Open(ignorant)
-            },
-        )
+        Self { stream, phase: ClosePhase::Grace, until }.ask(now, FIRST_PAUSE).unwrap_or_else(|mut close| {
+            close.until = until.min(now + GRACE);
+            Lingering::Open(close)
+        })
     }
 
     pub(crate) fn stream(&self) -> &C {
@@ -86,8 +84,8 @@ impl<C: Connection> LingeringClose<C> {
         }
         if readiness.hung_up {
             // Both sides have finished. The kernel may have the last bytes and FIN to send again.
-            return self.ask(now, FIRST_PAUSE).unwrap_or_else(|ignorant| {
-                ignorant.stream.close();
+            return self.ask(now, FIRST_PAUSE).unwrap_or_else(|close| {
+                close.stream.close();
                 Lingering::Closed
             });
         }

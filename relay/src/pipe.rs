@@ -58,7 +58,7 @@ pub struct Pipes {
 
 /// A pipe of a store. Dropping it gives it back, unless bytes are left in it: then it is closed.
 #[derive(Debug)]
-pub struct LentPipe {
+pub(crate) struct LentPipe {
     /// Absent only while it is dropped.
     pipe: Option<Pipe>,
     pipes: Pipes,
@@ -92,8 +92,7 @@ impl Pipes {
 
     /// An empty pipe: the one that was given back last, or a new one. `None` if all are lent, or if the
     /// system refuses to make one; it is then not asked again for a second.
-    #[must_use]
-    pub fn lend(&self) -> Option<LentPipe> {
+    pub(crate) fn lend(&self) -> Option<LentPipe> {
         let store = &self.store;
         if store.lent.get() == store.most {
             return None;

@@ -211,8 +211,7 @@ impl<C: Connection> Tunnel<C> {
     }
 
     /// Which side has finished first, if one has.
-    #[must_use]
-    pub fn finished_first(&self) -> Option<Side> {
+    pub(crate) fn finished_first(&self) -> Option<Side> {
         match self.end.as_deref() {
             Some(&TunnelEnd::Finished(side)) => Some(side),
             _ => None,

@@ -54,7 +54,7 @@ impl Core {
             .borrow_mut()
             .insert(SessionEntry { session: Some(session), ..SessionEntry::default() });
         self.enqueue(id, StepCause::Woken);
-        self.waker(id)
+        Waker::new(self, id)
     }
 
     /// The name of a session that has no step now.
@@ -69,10 +69,6 @@ impl Core {
         self.sessions.borrow_mut().insert(SessionEntry::default())
     }
 
-    pub(crate) fn waker(self: &Rc<Self>, id: SessionId) -> Waker {
-        Waker::new(self, id)
-    }
-
     pub(crate) fn enqueue(&self, id: SessionId, cause: StepCause) {
         if let Some(entry) = self.sessions.borrow_mut().get_mut(id)
             && entry.queued.is_none()
@@ -80,11 +76,6 @@ impl Core {
             entry.queued = Some(cause);
             self.queue.borrow_mut().push_back(id);
         }
-    }
-
-    /// Makes room for `more` sessions, but not for waking all of them.
-    pub(crate) fn try_reserve_sessions(&self, more: usize) -> io::Result<()> {
-        Ok(self.sessions.borrow_mut().try_reserve(more)?)
     }
 
     /// Makes room for `more` sessions, all of which may be queued.
