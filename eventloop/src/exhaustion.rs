@@ -35,7 +35,7 @@ pub fn check_memory(bytes: usize) -> io::Result<()> {
 }
 
 /// Raises the soft limit on open descriptors (getrlimit(2), `RLIMIT_NOFILE`) to `needed`, or as far as the system allows
-/// ([`u64::MAX`]: in any case as far). Returns the limit of then; [`u64::MAX`] is none.
+/// ([`u64::MAX`]: in any case as far). Returns the limit that holds afterwards; [`u64::MAX`] is none.
 pub fn raise_descriptor_limit(needed: u64) -> u64 {
     let limit = getrlimit(Resource::Nofile);
     let soft = limit.current.unwrap_or(u64::MAX);

@@ -67,7 +67,7 @@ use crate::{Intents, ListenOptions, Progress, Ready, Result, Session, Source, St
 /// # Ok(()) }
 /// ```
 ///
-/// [`into_session`](Listener::into_session) is shorter if there is nothing to say about the clients that wait.
+/// [`into_session`](Listener::into_session) is shorter for a server that ignores pending clients.
 #[derive(Debug)]
 pub struct Listener {
     sockets: Vec<ListenSocket>,
@@ -93,8 +93,8 @@ pub enum Accept {
     },
     /// No client is to be accepted now.
     Blocked,
-    /// A client is pending, but all permits are taken. It is returned when a client arrives and when one
-    /// that was pending stays so, not all the time.
+    /// A client is pending, but all permits are taken. It is returned once for clients that arrive, and once if a client is
+    /// pending when the last permit is taken.
     Full,
     /// A client may be pending, but the system has run out of what a connection needs: descriptors (`EMFILE`,
     /// `ENFILE`) or memory (`ENOBUFS`, `ENOMEM`, or this process's own, [`check_memory`](crate::check_memory)). The

@@ -250,7 +250,7 @@ impl Queries {
         match self.open.iter_mut().find(|query| query.is(host, port)) {
             Some(query) => {
                 query.waiters.push(waiter);
-                query.client = client; // it must not wait for the threads of another one
+                query.client = client; // the last client: its lookup must not wait for the threads of another one
             }
             None => {
                 let host = host.to_owned();

@@ -68,7 +68,7 @@ fn chat_passes_on_whole_lines_to_all_other_guests() {
 #[test]
 fn chat_does_not_wait_for_a_guest_that_does_not_read() {
     let server = Proxy::example("chat").arg("0").start().unwrap();
-    let (speaker, deaf, mut listener) = (join(&server), join(&server), join(&server));
+    let (speaker, stalled, mut listener) = (join(&server), join(&server), join(&server));
     let before = server.resident().unwrap();
     let line = "x".repeat(999) + "\n";
     for _ in 0..20_000 {
@@ -77,7 +77,7 @@ fn chat_does_not_wait_for_a_guest_that_does_not_read() {
     }
     let grown = server.resident().unwrap().saturating_sub(before);
     assert!(grown < 2_000_000, "{grown} bytes more after 20 MB that one guest did not read");
-    drop(deaf);
+    drop(stalled);
 }
 
 /// Clients that fail, and one that does not read: the server closes what is over, and sleeps.

@@ -92,7 +92,7 @@ pub struct BufferedStream<C = Stream> {
     /// What the peer sends has ended.
     ended: Option<InputEnd>,
     /// A write has failed: the peer receives nothing any more, but what it sent before can be read.
-    deaf: bool,
+    output_failed: bool,
     /// The stream has refused bytes since it was found writable.
     blocked: bool,
 }
@@ -131,7 +131,7 @@ impl<C: Connection> BufferedStream<C> {
             output,
             connection: StreamPhase::Open(stream),
             ended: None,
-            deaf: false,
+            output_failed: false,
             blocked: false,
         }
     }
@@ -208,7 +208,7 @@ impl<C: Connection> BufferedStream<C> {
         match self.input.fill_from(&mut stream.source()) {
             Ok(Fill::Read(_)) => {}
             // The error that would tell the end from a reset has been used up by the write that met it.
-            Ok(Fill::Eof) if self.deaf => self.ended = Some(InputEnd::Failed),
+            Ok(Fill::Eof) if self.output_failed => self.ended = Some(InputEnd::Failed),
             Ok(Fill::Eof) => self.ended = Some(InputEnd::Finished),
             Ok(Fill::Blocked | Fill::Full) => return false,
             Err(_) => self.ended = Some(InputEnd::Failed),
@@ -230,7 +230,7 @@ impl<C: Connection> BufferedStream<C> {
                 Ok(Drain::Blocked | Drain::Empty) => {}
                 Err(_) => {
                     self.output.clear();
-                    changed = !mem::replace(&mut self.deaf, true);
+                    changed = !mem::replace(&mut self.output_failed, true);
                 }
             }
             self.blocked = !self.output.is_empty();
@@ -247,7 +247,7 @@ impl<C: Connection> BufferedStream<C> {
     /// Whether the connection has failed, so that the peer receives nothing any more.
     #[must_use]
     pub fn has_failed(&self) -> bool {
-        self.deaf || self.ended == Some(InputEnd::Failed)
+        self.output_failed || self.ended == Some(InputEnd::Failed)
     }
 
     /// Begins an orderly close: what is pending goes out, then FIN. What the peer still sends is discarded

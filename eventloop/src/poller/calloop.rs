@@ -16,11 +16,11 @@ use slotmap::SecondaryMap;
 use super::{Event, Inbox, Poller, Watch};
 use crate::session::{AnySource, Interest, Key, SessionId};
 
-type Watched = Dispatcher<'static, Generic<AnySource, Infallible>, Inbox>;
+type SourceDispatcher = Dispatcher<'static, Generic<AnySource, Infallible>, Inbox>;
 
 pub(crate) struct CalloopPoller {
     calloop: calloop::EventLoop<'static, Inbox>,
-    sources: SecondaryMap<Key, (RegistrationToken, Watched)>,
+    sources: SecondaryMap<Key, (RegistrationToken, SourceDispatcher)>,
 }
 
 impl CalloopPoller {
@@ -38,24 +38,24 @@ impl CalloopPoller {
 }
 
 impl Poller for CalloopPoller {
-    fn watch(&mut self, key: Key, source: &AnySource, interest: Interest, watch: Watch) -> io::Result<()> {
-        let (wanted, mode) = terms(interest);
-        if let (Watch::Changed, Some((token, watched))) = (watch, self.sources.get(key)) {
-            let mut generic = watched.as_source_mut();
-            (generic.interest, generic.mode) = (wanted, mode);
+    fn watch(&mut self, key: Key, source: &AnySource, interest: Interest, _: Watch) -> io::Result<()> {
+        let (asked, mode) = terms(interest);
+        if let Some((token, dispatcher)) = self.sources.get(key) {
+            let mut generic = dispatcher.as_source_mut();
+            (generic.interest, generic.mode) = (asked, mode);
             drop(generic);
             self.calloop.handle().update(token)?;
             return Ok(());
         }
-        let generic = Generic::new_with_error(source.clone(), wanted, mode);
+        let generic = Generic::new_with_error(source.clone(), asked, mode);
         let note = move |ready: calloop::Readiness, _: &mut _, inbox: &mut Inbox| {
             let (readable, writable) = (ready.readable, ready.writable);
             inbox.events.push(Event { key, readable, writable, finished: false });
             Ok(PostAction::Continue)
         };
-        let watched = Dispatcher::new(generic, note);
-        let token = self.calloop.handle().register_dispatcher(watched.clone())?;
-        self.sources.insert(key, (token, watched));
+        let dispatcher = Dispatcher::new(generic, note);
+        let token = self.calloop.handle().register_dispatcher(dispatcher.clone())?;
+        self.sources.insert(key, (token, dispatcher));
         Ok(())
     }
 

@@ -100,8 +100,8 @@ fn a_listener_can_be_a_session_of_its_own() {
     }));
     let mut clients: Vec<TcpStream> = (0..3).map(|_| TcpStream::connect(address).unwrap()).collect();
     while event_loop.turn(Some(PAUSE)).unwrap() > 0 {}
-    assert_eq!(event_loop.sessions(), 1 + 2, "there is no place for the third");
+    assert_eq!(event_loop.sessions(), 1 + 2, "there is no permit for the third");
     drop(clients.remove(0));
     while event_loop.turn(Some(PAUSE)).unwrap() > 0 {}
-    assert_eq!(event_loop.sessions(), 1 + 2, "the third has got the place of the first");
+    assert_eq!(event_loop.sessions(), 1 + 2, "the third has the permit of the first");
 }

@@ -28,7 +28,7 @@ enum Op {
     Drain(usize),
 }
 
-struct Watched {
+struct Opened {
     near: Source<UnixStream>,
     far: UnixStream,
     read: bool,
@@ -38,7 +38,7 @@ struct Watched {
 
 #[derive(Default)]
 struct Table {
-    sources: [Option<Watched>; SOURCES],
+    sources: [Option<Opened>; SOURCES],
     /// What was reported of each in the last step: readable, writable.
     reported: [(bool, bool); SOURCES],
 }
@@ -47,13 +47,13 @@ struct Watching(Rc<RefCell<Table>>);
 
 impl Session for Watching {
     fn intents(&self, intents: &mut Intents<'_>) {
-        for watched in self.0.borrow().sources.iter().flatten() {
-            intents.hangup(&watched.near);
-            if watched.read {
-                intents.read(&watched.near);
+        for opened in self.0.borrow().sources.iter().flatten() {
+            intents.hangup(&opened.near);
+            if opened.read {
+                intents.read(&opened.near);
             }
-            if watched.write {
-                intents.write(&watched.near);
+            if opened.write {
+                intents.write(&opened.near);
             }
         }
     }
@@ -61,7 +61,7 @@ impl Session for Watching {
     fn advance(&mut self, ready: &Ready<'_>) -> Result<Progress> {
         let Table { sources, reported } = &mut *self.0.borrow_mut();
         for (source, reported) in sources.iter().zip(reported) {
-            let near = source.as_ref().map(|watched| &watched.near);
+            let near = source.as_ref().map(|opened| &opened.near);
             *reported =
                 near.map_or((false, false), |near| (ready.is_readable(near), ready.is_writable(near)));
         }
@@ -75,24 +75,24 @@ impl Table {
             Op::Open(index) => {
                 let (near, far) = UnixStream::pair().unwrap();
                 let near = Source::wrap(near).unwrap();
-                self.sources[index] = Some(Watched { near, far, read: false, write: false, fed: false });
+                self.sources[index] = Some(Opened { near, far, read: false, write: false, fed: false });
             }
             Op::Close(index) => self.sources[index] = None,
             Op::Declare { index, read, write } => {
-                if let Some(watched) = &mut self.sources[index] {
-                    (watched.read, watched.write) = (read, write);
+                if let Some(opened) = &mut self.sources[index] {
+                    (opened.read, opened.write) = (read, write);
                 }
             }
             Op::Feed(index) => {
-                if let Some(watched) = &mut self.sources[index] {
-                    watched.far.write_all(b"x").unwrap();
-                    watched.fed = true;
+                if let Some(opened) = &mut self.sources[index] {
+                    opened.far.write_all(b"x").unwrap();
+                    opened.fed = true;
                 }
             }
             Op::Drain(index) => {
-                if let Some(watched) = &mut self.sources[index] {
-                    while (&watched.near).read(&mut [0; 64]).is_ok() {}
-                    watched.fed = false;
+                if let Some(opened) = &mut self.sources[index] {
+                    while (&opened.near).read(&mut [0; 64]).is_ok() {}
+                    opened.fed = false;
                 }
             }
         }
@@ -100,7 +100,7 @@ impl Table {
 
     fn expected(&self) -> [(bool, bool); SOURCES] {
         self.sources.each_ref().map(|source| {
-            source.as_ref().map_or((false, false), |watched| (watched.read && watched.fed, watched.write))
+            source.as_ref().map_or((false, false), |opened| (opened.read && opened.fed, opened.write))
         })
     }
 }

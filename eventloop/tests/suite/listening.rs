@@ -24,13 +24,13 @@ fn sockets_that_listen_already_are_taken_over_and_their_clients_come_in_turn() {
     let addresses: Vec<SocketAddr> = sockets.iter().map(|socket| socket.local_addr().unwrap()).collect();
     let listener = Listener::adopt(sockets, SocketOptions::default()).unwrap();
     assert_eq!(listener.local_addrs().unwrap(), addresses);
-    let mut crowd = Vec::new();
+    let mut clients = Vec::new();
     for address in &addresses {
-        crowd.extend((0..2).map(|_| TcpStream::connect(address).unwrap()));
+        clients.extend((0..2).map(|_| TcpStream::connect(address).unwrap()));
     }
     let (mut event_loop, seen) = serve_on(listener.with_max_clients(1));
     let mut reached = Vec::new();
-    for _ in &crowd {
+    for _ in &clients {
         until(&mut event_loop, || !seen.borrow().served.is_empty());
         let stream = seen.borrow_mut().served.pop().unwrap();
         reached.push(stream.local_addr().unwrap());

@@ -14,9 +14,9 @@ fn idle() {
 }
 
 #[test]
-fn nothing_wanted_while_bytes_wait() {
+fn nothing_intended_while_bytes_are_pending() {
     let (mut event_loop, probe, _, mut far) = probe(Probe::default());
-    far.write_all(b"unwanted").unwrap();
+    far.write_all(b"unread").unwrap();
     assert_quiet(&mut event_loop);
     assert_eq!(probe.borrow().readable, 0);
 }
@@ -30,7 +30,7 @@ fn half_closed_by_the_peer() {
 }
 
 #[test]
-fn half_closed_by_us() {
+fn half_closed_by_this_side() {
     let (mut event_loop, probe, _, _far) = probe(Probe { read: true, ..Probe::default() });
     probe.borrow().stream.as_ref().unwrap().finish().unwrap();
     assert_quiet(&mut event_loop);
