@@ -36,8 +36,7 @@ fn encode(first_line: &str, fields: &HeaderMap) -> Vec<u8> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::HeadReader;
-    use ringbuf::Pool;
+    use crate::head::tests::request_of;
 
     #[test]
     fn an_empty_path_is_encoded_as_a_slash_except_for_options_of_a_whole_server() {
@@ -50,9 +49,7 @@ mod tests {
             ("GET http://a", "GET /"),
             ("GET http://a?b", "GET /?b"),
         ] {
-            let mut from = Pool::new(99, 1).reserve().unwrap();
-            from.push_slice(format!("{line} HTTP/1.1\r\n\r\n").as_bytes()).unwrap();
-            let request = HeadReader::new(99).request(&mut from).unwrap().unwrap();
+            let request = request_of(&format!("{line} HTTP/1.1"));
             assert_eq!(encode_request(&request), format!("{asked} HTTP/1.1\r\n\r\n").as_bytes(), "{line}");
         }
     }

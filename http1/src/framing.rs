@@ -65,14 +65,7 @@ fn number(digits: &[u8]) -> Option<u64> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::HeadReader;
-    use ringbuf::Pool;
-
-    fn response_with(fields: &str) -> Response<()> {
-        let mut from = Pool::new(1024, 1).reserve().unwrap();
-        from.push_slice(format!("HTTP/1.1 200 OK\r\n{fields}\r\n").as_bytes()).unwrap();
-        HeadReader::new(1024).response(&mut from).unwrap().unwrap()
-    }
+    use crate::head::tests::response_with;
 
     #[test]
     fn framing_follows_the_head_and_refuses_contradictions() {

@@ -199,10 +199,9 @@ pub(crate) fn members(fields: &HeaderMap, name: HeaderName) -> impl Iterator<Ite
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use super::*;
-    use crate::{Framing, encode_request, encode_response, forward, request_framing, response_framing};
-    use proptest::prelude::*;
+    use crate::encode_request;
     use ringbuf::Pool;
 
     fn ring(bytes: &[u8]) -> RingBuffer {
@@ -211,9 +210,16 @@ mod tests {
         ring
     }
 
-    fn response_with(fields: &str) -> Response<()> {
+    /// A response with these fields, each with its CRLF.
+    pub(crate) fn response_with(fields: &str) -> Response<()> {
         let mut from = ring(format!("HTTP/1.1 200 OK\r\n{fields}\r\n").as_bytes());
         HeadReader::new(1024).response(&mut from).unwrap().unwrap()
+    }
+
+    /// A request of these lines, without the CRLF of the last one.
+    pub(crate) fn request_of(lines: &str) -> Request<()> {
+        let mut from = ring(format!("{lines}\r\n\r\n").as_bytes());
+        HeadReader::new(1024).request(&mut from).unwrap().unwrap()
     }
 
     #[test]
@@ -311,39 +317,7 @@ mod tests {
         assert_eq!(response.headers()["a"], "1, 2");
         assert_eq!(response.headers().get_all("set-cookie").iter().count(), 2);
         assert_eq!(response_with("A: 1\r\nA:\r\n").headers()["a"], "1,", "without white space at the end");
-        let mut from = ring(b"GET / HTTP/1.1\r\nCookie: a\r\nCookie: b\r\n\r\n");
-        assert_eq!(HeadReader::new(99).request(&mut from).unwrap().unwrap().headers()["cookie"], "a; b");
-    }
-
-    proptest! {
-        #[test]
-        fn a_head_of_any_bytes_causes_no_panic(
-            pieces in prop::collection::vec(
-                prop_oneof![
-                    prop::sample::select(vec![
-                        "GET ", "http://a/", " HTTP/1.1", "HTTP/1.1 200 OK", "\r\n", "\n", ": ", "Connection", "close", "5", ",",
-                        "Content-Length: ", "Transfer-Encoding: chunked\r\n", "Host: a\r\n", "\r\n\r\n",
-                    ]).prop_map(|text| text.as_bytes().to_vec()),
-                    prop::collection::vec(any::<u8>(), 0..5),
-                ],
-                0..40,
-            ),
-        ) {
-            let bytes = pieces.concat();
-            let bytes = &bytes[..bytes.len().min(1024)];
-            if let Ok(Some(mut request)) = HeadReader::new(512).request(&mut ring(bytes)) {
-                let framing = request_framing(&request).unwrap_or(Framing::None);
-                forward(request.version(), request.headers_mut(), framing, "here");
-                let head = encode_request(&request);
-                let again = HeadReader::new(1024).request(&mut ring(&head)).unwrap().unwrap();
-                prop_assert_eq!(again.headers().keys_len(), request.headers().keys_len());
-            }
-            if let Ok(Some(mut response)) = HeadReader::new(512).response(&mut ring(bytes)) {
-                let framing = response_framing(&Method::GET, &response).unwrap_or(Framing::None);
-                forward(response.version(), response.headers_mut(), framing, "here");
-                let head = encode_response(&response);
-                prop_assert!(HeadReader::new(1024).response(&mut ring(&head)).unwrap().is_some());
-            }
-        }
+        let request = request_of("GET / HTTP/1.1\r\nCookie: a\r\nCookie: b");
+        assert_eq!(request.headers()["cookie"], "a; b");
     }
 }

@@ -99,18 +99,11 @@ pub fn add_date(fields: &mut HeaderMap) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::HeadReader;
-    use ringbuf::Pool;
-
-    fn request_with(line: &str) -> Request<()> {
-        let mut from = Pool::new(1024, 1).reserve().unwrap();
-        assert!(from.push_all(format!("{line}\r\n\r\n").as_bytes()).unwrap());
-        HeadReader::new(1024).request(&mut from).unwrap().unwrap()
-    }
+    use crate::head::tests::request_of;
 
     #[test]
     fn fields_for_one_hop_are_not_forwarded() {
-        let mut fields = request_with(
+        let mut fields = request_of(
             "GET / HTTP/1.1\r\nConnection: mine, Host, Content-Length\r\nMine: 1\r\nHost: a\r\nKeep-Alive: 5\r\nContent-Length: 5\r\nTE: x\r\n\
              Ours: 1",
         )
@@ -126,7 +119,7 @@ mod tests {
 
     #[test]
     fn connection_options_remove_no_field_that_keeps_a_response_private() {
-        let mut fields = request_with(
+        let mut fields = request_of(
             "GET / HTTP/1.1\r\nConnection: Cache-Control, Vary, Set-Cookie, Age, Via\r\nCache-Control: private\r\nVary: a\r\nSet-Cookie: b\r\n\
              Age: 5\r\nVia: 1.1 there",
         )
@@ -142,7 +135,7 @@ mod tests {
 
     #[test]
     fn each_hop_appends_its_name_to_via_and_recognizes_it() {
-        let request = request_with("GET / HTTP/1.1\r\nVia: 1.0 fred, HTTP/1.1 here:80 (Webproxy/1.0)");
+        let request = request_of("GET / HTTP/1.1\r\nVia: 1.0 fred, HTTP/1.1 here:80 (Webproxy/1.0)");
         for (name, passed) in [("fred", true), ("HERE:80", true), ("here", false), ("(Webproxy/1.0)", false)]
         {
             assert_eq!(has_passed(request.headers(), name), passed, "{name}");
@@ -163,7 +156,7 @@ mod tests {
             ("OPTIONS * HTTP/1.1\r\nMax-Forwards: many", Some("many")),
             ("OPTIONS * HTTP/1.1\r\nA: b", Some("")),
         ] {
-            let mut asked = request_with(request);
+            let mut asked = request_of(request);
             let goes_on = decrement_max_forwards(&mut asked);
             let said = asked.headers().get(MAX_FORWARDS).map_or("", |value| value.to_str().unwrap());
             assert_eq!(goes_on.then_some(said), left, "{request}");

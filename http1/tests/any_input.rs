@@ -24,6 +24,8 @@ fn heads() -> impl Strategy<Value = Vec<u8>> {
         "POST / HTTP/1.0\r\n",
         "HTTP/1.1 200 OK\r\n",
         "HTTP/1.1 204 No Content\r\n",
+        "HTTP/1.1 200 ",
+        "GET http://a/",
         "",
     ]);
     let fields = pieces(&[
@@ -33,6 +35,12 @@ fn heads() -> impl Strategy<Value = Vec<u8>> {
         "\r",
         ": ",
         ",",
+        " HTTP/1.1",
+        "OK",
+        "Connection",
+        "close",
+        "Content-Length: ",
+        "5",
         "Connection: close\r\n",
         "Connection: content-length\r\n",
         "Connection: via\r\n",
