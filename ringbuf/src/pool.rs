@@ -47,7 +47,7 @@ impl Pool {
     #[must_use]
     pub fn new(ring_capacity: usize, max_rings: usize) -> Self {
         assert!(ring_capacity > 0, "a ring buffer needs a capacity of at least 1 byte");
-        Self { store: Store::new(ring_capacity, max_rings) }
+        Self { store: Rc::new(Store { ring_capacity, max_rings, ..Store::default() }) }
     }
 
     /// An empty ring whose storage is lent by this pool, or `None` if all `max_rings` are reserved. Dropping

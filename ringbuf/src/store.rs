@@ -7,7 +7,7 @@ use std::rc::Rc;
 use crate::content::Content;
 
 /// The storage of a pool: the limits, the numbers of reserved and lent rings, and the pieces kept for the next ring.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(crate) struct Store {
     pub(crate) ring_capacity: usize,
     pub(crate) max_rings: usize,
@@ -24,11 +24,6 @@ pub(crate) struct Reservation(Rc<Store>);
 pub(crate) const MAX_SPARE: usize = 16;
 
 impl Store {
-    pub(crate) fn new(ring_capacity: usize, max_rings: usize) -> Rc<Self> {
-        let (reserved, lent, spare) = (Cell::new(0), Cell::new(0), RefCell::default());
-        Rc::new(Self { ring_capacity, max_rings, reserved, lent, spare })
-    }
-
     /// A reservation for one more ring; `None` if all are taken.
     pub(crate) fn reserve(self: &Rc<Self>) -> Option<Reservation> {
         if self.reserved.get() == self.max_rings {
