@@ -190,8 +190,12 @@ impl<C: Connection> BufferedStream<C> {
         }
         if let StreamPhase::Closing { step, until, .. } = &self.connection {
             intents.deadline(*until);
-            if *step != CloseStep::AwaitPeer && (self.output.is_empty() || self.has_failed()) {
-                intents.again(); // there is something to do now
+            let next_comes = match step {
+                CloseStep::Finish | CloseStep::Reset => self.output.is_empty(),
+                CloseStep::AwaitPeer => self.ended.is_some(),
+            };
+            if next_comes || self.has_failed() {
+                intents.again();
             }
         }
     }

@@ -122,6 +122,30 @@ fn a_stream_that_is_finished_again_in_each_step_keeps_its_first_time_limit() {
 }
 
 #[test]
+fn a_session_that_advances_the_close_before_it_reads_ends_as_soon_as_the_peer_has_ended() {
+    type EndPeer = fn(TcpStream);
+    let (finishes, resets): (EndPeer, EndPeer) = (drop, |peer| reset(peer).unwrap());
+    for end in [finishes, resets] {
+        let (near, peer) = pair().unwrap();
+        let pool = Pool::new(RING, 2);
+        let (input, output) = (pool.reserve().unwrap(), pool.reserve().unwrap());
+        let mut stream = BufferedStream::new(Stream::new(near).unwrap(), input, output);
+        let begin = Instant::now();
+        stream.finish(begin + PATIENCE);
+        let mut event_loop = EventLoop::new().unwrap();
+        event_loop.spawn(session(stream, BufferedStream::intents, |stream, ready| {
+            let is_closed = stream.advance_close(ready).is_break();
+            let _ = stream.flush(ready) | stream.fill(ready);
+            Ok(if is_closed { Progress::Done } else { Progress::Continue })
+        }));
+        settle(&mut event_loop);
+        end(peer);
+        until_over(&mut event_loop, 0);
+        assert!(begin.elapsed() < PATIENCE / 2, "it has waited for its time limit");
+    }
+}
+
+#[test]
 fn a_close_by_reset_delivers_all_before_it() {
     let (mut event_loop, stage, waker, mut peer) = stage();
     let _ = stage.stream.borrow_mut().output.push_slice(&[7; RING]).unwrap();
