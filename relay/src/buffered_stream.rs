@@ -201,6 +201,7 @@ impl<C: Connection> BufferedStream<C> {
     }
 
     /// Reads once, if there is something and room for it. Returns whether that changed anything.
+    #[must_use = "after a change the session asks for another step"]
     pub fn fill(&mut self, ready: &Ready<'_>) -> bool {
         let (StreamPhase::Open(stream) | StreamPhase::Closing { stream, .. }) = &self.connection else {
             return false;
@@ -222,6 +223,7 @@ impl<C: Connection> BufferedStream<C> {
 
     /// Writes once, if something is pending and the stream takes it. Returns whether that changed anything.
     /// After a failure pending bytes are lost.
+    #[must_use = "after a change the session asks for another step"]
     pub fn flush(&mut self, ready: &Ready<'_>) -> bool {
         let (StreamPhase::Open(stream) | StreamPhase::Closing { stream, .. }) = &self.connection else {
             return false;

@@ -227,7 +227,7 @@ impl Client {
             self.origin = Some(origin);
             return Ok(ClientPhase::Exchanging(exchange));
         }
-        origin.flush(ready); // the last bytes of the request's body may have come together with the response
+        let _ = origin.flush(ready); // the last bytes of the request's body may have come together with the response
         let idle = exchange.origin_keeps()
             && origin.input.is_empty()
             && origin.output.is_empty()
