@@ -17,7 +17,8 @@ pub fn raise_limit() -> io::Result<u64> {
     Ok(limit.maximum.unwrap_or(u64::MAX))
 }
 
-/// Lets another process open no descriptor numbered `limit` or above; those it has stay open. Returns the limits it had.
+/// Lowers the soft limit of another process: it opens no descriptor numbered `limit` or above, or takes no more bytes of
+/// address space than that; what it has it keeps. Returns the limits it had.
 ///
 /// # Errors
 ///
@@ -26,35 +27,12 @@ pub fn raise_limit() -> io::Result<u64> {
 /// # Panics
 ///
 /// When `pid` is 0, which is no process.
-pub fn limit_descriptors(pid: u32, limit: u64) -> io::Result<Rlimit> {
-    let maximum = getrlimit(Resource::Nofile).maximum;
-    set_limits(pid, Rlimit { current: Some(limit), maximum })
+pub(crate) fn lower_limit(pid: u32, resource: Resource, limit: u64) -> io::Result<Rlimit> {
+    let maximum = getrlimit(resource).maximum;
+    set_limits(pid, resource, Rlimit { current: Some(limit), maximum })
 }
 
-/// Limits the address space of another process to this number of bytes; what it has it keeps.
-///
-/// # Errors
-///
-/// Those of prlimit(2).
-///
-/// # Panics
-///
-/// When `pid` is 0, which is no process.
-pub fn limit_memory(pid: u32, limit: u64) -> io::Result<()> {
-    let maximum = getrlimit(Resource::As).maximum;
-    prlimit(Some(procfs::pid(pid)), Resource::As, Rlimit { current: Some(limit), maximum })?;
-    Ok(())
-}
-
-/// Sets the limits on the descriptors of another process, and returns those it had.
-///
-/// # Errors
-///
-/// Those of prlimit(2).
-///
-/// # Panics
-///
-/// When `pid` is 0, which is no process.
-pub fn set_limits(pid: u32, limits: Rlimit) -> io::Result<Rlimit> {
-    Ok(prlimit(Some(procfs::pid(pid)), Resource::Nofile, limits)?)
+/// Sets the limits of another process, and returns those it had; otherwise as [`lower_limit`].
+pub(crate) fn set_limits(pid: u32, resource: Resource, limits: Rlimit) -> io::Result<Rlimit> {
+    Ok(prlimit(Some(procfs::pid(pid)), resource, limits)?)
 }

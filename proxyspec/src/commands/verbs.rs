@@ -79,7 +79,7 @@ fn step(word: &str) -> Result<Step, String> {
             ("all", pace) => Step::ReceiveAll(pace),
             (size, pace) => Step::Receive(bytes(size)?, pace),
         },
-        "echo" => Step::Echo(how(Pace::FAST, argument.into_iter().flat_map(|text| text.split(',')))?),
+        "echo" => Step::Echo(how(argument.into_iter().flat_map(|text| text.split(',')))?),
         "pause" => Step::Pause(time(needed("TIME")?)?),
         "urgent" => alone(Step::Urgent)?,
         "readable" => alone(Step::Readable)?,
@@ -96,11 +96,11 @@ fn step(word: &str) -> Result<Step, String> {
 fn paced(text: &str) -> Result<(&str, Pace), String> {
     let mut words = text.split(',');
     let amount = words.next().unwrap_or_default();
-    Ok((amount, how(Pace::FAST, words)?))
+    Ok((amount, how(words)?))
 }
 
-fn how<'a>(pace: Pace, words: impl Iterator<Item = &'a str>) -> Result<Pace, String> {
-    let (mut pace, mut rate) = (pace, None);
+fn how<'a>(words: impl Iterator<Item = &'a str>) -> Result<Pace, String> {
+    let (mut pace, mut rate) = (Pace::FAST, None);
     for word in words {
         match word.split_once(':') {
             Some(("by", range)) => {
@@ -119,7 +119,10 @@ fn how<'a>(pace: Pace, words: impl Iterator<Item = &'a str>) -> Result<Pace, Str
             _ => return Err(format!("{word:?} is no way to send or receive: by:N, by:N..M or rate:SIZE")),
         }
     }
-    Ok(rate.map_or(pace.clone(), |rate| pace.limited(rate)))
+    Ok(match rate {
+        Some(rate) => pace.limited(rate),
+        None => pace,
+    })
 }
 
 /// A buffer of such a size is made for each call.

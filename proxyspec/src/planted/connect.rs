@@ -28,12 +28,11 @@ pub(super) struct Connected {
 /// Tries one address after the other, unless the client goes away.
 pub(super) fn connect(client: &TcpStream, server: &PlantedProxy) -> io::Result<Connected> {
     let begin = Instant::now();
-    let options = &server.options;
     let in_turn = server.has(Bug::ConnectsInTurn);
     let _turn = in_turn.then(|| server.turn.lock().unwrap_or_else(PoisonError::into_inner));
     let mut last = io::Error::from(ErrorKind::NotFound);
-    for address in addresses(options)? {
-        match attempt(client, address, options) {
+    for address in addresses(&server.options)? {
+        match attempt(client, address, server) {
             Ok((server, reset)) => return Ok(Connected { server, reset, took: begin.elapsed() }),
             Err(error) => last = error,
         }
@@ -51,13 +50,9 @@ fn addresses(options: &PlantedOptions) -> io::Result<Vec<SocketAddr>> {
     Ok(addresses)
 }
 
-fn attempt(
-    client: &TcpStream,
-    address: SocketAddr,
-    options: &PlantedOptions,
-) -> io::Result<(TcpStream, bool)> {
-    let has = |bug| options.bug == Some(bug);
-    let limit = if has(Bug::NeverGivesUp) { 3600 } else { options.connect };
+fn attempt(client: &TcpStream, address: SocketAddr, server: &PlantedProxy) -> io::Result<(TcpStream, bool)> {
+    let has = |bug| server.has(bug);
+    let limit = if has(Bug::NeverGivesUp) { 3600 } else { server.options.connect };
     let until = Instant::now() + Duration::from_secs(limit);
     let socket = socket(address, until)?;
     socket.set_nonblocking(true)?;

@@ -41,7 +41,7 @@ pub(super) struct Half<'a> {
 
 impl PlantedSession<'_> {
     pub(super) fn has(&self, bug: Bug) -> bool {
-        self.options.bug == Some(bug)
+        self.proxy.has(bug)
     }
 
     pub(super) fn is_reset(&self) -> bool {

@@ -1,9 +1,9 @@
 use std::collections::HashMap;
 use std::io;
 
-use rustix::process::Rlimit;
+use rustix::process::{Resource, Rlimit};
 
-use crate::descriptors::{limit_descriptors, set_limits};
+use crate::descriptors::{lower_limit, set_limits};
 use crate::proxy::Proxy;
 
 /// A proxy that can open no further descriptor, until this is [relieved](Self::relieve) or dropped.
@@ -22,7 +22,7 @@ impl<'a> Exhausted<'a> {
             // The numbers below are taken, as long as nothing is closed. A limit below what is open would make poll(2)
             // fail, which a lack of descriptors does not.
             let limit = process.descriptors()? as u64;
-            exhausted.before.insert(process.pid, limit_descriptors(process.pid, limit)?);
+            exhausted.before.insert(process.pid, lower_limit(process.pid, Resource::Nofile, limit)?);
         }
         Ok(exhausted)
     }
@@ -40,7 +40,7 @@ impl<'a> Exhausted<'a> {
         let first = self.before.get(&self.proxy.pid()).copied();
         for process in self.proxy.processes()?.iter().filter(|process| !process.ended) {
             if let Some(limits) = self.before.remove(&process.pid).or(first) {
-                set_limits(process.pid, limits)?;
+                set_limits(process.pid, Resource::Nofile, limits)?;
             }
         }
         Ok(())

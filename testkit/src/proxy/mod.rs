@@ -31,9 +31,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
-use rustix::process::{PidfdFlags, Signal, WaitId, WaitIdOptions, kill_process, pidfd_open, waitid};
+use rustix::process::{
+    PidfdFlags, Resource, Signal, WaitId, WaitIdOptions, kill_process, pidfd_open, waitid,
+};
 
-use crate::descriptors;
+use crate::descriptors::lower_limit;
 use crate::procfs::{self, Process, TcpSocket, TcpState};
 use log::Log;
 use start::OwnDirectory;
@@ -170,7 +172,7 @@ impl Proxy {
     /// When the proxy has ended.
     pub fn limit_descriptors(&self, limit: u64) -> io::Result<()> {
         for process in self.processes()?.iter().filter(|process| !process.ended) {
-            descriptors::limit_descriptors(process.pid, limit)?;
+            lower_limit(process.pid, Resource::Nofile, limit)?;
         }
         Ok(())
     }
@@ -183,7 +185,7 @@ impl Proxy {
     /// When the proxy has ended.
     pub fn limit_memory(&self, more: u64) -> io::Result<()> {
         for process in self.processes()?.iter().filter(|process| !process.ended) {
-            descriptors::limit_memory(process.pid, process.address_space()? + more)?;
+            lower_limit(process.pid, Resource::As, process.address_space()? + more)?;
         }
         Ok(())
     }

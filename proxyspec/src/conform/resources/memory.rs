@@ -29,15 +29,25 @@ pub(super) fn held_back(trial: &Trial, sends: PeerRole) -> Verdict {
     let (client, server) = (joined(client)?, joined(server)?);
     let (sent, _) = sends.pair(client.sent, server.sent);
     let mut observed = format!("{} could be sent", mebibytes(sent));
-    if let (Some(before), Some(after)) = (before, after) {
-        let (before_text, after_text) = (mebibytes(before), mebibytes(after));
-        observed += &format!(", and the proxy had {after_text} of memory, {before_text} before");
-        if after.saturating_sub(before) > ENOUGH {
-            return broken(observed);
-        }
+    let memory = before.zip(after);
+    if let Some((before, after)) = memory {
+        let (before, after) = (mebibytes(before), mebibytes(after));
+        observed += &format!(", and the proxy had {after} of memory, {before} before");
     }
-    let bound = ENOUGH + kernel_buffers()?;
-    if sent >= bound.min(MOST_TO_FILL) && bound < MOST_TO_FILL { broken(observed) } else { Ok(observed) }
+    let grown = memory.map(|(before, after)| after.saturating_sub(before));
+    verdict(sent, ENOUGH + kernel_buffers()?, grown, observed)
+}
+
+/// `bound` is what a proxy and its kernel may hold together; a sender never sends more than [`MOST_TO_FILL`].
+fn verdict(sent: u64, bound: u64, grown: Option<u64>, observed: String) -> Verdict {
+    let sends_beyond = bound < MOST_TO_FILL;
+    if grown.is_some_and(|grown| grown > ENOUGH) || sends_beyond && sent >= bound {
+        broken(observed)
+    } else if sends_beyond || grown.is_some() {
+        Ok(observed)
+    } else {
+        Err(Stop::NotApplicable("the kernel may hold all that is sent".to_owned()))
+    }
 }
 
 /// The most that the kernel holds of the proxy's: what has arrived on one connection and what is to leave on the other
@@ -55,4 +65,20 @@ fn kernel_buffers() -> Result<u64, Stop> {
 
 fn mebibytes(bytes: u64) -> String {
     format!("{:.1} MiB", bytes as f64 / f64::from(1 << 20))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_proxy_of_unknown_memory_is_not_judged_where_the_kernel_may_hold_all_that_is_sent() {
+        let judged = |sent, bound, grown| verdict(sent, bound, grown, "observed".to_owned());
+        let (less, more) = (MOST_TO_FILL - 1, MOST_TO_FILL + 1);
+        assert!(matches!(judged(MOST_TO_FILL, more, None), Err(Stop::NotApplicable(_))));
+        assert!(judged(MOST_TO_FILL, more, Some(0)).is_ok(), "it has grown by nothing");
+        assert!(matches!(judged(MOST_TO_FILL, more, Some(ENOUGH + 1)), Err(Stop::Broken(_))));
+        assert!(judged(less - 1, less, None).is_ok(), "the sender was held back");
+        assert!(matches!(judged(MOST_TO_FILL, less, None), Err(Stop::Broken(_))));
+    }
 }
