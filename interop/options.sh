@@ -32,10 +32,9 @@ requests() {
   done
   wait
 }
+stop "$nginx" # before the first request: one that it has, or that is in its accept queue, is lost with it
 start requests requests
 requests=$PID
-wait_until "requests are under way" test -s "$WORK/retry.5"
-stop "$nginx"
 sleep 0.7 # this long the server is away
 start_nginx
 wait "$requests"

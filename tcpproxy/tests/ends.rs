@@ -35,23 +35,16 @@ fn bytes_go_both_ways_at_once() {
 }
 
 #[test]
-fn a_client_that_finishes_still_gets_a_late_answer() {
-    let mut stage = Stage::new();
-    let (client, server) = stage.session();
-    stage.carry_to_end(&client, &server, b"question");
-    stage.assert_quiet();
-    stage.carry_to_end(&server, &client, b"late answer");
-    stage.until_over();
-}
-
-#[test]
-fn a_server_that_finishes_still_gets_what_the_client_sends() {
-    let mut stage = Stage::new();
-    let (client, server) = stage.session();
-    stage.carry_to_end(&server, &client, b"greeting");
-    stage.assert_quiet();
-    stage.carry_to_end(&client, &server, b"late upload");
-    stage.until_over();
+fn a_side_that_finishes_still_gets_what_the_other_one_sends_later() {
+    for client_finishes in [true, false] {
+        let mut stage = Stage::new();
+        let (client, server) = stage.session();
+        let (first, second) = if client_finishes { (client, server) } else { (server, client) };
+        stage.carry_to_end(&first, &second, b"question");
+        stage.assert_quiet();
+        stage.carry_to_end(&second, &first, b"late answer");
+        stage.until_over();
+    }
 }
 
 #[test]
@@ -65,23 +58,16 @@ fn fin_follows_the_last_byte_out_of_a_full_ring() {
 }
 
 #[test]
-fn a_server_that_resets_resets_the_client_after_the_bytes_before() {
-    let mut stage = Stage::new();
-    let (client, server) = stage.session();
-    stage.send(&server, b"half an ans");
-    reset(server);
-    assert_eq!(stage.drain(&client), (b"half an ans".to_vec(), End::Reset));
-    stage.until_over();
-}
-
-#[test]
-fn a_client_that_resets_resets_the_server_after_the_bytes_before() {
-    let mut stage = Stage::new();
-    let (client, server) = stage.session();
-    stage.send(&client, b"half a quest");
-    reset(client);
-    assert_eq!(stage.drain(&server), (b"half a quest".to_vec(), End::Reset));
-    stage.until_over();
+fn a_side_that_resets_resets_the_other_one_after_the_bytes_before() {
+    for client_resets in [true, false] {
+        let mut stage = Stage::new();
+        let (client, server) = stage.session();
+        let (resetting, other) = if client_resets { (client, server) } else { (server, client) };
+        stage.send(&resetting, b"half a messa");
+        reset(resetting);
+        assert_eq!(stage.drain(&other), (b"half a messa".to_vec(), End::Reset));
+        stage.until_over();
+    }
 }
 
 #[test]

@@ -15,7 +15,7 @@ use common::{
     conversing, echo, echoing, metrics_address, origin, proxy, reset, session, until, until_stopping,
 };
 use serde_json::Value;
-use testkit::peer::{Refuser, churn};
+use testkit::peer::churn;
 use testkit::proxy::Proxy;
 use testkit::replay::at_once;
 
@@ -267,18 +267,4 @@ fn running_out_of_descriptors_neither_spins_nor_ends_the_service() {
     converse(&first);
     proxy.limit_descriptors(1000).unwrap();
     clients.iter().for_each(converse);
-}
-
-#[test]
-fn a_server_that_refuses_is_tried_again_for_the_next_client() {
-    let refusing = Refuser::new().unwrap();
-    let port = refusing.address().port();
-    let proxy = proxy(&port.to_string(), &[]);
-    assert_reset(&connect_before_reset(&proxy));
-    let origin = refusing.open().unwrap();
-    let mut client = connect(proxy.address());
-    origin.accept().unwrap().0.write_all(b"back again").unwrap();
-    let mut got = String::new();
-    client.read_to_string(&mut got).unwrap();
-    assert_eq!(got, "back again");
 }

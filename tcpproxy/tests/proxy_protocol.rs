@@ -5,7 +5,7 @@
 mod stage;
 
 use std::io::{ErrorKind, Read, Write};
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpStream};
+use std::net::{Ipv6Addr, SocketAddr, TcpStream};
 use std::time::{Duration, Instant};
 
 use stage::{End, PATIENCE, Stage, counting, fin, reset};
@@ -17,12 +17,6 @@ const SIGNATURE: &[u8] = b"\r\n\r\n\0\r\nQUIT\n";
 
 fn announcing(version: ProxyProtocol, buffer_size: usize) -> Stage {
     Stage::with(|config| Config { proxy_protocol: Some(version), buffer_size, ..config })
-}
-
-fn connect(stage: &Stage, ip: impl Into<IpAddr>) -> TcpStream {
-    let client = TcpStream::connect((ip.into(), stage.proxy.local_addr().port())).unwrap();
-    client.set_nonblocking(true).unwrap();
-    client
 }
 
 /// The header of a connection as the specification words it.
@@ -50,16 +44,17 @@ fn header(version: ProxyProtocol, client: &TcpStream) -> Vec<u8> {
 #[test]
 fn the_header_comes_first_and_whole_whatever_the_version_the_family_and_the_buffer() {
     let versions = [ProxyProtocol::V1, ProxyProtocol::V2];
-    let ips = [IpAddr::from(Ipv4Addr::LOCALHOST), Ipv6Addr::LOCALHOST.into()];
-    at_once(versions.into_iter().flat_map(|version| ips.map(|ip| (version, ip))), |(version, ip)| {
+    let connects: [fn(&Stage) -> TcpStream; 2] = [Stage::client, Stage::client_over_ipv6];
+    let cases = versions.into_iter().flat_map(|version| connects.map(|connect| (version, connect)));
+    at_once(cases, |(version, connect)| {
         for buffer_size in [1, 7, 256 * 1024] {
             let mut stage = announcing(version, buffer_size);
-            let client = connect(&stage, ip);
+            let client = connect(&stage);
             stage.send(&client, &counting(0, 1000));
             fin(&client);
             let server = stage.accept();
             let expected = [header(version, &client), counting(0, 1000)].concat();
-            assert_eq!(stage.drain(&server), (expected, End::Fin), "{version:?} {ip} {buffer_size}");
+            assert_eq!(stage.drain(&server), (expected, End::Fin), "{version:?} {buffer_size}");
             stage.carry_to_end(&server, &client, b"answer");
             stage.until_over();
             let statistics = stage.proxy.statistics();

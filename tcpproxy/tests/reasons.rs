@@ -13,7 +13,7 @@ use std::sync::Mutex;
 use std::thread;
 use std::time::Duration;
 
-use common::{PATIENCE, PROGRAM, assert_reset, connect, connect_before_reset, reset};
+use common::{PATIENCE, assert_reset, connect, connect_before_reset, json_proxy, reset};
 use serde_json::Value;
 use tcpproxy::Config;
 use testkit::peer::{BlackHole, Refuser};
@@ -109,12 +109,6 @@ fn the_reasons_in_the_documentation_are_those_that_are_brought_about() {
     assert_eq!(documented, brought_about);
 }
 
-/// A proxy whose log is JSON.
-fn proxy(host: &str, port: u16, options: &[&str]) -> Proxy {
-    let proxy = Proxy::command(PROGRAM).args([host, &port.to_string(), "0", "--log-format", "json"]);
-    proxy.args(options).start().unwrap()
-}
-
 /// The line of the only session.
 fn ended(proxy: &Proxy) -> String {
     proxy.wait_for_line(PATIENCE, |line| line.contains("session ended")).unwrap()
@@ -123,7 +117,7 @@ fn ended(proxy: &Proxy) -> String {
 /// A session in which 8 bytes have gone up and 6 down.
 fn session(options: &[&str], end: impl FnOnce(&Proxy, TcpStream, TcpStream)) -> String {
     let origin = TcpListener::bind("127.0.0.1:0").unwrap();
-    let proxy = proxy("127.0.0.1", origin.local_addr().unwrap().port(), options);
+    let proxy = json_proxy("127.0.0.1", origin.local_addr().unwrap().port(), options);
     let mut client = connect(proxy.address());
     let (mut server, _) = origin.accept().unwrap();
     server.set_read_timeout(Some(PATIENCE)).unwrap();
@@ -152,7 +146,7 @@ fn half_closed(
 
 /// A client that owes a PROXY header.
 fn headless(options: &[&str], end: impl FnOnce(TcpStream)) -> String {
-    let proxy = proxy("127.0.0.1", 80, &[&["--accept-proxy-protocol"], options].concat());
+    let proxy = json_proxy("127.0.0.1", 80, &[&["--accept-proxy-protocol"], options].concat());
     end(connect(proxy.address()));
     ended(&proxy)
 }
@@ -181,7 +175,7 @@ fn header_too_late() -> String {
 
 fn header_stopped() -> String {
     let options = ["--accept-proxy-protocol", "--drain-timeout", "0s", "--max-clients", "1"];
-    let proxy = proxy("127.0.0.1", 80, &options);
+    let proxy = json_proxy("127.0.0.1", 80, &options);
     let mut client = connect(proxy.address());
     client.write_all(b"P").unwrap(); // a client that sends nothing would yield to the next one
     // That a client is pending says that the first one is served.
@@ -192,7 +186,7 @@ fn header_stopped() -> String {
 }
 
 fn header_yielded() -> String {
-    let proxy = proxy("127.0.0.1", 80, &["--accept-proxy-protocol", "--max-clients", "1"]);
+    let proxy = json_proxy("127.0.0.1", 80, &["--accept-proxy-protocol", "--max-clients", "1"]);
     let silent = connect(proxy.address());
     let _waits = connect(proxy.address());
     assert_reset(&silent);
@@ -201,13 +195,13 @@ fn header_yielded() -> String {
 
 fn refused() -> String {
     let refusing = Refuser::new().unwrap();
-    let proxy = proxy("127.0.0.1", refusing.address().port(), &[]);
+    let proxy = json_proxy("127.0.0.1", refusing.address().port(), &[]);
     assert_reset(&connect_before_reset(&proxy));
     ended(&proxy)
 }
 
 fn nowhere(host: &str) -> String {
-    let proxy = proxy(host, 80, &[]);
+    let proxy = json_proxy(host, 80, &[]);
     assert_reset(&connect_before_reset(&proxy));
     ended(&proxy)
 }
@@ -219,7 +213,7 @@ fn unanswered() -> String {
 /// A client whose server does not answer; the proxy has its bytes.
 fn unreached(options: &[&str], end: impl FnOnce(&Proxy, TcpStream)) -> String {
     let hole = BlackHole::new().unwrap();
-    let proxy = proxy("127.0.0.1", hole.address().port(), options);
+    let proxy = json_proxy("127.0.0.1", hole.address().port(), options);
     let client = connect(proxy.address());
     let _waits = connect(proxy.address());
     proxy.wait_for_line(PATIENCE, |line| line.contains("a client is waiting")).unwrap();
@@ -230,7 +224,7 @@ fn unreached(options: &[&str], end: impl FnOnce(&Proxy, TcpStream)) -> String {
 fn exhausted() -> String {
     let origin = TcpListener::bind("127.0.0.1:0").unwrap();
     let port = origin.local_addr().unwrap().port();
-    let proxy = proxy("127.0.0.1", port, &["--connect-timeout", "300ms"]);
+    let proxy = json_proxy("127.0.0.1", port, &["--connect-timeout", "300ms"]);
     let open = fs::read_dir(format!("/proc/{}/fd", proxy.pid())).unwrap();
     let open: BTreeSet<u64> =
         open.map(|entry| entry.unwrap().file_name().to_str().unwrap().parse().unwrap()).collect();
@@ -242,7 +236,7 @@ fn exhausted() -> String {
 
 fn finished_early() -> String {
     let hole = BlackHole::new().unwrap();
-    let proxy = proxy("127.0.0.1", hole.address().port(), &[]);
+    let proxy = json_proxy("127.0.0.1", hole.address().port(), &[]);
     let mut client = connect(proxy.address());
     client.write_all(b"question").unwrap();
     client.shutdown(Shutdown::Write).unwrap();

@@ -7,15 +7,10 @@ mod common;
 use std::io::{Read, Write};
 use std::net::SocketAddr;
 
-use common::{PATIENCE, PROGRAM, connect, connect_before_reset, echo};
+use common::{PATIENCE, connect, connect_before_reset, echo, json_proxy};
 use serde_json::Value;
 use testkit::peer::Refuser;
 use testkit::proxy::Proxy;
-
-fn proxy(port: &str, options: &[&str]) -> Proxy {
-    let proxy = Proxy::command(PROGRAM).args(["127.0.0.1", port, "0", "--log-format", "json"]);
-    proxy.args(options).start().unwrap()
-}
 
 /// The lines that name one of these clients, once a session is over.
 fn lines_of(proxy: &Proxy, clients: &[SocketAddr]) -> Vec<Value> {
@@ -32,7 +27,7 @@ fn messages(lines: &[Value]) -> Vec<&str> {
 #[test]
 fn with_v_a_session_is_logged_when_it_begins_and_at_each_connect_attempt() {
     let refuser = Refuser::new().unwrap();
-    let proxy = proxy(&refuser.address().port().to_string(), &["-v"]);
+    let proxy = json_proxy("127.0.0.1", refuser.address().port(), &["-v"]);
     let mut client = connect_before_reset(&proxy);
     client.read(&mut [0]).unwrap_err();
     let lines = lines_of(&proxy, &[client.local_addr().unwrap()]);
@@ -49,7 +44,7 @@ fn with_v_a_session_is_logged_when_it_begins_and_at_each_connect_attempt() {
 #[test]
 fn with_v_a_header_is_logged_when_it_was_read_and_a_server_when_it_is_reached() {
     let port = echo();
-    let proxy = proxy(&port, &["-v", "--accept-proxy-protocol"]);
+    let proxy = json_proxy("127.0.0.1", &port, &["-v", "--accept-proxy-protocol"]);
     let mut client = connect(proxy.address());
     let header = b"PROXY TCP4 192.0.2.7 198.51.100.1 4711 80\r\n";
     client.write_all(header).unwrap();
@@ -70,7 +65,7 @@ fn with_v_a_header_is_logged_when_it_was_read_and_a_server_when_it_is_reached() 
 
 #[test]
 fn without_v_a_session_has_one_line() {
-    let proxy = proxy(&echo(), &[]);
+    let proxy = json_proxy("127.0.0.1", echo(), &[]);
     let client = connect(proxy.address());
     common::converse(&client);
     let address = client.local_addr().unwrap();

@@ -2,6 +2,7 @@
 
 #![allow(dead_code, unreachable_pub, clippy::unwrap_used)] // each test file uses a part of this
 
+use std::fmt::Display;
 use std::io::{self, BufRead, BufReader, ErrorKind, Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::os::fd::OwnedFd;
@@ -22,6 +23,12 @@ pub const PATIENCE: Duration = Duration::from_secs(30);
 /// A proxy in front of a server at this port of the loopback address.
 pub fn proxy(port: &str, options: &[&str]) -> Proxy {
     Proxy::command(PROGRAM).args(["127.0.0.1", port, "0"]).args(options).start().unwrap()
+}
+
+/// A proxy in front of this server, whose log is JSON.
+pub fn json_proxy(host: &str, port: impl Display, options: &[&str]) -> Proxy {
+    let proxy = Proxy::command(PROGRAM).args([host, &port.to_string(), "0", "--log-format", "json"]);
+    proxy.args(options).start().unwrap()
 }
 
 /// The program as a child that does not outlive the test.

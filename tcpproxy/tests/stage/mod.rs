@@ -3,7 +3,7 @@
 #![allow(dead_code, unreachable_pub, clippy::unwrap_used)] // each test file uses a part of this
 
 use std::io::{ErrorKind, Read, Write};
-use std::net::{Ipv6Addr, Shutdown, TcpListener, TcpStream};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, Shutdown, TcpListener, TcpStream};
 use std::time::{Duration, Instant};
 
 use tcpproxy::{Config, Proxy};
@@ -42,14 +42,16 @@ impl Stage {
 
     /// A client that has connected; whether the proxy serves it is another question.
     pub fn client(&self) -> TcpStream {
-        let client = TcpStream::connect(("127.0.0.1", self.proxy.local_addr().port())).unwrap();
-        client.set_nonblocking(true).unwrap();
-        client
+        self.connect(Ipv4Addr::LOCALHOST.into())
     }
 
     /// The same over IPv6.
     pub fn client_over_ipv6(&self) -> TcpStream {
-        let client = TcpStream::connect((Ipv6Addr::LOCALHOST, self.proxy.local_addr().port())).unwrap();
+        self.connect(Ipv6Addr::LOCALHOST.into())
+    }
+
+    fn connect(&self, ip: IpAddr) -> TcpStream {
+        let client = TcpStream::connect((ip, self.proxy.local_addr().port())).unwrap();
         client.set_nonblocking(true).unwrap();
         client
     }
