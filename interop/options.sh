@@ -22,7 +22,7 @@ same "the addresses that nginx sees" "127.0.0.3 127.0.0.4 127.0.0.3" "$(for _ in
 stop_proxy
 echo "--source: nginx sees both addresses in turn"
 
-# --retry: requests begin all the time while nginx is stopped, away for 0.7 s, and started again.
+# --retry: requests begin all the time while nginx is away for 0.7 s and is started again.
 start_proxy 127.0.0.1 "$port" --max-clients 0 --retry --log-format json
 requests() {
   local number
