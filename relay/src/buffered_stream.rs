@@ -14,7 +14,7 @@ use eventloop::{Intents, Ready, Stream};
 use ringbuf::{Drain, Fill, RingBuffer};
 
 use crate::connection::{Connection, Intent};
-use crate::lingering_close::{Lingering, LingeringClose};
+use crate::lingering_close::LingeringClose;
 use crate::source_sink::ByteSink;
 use crate::tunnel::{Side, Tunnel};
 
@@ -314,11 +314,8 @@ impl<C: Connection> BufferedStream<C> {
     }
 }
 
-impl<C> From<Lingering<C>> for StreamPhase<C> {
-    fn from(lingering: Lingering<C>) -> Self {
-        match lingering {
-            Lingering::Open(closing) => Self::Lingering(closing),
-            Lingering::Closed => Self::Closed,
-        }
+impl<C> From<Option<LingeringClose<C>>> for StreamPhase<C> {
+    fn from(closing: Option<LingeringClose<C>>) -> Self {
+        closing.map_or(Self::Closed, Self::Lingering)
     }
 }

@@ -32,16 +32,6 @@ enum ClosePhase {
     Grace,
 }
 
-/// How far a lingering close is.
-#[must_use]
-#[derive(Debug)]
-pub(crate) enum Lingering<C> {
-    /// The connection has to stay open.
-    Open(LingeringClose<C>),
-    /// The connection was closed.
-    Closed,
-}
-
 /// How long the kernel has to send a FIN and the bytes before it where it does not tell what was
 /// acknowledged.
 const GRACE: Duration = Duration::from_secs(1);
@@ -52,15 +42,15 @@ const LONGEST_PAUSE: Duration = Duration::from_millis(256);
 
 impl<C: Connection> LingeringClose<C> {
     /// Begins, after the last byte was written to `stream`, and FIN if `finished`. The peer has `linger` to
-    /// acknowledge them.
-    pub(crate) fn begin(stream: C, finished: bool, linger: Duration, now: Instant) -> Lingering<C> {
+    /// acknowledge them. `None`: it has done so, and the connection is closed.
+    pub(crate) fn begin(stream: C, finished: bool, linger: Duration, now: Instant) -> Option<Self> {
         let until = after(now, linger);
         if !finished && stream.watch_send_queue().is_ok() {
-            return Lingering::Open(Self { stream, phase: ClosePhase::Sending, until });
+            return Some(Self { stream, phase: ClosePhase::Sending, until });
         }
         Self { stream, phase: ClosePhase::Grace, until }.ask(now, FIRST_PAUSE).unwrap_or_else(|mut close| {
             close.until = until.min(now + GRACE);
-            Lingering::Open(close)
+            Some(close)
         })
     }
 
@@ -77,37 +67,36 @@ impl<C: Connection> LingeringClose<C> {
         }
     }
 
-    pub(crate) fn advance(self, ready: &Ready<'_>) -> Lingering<C> {
+    /// Advances the close. `None`: the connection is closed.
+    pub(crate) fn advance(self, ready: &Ready<'_>) -> Option<Self> {
         let (now, readiness) = (ready.now(), self.stream.readiness(ready));
         if self.until <= now || (readiness.hung_up && !matches!(self.stream.take_error(), Ok(None))) {
-            return Lingering::Closed;
+            return None;
         }
         if readiness.hung_up {
             // Both sides have finished. The kernel may have the last bytes and FIN to send again.
             return self.ask(now, FIRST_PAUSE).unwrap_or_else(|close| {
                 close.stream.close();
-                Lingering::Closed
+                None
             });
         }
         match self.phase {
-            ClosePhase::Sending if readiness.writable => {
-                self.ask(now, FIRST_PAUSE).unwrap_or(Lingering::Closed)
-            }
+            ClosePhase::Sending if readiness.writable => self.ask(now, FIRST_PAUSE).unwrap_or(None),
             ClosePhase::Acknowledging { at, pause } if at <= now => {
-                self.ask(now, (2 * pause).min(LONGEST_PAUSE)).unwrap_or(Lingering::Closed)
+                self.ask(now, (2 * pause).min(LONGEST_PAUSE)).unwrap_or(None)
             }
-            _ => Lingering::Open(self),
+            _ => Some(self),
         }
     }
 
     /// Asks the kernel whether all was acknowledged. If not, it is asked again after `pause`. The error is a
     /// close whose kernel does not tell.
-    fn ask(mut self, now: Instant, pause: Duration) -> Result<Lingering<C>, Self> {
+    fn ask(mut self, now: Instant, pause: Duration) -> Result<Option<Self>, Self> {
         match self.stream.unacknowledged() {
-            Ok(None | Some(0)) => Ok(Lingering::Closed),
+            Ok(None | Some(0)) => Ok(None),
             Ok(Some(_)) => {
                 self.phase = ClosePhase::Acknowledging { at: now + pause, pause };
-                Ok(Lingering::Open(self))
+                Ok(Some(self))
             }
             Err(_) => Err(self),
         }

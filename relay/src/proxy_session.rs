@@ -133,7 +133,7 @@ impl<D: Dial> ProxySession<D> {
         limits: impl Into<Rc<Limits>>,
         now: Instant,
     ) -> Self {
-        tunnel.set_limits(limits.into());
+        tunnel.limits = limits.into();
         Self { phase: ProxyPhase::Established, ..Self::with_tunnel(tunnel, now) }
     }
 
@@ -158,16 +158,16 @@ impl<D: Dial> ProxySession<D> {
     /// Limits how many bytes a second go up to the server and down to the client.
     pub fn limit_rate(&mut self, up: Option<u64>, down: Option<u64>, now: Instant) {
         if let Some(rate) = up {
-            self.tunnel.up_mut().limit_rate(rate, now);
+            self.tunnel.up.limit_rate(rate, now);
         }
         if let Some(rate) = down {
-            self.tunnel.down_mut().limit_rate(rate, now);
+            self.tunnel.down.limit_rate(rate, now);
         }
     }
 
     /// What the client has sent and the server has not received: before a server is connected, its first bytes.
     pub fn first_bytes(&mut self) -> &[u8] {
-        self.tunnel.up_mut().peek()
+        self.tunnel.up.peek()
     }
 
     /// Takes the first `n` of these bytes out, so that the server does not receive them. Bytes that are left are not
@@ -177,7 +177,7 @@ impl<D: Dial> ProxySession<D> {
     ///
     /// If there are fewer.
     pub fn consume(&mut self, n: usize) {
-        self.tunnel.up_mut().consume(n);
+        self.tunnel.up.consume(n);
         if let ProxyPhase::Opening { seen, .. } = &mut self.phase {
             *seen = seen.saturating_sub(n);
         }
@@ -191,13 +191,13 @@ impl<D: Dial> ProxySession<D> {
 
     /// Sends bytes to the client before anything that the server sends.
     pub fn send_to_client(&mut self, bytes: &[u8]) {
-        self.tunnel.down_mut().precede(bytes);
+        self.tunnel.down.precede(bytes);
         self.due = true;
     }
 
     /// Sends bytes to the server before anything that the client has sent.
     pub fn send_to_server(&mut self, bytes: &[u8]) {
-        self.tunnel.up_mut().precede(bytes);
+        self.tunnel.up.precede(bytes);
         self.due = true;
     }
 
@@ -225,7 +225,7 @@ impl<D: Dial> ProxySession<D> {
         ) {
             self.decide(EndCause::Refused);
             (self.phase, self.active) = (ProxyPhase::Refusing, now);
-            self.tunnel.down_mut().precede(reply);
+            self.tunnel.down.precede(reply);
             self.tunnel.refuse();
             self.due = true;
         }
@@ -381,8 +381,8 @@ impl<D: Dial> ProxySession<D> {
     /// Lets the tunnel move what it can.
     fn carry(&mut self, ready: &Ready<'_>) -> Option<SessionEvent<D::Error>> {
         let now = ready.now();
-        self.tunnel.up_mut().note_time(now);
-        self.tunnel.down_mut().note_time(now);
+        self.tunnel.up.note_time(now);
+        self.tunnel.down.note_time(now);
         let moved = match self.tunnel.advance(ready) {
             ControlFlow::Continue(moved) => moved,
             ControlFlow::Break(end) => {
@@ -428,7 +428,7 @@ impl<D: Dial> ProxySession<D> {
     /// When time runs out for the session as it stands, and which time that is. The dial and a tunnel that is
     /// closing have their own.
     fn time_limit(&self) -> Option<(Instant, TimeLimit)> {
-        let limits = self.tunnel.limits();
+        let limits = &self.tunnel.limits;
         match self.phase {
             ProxyPhase::Opening { .. } => Some((after(self.active, limits.opening), TimeLimit::Opening)),
             ProxyPhase::Refusing => Some((after(self.active, limits.linger), TimeLimit::Linger)),

@@ -8,7 +8,7 @@ use eventloop::{Intents, Ready};
 use ringbuf::{Drain, Fill};
 
 use crate::connection::{Connection, Intent};
-use crate::lingering_close::{Lingering, LingeringClose};
+use crate::lingering_close::LingeringClose;
 use crate::pipe::Pipe;
 use crate::source_sink::{ByteSink, ByteSource};
 
@@ -56,10 +56,6 @@ impl<C: Connection> SidePhase<C> {
             Self::Open(stream) | Self::Failed(stream) => Some(stream),
             _ => None,
         }
-    }
-
-    pub(crate) fn is_carrying(&self) -> bool {
-        self.stream().is_some()
     }
 
     pub(crate) fn is_closed(&self) -> bool {
@@ -119,12 +115,9 @@ impl<C: Connection> SidePhase<C> {
     }
 }
 
-impl<C> From<Lingering<C>> for SidePhase<C> {
-    fn from(lingering: Lingering<C>) -> Self {
-        match lingering {
-            Lingering::Open(closing) => Self::Closing(Box::new(closing)),
-            Lingering::Closed => Self::Closed,
-        }
+impl<C> From<Option<LingeringClose<C>>> for SidePhase<C> {
+    fn from(closing: Option<LingeringClose<C>>) -> Self {
+        closing.map_or(Self::Closed, |closing| Self::Closing(Box::new(closing)))
     }
 }
 

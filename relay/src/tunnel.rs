@@ -64,15 +64,15 @@ use crate::side::SidePhase;
 #[derive(Debug)]
 pub struct Tunnel<C = Stream> {
     /// Client to server.
-    up: Relay,
+    pub(crate) up: Relay,
     /// Server to client.
-    down: Relay,
+    pub(crate) down: Relay,
     client: SidePhase<C>,
     server: SidePhase<C>,
     /// Held until both connections are closed: the server's may outlive the client's.
     _permit: Option<Permit>,
     /// Of these it observes `linger`; the others are its owner's. They are the same for many tunnels.
-    limits: Rc<Limits>,
+    pub(crate) limits: Rc<Limits>,
     /// What has decided how the tunnel ends, until it is returned. Boxed, because it comes late.
     end: Option<Box<TunnelEnd>>,
 }
@@ -132,14 +132,6 @@ impl<C: Connection> Tunnel<C> {
         }
     }
 
-    pub(crate) fn limits(&self) -> &Limits {
-        &self.limits
-    }
-
-    pub(crate) fn set_limits(&mut self, limits: Rc<Limits>) {
-        self.limits = limits;
-    }
-
     pub(crate) fn set_server(&mut self, server: C) {
         self.server = SidePhase::Open(server);
         self.up.note_writable(); // as a new connection is
@@ -175,14 +167,6 @@ impl<C: Connection> Tunnel<C> {
     #[must_use]
     pub fn down(&self) -> &Relay {
         &self.down
-    }
-
-    pub(crate) fn up_mut(&mut self) -> &mut Relay {
-        &mut self.up
-    }
-
-    pub(crate) fn down_mut(&mut self) -> &mut Relay {
-        &mut self.down
     }
 
     /// The client's connection, until it is closed.
@@ -221,7 +205,7 @@ impl<C: Connection> Tunnel<C> {
     /// Whether the tunnel moves nothing any more and only closes its connections.
     #[must_use]
     pub fn is_closing(&self) -> bool {
-        !self.client.is_carrying()
+        self.client.stream().is_none()
     }
 
     /// Declares what the tunnel intends to do.
