@@ -53,7 +53,7 @@ fn thousands_of_clients_that_arrive_while_all_permits_are_taken_are_no_spin() {
     until(&mut event_loop, || seen.borrow().served.len() == 1);
     for arrived in 1..=1500 {
         drop(client());
-        until(&mut event_loop, || seen.borrow().full == arrived);
+        until(&mut event_loop, || seen.borrow().full >= arrived);
     }
 }
 
