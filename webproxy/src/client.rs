@@ -232,7 +232,7 @@ impl Client {
             && origin.input.is_empty()
             && origin.output.is_empty()
             && !origin.has_ended();
-        let in_order = matches!(outcome, ExchangeStep::Complete | ExchangeStep::Confirmed(_));
+        let in_order = !matches!(outcome, ExchangeStep::Broken);
         if in_order && idle {
             self.shared.origins.put(exchange.request.origin.clone(), origin, ready.now());
         } else if in_order {

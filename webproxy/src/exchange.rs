@@ -41,7 +41,8 @@ pub(crate) enum ExchangeStep {
     Complete,
     /// The cache has the response.
     Confirmed(Cached),
-    /// The origin has closed a connection that was used before, without a response.
+    /// The request is to be sent again: the origin has closed a connection that was used before, or it has confirmed
+    /// another response than the cache has.
     Retry,
     /// The response cannot be completed.
     Broken,
@@ -190,8 +191,9 @@ impl Exchange {
             incoming != Framing::Close && http1::keeps_connection(version, response.headers());
         http1::forward(version, response.headers_mut(), outgoing, &shared.name);
         http1::add_date(response.headers_mut());
-        if let Some(cached) = self.update_cache(&response, &mut shared.cache.borrow_mut())? {
-            return Ok(ExchangeStep::Confirmed(cached));
+        let step = self.update_cache(&response, &mut shared.cache.borrow_mut());
+        if !matches!(step, ExchangeStep::Pending) {
+            return Ok(step);
         }
         self.download = Some(Body::new(incoming, outgoing));
         self.client_keeps &= outgoing != Framing::Close && self.upload.is_complete();
@@ -200,19 +202,15 @@ impl Exchange {
         Ok(ExchangeStep::Pending)
     }
 
-    /// Updates the cache after a response. Returns the cached one if this only confirms it.
-    fn update_cache(
-        &mut self,
-        response: &Response<()>,
-        cache: &mut Cache,
-    ) -> Result<Option<Cached>, Refusal> {
+    /// Updates the cache after a response, which goes to the client if the step is pending.
+    fn update_cache(&mut self, response: &Response<()>, cache: &mut Cache) -> ExchangeStep {
         let (request, status) = (&self.request.head, response.status());
         if let Some(stale) = self.stale.take_if(|_| status == StatusCode::NOT_MODIFIED) {
             if let Some(cached) = cache.confirm(&stale, response, request) {
-                return Ok(Some(cached));
+                return ExchangeStep::Confirmed(cached);
             }
             cache.forget(request);
-            return Err(Refusal::bad_gateway("the origin confirms what it has not sent"));
+            return ExchangeStep::Retry;
         }
         if !request.method().is_safe() && (status.is_success() || status.is_redirection()) {
             cache.forget(request); // RFC 9111, section 4.4
@@ -220,7 +218,7 @@ impl Exchange {
         let candidate = if self.request.has_body() { None } else { Candidate::new(request, response) };
         self.kept =
             candidate.map(|candidate| Kept { candidate, head: response.clone(), recording: cache.record() });
-        Ok(None)
+        ExchangeStep::Pending
     }
 
     /// Sends the head of the response, for which the client's ring must be empty.

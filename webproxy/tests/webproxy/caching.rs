@@ -91,6 +91,22 @@ fn a_stale_answer_is_confirmed_by_its_tag() {
     assert_eq!((status, body.as_str()), (200, "the body"));
 }
 
+/// RFC 9111, section 4.3.4: it must not be used for the one in the cache.
+#[test]
+fn a_confirmation_of_another_response_is_followed_by_a_request_without_a_condition() {
+    let (origin, heads) = answering(|head| match head.get("if-none-match") {
+        Some(_) => "HTTP/1.1 304 Not Modified\r\nETag: \"two\"\r\n\r\n".into(),
+        None => ok("Cache-Control: no-cache\r\nETag: \"one\"\r\n", "the body"),
+    });
+    let (_proxy, mut client) = proxy_and_client();
+    for _ in 0..2 {
+        let (status, head, body) = client.ask("GET", origin, "/", "").answer();
+        assert_eq!((status, head.get("x-cache"), body.as_str()), (200, Some("MISS"), "the body"));
+    }
+    let conditional = heads.try_iter().map(|head| head.get("if-none-match").is_some());
+    assert_eq!(conditional.collect::<Vec<_>>(), [false, true, false]);
+}
+
 #[test]
 fn the_cache_is_bounded() {
     let (origin, _) = answering(|_| ok("Cache-Control: max-age=60\r\n", &"x".repeat(1 << 20)));
