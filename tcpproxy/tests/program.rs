@@ -15,7 +15,7 @@ use common::{
     conversing, echo, echoing, metrics_address, origin, proxy, reset, session, until, until_stopping,
 };
 use serde_json::Value;
-use testkit::peer::churn;
+use testkit::peer::{Refuser, churn};
 use testkit::proxy::Proxy;
 use testkit::replay::at_once;
 
@@ -98,17 +98,16 @@ fn the_first_line_says_where_it_listens_and_where_it_forwards_to() {
 fn the_line_of_a_session_has_its_addresses_and_times_and_the_error_of_a_connect_that_failed() {
     let (origin, port) = origin();
     let proxy = proxy(&port, &["--log-format", "json"]);
-    let ended = |number: usize| -> Value {
-        let ended = |line: &&String| line.contains("session ended");
-        until("the session is logged", || proxy.log().iter().filter(ended).count() > number);
-        serde_json::from_str(proxy.log().iter().filter(ended).nth(number).unwrap()).unwrap()
+    let ended = |proxy: &Proxy| -> Value {
+        let line = proxy.wait_for_line(PATIENCE, |line| line.contains("session ended"));
+        serde_json::from_str(&line.unwrap()).unwrap()
     };
     let mut client = connect(proxy.address());
     drop(origin.accept().unwrap());
     client.read_to_end(&mut Vec::new()).unwrap();
     let address = client.local_addr().unwrap().to_string();
     drop(client);
-    let line = ended(0);
+    let line = ended(&proxy);
     assert_eq!(
         (&line["client"], &line["server"]),
         (&address.into(), &origin.local_addr().unwrap().to_string().into())
@@ -116,9 +115,10 @@ fn the_line_of_a_session_has_its_addresses_and_times_and_the_error_of_a_connect_
     assert!(line["connect_ms"].as_f64().unwrap() >= 0.0);
     assert!(line["duration_ms"].as_f64().unwrap() >= line["connect_ms"].as_f64().unwrap());
 
-    drop(origin);
+    let refusing = Refuser::new().unwrap();
+    let proxy = self::proxy(&refusing.address().port().to_string(), &["--log-format", "json"]);
     let _client = connect_before_reset(&proxy);
-    let line = ended(1);
+    let line = ended(&proxy);
     assert!(line["error"].as_str().unwrap().contains("refused"), "{line}");
     assert!(line.get("server").is_none(), "no server was reached");
 }
