@@ -13,12 +13,14 @@ const SHORT: Duration = Duration::from_millis(200);
 
 #[test]
 fn an_idle_session_is_reset_when_its_time_is_up() {
-    let mut stage = Stage::with(|config| Config { idle_timeout: Some(SHORT), ..config });
+    let limit = SHORT * 5; // it runs while a busy machine carries the bytes, too
+    let mut stage = Stage::with(|config| Config { idle_timeout: Some(limit), ..config });
     let (client, server) = stage.session();
+    stage.proxy.turn(Some(SHORT)).unwrap();
+    let begin = Instant::now();
     stage.carry(&client, &server, b"bytes");
-    let quiet_since = Instant::now();
     stage.until_over();
-    assert!(quiet_since.elapsed() >= SHORT - Duration::from_millis(50), "bytes count");
+    assert!(begin.elapsed() >= limit, "bytes count");
     assert_eq!(stage.drain(&client).1, End::Reset);
     assert_eq!(stage.drain(&server).1, End::Reset);
 }
