@@ -177,11 +177,11 @@ ip route add local 203.0.113.0/24 dev lo src 127.0.0.1
 for options in '1' '8' '8 --keepalive 0s'; do
   port=$((port + 1))
   read -ra options <<<"$options"
-  clients=${options[0]}
+  most=${options[0]}
   start proxy "$TCPPROXY" 203.0.113.1 "$port" "$port" --log-format json --max-clients "${options[@]}"
   PROXY_PID=$PID PROXY_PORT=$port
   wait_until "the proxy listens" grep -q '^listening on ' "$WORK/proxy.out"
-  for sessions in "$clients" $((2 * clients)); do
+  for sessions in "$most" $((2 * most)); do
     timeout 30 socat -u "TCP:127.0.0.1:$port" - 2>/dev/null || true
     wait_until "the sessions are logged" logged "$sessions"
   done
