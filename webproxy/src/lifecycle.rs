@@ -94,6 +94,11 @@ impl Lifecycle {
         self.drain.get().is_some_and(|drain| has_ended || drain.until <= Instant::now())
     }
 
+    /// The time until it is over at the latest, if that is decided.
+    pub(crate) fn time_left(&self) -> Option<Duration> {
+        self.drain.get().map(|drain| drain.until.saturating_duration_since(Instant::now()))
+    }
+
     /// How the proxy has ended.
     ///
     /// # Errors
@@ -119,9 +124,6 @@ impl StopSignals {
 impl Session for StopSignals {
     fn intents(&self, intents: &mut Intents<'_>) {
         self.signals.intents(intents);
-        if let Some(drain) = self.lifecycle.drain.get() {
-            intents.deadline(drain.until);
-        }
     }
 
     fn advance(&mut self, ready: &Ready<'_>) -> eventloop::Result<Progress> {

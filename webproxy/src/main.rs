@@ -93,7 +93,7 @@ fn run(options: &Options) -> Result<(), Box<dyn Error>> {
     event_loop.spawn(Acceptor::new(shared.clone(), listener.with_max_clients(options.max_clients)));
     let _ = writeln!(std::io::stdout(), "listening on {address}"); // a reader that is gone does not need it
     while !lifecycle.is_over() {
-        event_loop.turn(None)?;
+        event_loop.turn(lifecycle.time_left())?;
         shared.log.flush();
     }
     drop((event_loop, shared)); // which resets the clients that are left, and logs their requests
