@@ -146,8 +146,9 @@ impl Proxy {
             };
             event_loop.spawn(StatusServer::new(status, handle.clone(), listener));
         }
+        let config = Rc::new(config);
         let context = Rc::new(SessionContext {
-            upstream: Rc::new(Upstream::new(&config, addresses, listening, Instant::now())),
+            upstream: Rc::new(Upstream::new(config.clone(), addresses, listening, Instant::now())),
             lifecycle: lifecycle.clone(),
             counters: counters.clone(),
             address_limit: Rc::new(AddressLimit::new(config.max_per_address)),

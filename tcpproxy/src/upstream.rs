@@ -19,7 +19,7 @@ use crate::Config;
 use crate::log_interval::LogInterval;
 use crate::termination::{By, Cause, Reason};
 use addresses::{LOOKUP_PATIENCE, Resolution, ServerAddresses, Waiter};
-use retry::{Retry, RetryPolicy};
+use retry::Retry;
 use sources::Sources;
 use tracing::{Level, debug, enabled, warn};
 
@@ -29,8 +29,8 @@ pub(crate) use sources::check_source;
 /// The server that clients are forwarded to.
 #[derive(Debug)]
 pub(crate) struct Upstream {
+    config: Rc<Config>,
     addresses: RefCell<ServerAddresses>,
-    retry: RetryPolicy,
     options: ConnectOptions,
     sources: Sources,
     /// With `--spread`: how many connections were begun.
@@ -70,7 +70,7 @@ enum ConnectPhase {
 impl Upstream {
     /// The server that `config` names, whose addresses were looked up at `now`, for a proxy that listens there.
     pub(crate) fn new(
-        config: &Config,
+        config: Rc<Config>,
         addresses: Vec<SocketAddr>,
         listening: Vec<ListenAddress>,
         now: Instant,
@@ -78,7 +78,6 @@ impl Upstream {
         let (host, port) = (config.remote_host.clone(), config.remote_port);
         Self {
             addresses: RefCell::new(ServerAddresses::new(host, port, addresses, now)),
-            retry: RetryPolicy::new(config),
             options: ConnectOptions {
                 // The session begins with probes later.
                 socket: SocketOptions { keepalive: None, ..config.socket_options() },
@@ -89,6 +88,7 @@ impl Upstream {
             listening,
             loop_warning: LogInterval::default(),
             connected: RefCell::default(),
+            config,
         }
     }
 
@@ -100,7 +100,7 @@ impl Upstream {
 
     /// Prepares a connection for a client. The first attempt is made in the first step.
     pub(crate) fn connect(self: &Rc<Self>, client: SocketAddr, now: Instant) -> Connecting {
-        let retry = Retry::new(self.retry, now);
+        let retry = Retry::new(&self.config, now);
         let phase = self.begin(client, retry.time_left(now), now);
         Connecting { upstream: self.clone(), client, phase, retry }
     }
@@ -275,7 +275,7 @@ mod tests {
     }
 
     fn first_addresses(config: Config, sessions: usize) -> Vec<String> {
-        let upstream = Upstream::new(&config, addresses(), Vec::new(), Instant::now());
+        let upstream = Upstream::new(Rc::new(config), addresses(), Vec::new(), Instant::now());
         (0..sessions).map(|_| upstream.order(&addresses())[0].to_string()).collect()
     }
 
@@ -284,7 +284,7 @@ mod tests {
         let config = Config { spread: true, ..Config::new("host", 80) };
         let turns = ["192.0.2.1:80", "192.0.2.2:80", "[2001:db8::1]:80"];
         assert_eq!(first_addresses(config.clone(), 6), [turns, turns].concat());
-        let upstream = Upstream::new(&config, addresses(), Vec::new(), Instant::now());
+        let upstream = Upstream::new(Rc::new(config), addresses(), Vec::new(), Instant::now());
         for _ in 0..4 {
             let mut order = upstream.order(&addresses());
             order.sort_unstable();
@@ -313,7 +313,7 @@ mod tests {
         let (own, now) = (SocketAddr::from(([127, 0, 0, 1], 80)), Instant::now());
         let listening = vec![ListenAddress::dual_stack(own)];
         let config = Config::new("localhost", 80);
-        let upstream = Rc::new(Upstream::new(&config, vec![own], listening, now));
+        let upstream = Rc::new(Upstream::new(config.into(), vec![own], listening, now));
         let stage = Stage::new();
         match upstream.connect(CLIENT, now).advance(&stage.ready(now)) {
             Connect::Failed(cause) => assert_eq!((cause.by, cause.reason), (By::Proxy, Reason::Loop)),
@@ -329,7 +329,7 @@ mod tests {
         let now = Instant::now();
         let listening = vec![ListenAddress::dual_stack(own)];
         let config = Config::new("localhost", address.port());
-        let upstream = Rc::new(Upstream::new(&config, vec![own, address], listening, now));
+        let upstream = Rc::new(Upstream::new(config.into(), vec![own, address], listening, now));
         let stage = Stage::new();
         match upstream.connect(CLIENT, now).advance(&stage.ready(now)) {
             Connect::Connected(connected) => assert_eq!(connected.address, address),

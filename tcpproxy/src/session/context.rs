@@ -18,7 +18,7 @@ use crate::upstream::Upstream;
 
 /// What the sessions of one proxy have in common.
 pub(crate) struct SessionContext {
-    pub(crate) config: Config,
+    pub(crate) config: Rc<Config>,
     pub(crate) upstream: Rc<Upstream>,
     pub(crate) lifecycle: Rc<Lifecycle>,
     pub(crate) counters: Rc<Counters>,

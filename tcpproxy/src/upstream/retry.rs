@@ -8,21 +8,14 @@ use eventloop::after;
 use crate::Config;
 use crate::termination::Reason;
 
-/// Which failures are followed by another attempt, and for how long.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct RetryPolicy {
-    /// Whether a server that refuses, or cannot be reached, is tried again.
-    refused: bool,
-    /// Whether a name without an address is looked up again.
-    unresolved: bool,
-    timeout: Duration,
-}
-
 /// What a session does after a failed connect: it pauses, each time for twice as long, and tries again, until
 /// `--connect-timeout` is over.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Retry {
-    policy: RetryPolicy,
+    /// Whether a server that refuses, or cannot be reached, is tried again.
+    refused: bool,
+    /// Whether a name without an address is looked up again.
+    unresolved: bool,
     pause: Duration,
     deadline: Instant,
 }
@@ -30,16 +23,11 @@ pub(super) struct Retry {
 const FIRST_PAUSE: Duration = Duration::from_millis(50);
 const LONGEST_PAUSE: Duration = Duration::from_secs(1);
 
-impl RetryPolicy {
-    pub(super) fn new(config: &Config) -> Self {
-        Self { refused: config.retry, unresolved: config.wait_for_name, timeout: config.connect_timeout }
-    }
-}
-
 impl Retry {
     /// For a session that connects from `now` on.
-    pub(super) fn new(policy: RetryPolicy, now: Instant) -> Self {
-        Self { policy, pause: FIRST_PAUSE, deadline: after(now, policy.timeout) }
+    pub(super) fn new(config: &Config, now: Instant) -> Self {
+        let deadline = after(now, config.connect_timeout);
+        Self { refused: config.retry, unresolved: config.wait_for_name, pause: FIRST_PAUSE, deadline }
     }
 
     /// The time that is left for an attempt.
@@ -50,10 +38,9 @@ impl Retry {
     /// When to try again after this failure of the last address, or after none could be tried; `None`: not again.
     pub(super) fn after(&mut self, last: Option<&io::Error>, now: Instant) -> Option<Instant> {
         let again = match last {
-            None => self.policy.unresolved,
+            None => self.unresolved,
             Some(error) => {
-                self.policy.refused
-                    && matches!(Reason::of_attempt(error), Reason::Refused | Reason::Unreachable)
+                self.refused && matches!(Reason::of_attempt(error), Reason::Refused | Reason::Unreachable)
             }
         };
         let at = now + self.pause;
@@ -74,7 +61,7 @@ mod tests {
         let now = Instant::now();
         let connect_timeout = Duration::from_secs(5);
         let config = Config { retry, wait_for_name, connect_timeout, ..Config::new("host", 80) };
-        (Retry::new(RetryPolicy::new(&config), now), now)
+        (Retry::new(&config, now), now)
     }
 
     #[test]
