@@ -49,7 +49,7 @@ impl Buffer {
 
     /// Drops what is pending, and gives back what is lent, for good.
     pub(crate) fn close(&mut self) {
-        self.ring.release();
+        self.ring = RingBuffer::default();
         (self.pipes, self.pipe) = (None, None);
     }
 

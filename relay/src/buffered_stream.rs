@@ -157,8 +157,7 @@ impl<C: Connection> BufferedStream<C> {
                 return None;
             }
         };
-        let up = mem::replace(&mut self.input, RingBuffer::new(1));
-        let down = mem::replace(&mut self.output, RingBuffer::new(1));
+        let (up, down) = (mem::take(&mut self.input), mem::take(&mut self.output));
         let mut tunnel = Tunnel::new(client, server, up, down, linger);
         if self.has_failed() {
             tunnel.fail(Side::Client, ErrorKind::ConnectionReset.into());

@@ -145,11 +145,12 @@ mod tests {
     }
 
     #[test]
-    fn a_released_ring_gives_back_its_storage_and_its_reservation_and_has_no_capacity() {
+    fn a_ring_that_the_default_replaces_gives_back_its_storage_and_its_reservation_and_the_default_has_no_capacity()
+     {
         let pool = Pool::new(8, 1);
         let mut ring = pool.reserve().unwrap();
         assert!(ring.push_all(b"abc").unwrap());
-        ring.release();
+        ring = RingBuffer::default();
         assert_eq!((pool.lent(), ring.len(), ring.capacity()), (0, 0, 0));
         assert!(pool.reserve().is_some());
         assert_eq!(ring.fill_from(&mut &b"abc"[..]).unwrap(), Fill::Full);

@@ -32,10 +32,14 @@ use crate::store::Reservation;
 /// assert!(!ring.push_all(b"more than there is room for")?);
 /// # Ok::<(), std::io::Error>(())
 /// ```
+///
+/// The default is a ring of capacity 0 without storage: fills report [`Fill::Full`], drains [`Drain::Empty`]. A session that
+/// goes on without a ring puts the default in its place, which gives back the storage and the reservation.
+#[derive(Default)]
 pub struct RingBuffer {
     /// `None` while the ring is empty, if its storage is lent: an idle ring costs a few bytes.
     content: Option<Box<Content>>,
-    /// The pool that lends the storage; `None` if the ring owns its storage, or is released.
+    /// The pool that lends the storage; `None` if the ring owns its storage, or is the default.
     lender: Option<Reservation>,
 }
 
@@ -97,13 +101,6 @@ impl RingBuffer {
     #[must_use]
     pub fn len(&self) -> usize {
         self.content.as_ref().map_or(0, |content| content.len)
-    }
-
-    /// Drops all buffered bytes, and gives back the storage and the reservation. The ring has capacity 0 from then on:
-    /// fills report [`Fill::Full`], drains [`Drain::Empty`]. A session that goes on without the ring frees its memory so.
-    pub fn release(&mut self) {
-        self.give_back();
-        (self.content, self.lender) = (None, None);
     }
 
     /// The number of bytes that still fit.
@@ -315,7 +312,7 @@ impl RingBuffer {
         match (&mut self.content, &self.lender) {
             (Some(content), _) => Ok(content),
             (none, Some(lender)) => Ok(none.insert(lender.borrow()?)),
-            (None, None) => unreachable!("a ring that is released has no room"),
+            (None, None) => unreachable!("the default ring has no room"),
         }
     }
 
