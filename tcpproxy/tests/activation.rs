@@ -85,8 +85,9 @@ fn a_proxy_without_clients_ends_and_the_next_client_waits_for_its_successor() {
     let (port, socket) = (echo(), socket());
     let address = socket.local_addr().unwrap();
     let command = || activated(&port, &["--exit-on-idle", "200ms"]).passing(&socket);
+    let client = connect(address);
     let mut proxy = command().start().unwrap();
-    let client = conversing(address);
+    converse(&client);
     let still_there = proxy.wait(Duration::from_millis(500)).unwrap_err();
     assert_eq!(still_there.kind(), ErrorKind::TimedOut, "an idle session is a session");
     converse(&client);
