@@ -36,7 +36,7 @@ pub struct Config {
     #[arg(long)]
     pub reuse_port: bool,
 
-    /// How many clients are served at once; `None` is as many as descriptors allow.
+    /// How many clients are served at once, at least 1; `None` is as many as descriptors allow.
     #[arg(
         long,
         value_name = "N",
@@ -53,7 +53,7 @@ pub struct Config {
 
     /// What may wait in each direction of a session
     ///
-    /// In bytes.
+    /// In bytes, at least 1.
     #[arg(long, value_name = "SIZE", default_value = "1MiB", value_parser = values::buffer_size, long_help = None::<&str>)]
     pub buffer_size: usize,
 

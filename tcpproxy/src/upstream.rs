@@ -34,7 +34,7 @@ pub(crate) struct Upstream {
     options: ConnectOptions,
     sources: Sources,
     /// With `--spread`: how many connections were begun.
-    turn: Option<Cell<usize>>,
+    turn: Cell<usize>,
     /// Where the proxy listens: a connection to one of these would come back as a client.
     listening: Vec<ListenAddress>,
     loop_warning: LogInterval,
@@ -84,7 +84,7 @@ impl Upstream {
                 ..ConnectOptions::default()
             },
             sources: Sources::new(&config.source),
-            turn: config.spread.then(Cell::default),
+            turn: Cell::default(),
             listening,
             loop_warning: LogInterval::default(),
             connected: RefCell::default(),
@@ -164,9 +164,9 @@ impl Upstream {
     fn order(&self, addresses: &[SocketAddr]) -> Vec<SocketAddr> {
         let mut addresses: Vec<_> =
             addresses.iter().copied().filter(|address| self.sources.reach(address)).collect();
-        if let (Some(turn), 1..) = (&self.turn, addresses.len()) {
+        if self.config.spread && !addresses.is_empty() {
             addresses.sort_unstable(); // a resolver may return them in another order each time
-            let first = turn.replace(turn.get().wrapping_add(1)) % addresses.len();
+            let first = self.turn.replace(self.turn.get().wrapping_add(1)) % addresses.len();
             addresses.rotate_left(first);
         }
         addresses
