@@ -164,8 +164,7 @@ fn dialogue(trial: &Trial) -> Verdict {
     let proxied = (stand.connect(options)?, stand.accept()?);
     let listener = Listener::bind(options)?;
     let direct = (connect(listener.address(), options)?, listener.accept(PATIENCE)?);
-    let mut observed = String::new();
-    for _ in 0..ROUNDS {
+    judge::compare_times(|| {
         let (mut through, mut without) = (Vec::new(), Vec::new());
         for exchange in 0..WARM_UP + EXCHANGES {
             for ((client, server), times) in [(&proxied, &mut through), (&direct, &mut without)] {
@@ -174,17 +173,13 @@ fn dialogue(trial: &Trial) -> Verdict {
                 times.extend((exchange >= WARM_UP).then(|| begin.elapsed()));
             }
         }
-        let (through, without) = (lower_quartile(through), lower_quartile(without));
-        observed = format!("{through:.1?} for a quarter of the exchanges, {without:.1?} without the proxy");
-        if through <= without * 10 + ADDED {
-            return Ok(observed);
-        }
-    }
-    broken(observed)
+        // What delays every exchange delays a quarter of them, and a busy machine seldom delays all of the others.
+        let (through, without) = (judge::quantile(through, 4), judge::quantile(without, 4));
+        let observed =
+            format!("{through:.1?} for a quarter of the exchanges, {without:.1?} without the proxy");
+        Ok((through <= without * 10 + ADDED, observed))
+    })
 }
-
-/// How often a comparison of times may come out badly: something else may have kept the machine busy.
-const ROUNDS: usize = 3;
 
 /// Acknowledgements are delayed only once the kernel has recognised a dialogue.
 const WARM_UP: usize = 20;
@@ -201,10 +196,4 @@ fn two_bytes(from: &Connection, to: &Connection) -> Result<(), Stop> {
         }
     }
     Ok(())
-}
-
-/// What delays every exchange delays these, and a busy machine seldom delays all of the others.
-fn lower_quartile(mut times: Vec<Duration>) -> Duration {
-    times.sort();
-    times[times.len() / 4]
 }

@@ -3,7 +3,7 @@
 use std::fmt::Display;
 use std::time::Duration;
 
-use crate::conform::{Verdict, broken};
+use crate::conform::{Stop, Verdict, broken};
 use testkit::peer::{Ending, PeerOptions, Report, Sending, Step};
 
 /// Socket buffers that are soon full, and large enough to go fast.
@@ -19,6 +19,28 @@ pub(super) const QUIET: Duration = Duration::from_millis(300);
 
 /// How long one side may take to fill every buffer on a busy machine, while the other side and the case wait for that.
 pub(super) const UNTIL_FULL: Duration = Duration::from_secs(60);
+
+/// How often a comparison of times may come out badly: something else may have kept the machine busy.
+const ROUNDS: usize = 3;
+
+/// Compares times until the comparison comes out well: whether it does, and what was observed.
+pub(super) fn compare_times(mut round: impl FnMut() -> Result<(bool, String), Stop>) -> Verdict {
+    let mut observed = String::new();
+    for _ in 0..ROUNDS {
+        let holds;
+        (holds, observed) = round()?;
+        if holds {
+            return Ok(observed);
+        }
+    }
+    broken(observed)
+}
+
+/// The time that one of `part` of these took at most: the median of 2, the lower quartile of 4.
+pub(super) fn quantile(mut times: Vec<Duration>, part: usize) -> Duration {
+    times.sort();
+    times[times.len() / part]
+}
 
 /// `2097152 bytes, then FIN`.
 pub(super) fn describe(report: &Report) -> String {

@@ -60,14 +60,6 @@ fn exchange((client, server): &(Connection, Connection)) -> Result<Duration, Sto
     Ok(begin.elapsed())
 }
 
-fn median(mut times: Vec<Duration>) -> Duration {
-    times.sort();
-    times[times.len() / 2]
-}
-
-/// How often a comparison of times may come out badly: something else may have kept the machine busy.
-const ROUNDS: usize = 3;
-
 pub(super) fn stalled_beside_others(trial: &Trial) -> Verdict {
     let stand = trial.stand_with(judge::SMALL)?;
     let alone = sessions(&stand)?;
@@ -81,16 +73,12 @@ pub(super) fn stalled_beside_others(trial: &Trial) -> Verdict {
         stalled.push(stand.begin(judge::SMALL, client, server)?);
         passed(&full, judge::UNTIL_FULL, "the sender has found no end")?;
     }
-    let mut observed = String::new();
-    for _ in 0..ROUNDS {
+    judge::compare_times(|| {
         let beside = sessions(&stand)?;
-        observed =
+        let observed =
             format!("{beside:.1?} for half of the sessions beside the stalled ones, {alone:.1?} before");
-        if beside <= alone * 10 + Duration::from_secs(1) {
-            return Ok(observed);
-        }
-    }
-    broken(observed)
+        Ok((beside <= alone * 10 + Duration::from_secs(1), observed))
+    })
 }
 
 /// Twenty sessions, one after another: how long half of them took at most.
@@ -100,7 +88,7 @@ fn sessions(stand: &Stand<'_>) -> Result<Duration, Stop> {
         echo::session(stand)?;
         Ok::<_, Stop>(begin.elapsed())
     });
-    Ok(median(times.collect::<Result<_, _>>()?))
+    Ok(judge::quantile(times.collect::<Result<_, _>>()?, 2))
 }
 
 pub(super) fn fairness(trial: &Trial) -> Verdict {
@@ -115,18 +103,14 @@ pub(super) fn fairness(trial: &Trial) -> Verdict {
     };
     let without = pairs.map(|_| direct()).collect::<Result<Vec<_>, _>>()?;
     let direct_bulk = direct()?;
-    let mut observed = String::new();
-    for _ in 0..ROUNDS {
+    judge::compare_times(|| {
         let (without, _) = beside_bulk(&direct_bulk, &without)?;
         let (through, _) = beside_bulk(&bulk, &through)?;
-        observed = format!(
+        let observed = format!(
             "{through:.1?} for half of the exchanges of {others} clients, {without:.1?} without the proxy"
         );
-        if through <= without * 20 + Duration::from_millis(100) {
-            return Ok(observed);
-        }
-    }
-    broken(observed)
+        Ok((through <= without * 20 + Duration::from_millis(100), observed))
+    })
 }
 
 /// The least that a bulk transfer carries before exchanges beside it are timed, and again meanwhile: more than buffers hold.
@@ -170,7 +154,7 @@ fn beside_bulk(
                             times.push(exchange(pair)?);
                         }
                     }
-                    Ok(median(times))
+                    Ok(judge::quantile(times, 2))
                 });
         drop(opener);
         let ended =
