@@ -62,7 +62,7 @@ fn head(text: &mut Markdown, results: &BenchResults) {
         ));
     }
     text.line(
-        "\nContenders take turns in each round. A figure is the median of the rounds, with the least and the greatest \
+        "\nContenders take turns, in another order in each round. A figure is the median of the rounds, with the least and the greatest \
          behind it; the best is bold. Clients and origin are one process of their own, on the same machine; of bulk data \
          they only write and count, as a peer on another machine would cost this one no more. Each proxy runs on one \
          thread, or a process for each client if it is made so. A round in which other processes took much time is left out; where that \

@@ -1,7 +1,7 @@
 //! Proxies side by side: throughput, cost, latency, memory, system calls.
 //!
 //! Clients and origin of each measurement are a process of their own ([`load`]); the contender is another, started for
-//! that measurement alone. Contenders take turns (A B C, A B C, …), so that a machine that becomes slower does so for
+//! that measurement alone. Contenders take turns (A B C, C A B, …), so that a machine that becomes slower does so for
 //! all of them; a figure is the median of the rounds.
 
 mod cell;
@@ -29,6 +29,7 @@ use std::path::{Path, PathBuf};
 use std::time::Instant;
 
 use indicatif::{ProgressBar, ProgressStyle};
+use rand::seq::SliceRandom;
 
 use crate::machine::Machine;
 use contender::{Contender, NotInstalled};
@@ -36,6 +37,7 @@ use measure::Measure;
 use netns::Namespaces;
 use results::{BenchResults, MeasureResults};
 use testkit::descriptors;
+use testkit::seed::Seed;
 
 /// Measures what the options ask for, prints the tables, and writes the files.
 ///
@@ -124,9 +126,11 @@ struct Cell {
     contender: usize,
 }
 
-/// Round after round, measure after measure, the contenders take turns.
+/// Round after round, measure after measure, the contenders take turns: in the first round in the order of the tables, then
+/// in another one each time, so that what comes before a contender, or with the time, is not always the same.
 fn schedule(measures: &[Measure], contenders: &[Contender], rounds: u32) -> Vec<Cell> {
     let mut cells = Vec::new();
+    let mut rng = Seed::new(0).rng();
     for round in 0..rounds {
         for (m, measure) in measures.iter().enumerate() {
             if measure.once && round > 0 {
@@ -134,7 +138,11 @@ fn schedule(measures: &[Measure], contenders: &[Contender], rounds: u32) -> Vec<
             }
             let field =
                 contenders.iter().enumerate().filter(|(_, contender)| contender.takes_part_in(measure));
-            cells.extend(field.map(|(c, _)| Cell { measure: m, contender: c }));
+            let mut turn: Vec<_> = field.map(|(c, _)| Cell { measure: m, contender: c }).collect();
+            if round > 0 {
+                turn.shuffle(&mut rng);
+            }
+            cells.extend(turn);
         }
     }
     cells
@@ -220,4 +228,29 @@ fn say(text: &str) -> Result<(), String> {
 
 fn write(file: &Path, text: &str) -> Result<(), String> {
     fs::write(file, text).map_err(|error| format!("cannot write {}: {error}", file.display()))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::*;
+
+    #[test]
+    fn every_contender_has_its_turn_in_each_round_and_its_place_changes() {
+        let measures = &measure::all(9000)[..2];
+        let contenders = vec![Contender::direct(); 5];
+        let cells = schedule(measures, &contenders, 9);
+        let turns: Vec<_> = cells.chunks(5).collect();
+        assert_eq!(turns.len(), 2 * 9);
+        for (number, turn) in turns.iter().enumerate() {
+            assert!(turn.iter().all(|cell| cell.measure == number % 2));
+            let mut places: Vec<_> = turn.iter().map(|cell| cell.contender).collect();
+            assert!(number >= 2 || places.is_sorted(), "the first round is in the order of the tables");
+            places.sort_unstable();
+            assert_eq!(places, [0, 1, 2, 3, 4]);
+        }
+        let firsts: BTreeSet<_> = turns.iter().map(|turn| turn[0].contender).collect();
+        assert_eq!(firsts.len(), 5, "each is the first one in some round");
+    }
 }
