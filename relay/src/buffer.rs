@@ -24,8 +24,9 @@ pub(crate) struct Buffer {
 /// Whether bytes are to be spliced where that is possible.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Bulk {
-    /// The number of large reads since the last small one.
-    large_reads: u8,
+    is_bulk: bool,
+    /// The number of reads in a row that say otherwise.
+    contrary: u8,
     /// Splice from the first byte on.
     always: bool,
 }
@@ -34,7 +35,8 @@ pub(crate) struct Bulk {
 const LARGE: usize = 32 * 1024;
 /// A read of fewer counts as small. One in between changes nothing.
 const SMALL: usize = 8 * 1024;
-/// This many large reads with no small one between them make a direction bulk.
+/// This many large reads with no small one between them make a direction bulk, and as many small ones end that. A small
+/// one alone does not: a fast transfer has them, too, when the loop is quicker than the sender.
 const PROOF: u8 = 4;
 
 impl Buffer {
@@ -148,7 +150,7 @@ impl Buffer {
     fn pipe_for(&mut self, bulk: Bulk, most: u64) -> Option<&mut Pipe> {
         if self.pipe.is_none() && self.ring.is_empty() && most == u64::MAX {
             let pipes = self.pipes.as_ref()?;
-            if bulk.always || bulk.large_reads >= PROOF {
+            if bulk.always || bulk.is_bulk {
                 self.pipe = pipes.lend().map(Box::new);
             }
         }
@@ -159,14 +161,18 @@ impl Buffer {
 impl Bulk {
     /// That of a direction that is spliced while it is bulk, or (`always`) from the first byte on.
     pub(crate) fn new(always: bool) -> Self {
-        Self { large_reads: 0, always }
+        Self { always, ..Self::default() }
     }
 
     fn note_read(&mut self, n: usize) {
-        match n {
-            LARGE.. => self.large_reads = self.large_reads.saturating_add(1),
-            SMALL.. => {}
-            _ => self.large_reads = 0,
+        let looks_bulk = match n {
+            LARGE.. => true,
+            SMALL.. => return,
+            _ => false,
+        };
+        self.contrary = if looks_bulk == self.is_bulk { 0 } else { self.contrary + 1 };
+        if self.contrary == PROOF {
+            (self.is_bulk, self.contrary) = (looks_bulk, 0);
         }
     }
 }

@@ -177,7 +177,7 @@ pub(crate) const LAST: usize = 100;
 /// copied.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum Splice {
-    /// While a direction is bulk: after a few large reads, until a small one.
+    /// While a direction is bulk: after a few large reads, until a few small ones.
     #[value(help = None::<&str>)]
     Auto,
     /// Never.
