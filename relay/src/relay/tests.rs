@@ -266,7 +266,11 @@ fn a_direction_is_spliced_after_a_few_large_reads_and_copied_again_after_a_few_s
         }
         assert_eq!(carry(&mut relay, &pool, &pipes, 20_000), By::Pipe, "a read in between changes nothing");
         for n in [9, 9, 9, bulk, 9, 9, 9, 20_000, 9] {
-            assert_eq!(carry(&mut relay, &pool, &pipes, n), By::Pipe, "{n}: three small ones in a row are none yet");
+            assert_eq!(
+                carry(&mut relay, &pool, &pipes, n),
+                By::Pipe,
+                "{n}: three small ones in a row are none yet"
+            );
         }
         assert_eq!(carry(&mut relay, &pool, &pipes, 9), By::Ring);
     }
