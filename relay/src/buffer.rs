@@ -24,9 +24,9 @@ pub(crate) struct Buffer {
 /// Whether bytes are to be spliced where that is possible.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Bulk {
-    is_bulk: bool,
-    /// The number of reads in a row that say otherwise.
-    contrary: u8,
+    /// Below `PROOF` the direction is not bulk, and this is the number of large reads in a row; from `PROOF` on it is, and what
+    /// exceeds that is the number of small ones.
+    evidence: u8,
     /// Splice from the first byte on.
     always: bool,
 }
@@ -150,7 +150,7 @@ impl Buffer {
     fn pipe_for(&mut self, bulk: Bulk, most: u64) -> Option<&mut Pipe> {
         if self.pipe.is_none() && self.ring.is_empty() && most == u64::MAX {
             let pipes = self.pipes.as_ref()?;
-            if bulk.always || bulk.is_bulk {
+            if bulk.always || bulk.evidence >= PROOF {
                 self.pipe = pipes.lend().map(Box::new);
             }
         }
@@ -161,7 +161,7 @@ impl Buffer {
 impl Bulk {
     /// That of a direction that is spliced while it is bulk, or (`always`) from the first byte on.
     pub(crate) fn new(always: bool) -> Self {
-        Self { always, ..Self::default() }
+        Self { evidence: 0, always }
     }
 
     fn note_read(&mut self, n: usize) {
@@ -170,10 +170,12 @@ impl Bulk {
             SMALL.. => return,
             _ => false,
         };
-        self.contrary = if looks_bulk == self.is_bulk { 0 } else { self.contrary + 1 };
-        if self.contrary == PROOF {
-            (self.is_bulk, self.contrary) = (looks_bulk, 0);
-        }
+        let is_bulk = self.evidence >= PROOF;
+        self.evidence = match looks_bulk == is_bulk {
+            true if is_bulk => PROOF,
+            true => 0,
+            false => (self.evidence + 1) % (2 * PROOF),
+        };
     }
 }
 
