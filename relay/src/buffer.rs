@@ -24,8 +24,8 @@ pub(crate) struct Buffer {
 /// Whether bytes are to be spliced where that is possible.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Bulk {
-    /// Below `PROOF` the direction is not bulk, and this is the number of large reads in a row; from `PROOF` on it is, and what
-    /// exceeds that is the number of small ones.
+    /// Below `PROOF` the direction is not bulk, and this is the number of large reads in a row. From `PROOF` on it is bulk, and
+    /// this is `PROOF` plus the number of small reads in a row.
     evidence: u8,
     /// Splice from the first byte on.
     always: bool,
@@ -150,7 +150,7 @@ impl Buffer {
     fn pipe_for(&mut self, bulk: Bulk, most: u64) -> Option<&mut Pipe> {
         if self.pipe.is_none() && self.ring.is_empty() && most == u64::MAX {
             let pipes = self.pipes.as_ref()?;
-            if bulk.always || bulk.evidence >= PROOF {
+            if bulk.always || bulk.is_bulk() {
                 self.pipe = pipes.lend().map(Box::new);
             }
         }
@@ -164,17 +164,20 @@ impl Bulk {
         Self { evidence: 0, always }
     }
 
+    fn is_bulk(self) -> bool {
+        self.evidence >= PROOF
+    }
+
     fn note_read(&mut self, n: usize) {
         let looks_bulk = match n {
             LARGE.. => true,
             SMALL.. => return,
             _ => false,
         };
-        let is_bulk = self.evidence >= PROOF;
-        self.evidence = match looks_bulk == is_bulk {
-            true if is_bulk => PROOF,
-            true => 0,
-            false => (self.evidence + 1) % (2 * PROOF),
+        self.evidence = match (self.is_bulk(), looks_bulk) {
+            (false, false) => 0,
+            (true, true) => PROOF,
+            _ => (self.evidence + 1) % (2 * PROOF),
         };
     }
 }

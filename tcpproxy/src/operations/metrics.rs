@@ -199,7 +199,6 @@ mod tests {
         }
     }
 
-    /// Prometheus 2.x refuses a whole answer in format 0.0.4 for a type it does not know.
     #[test]
     fn the_lines_have_the_same_order_each_time() {
         let metrics = Metrics::new();
@@ -208,6 +207,7 @@ mod tests {
         assert!((0..100).all(|_| text() == first));
     }
 
+    /// Prometheus 2.x refuses a whole answer in format 0.0.4 for a type it does not know.
     #[test]
     fn the_older_format_has_its_types_alone_and_every_sample_of_the_newer() {
         let metrics = Metrics::new();

@@ -102,14 +102,14 @@ impl Process {
         Ok(!states.iter().any(|(_, state)| state == "R" || state == "D"))
     }
 
-    /// Whether every thread of it is stopped by a signal, such as SIGSTOP.
+    /// Whether no thread of it runs any more, until it goes on: each was stopped by a signal such as SIGSTOP, or has ended.
     ///
     /// # Errors
     ///
     /// When there is no such process.
     pub fn is_stopped(&self) -> io::Result<bool> {
         let states = self.of_threads("stat", |stat| Some(fields(stat).next()?.to_owned()))?;
-        Ok(states.iter().all(|(_, state)| state == "T"))
+        Ok(states.iter().all(|(_, state)| matches!(&**state, "T" | "t" | "Z" | "X")))
     }
 
     /// The inodes of its sockets.

@@ -234,8 +234,8 @@ impl Proxy {
     pub fn freeze(&self) -> io::Result<()> {
         self.signal_all(Signal::STOP)?;
         for process in self.processes()? {
-            // The signal takes effect some time after kill(2). One that has ended cannot be looked at.
-            while process.is_stopped().is_ok_and(|stopped| !stopped) && !process.ended {
+            // The signal takes effect some time after kill(2). A process that is gone cannot be looked at.
+            while process.is_stopped().is_ok_and(|stopped| !stopped) {
                 std::thread::yield_now();
             }
         }
