@@ -46,38 +46,43 @@ const NEVER: Duration = Duration::from_secs(30 * 365 * 24 * 60 * 60);
 impl Deadlines {
     /// Makes room for `more` entries.
     pub(crate) fn try_reserve(&mut self, more: usize) -> io::Result<()> {
-        Ok(self.heap.try_reserve(more)?)
+        if self.heap.len() + more > self.heap.capacity() {
+            self.heap.try_reserve(more)?;
+        }
+        Ok(())
     }
 
-    /// From now on the deadline of `id` is this.
-    pub(crate) fn declare(&mut self, core: &Core, id: SessionId, deadline: Option<Instant>) {
-        let Some(mut timer) = core.timer(id) else { return };
+    /// From now on the deadline of `id` is this. Its timer is up to date when the caller has put `timer` in its place.
+    pub(crate) fn declare(
+        &mut self,
+        core: &Core,
+        id: SessionId,
+        timer: &mut Timer,
+        deadline: Option<Instant>,
+    ) {
         timer.deadline = deadline.map(|at| self.compact(at));
         self.arm(core, id, timer);
     }
 
     /// Sees to it that the live entry of this session comes up in time.
-    fn arm(&mut self, core: &Core, id: SessionId, mut timer: Timer) {
-        let earlier = timer.deadline.filter(|at| timer.armed.is_none_or(|armed| *at < armed));
-        timer.armed = earlier.or(timer.armed);
-        core.set_timer(id, timer);
-        if let Some(at) = earlier {
+    fn arm(&mut self, core: &Core, id: SessionId, timer: &mut Timer) {
+        if let Some(at) = timer.deadline
+            && timer.armed.is_none_or(|armed| at < armed)
+        {
+            timer.armed = Some(at);
+            core.set_timer(id, *timer);
             self.push(core, at, id);
         }
     }
 
-    /// The time until the next look, if there is one.
-    pub(crate) fn until_next(&mut self, core: &Core) -> Option<Duration> {
-        let at = self.next(core)?;
-        Some(Duration::from_nanos(at.0.get().saturating_sub(self.compact(Instant::now()).0.get())))
-    }
-
     /// When to look next, if ever. Entries that no session waits for any more are swept from the top, so that
     /// they cause no turn.
-    fn next(&mut self, core: &Core) -> Option<CompactInstant> {
+    pub(crate) fn next(&mut self, core: &Core) -> Option<Instant> {
         while let Some(&Reverse((at, id))) = self.heap.peek() {
             match core.timer(id).filter(|timer| timer.armed == Some(at)) {
-                Some(timer) if timer.deadline.is_some() => return Some(at),
+                Some(timer) if timer.deadline.is_some() => {
+                    return Some(after(self.begin, Duration::from_nanos(at.0.get())));
+                }
                 Some(_) => core.set_timer(id, Timer::default()),
                 None => {}
             }
@@ -91,24 +96,29 @@ impl Deadlines {
         let now = self.compact(now);
         while let Some(&Reverse((at, id))) = self.heap.peek().filter(|Reverse((at, _))| *at <= now) {
             self.heap.pop();
-            let Some(timer) = core.timer(id).filter(|timer| timer.armed == Some(at)) else { continue };
+            let Some(mut timer) = core.timer(id).filter(|timer| timer.armed == Some(at)) else { continue };
             if timer.deadline.is_some_and(|deadline| deadline <= now) {
                 core.set_timer(id, Timer::default());
                 fire(id);
             } else {
-                self.arm(core, id, Timer { armed: None, ..timer });
+                timer.armed = None;
+                core.set_timer(id, timer);
+                self.arm(core, id, &mut timer);
             }
         }
     }
 
     fn compact(&self, at: Instant) -> CompactInstant {
-        let nanoseconds = at.saturating_duration_since(self.begin).as_nanos();
-        let nanoseconds = u64::try_from(nanoseconds).unwrap_or(u64::MAX); // later than any program runs
+        let since = at.saturating_duration_since(self.begin);
+        // What does not fit is later than any program runs.
+        let nanoseconds =
+            since.as_secs().saturating_mul(1_000_000_000).saturating_add(since.subsec_nanos().into());
         CompactInstant(NonZeroU64::new(nanoseconds).unwrap_or(NonZeroU64::MIN))
     }
 
     fn push(&mut self, core: &Core, at: CompactInstant, id: SessionId) {
         self.heap.push(Reverse((at, id)));
+        core.room_is_taken.set(true);
         if self.heap.len() > SLACK + 2 * core.len() {
             let is_live = |at, id| core.timer(id).is_some_and(|timer| timer.armed == Some(at));
             self.heap.retain(|&Reverse((at, id))| is_live(at, id));
@@ -132,6 +142,13 @@ mod tests {
         fired
     }
 
+    /// Declares a deadline in a step of the session.
+    fn declare(deadlines: &mut Deadlines, core: &Core, id: SessionId, deadline: Option<Instant>) {
+        let mut timer = core.timer(id).unwrap();
+        deadlines.declare(core, id, &mut timer, deadline);
+        core.set_timer(id, timer);
+    }
+
     fn setup() -> (Core, Deadlines, impl Fn(u64) -> Instant) {
         let start = Instant::now();
         (Core::default(), Deadlines::default(), move |s| start + Duration::from_secs(s))
@@ -141,8 +158,8 @@ mod tests {
     fn a_deadline_fires_once_and_not_before_its_time() {
         let (core, mut deadlines, at) = setup();
         let id = core.vacant_session();
-        deadlines.declare(&core, id, Some(at(10)));
-        assert_eq!(deadlines.next(&core), Some(deadlines.compact(at(10))));
+        declare(&mut deadlines, &core, id, Some(at(10)));
+        assert_eq!(deadlines.next(&core), Some(at(10)));
         assert_eq!(fired(&mut deadlines, &core, at(9)), []);
         assert_eq!(fired(&mut deadlines, &core, at(10)), [id]);
         assert_eq!(fired(&mut deadlines, &core, at(11)), []);
@@ -154,11 +171,11 @@ mod tests {
         let (core, mut deadlines, at) = setup();
         let id = core.vacant_session();
         for second in 10..1000 {
-            deadlines.declare(&core, id, Some(at(second)));
+            declare(&mut deadlines, &core, id, Some(at(second)));
         }
         assert_eq!(deadlines.heap.len(), 1);
         assert_eq!(fired(&mut deadlines, &core, at(10)), [], "it has moved on");
-        assert_eq!(deadlines.next(&core), Some(deadlines.compact(at(999))));
+        assert_eq!(deadlines.next(&core), Some(at(999)));
         assert_eq!(fired(&mut deadlines, &core, at(999)), [id]);
     }
 
@@ -166,8 +183,8 @@ mod tests {
     fn a_deadline_that_comes_earlier_fires_then_and_only_then() {
         let (core, mut deadlines, at) = setup();
         let id = core.vacant_session();
-        deadlines.declare(&core, id, Some(at(10)));
-        deadlines.declare(&core, id, Some(at(5)));
+        declare(&mut deadlines, &core, id, Some(at(10)));
+        declare(&mut deadlines, &core, id, Some(at(5)));
         assert_eq!(fired(&mut deadlines, &core, at(5)), [id]);
         assert_eq!(fired(&mut deadlines, &core, at(10)), []);
     }
@@ -176,11 +193,11 @@ mod tests {
     fn a_deadline_that_is_withdrawn_does_not_fire() {
         let (core, mut deadlines, at) = setup();
         let id = core.vacant_session();
-        deadlines.declare(&core, id, Some(at(10)));
-        deadlines.declare(&core, id, None);
+        declare(&mut deadlines, &core, id, Some(at(10)));
+        declare(&mut deadlines, &core, id, None);
         assert_eq!(deadlines.next(&core), None, "nor does it wake the loop");
         assert_eq!(fired(&mut deadlines, &core, at(10)), []);
-        deadlines.declare(&core, id, Some(at(20)));
+        declare(&mut deadlines, &core, id, Some(at(20)));
         assert_eq!(fired(&mut deadlines, &core, at(20)), [id]);
     }
 
@@ -198,7 +215,7 @@ mod tests {
         deadlines.try_reserve(1000).unwrap();
         for _ in 0..2 * SLACK {
             let id = core.vacant_session();
-            deadlines.declare(&core, id, Some(at(3600)));
+            declare(&mut deadlines, &core, id, Some(at(3600)));
             core.remove(id);
         }
         assert!(deadlines.heap.capacity() >= 1000, "capacity {}", deadlines.heap.capacity());
@@ -209,7 +226,7 @@ mod tests {
         let (core, mut deadlines, at) = setup();
         for _ in 0..10_000 {
             let id = core.vacant_session();
-            deadlines.declare(&core, id, Some(at(3600)));
+            declare(&mut deadlines, &core, id, Some(at(3600)));
             core.remove(id);
         }
         assert!(deadlines.heap.len() <= SLACK + 1, "{} entries", deadlines.heap.len());

@@ -8,8 +8,8 @@ use std::rc::Rc;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use crate::deadlines::Deadlines;
-use crate::poller::{PollerKind, new_poller};
+use crate::deadlines::{Deadlines, after};
+use crate::poller::{PollerKind, Sleep, new_poller};
 use crate::registry::Registry;
 use crate::session::{CheckedOut, Core, Declaration, SessionId, StepCause};
 use crate::session::{Handle, Intents, Progress, Ready, Result, Session, Waker};
@@ -153,20 +153,29 @@ impl EventLoop {
         for id in self.again.drain(..) {
             self.core.enqueue_again(id);
         }
-        let timeout = if self.core.queued() == 0 {
-            let next = self.deadlines.until_next(&self.core);
-            [timeout, next].into_iter().flatten().min()
+        let sleep = if self.core.queued() > 0 || timeout.is_some_and(|timeout| timeout.is_zero()) {
+            Sleep::No
         } else {
-            Some(Duration::ZERO)
+            let mut until = self.deadlines.next(&self.core);
+            if let Some(timeout) = timeout {
+                let end = after(Instant::now(), timeout);
+                until = Some(until.map_or(end, |deadline| deadline.min(end)));
+            }
+            until.map_or(Sleep::Forever, Sleep::Until)
         };
         let core = &self.core;
-        self.registry.wait(timeout, |id, cause| core.enqueue(id, cause))?;
+        self.registry.wait(sleep, |id, cause| core.enqueue(id, cause))?;
         self.turns += 1;
-        let reserved = self.try_reserve();
+        if self.core.room_is_taken.get() {
+            let reserved = self.try_reserve();
+            self.core.lacks_memory.set(reserved.is_err());
+            self.core.room_is_taken.set(reserved.is_err());
+        }
         let core = &self.core;
-        core.lacks_memory.set(reserved.is_err());
         let now = Instant::now();
-        self.deadlines.expire(core, now, |id| core.enqueue(id, StepCause::Deadline));
+        if sleep.is_over(now) {
+            self.deadlines.expire(core, now, |id| core.enqueue(id, StepCause::Deadline));
+        }
         let mut steps = 0;
         for _ in 0..2 {
             for _ in 0..self.core.queued() {
@@ -201,21 +210,23 @@ impl EventLoop {
     fn try_reserve(&mut self) -> io::Result<()> {
         self.core.try_reserve(SPARE)?;
         self.registry.try_reserve(SPARE)?;
-        self.again.try_reserve(SPARE)?;
+        if self.again.len() + SPARE > self.again.capacity() {
+            self.again.try_reserve(SPARE)?;
+        }
         self.deadlines.try_reserve(SPARE)
     }
 
     /// One step of one session, and what follows from it.
     fn step(&mut self, mut checked_out: CheckedOut, cause: StepCause, now: Instant) {
-        let CheckedOut { id, session, registered } = &mut checked_out;
+        let CheckedOut { id, session, registered, timer } = &mut checked_out;
         let id = *id;
         let outcome = catch_unwind(AssertUnwindSafe(|| {
             let progress = session.advance(&Ready::new(now, self.turns, &self.core, id))?;
             let changes = self.registry.changes();
             if progress != Progress::Done {
                 session.intents(&mut Intents::new(&mut self.declared));
-                let sources = &mut self.declared.sources;
-                let used = match self.registry.reconcile(&self.core, id, registered, sources) {
+                let declared = &mut self.declared;
+                let used = match self.registry.reconcile(&self.core, id, registered, declared) {
                     Ok(used) => used,
                     Err(error) => {
                         session.refused(error)?;
@@ -233,15 +244,16 @@ impl EventLoop {
             Ok(progress)
         }));
         let outcome: thread::Result<Result<Progress>> = outcome;
-        let Declaration { deadline, again, .. } = self.declared.take();
+        let (deadline, again) = self.declared.take();
         match outcome {
             Ok(Ok(Progress::Done)) => self.remove(checked_out),
             Ok(Ok(progress)) => {
                 let again = again || progress == Progress::Again;
-                self.deadlines.declare(&self.core, id, deadline);
+                self.deadlines.declare(&self.core, id, timer, deadline);
                 self.core.check_in(checked_out, again);
                 if again {
                     self.again.push(id);
+                    self.core.room_is_taken.set(true);
                 }
             }
             Ok(Err(error)) => self.fail(checked_out, &*error),
@@ -263,7 +275,7 @@ impl EventLoop {
         (self.report)(name, error);
     }
 
-    fn remove(&mut self, CheckedOut { id, session, registered }: CheckedOut) {
+    fn remove(&mut self, CheckedOut { id, session, registered, .. }: CheckedOut) {
         self.core.remove(id);
         // With nothing borrowed: its end may wake other sessions. It may also panic.
         let dropped = catch_unwind(AssertUnwindSafe(|| drop(session)));

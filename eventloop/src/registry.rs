@@ -3,20 +3,19 @@
 use std::io::{self, ErrorKind};
 use std::os::fd::AsFd;
 use std::os::fd::AsRawFd;
-use std::ptr;
 use std::rc::{Rc, Weak};
-use std::time::Duration;
 
 use slotmap::SlotMap;
 
-use crate::poller::{Event, Inbox, LONGEST, Poller, Watch};
-use crate::session::{AnySource, Core, Inner, Interest, Key, Readiness, Registered, SessionId, StepCause};
+use crate::poller::{Event, Poller, Report, Sleep, Watch};
+use crate::session::{
+    AnySource, Core, Declaration, Inner, Interest, Key, Readiness, Registered, SessionId, StepCause,
+};
 
 /// Makes what the poller reports agree with what sessions declare.
 pub(crate) struct Registry {
     poller: Box<dyn Poller>,
     registrations: SlotMap<Key, Registration>,
-    inbox: Inbox,
     /// System calls that changed what the kernel watches.
     changes: u64,
 }
@@ -34,12 +33,15 @@ struct Registration {
 
 impl Registry {
     pub(crate) fn new(poller: Box<dyn Poller>) -> Self {
-        Self { poller, registrations: SlotMap::with_key(), inbox: Inbox::default(), changes: 0 }
+        Self { poller, registrations: SlotMap::with_key(), changes: 0 }
     }
 
     /// Makes room for `more` registrations.
     pub(crate) fn try_reserve(&mut self, more: usize) -> io::Result<()> {
-        Ok(self.registrations.try_reserve(more)?)
+        if self.registrations.len() + more > self.registrations.capacity() {
+            self.registrations.try_reserve(more)?;
+        }
+        Ok(())
     }
 
     pub(crate) fn changes(&self) -> u64 {
@@ -53,37 +55,55 @@ impl Registry {
         core: &Core,
         session: SessionId,
         registered: &mut Registered,
-        declared: &mut Vec<(AnySource, Interest)>,
+        declared: &mut Declaration,
     ) -> io::Result<bool> {
-        let watched: io::Result<()> = declared.iter().try_for_each(|(source, interest)| {
-            self.watch(core, session, registered, source, *interest)?;
-            source.declared.set(true);
-            Ok(())
-        });
-        let mut used = false;
-        self.release(registered, |source| {
+        let (mut kept, mut found, mut used) = (None, 0, false);
+        let mut watched = Ok(());
+        let mut next = registered.0.take();
+        while let Some(key) = next {
+            let Some(registration) = self.registrations.get_mut(key) else { break };
+            next = registration.next;
+            let Some(source) = registration.source.upgrade() else {
+                self.registrations.remove(key);
+                continue;
+            };
             // An edge is reported once, so that a session that does nothing about it does not spin.
             let edge = source.ready.take() != Readiness::default() && source.interest.get().is_edge();
             used |= source.used.take() || edge;
-            source.declared.take()
-        });
-        // A declared source that is not among the registrations of this session is registered for another one.
-        let mut foreign = None;
-        for (source, _) in declared.drain(..) {
-            if source.declared.take() {
-                foreign = Some(source);
+            let Some(interest) = source.declared.take() else {
+                self.forget(key, &source);
+                continue;
+            };
+            found += 1;
+            registration.next = kept.replace(key);
+            if source.interest.get() != interest {
+                source.interest.set(interest);
+                self.changes += 1;
+                watched = watched.and(self.poller.watch(key, &source, interest, Watch::Changed));
             }
         }
+        registered.0 = kept;
+        for source in declared.new.drain(..) {
+            let interest = source.declared.take().unwrap_or_default();
+            watched = watched.and_then(|()| self.watch(session, registered, &source, interest));
+            core.room_is_taken.set(true);
+        }
         watched?;
-        foreign.map_or(Ok(used), |source| Err(self.taken(core, &source)))
+        // A declared source that is not among the registrations of this session is registered for another one.
+        if found < declared.registered { Err(self.taken(core)) } else { Ok(used) }
     }
 
     /// Watches nothing for this session any more.
-    pub(crate) fn leave(&mut self, mut registered: Registered) {
-        self.release(&mut registered, |source| {
-            source.declared.set(false);
-            false
-        });
+    pub(crate) fn leave(&mut self, registered: Registered) {
+        let mut next = registered.0;
+        while let Some(key) = next {
+            let Some(registration) = self.registrations.get(key) else { break };
+            next = registration.next;
+            match registration.source.upgrade() {
+                Some(source) => self.forget(key, &source),
+                None => drop(self.registrations.remove(key)),
+            }
+        }
     }
 
     /// The sources of a session and what it intends, for a message to a programmer.
@@ -99,46 +119,39 @@ impl Registry {
         descriptors.join(", ")
     }
 
-    /// Sleeps until something happens, at most for `timeout`, and calls `wake` with each session that it
+    /// Sleeps until something happens, at most as long as `sleep` says, and calls `wake` with each session that it
     /// concerns.
     pub(crate) fn wait(
         &mut self,
-        timeout: Option<Duration>,
+        sleep: Sleep,
         mut wake: impl FnMut(SessionId, StepCause),
     ) -> io::Result<()> {
-        self.poller.wait(timeout.map(|timeout| timeout.min(LONGEST)), &mut self.inbox)?;
         let mut stale = false;
-        for event in self.inbox.events.drain(..) {
-            let registration = self.registrations.get(event.key);
-            match registration.and_then(|known| Some((known.source.upgrade()?, known.session))) {
-                Some((source, session)) => {
-                    source.note(event);
-                    wake(session, StepCause::Ready);
+        let registrations = &self.registrations;
+        self.poller.wait(sleep, &mut |report| match report {
+            Report::Event(event) => {
+                let registration = registrations.get(event.key);
+                match registration.and_then(|known| Some((known.source.upgrade()?, known.session))) {
+                    Some((source, session)) => {
+                        source.note(event);
+                        wake(session, StepCause::Ready);
+                    }
+                    None => stale = true,
                 }
-                None => stale = true,
             }
-        }
-        self.inbox.woken.drain(..).for_each(|session| wake(session, StepCause::Woken));
+            Report::Woken(session) => wake(session, StepCause::Woken),
+        })?;
         if stale { self.start_over() } else { Ok(()) }
     }
 
+    /// Begins to watch a source for a session.
     fn watch(
         &mut self,
-        core: &Core,
         session: SessionId,
         registered: &mut Registered,
         source: &AnySource,
         interest: Interest,
     ) -> io::Result<()> {
-        if source.registered.get() {
-            if source.interest.get() != interest {
-                let key = self.find(*registered, source).ok_or_else(|| self.taken(core, source))?;
-                source.interest.set(interest);
-                self.changes += 1;
-                self.poller.watch(key, source, interest, Watch::Changed)?;
-            }
-            return Ok(());
-        }
         self.try_reserve(1)?;
         let registration = Registration { source: Rc::downgrade(source), session, next: registered.0 };
         let key = self.registrations.insert(registration);
@@ -153,51 +166,29 @@ impl Registry {
         Ok(())
     }
 
-    /// Why a source that is registered for another session cannot be watched.
-    fn taken(&self, core: &Core, source: &AnySource) -> io::Error {
-        let owner = self.registrations.values().find(|known| known.is_of(source));
-        let (descriptor, owner) = (source.as_fd().as_raw_fd(), owner.map(|known| core.name(known.session)));
-        let owner = owner.unwrap_or("of another loop");
-        let why = format!(
-            "descriptor {descriptor} is declared by the session {owner}, and a source belongs to one"
-        );
-        io::Error::new(ErrorKind::AlreadyExists, why)
+    /// Lets go of a source that is open.
+    fn forget(&mut self, key: Key, source: &AnySource) {
+        self.registrations.remove(key);
+        self.changes += 1;
+        self.poller.forget(key, source);
+        source.registered.set(false);
+        source.declared.take();
+        source.ready.take();
     }
 
-    /// The registration of this source, if it is one of these. They are few: those of one session.
-    fn find(&self, registered: Registered, source: &AnySource) -> Option<Key> {
-        let mut next = registered.0;
-        while let Some(key) = next {
-            let registration = self.registrations.get(key)?;
-            if registration.is_of(source) {
-                return Some(key);
+    /// Why a source that is registered for another session, and is still declared, cannot be watched.
+    fn taken(&self, core: &Core) -> io::Error {
+        let of_another = self.registrations.values().find_map(|known| {
+            let source = known.source.upgrade().filter(|source| source.declared.take().is_some())?;
+            Some((source.as_fd().as_raw_fd(), core.name(known.session)))
+        });
+        let why = match of_another {
+            Some((descriptor, owner)) => {
+                format!("descriptor {descriptor} is declared by the session {owner}")
             }
-            next = registration.next;
-        }
-        None
-    }
-
-    /// Lets go of a session's sources, but for those that are to be kept.
-    fn release(&mut self, registered: &mut Registered, mut keep: impl FnMut(&AnySource) -> bool) {
-        let mut kept = None;
-        let mut next = registered.0.take();
-        while let Some(key) = next {
-            let Some(registration) = self.registrations.get_mut(key) else { break };
-            next = registration.next;
-            let source = registration.source.upgrade();
-            if source.as_ref().is_some_and(&mut keep) {
-                registration.next = kept.replace(key);
-                continue;
-            }
-            self.registrations.remove(key);
-            if let Some(source) = source {
-                self.changes += 1;
-                self.poller.forget(key, &source);
-                source.registered.set(false);
-                source.ready.take();
-            }
-        }
-        registered.0 = kept;
+            None => "a descriptor is declared by a session of another loop".to_owned(),
+        };
+        io::Error::new(ErrorKind::AlreadyExists, format!("{why}, and a source belongs to one"))
     }
 
     /// The kernel has reported a source that is closed here. What it refers to is open elsewhere: the
@@ -213,12 +204,6 @@ impl Registry {
             }
         }
         Ok(())
-    }
-}
-
-impl Registration {
-    fn is_of(&self, source: &AnySource) -> bool {
-        ptr::addr_eq(self.source.as_ptr(), Rc::as_ptr(source))
     }
 }
 

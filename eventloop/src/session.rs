@@ -16,7 +16,6 @@ use std::io;
 use std::mem;
 use std::os::fd::AsFd;
 use std::panic::resume_unwind;
-use std::ptr;
 use std::rc::Rc;
 use std::time::Instant;
 
@@ -131,11 +130,13 @@ pub struct Intents<'a> {
     declaration: &'a mut Declaration,
 }
 
-/// What one session has declared.
+/// What one session has declared. What it intends with each source is in the source.
 #[derive(Debug, Default)]
 pub(crate) struct Declaration {
-    /// Each source once.
-    pub(crate) sources: Vec<(AnySource, Interest)>,
+    /// How many of the sources are watched already.
+    pub(crate) registered: usize,
+    /// The sources that are not watched yet.
+    pub(crate) new: Vec<AnySource>,
     pub(crate) deadline: Option<Instant>,
     pub(crate) again: bool,
 }
@@ -156,25 +157,25 @@ impl<'a> Intents<'a> {
 
     /// Wake the session while `source` has something to read, has ended, or has failed.
     pub fn read<T: AsFd + 'static>(&mut self, source: &Source<T>) {
-        self.interest(source).read = true;
+        self.interest(source, |interest| interest.read = true);
     }
 
     /// Wake the session while `source` takes bytes, or has failed.
     pub fn write<T: AsFd + 'static>(&mut self, source: &Source<T>) {
-        self.interest(source).write = true;
+        self.interest(source, |interest| interest.write = true);
     }
 
     /// Wake the session once if `source` fails or is shut in both directions, even though nothing else
     /// is intended with it. Where the system cannot tell (kqueue), the failure shows at the next read or
     /// write.
     pub fn hangup<T: AsFd + 'static>(&mut self, source: &Source<T>) {
-        let _ = self.interest(source);
+        self.interest(source, |_| {});
     }
 
     /// Wake the session once each time that `source` *becomes* readable, without an obligation to read: a
     /// listener without a free permit sees a pending client in this way.
     pub(crate) fn read_edge<T: AsFd + 'static>(&mut self, source: &Source<T>) {
-        self.interest(source).read_edge = true;
+        self.interest(source, |interest| interest.read_edge = true);
     }
 
     /// Wake the session at `instant` at the latest. Of several deadlines the earliest counts. A deadline
@@ -190,30 +191,30 @@ impl<'a> Intents<'a> {
         self.declaration.again = true;
     }
 
-    fn interest<T: AsFd + 'static>(&mut self, source: &Source<T>) -> &mut Interest {
-        let sources = &mut self.declaration.sources;
-        let source = source.erased();
-        let at = match sources.iter().position(|(known, _)| same(known, &source)) {
-            Some(at) => at,
-            None => {
-                sources.push((source, Interest::default()));
-                sources.len() - 1
+    fn interest<T: AsFd + 'static>(&mut self, source: &Source<T>, add: impl FnOnce(&mut Interest)) {
+        let inner = source.inner();
+        let declared = inner.declared.get();
+        if declared.is_none() {
+            if inner.registered.get() {
+                self.declaration.registered += 1;
+            } else {
+                self.declaration.new.push(inner.clone());
             }
-        };
-        &mut sources[at].1
+        }
+        let mut interest = declared.unwrap_or_default();
+        add(&mut interest);
+        inner.declared.set(Some(interest));
     }
 }
 
 impl Declaration {
-    /// Empties it, but for the room for sources.
-    pub(crate) fn take(&mut self) -> Self {
-        self.sources.clear();
-        Self { sources: Vec::new(), deadline: self.deadline.take(), again: mem::take(&mut self.again) }
-    }
-
-    pub(crate) fn find<T: AsFd + 'static>(&self, source: &Source<T>) -> Option<Interest> {
-        let source = source.erased();
-        self.sources.iter().find(|(known, _)| same(known, &source)).map(|&(_, interest)| interest)
+    /// Empties it, and returns the deadline and whether there is to be another step.
+    pub(crate) fn take(&mut self) -> (Option<Instant>, bool) {
+        self.registered = 0;
+        for source in self.new.drain(..) {
+            source.declared.take(); // the session has failed, or ended otherwise
+        }
+        (self.deadline.take(), mem::take(&mut self.again))
     }
 }
 
@@ -291,10 +292,4 @@ impl fmt::Debug for Ready<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Ready").field("now", &self.now).field("session", &self.id).finish()
     }
-}
-
-/// Whether two handles are of one source. Addresses alone are compared: the same type can have several
-/// vtables.
-pub(crate) fn same(a: &AnySource, b: &AnySource) -> bool {
-    ptr::addr_eq(Rc::as_ptr(a), Rc::as_ptr(b))
 }

@@ -48,12 +48,13 @@ mod misbehaving;
 use std::io;
 use std::net::{Ipv4Addr, TcpListener, TcpStream};
 use std::os::fd::AsFd;
+use std::ptr;
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
 use socket2::SockRef;
 
-use crate::session::{Core, Declaration};
+use crate::session::{AnySource, Core, Declaration, Interest};
 use crate::{EventLoop, Intents, Progress, Readiness, Ready, Result, Session, SessionId, Source};
 
 pub use misbehaving::assert_withstands_misbehaving_clients;
@@ -214,7 +215,11 @@ pub struct Stage {
 
 /// What a session or a part has declared.
 #[derive(Debug)]
-pub struct Declared(Declaration);
+pub struct Declared {
+    sources: Vec<(AnySource, Interest)>,
+    deadline: Option<Instant>,
+    again: bool,
+}
 
 impl Stage {
     /// A stage for one session or part.
@@ -229,7 +234,9 @@ impl Stage {
     pub fn declared(&self, declare: impl FnOnce(&mut Intents<'_>)) -> Declared {
         let mut declaration = Declaration::default();
         declare(&mut Intents::new(&mut declaration));
-        Declared(declaration)
+        let Declaration { new, deadline, again, .. } = declaration;
+        let interest = |source: AnySource| source.declared.take().map(|interest| (source, interest));
+        Declared { sources: new.into_iter().filter_map(interest).collect(), deadline, again }
     }
 
     /// What to give to a step at this time. Sessions that the step spawns are never stepped.
@@ -255,24 +262,30 @@ impl Declared {
     /// Whether it is to be read.
     #[must_use]
     pub fn reads<T: AsFd + 'static>(&self, source: &Source<T>) -> bool {
-        self.0.find(source).is_some_and(|interest| interest.read)
+        self.find(source).is_some_and(|interest| interest.read)
     }
 
     /// Whether it is to be written.
     #[must_use]
     pub fn writes<T: AsFd + 'static>(&self, source: &Source<T>) -> bool {
-        self.0.find(source).is_some_and(|interest| interest.write)
+        self.find(source).is_some_and(|interest| interest.write)
     }
 
     /// When a step is due at the latest.
     #[must_use]
     pub fn deadline(&self) -> Option<Instant> {
-        self.0.deadline
+        self.deadline
     }
 
     /// Whether a step is due at once.
     #[must_use]
     pub fn again(&self) -> bool {
-        self.0.again
+        self.again
+    }
+
+    /// Addresses alone are compared: the same type can have several vtables.
+    fn find<T: AsFd + 'static>(&self, source: &Source<T>) -> Option<Interest> {
+        let is_it = |known: &AnySource| ptr::addr_eq(Rc::as_ptr(known), Rc::as_ptr(source.inner()));
+        self.sources.iter().find(|(known, _)| is_it(known)).map(|&(_, interest)| interest)
     }
 }

@@ -65,12 +65,14 @@ pub struct Intent {
 
 impl Connection for Stream {
     fn declare(&self, intent: Intent, intents: &mut Intents<'_>) {
-        intents.hangup(self);
         if intent.read {
             intents.read(self);
         }
         if intent.write {
             intents.write(self);
+        }
+        if !intent.read && !intent.write {
+            intents.hangup(self);
         }
     }
 

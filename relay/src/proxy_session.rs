@@ -318,9 +318,13 @@ impl<D: Dial> ProxySession<D> {
         if let ProxyPhase::Connecting(dial) = &self.phase {
             dial.intents(intents);
         }
-        let limit = self.time_limit().map(|(at, _)| at);
-        for at in [limit, self.up().resumes_at(), self.down().resumes_at()].into_iter().flatten() {
+        if let Some((at, _)) = self.time_limit() {
             intents.deadline(at);
+        }
+        for direction in [self.up(), self.down()] {
+            if let Some(at) = direction.resumes_at() {
+                intents.deadline(at);
+            }
         }
         if self.due {
             intents.again();
@@ -410,9 +414,10 @@ impl<D: Dial> ProxySession<D> {
 
     /// Reports new first bytes, or ends a session that has no destination and receives no more of them.
     fn look_at_opening(&mut self) -> Option<SessionEvent<D::Error>> {
-        let (pending, ended) = (self.up().pending(), self.client_has_ended());
-        let nothing_more_comes = ended || !self.up().has_room();
-        let ProxyPhase::Opening { seen, end_seen, .. } = &mut self.phase else { return None };
+        let ProxyPhase::Opening { seen, end_seen } = &mut self.phase else { return None };
+        let up = &self.tunnel.up;
+        let (pending, ended) = (up.pending(), up.source_is_over());
+        let nothing_more_comes = ended || !up.has_room();
         if pending > *seen || (ended && !*end_seen) {
             (*seen, *end_seen) = (pending, ended);
             self.due = nothing_more_comes;
@@ -433,14 +438,23 @@ impl<D: Dial> ProxySession<D> {
             ProxyPhase::Opening { .. } => Some((after(self.active, limits.opening), TimeLimit::Opening)),
             ProxyPhase::Refusing => Some((after(self.active, limits.linger), TimeLimit::Linger)),
             ProxyPhase::Established if !self.tunnel.is_closing() => {
-                let from_then =
-                    |quiet: Option<Duration>, limit| quiet.map(|quiet| (after(self.active, quiet), limit));
-                let failed = matches!(self.decided(), Some(SessionEnd { cause: EndCause::Failed(..), .. }));
-                let half_closed = self.up().source_is_over() || self.down().source_is_over();
-                let linger = from_then(failed.then_some(limits.linger), TimeLimit::Linger);
-                let idle = from_then(limits.idle, TimeLimit::Idle);
-                let half_close = from_then(limits.half_close.filter(|_| half_closed), TimeLimit::HalfClose);
-                [linger, idle, half_close].into_iter().flatten().min_by_key(|&(at, _)| at)
+                let mut shortest = None;
+                let mut observe = |quiet: Duration, limit| match shortest {
+                    Some((shorter, _)) if shorter <= quiet => {}
+                    _ => shortest = Some((quiet, limit)),
+                };
+                if let Some(SessionEnd { cause: EndCause::Failed(..), .. }) = self.decided() {
+                    observe(limits.linger, TimeLimit::Linger);
+                }
+                if let Some(idle) = limits.idle {
+                    observe(idle, TimeLimit::Idle);
+                }
+                if let Some(half_close) = limits.half_close
+                    && (self.up().source_is_over() || self.down().source_is_over())
+                {
+                    observe(half_close, TimeLimit::HalfClose);
+                }
+                shortest.map(|(quiet, limit)| (after(self.active, quiet), limit))
             }
             _ => None,
         }

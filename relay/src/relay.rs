@@ -223,11 +223,17 @@ impl Relay {
     pub fn advance(&mut self, source: &mut impl ByteSource, sink: &mut impl ByteSink) -> Transfer {
         let mut transfer = Transfer::default();
         for _ in 0..ROUNDS {
-            if !self.can_fill() && !self.can_drain() {
+            let fills = self.can_fill();
+            if fills {
+                self.fill(source, &mut transfer);
+            }
+            let drains = self.can_drain();
+            if drains {
+                self.drain(sink, &mut transfer);
+            }
+            if !fills && !drains {
                 break;
             }
-            self.fill(source, &mut transfer);
-            self.drain(sink, &mut transfer);
         }
         self.buffer.end_step();
         transfer
@@ -251,8 +257,8 @@ impl Relay {
 
     /// When the rate limit allows the next read, if only that keeps it from reading.
     pub(crate) fn resumes_at(&self) -> Option<Instant> {
-        let is_limited = self.state == RelayState::Open && self.allowance() == 0 && self.has_room();
-        self.rate().filter(|_| is_limited).map(RateLimit::next)
+        let rate = self.rate().filter(|rate| rate.tokens() == 0)?;
+        (self.state == RelayState::Open && self.has_room()).then(|| rate.next())
     }
 
     /// How this direction ended, if it has.
@@ -310,6 +316,11 @@ impl Relay {
         self.extras.as_ref().is_some_and(|extras| !extras.preface.is_empty())
     }
 
+    /// Whether [`advance`](Self::advance) would read or write.
+    pub(crate) fn can_advance(&self) -> bool {
+        self.can_fill() || self.can_drain()
+    }
+
     fn can_fill(&self) -> bool {
         self.readable && self.intends_read()
     }
@@ -319,9 +330,6 @@ impl Relay {
     }
 
     fn fill(&mut self, source: &mut impl ByteSource, transfer: &mut Transfer) {
-        if !self.can_fill() {
-            return;
-        }
         let allowance = self.allowance();
         match self.buffer.fill_from(source, &mut self.bulk, allowance) {
             Ok(Fill::Read(n)) => {
@@ -356,9 +364,6 @@ impl Relay {
     }
 
     fn drain(&mut self, sink: &mut impl ByteSink, transfer: &mut Transfer) {
-        if !self.can_drain() {
-            return;
-        }
         if let Err(error) = self.drain_preface(sink) {
             return self.lose_sink(error, transfer);
         }

@@ -291,9 +291,14 @@ impl<C: Connection> Tunnel<C> {
     fn relay(&mut self, moved: &mut Moved) {
         for _ in 0..2 {
             // If the other direction is over, both connections are closed after this step, which sends FIN.
-            let is_last = self.down.end() == Some(DirectionEnd::Finished);
-            let transfer = self.up.advance(&mut self.client.source(), &mut self.server.sink(is_last));
-            let _ = self.note_transfer(Side::Client, Side::Server, transfer, moved);
+            if self.up.can_advance() {
+                let is_last = self.down.end() == Some(DirectionEnd::Finished);
+                let transfer = self.up.advance(&mut self.client.source(), &mut self.server.sink(is_last));
+                let _ = self.note_transfer(Side::Client, Side::Server, transfer, moved);
+            }
+            if !self.down.can_advance() {
+                return;
+            }
             let is_last = self.up.end() == Some(DirectionEnd::Finished);
             let transfer = self.down.advance(&mut self.server.source(), &mut self.client.sink(is_last));
             if self.note_transfer(Side::Server, Side::Client, transfer, moved).is_continue() {
@@ -314,11 +319,13 @@ impl<C: Connection> Tunnel<C> {
             *moved = Moved::Something;
         }
         let mut flow = ControlFlow::Continue(());
-        for (side, error) in [(from, transfer.source_error), (to, transfer.sink_error)] {
-            if let Some(error) = error {
-                self.fail(side, error);
-                flow = ControlFlow::Break(());
-            }
+        if let Some(error) = transfer.source_error {
+            self.fail(from, error);
+            flow = ControlFlow::Break(());
+        }
+        if let Some(error) = transfer.sink_error {
+            self.fail(to, error);
+            flow = ControlFlow::Break(());
         }
         flow
     }

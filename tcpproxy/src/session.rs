@@ -101,7 +101,10 @@ impl Session {
         if self.context.lifecycle.drain_is_due(now) {
             return Err(Cause::new(By::Proxy, Reason::Stopped));
         }
-        self.upkeep(now);
+        let tick_is_due = self.next_tick().is_some_and(|tick| self.context.ticks.instant(tick) <= now);
+        if tick_is_due {
+            self.upkeep(now);
+        }
         if self.context.loops.is_loop(self.client.peer, self.connections.client(), now) {
             return Err(Cause::with_detail(
                 By::Proxy,
@@ -117,7 +120,7 @@ impl Session {
                 SessionEvent::Waiting => {
                     self.check_silence(now)?;
                     self.check_yield(now)?;
-                    match self.check_liveness(now) {
+                    match tick_is_due.then(|| self.check_liveness(now)).flatten() {
                         Some((side, error)) => self.connections.fail(side, error),
                         None => return Ok(Continue(())),
                     }
@@ -189,6 +192,14 @@ impl Session {
             let destination = self.client.destination(self.connections.client());
             let header = proxy_protocol::encode(version, self.client.source(), destination);
             self.connections.send_to_server(&header);
+        }
+    }
+
+    /// The next tick at which there is something to do.
+    fn next_tick(&self) -> Option<Tick> {
+        match (self.upkeep.tick(), self.liveness_at) {
+            (Some(upkeep), Some(liveness)) => Some(upkeep.min(liveness)),
+            (upkeep, liveness) => upkeep.or(liveness),
         }
     }
 
@@ -369,10 +380,13 @@ impl eventloop::Session for Session {
         if let Some(deadline) = self.context.lifecycle.drain_deadline() {
             intents.deadline(deadline);
         }
-        for at in [self.silent_until(), self.yields_at()].into_iter().flatten() {
+        if let Some(at) = self.silent_until() {
             intents.deadline(at);
         }
-        for tick in [self.upkeep.tick(), self.liveness_at].into_iter().flatten() {
+        if let Some(at) = self.yields_at() {
+            intents.deadline(at);
+        }
+        if let Some(tick) = self.next_tick() {
             intents.deadline(self.context.ticks.instant(tick));
         }
         self.connections.intents(intents);

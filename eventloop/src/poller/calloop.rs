@@ -6,22 +6,30 @@
 use std::convert::Infallible;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use calloop::channel::{self, Sender};
 use calloop::generic::Generic;
 use calloop::{Dispatcher, Mode, PostAction, RegistrationToken};
 use slotmap::SecondaryMap;
 
-use super::{Event, Inbox, Poller, Watch};
+use super::{Event, Poller, Report, Sleep, Watch};
 use crate::session::{AnySource, Interest, Key, SessionId};
+
+/// The longest sleep: epoll_wait(2) takes milliseconds in an `int`.
+const LONGEST: Duration = Duration::from_secs(24 * 60 * 60);
 
 type SourceDispatcher = Dispatcher<'static, Generic<AnySource, Infallible>, Inbox>;
 
 pub(crate) struct CalloopPoller {
     calloop: calloop::EventLoop<'static, Inbox>,
     sources: SecondaryMap<Key, (RegistrationToken, SourceDispatcher)>,
+    /// Empty between two waits.
+    inbox: Inbox,
 }
+
+/// What calloop has dispatched.
+type Inbox = Vec<Report>;
 
 impl CalloopPoller {
     pub(crate) fn new() -> io::Result<(Self, Sender<SessionId>)> {
@@ -29,11 +37,11 @@ impl CalloopPoller {
         let (sender, woken) = channel::channel();
         let note = |event, _: &mut (), inbox: &mut Inbox| {
             if let channel::Event::Msg(session) = event {
-                inbox.woken.push(session);
+                inbox.push(Report::Woken(session));
             }
         };
         calloop.handle().insert_source(woken, note).map_err(calloop::Error::from)?;
-        Ok((Self { calloop, sources: SecondaryMap::new() }, sender))
+        Ok((Self { calloop, sources: SecondaryMap::new(), inbox: Inbox::new() }, sender))
     }
 }
 
@@ -50,7 +58,7 @@ impl Poller for CalloopPoller {
         let generic = Generic::new_with_error(source.clone(), asked, mode);
         let note = move |ready: calloop::Readiness, _: &mut _, inbox: &mut Inbox| {
             let (readable, writable) = (ready.readable, ready.writable);
-            inbox.events.push(Event { key, readable, writable, finished: false });
+            inbox.push(Report::Event(Event { key, readable, writable, finished: false }));
             Ok(PostAction::Continue)
         };
         let dispatcher = Dispatcher::new(generic, note);
@@ -65,8 +73,15 @@ impl Poller for CalloopPoller {
         }
     }
 
-    fn wait(&mut self, timeout: Option<Duration>, inbox: &mut Inbox) -> io::Result<()> {
-        Ok(self.calloop.dispatch(timeout, inbox)?)
+    fn wait(&mut self, sleep: Sleep, report: &mut dyn FnMut(Report)) -> io::Result<()> {
+        let timeout = match sleep {
+            Sleep::No => Some(Duration::ZERO),
+            Sleep::Until(at) => Some(at.saturating_duration_since(Instant::now()).min(LONGEST)),
+            Sleep::Forever => None,
+        };
+        self.calloop.dispatch(timeout, &mut self.inbox)?;
+        self.inbox.drain(..).for_each(report);
+        Ok(())
     }
 
     fn start_over(&mut self) -> io::Result<bool> {

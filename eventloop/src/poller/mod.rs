@@ -6,7 +6,7 @@
 use std::fmt;
 use std::io;
 use std::str::FromStr;
-use std::time::Duration;
+use std::time::Instant;
 
 use ::calloop::channel::Sender;
 
@@ -40,8 +40,8 @@ pub(crate) trait Poller {
     /// Reports nothing any more of a source that stays open.
     fn forget(&mut self, key: Key, source: &AnySource);
 
-    /// Sleeps until something happens, at most for `timeout`, which is at most [`LONGEST`], and puts it into `inbox`.
-    fn wait(&mut self, timeout: Option<Duration>, inbox: &mut Inbox) -> io::Result<()>;
+    /// Sleeps until something happens, at most as long as `sleep` says, and reports it.
+    fn wait(&mut self, sleep: Sleep, report: &mut dyn FnMut(Report)) -> io::Result<()>;
 
     /// Forgets all sources, also those that it still reports although they are closed. Returns whether
     /// the caller has to watch those that are left anew.
@@ -65,6 +65,13 @@ pub(crate) enum Watch {
     Changed,
 }
 
+/// What a wait brings.
+pub(crate) enum Report {
+    Event(Event),
+    /// Another thread has woken this session.
+    Woken(SessionId),
+}
+
 /// What a poller reports of one source.
 #[derive(Clone, Copy)]
 pub(crate) struct Event {
@@ -75,15 +82,23 @@ pub(crate) struct Event {
     pub(crate) finished: bool,
 }
 
-/// The longest sleep: epoll_wait(2) takes milliseconds in an `int`.
-pub(crate) const LONGEST: Duration = Duration::from_secs(24 * 60 * 60);
+/// How long a poller may sleep.
+#[derive(Clone, Copy)]
+pub(crate) enum Sleep {
+    No,
+    Until(Instant),
+    Forever,
+}
 
-/// What one wait has brought.
-#[derive(Default)]
-pub(crate) struct Inbox {
-    pub(crate) events: Vec<Event>,
-    /// Sessions that other threads have woken.
-    pub(crate) woken: Vec<SessionId>,
+impl Sleep {
+    /// Whether it has lasted long enough, though nothing has happened.
+    pub(crate) fn is_over(self, now: Instant) -> bool {
+        match self {
+            Self::No => true,
+            Self::Until(at) => at <= now,
+            Self::Forever => false,
+        }
+    }
 }
 
 impl FromStr for PollerKind {

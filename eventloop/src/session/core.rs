@@ -23,6 +23,8 @@ pub(crate) struct Core {
     stepped: Cell<Option<SessionId>>,
     /// To wake sessions from other threads; absent where there is no loop.
     pub(super) remote: Option<Sender<SessionId>>,
+    /// A table has got another entry since there was room enough in all of them.
+    pub(crate) room_is_taken: Cell<bool>,
     /// Memory for the tables has run out: no client is to be accepted.
     pub(crate) lacks_memory: Cell<bool>,
 }
@@ -32,11 +34,12 @@ pub(crate) struct CheckedOut {
     pub(crate) id: SessionId,
     pub(crate) session: Box<dyn Session>,
     pub(crate) registered: Registered,
+    pub(crate) timer: Timer,
 }
 
 impl Core {
     pub(crate) fn new(remote: Sender<SessionId>) -> Self {
-        Self { remote: Some(remote), ..Self::default() }
+        Self { remote: Some(remote), room_is_taken: Cell::new(true), ..Self::default() }
     }
 
     /// How many sessions there are.
@@ -53,6 +56,7 @@ impl Core {
             .sessions
             .borrow_mut()
             .insert(SessionEntry { session: Some(session), ..SessionEntry::default() });
+        self.room_is_taken.set(true);
         self.enqueue(id, StepCause::Woken);
         Waker::new(self, id)
     }
@@ -81,9 +85,15 @@ impl Core {
     /// Makes room for `more` sessions, all of which may be queued.
     pub(crate) fn try_reserve(&self, more: usize) -> io::Result<()> {
         let (mut sessions, mut queue) = (self.sessions.borrow_mut(), self.queue.borrow_mut());
-        sessions.try_reserve(more)?;
-        let queued = queue.len();
-        Ok(queue.try_reserve((sessions.len() + more).saturating_sub(queued))?)
+        let all = sessions.len() + more;
+        if all > sessions.capacity() {
+            sessions.try_reserve(more)?;
+        }
+        if all > queue.capacity() {
+            let queued = queue.len();
+            queue.try_reserve(all.saturating_sub(queued))?;
+        }
+        Ok(())
     }
 
     /// The timer of a session, unless it is over.
@@ -141,15 +151,16 @@ impl Core {
         let entry = sessions.get_mut(id)?;
         let (session, cause) = (entry.session.take()?, entry.queued.take()?);
         self.stepped.set(Some(id));
-        Some((CheckedOut { id, session, registered: entry.registered }, cause))
+        let (registered, timer) = (entry.registered, entry.timer);
+        Some((CheckedOut { id, session, registered, timer }, cause))
     }
 
-    pub(crate) fn check_in(&self, CheckedOut { id, session, registered }: CheckedOut, again: bool) {
+    pub(crate) fn check_in(&self, CheckedOut { id, session, registered, timer }: CheckedOut, again: bool) {
         self.stepped.take();
         if let Some(entry) = self.sessions.borrow_mut().get_mut(id) {
             entry.session = Some(session);
             entry.again = again;
-            entry.registered = registered;
+            (entry.registered, entry.timer) = (registered, timer);
         }
     }
 

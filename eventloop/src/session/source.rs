@@ -54,8 +54,8 @@ pub(crate) struct Inner<T: ?Sized> {
     pub(crate) interest: Cell<Interest>,
     /// A read or write has moved bytes, or the object itself was used, since the session's last step.
     pub(crate) used: Cell<bool>,
-    /// It was declared after the present step.
-    pub(crate) declared: Cell<bool>,
+    /// What the session has declared after the present step; empty between steps.
+    pub(crate) declared: Cell<Option<Interest>>,
     /// It is watched for a session.
     pub(crate) registered: Cell<bool>,
     /// The client's permit, if a listener has accepted this connection. It is given back when the source is closed.
@@ -126,8 +126,8 @@ impl<T: AsFd + 'static> Source<T> {
         }
     }
 
-    pub(crate) fn erased(&self) -> AnySource {
-        self.inner.clone()
+    pub(crate) fn inner(&self) -> &Rc<Inner<T>> {
+        &self.inner
     }
 
     pub(crate) fn permit(&self) -> Option<Permit> {

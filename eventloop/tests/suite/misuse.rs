@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 
 use crate::common::{event_loop, listener, reports};
 use eventloop::testing::{
-    PATIENCE, assert_quiet, assert_withstands_misbehaving_clients, pair, session, until,
+    PATIENCE, assert_quiet, assert_withstands_misbehaving_clients, pair, session, settle, until,
 };
 use eventloop::{
     Accept, Connect, ConnectOptions, Connector, Intents, Listener, Lookup, Progress, Ready, Resolver, Result,
@@ -238,6 +238,32 @@ fn a_source_of_another_session_ends_the_session_that_declares_it_with_an_error_t
     far.write_all(b"for the first").unwrap();
     until(&mut event_loop, || *got.borrow() == b"for the first");
     assert_quiet(&mut event_loop);
+}
+
+#[test]
+fn a_source_of_another_loop_ends_the_session_that_declares_it() {
+    let (near, mut far) = pair().unwrap();
+    let stream = Rc::new(Stream::new(near).unwrap());
+    let reading = |stream: &Rc<Stream>| {
+        session(
+            stream.clone(),
+            |stream, i| i.read(stream),
+            |stream, _| {
+                let _ = stream.receive(&mut [0; 10])?;
+                Ok(Progress::Continue)
+            },
+        )
+    };
+    let (mut first, mut second) = (event_loop(), event_loop());
+    let reports = reports(&mut second);
+    first.spawn(reading(&stream));
+    first.turn(None).unwrap();
+    second.spawn(reading(&stream));
+    second.run().unwrap();
+    assert!(reports.borrow()[0].contains("declared by a session of another loop"), "{:?}", reports.borrow());
+    far.write_all(b"for the first").unwrap();
+    assert_eq!(first.turn(None).unwrap(), 1);
+    settle(&mut first);
 }
 
 #[test]

@@ -1,11 +1,14 @@
 //! A loop with nothing to do sleeps: whatever state the connections are in, turns do not add up.
 
+use std::cell::RefCell;
 use std::io::Write;
-use std::net::Shutdown;
+use std::net::{Shutdown, TcpStream};
+use std::rc::Rc;
 use std::time::{Duration, Instant};
 
 use crate::common::{Probe, probe};
 use eventloop::testing::{PATIENCE, PAUSE, assert_quiet, reset, until};
+use eventloop::{EventLoop, Waker};
 
 #[test]
 fn idle() {
@@ -95,6 +98,40 @@ fn a_deadline_wakes_once() {
     until(&mut event_loop, || probe.borrow().deadline.is_none());
     assert!(Instant::now() >= at && Instant::now() < at + PATIENCE);
     assert_eq!(probe.borrow().steps, 2, "the first step, and the one at the deadline");
+    assert_quiet(&mut event_loop);
+}
+
+/// A probe whose loop has slept towards its deadline, but was woken by a byte.
+fn probe_with_a_deadline_in(time: Duration) -> (EventLoop, Rc<RefCell<Probe>>, Waker, TcpStream) {
+    let deadline = Some(Instant::now() + time);
+    let (mut event_loop, probe, id, mut far) =
+        probe(Probe { read: true, take: 1, deadline, ..Probe::default() });
+    far.write_all(b"!").unwrap();
+    while probe.borrow().got.is_empty() {
+        event_loop.turn(None).unwrap();
+    }
+    (event_loop, probe, id, far)
+}
+
+#[test]
+fn a_deadline_that_is_withdrawn_wakes_nobody() {
+    let (mut event_loop, probe, id, _far) = probe_with_a_deadline_in(PAUSE / 2);
+    probe.borrow_mut().deadline = None;
+    id.wake();
+    event_loop.turn(Some(Duration::ZERO)).unwrap();
+    assert_quiet(&mut event_loop);
+}
+
+#[test]
+fn a_deadline_that_comes_earlier_wakes_at_its_time() {
+    let (mut event_loop, probe, id, _far) = probe_with_a_deadline_in(PATIENCE);
+    let at = Instant::now() + PAUSE / 2;
+    probe.borrow_mut().deadline = Some(at);
+    id.wake();
+    while probe.borrow().deadline.is_some() {
+        event_loop.turn(None).unwrap();
+    }
+    assert!(Instant::now() >= at && Instant::now() < at + PATIENCE / 2);
     assert_quiet(&mut event_loop);
 }
 
