@@ -129,6 +129,25 @@ fn a_contender_that_does_not_work_is_reported_and_the_others_are_measured() {
 }
 
 #[test]
+fn contenders_that_run_at_the_same_time_are_measured_in_each_turn() {
+    let only = ["--only", "bulk-up,pingpong,connections-1", "--turns", "4"];
+    let others = ["--contender", "broken=false {host} {port} {listen}", "--contender", &relay()];
+    let (_, results) = bench(2, &[&only[..], &others[..]].concat());
+    for (measure, quantity) in
+        [("bulk-up", "Throughput"), ("pingpong", "Requests"), ("connections-1", "Connections")]
+    {
+        for contender in ["direct", "relay"] {
+            let row = row(&results, measure, contender).unwrap();
+            let values = row["values"][quantity].as_array().unwrap();
+            assert_eq!(values.len(), 2 * 4, "{row:#}");
+            assert!(values.iter().all(|value| value.as_f64() > Some(0.0)), "{row:#}");
+        }
+        let broken = row(&results, measure, "broken").unwrap();
+        assert_eq!(broken["failures"].as_array().unwrap().len(), 2, "once in each round: {broken:#}");
+    }
+}
+
+#[test]
 fn a_page_has_the_tables_and_the_plots_of_what_was_measured_and_no_more() {
     let folder = tempfile::tempdir().unwrap();
     let page = folder.path().join("page.md");

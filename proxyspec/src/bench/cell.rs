@@ -1,10 +1,12 @@
-//! One cell: one measure of one contender, once.
+//! One measure of one contender.
 
-use std::io;
+use std::io::{self, BufRead as _, BufReader, Read as _};
 use std::net::{IpAddr, SocketAddr, TcpListener};
 use std::os::fd::OwnedFd;
-use std::process::Command;
+use std::process::{Child, ChildStdout, Command, Stdio};
 
+use rustix::io::retry_on_intr;
+use rustix::process::{Pid, Signal, WaitId, WaitIdOptions, kill_process, waitid};
 use rustix::thread::{CpuSet, sched_getaffinity, sched_setaffinity};
 use testkit::proxy::Proxy;
 
@@ -17,59 +19,136 @@ use crate::recipe::Recipe;
 /// The name of the command that is a load process, for the program's own use.
 pub const LOAD_COMMAND: &str = "bench-load";
 
-/// Measures once.
-///
-/// # Errors
-///
-/// When the contender does not start, a connection through it fails, or all takes too long; in one line.
-pub(super) fn run(
-    measure: &Measure,
-    contender: &Contender,
-    seconds: f64,
-    namespaces: Option<&Namespaces>,
-) -> Result<LoadReport, String> {
-    let text = |error: io::Error| error.to_string();
-    let _pinned = measure.pinned.then(Pinned::to_one_cpu).transpose().map_err(text)?;
-    let origin_ip = namespaces.map_or(netns::LOOPBACK, |_| netns::ORIGIN.into());
-    let inside = |namespace: fn(&Namespaces) -> &Namespace| namespaces.map(namespace);
-    let http = matches!(measure.workload, Workload::Http { .. });
-    let http = http.then(|| within(inside(|all| &all.origin), || http_origin(origin_ip)));
-    let http = http.transpose().map_err(text)?;
-    let listener = within(inside(|all| &all.origin), || listen(origin_ip)).map_err(text)?;
-    let origin = listener.local_addr().map_err(text)?;
-    let origin = http.as_ref().map_or(origin, |http| SocketAddr::new(origin_ip, http.address().port()));
-    let proxy = within(inside(|all| &all.proxy), || contender.start(origin)).map_err(text)?;
-    let target = Target {
-        address: proxy.as_ref().map_or(origin, |proxy| match namespaces {
-            None => proxy.address(),
-            Some(_) => SocketAddr::new(netns::PROXY.into(), proxy.address().port()),
-        }),
-        process: proxy.as_ref().map(|proxy| proxy.pid()),
-        origin: http.as_ref().map(|http| http.pid()),
-    };
-    let orders = Orders { workload: measure.workload, seconds, target };
-    within(inside(|all| &all.clients), || load(&orders, listener)).map_err(|error| {
-        let last = proxy.and_then(|proxy| proxy.log().pop());
-        last.map_or(error.to_string(), |line| format!("{error}; its last line: {line}"))
-    })
+/// A contender that runs, with its clients and its origin.
+pub(super) struct Player {
+    /// The load process, which is ended before what it uses.
+    load: LoadProcess,
+    proxy: Option<Proxy>,
+    _http: Option<Proxy>,
 }
 
-/// Runs a load process and returns its report.
-///
-/// # Errors
-///
-/// When it cannot be started, or fails; then with what it wrote.
-fn load(orders: &Orders, origin: TcpListener) -> io::Result<LoadReport> {
-    let mut command = Command::new(std::env::current_exe()?);
-    command.args([LOAD_COMMAND, &serde_json::to_string(orders)?]).stdin(OwnedFd::from(origin));
-    let output = command
-        .output()
-        .map_err(|error| io::Error::new(error.kind(), format!("cannot start a load process: {error}")))?;
-    if output.status.success() {
-        return Ok(serde_json::from_slice(&output.stdout)?);
+/// How often and how long a player measures.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(super) struct Turns {
+    pub(super) seconds: f64,
+    /// At least 1.
+    pub(super) number: u32,
+    /// How many players take turns.
+    pub(super) players: u32,
+}
+
+impl Player {
+    /// Starts all of it. If it is to have several turns, it rests until the first one.
+    ///
+    /// # Errors
+    ///
+    /// When the contender or the load process does not start; in one line.
+    pub(super) fn start(
+        measure: &Measure,
+        contender: &Contender,
+        turns: Turns,
+        namespaces: Option<&Namespaces>,
+    ) -> Result<Self, String> {
+        let text = |error: io::Error| error.to_string();
+        let _pinned = measure.pinned.then(Pinned::to_one_cpu).transpose().map_err(text)?;
+        let origin_ip = namespaces.map_or(netns::LOOPBACK, |_| netns::ORIGIN.into());
+        let inside = |namespace: fn(&Namespaces) -> &Namespace| namespaces.map(namespace);
+        let http = matches!(measure.workload, Workload::Http { .. });
+        let http = http.then(|| within(inside(|all| &all.origin), || http_origin(origin_ip)));
+        let http = http.transpose().map_err(text)?;
+        let listener = within(inside(|all| &all.origin), || listen(origin_ip)).map_err(text)?;
+        let origin = listener.local_addr().map_err(text)?;
+        let origin = http.as_ref().map_or(origin, |http| SocketAddr::new(origin_ip, http.address().port()));
+        let proxy = within(inside(|all| &all.proxy), || contender.start(origin)).map_err(text)?;
+        let target = Target {
+            address: proxy.as_ref().map_or(origin, |proxy| match namespaces {
+                None => proxy.address(),
+                Some(_) => SocketAddr::new(netns::PROXY.into(), proxy.address().port()),
+            }),
+            process: proxy.as_ref().map(|proxy| proxy.pid()),
+            origin: http.as_ref().map(|http| http.pid()),
+        };
+        let Turns { seconds, number: turns, players } = turns;
+        let orders = Orders { workload: measure.workload, seconds, turns, players, target };
+        let load = within(inside(|all| &all.clients), || LoadProcess::start(&orders, listener));
+        Ok(Self { load: load.map_err(text)?, proxy, _http: http })
     }
-    let words = String::from_utf8_lossy(&output.stderr);
-    Err(io::Error::other(words.trim().trim_start_matches("proxyspec: ")))
+
+    /// Measures once.
+    ///
+    /// # Errors
+    ///
+    /// When a connection through the contender fails, or all takes too long; in one line.
+    pub(super) fn measure(&mut self) -> Result<LoadReport, String> {
+        self.load.next_report().map_err(|error| {
+            let last = self.proxy.as_ref().and_then(|proxy| proxy.log().pop());
+            last.map_or(error.to_string(), |line| format!("{error}; its last line: {line}"))
+        })
+    }
+}
+
+/// A load process: see [`load`](super::load).
+struct LoadProcess {
+    process: Child,
+    reports: BufReader<ChildStdout>,
+    /// It stops itself before each report.
+    stops: bool,
+}
+
+impl LoadProcess {
+    fn start(orders: &Orders, origin: TcpListener) -> io::Result<Self> {
+        let mut command = Command::new(std::env::current_exe()?);
+        command.args([LOAD_COMMAND, &serde_json::to_string(orders)?]).stdin(OwnedFd::from(origin));
+        let mut process =
+            command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().map_err(|error| {
+                io::Error::new(error.kind(), format!("cannot start a load process: {error}"))
+            })?;
+        let reports = process.stdout.take().map(BufReader::new).expect("it is piped");
+        let load = Self { process, reports, stops: orders.turns > 1 };
+        load.await_stop()?; // while others have their turn, nobody connects or warms up
+        Ok(load)
+    }
+
+    /// # Errors
+    ///
+    /// When it fails; then with what it wrote.
+    fn next_report(&mut self) -> io::Result<LoadReport> {
+        if self.stops {
+            self.await_stop()?;
+            let _ = kill_process(self.pid(), Signal::CONT); // one that has ended says why
+        }
+        let mut line = String::new();
+        if self.reports.read_line(&mut line)? > 0 {
+            return Ok(serde_json::from_str(&line)?);
+        }
+        let mut words = String::new();
+        if let Some(mut errors) = self.process.stderr.take() {
+            errors.read_to_string(&mut words)?;
+        }
+        let words = words.trim().trim_start_matches("proxyspec: ");
+        Err(io::Error::other(if words.is_empty() { "the load process has ended before" } else { words }))
+    }
+
+    /// Waits until it has stopped itself, or ended.
+    fn await_stop(&self) -> io::Result<()> {
+        if self.stops {
+            let until = WaitIdOptions::STOPPED | WaitIdOptions::EXITED | WaitIdOptions::NOWAIT;
+            retry_on_intr(|| waitid(WaitId::Pid(self.pid()), until))?;
+        }
+        Ok(())
+    }
+
+    fn pid(&self) -> Pid {
+        Pid::from_child(&self.process)
+    }
+}
+
+impl Drop for LoadProcess {
+    fn drop(&mut self) {
+        // It may have ended.
+        let _ = self.process.kill();
+        let _ = self.process.wait();
+    }
 }
 
 /// Calls `act` in this namespace, if there is one.

@@ -48,7 +48,11 @@ fn head(text: &mut Markdown, results: &BenchResults) {
     text.line(format!("- Machine: {cpu}, {cpus} processors, {memory:.0} GiB"));
     text.line(format!("- System: {}, {}", machine.system, machine.kernel));
     text.line(format!("- Command: `{}`", results.command));
-    let (rounds, seconds, minutes) = (results.rounds, results.seconds, results.duration / 60.0);
+    let (seconds, minutes) = (results.seconds, results.duration / 60.0);
+    let rounds = match (results.rounds, results.turns) {
+        (rounds, 1) => format!("{rounds} rounds"),
+        (rounds, turns) => format!("{rounds} rounds of {turns} turns"),
+    };
     text.line(format!(
         "- {rounds} rounds, {seconds} s for each figure after a quarter of that to warm up; {minutes:.0} minutes in all"
     ));
@@ -62,11 +66,11 @@ fn head(text: &mut Markdown, results: &BenchResults) {
         ));
     }
     text.line(
-        "\nContenders take turns, in another order in each round. A figure is the median of the rounds, with the least and the greatest \
+        "\nContenders take turns, in another order each time. A figure is the median of the turns, with the least and the greatest \
          behind it; the best is bold. Clients and origin are one process of their own, on the same machine; of bulk data \
          they only write and count, as a peer on another machine would cost this one no more. Each proxy runs on one \
-         thread, or a process for each client if it is made so. A round in which other processes took much time is left out; where that \
-         is half of the rounds or more, the figure is marked as busy, and is not to be trusted.\n",
+         thread, or a process for each client if it is made so. A turn in which other processes took much time is left out; where that \
+         is half of them or more, the figure is marked as busy, and is not to be trusted.\n",
     );
     text.line("| contender | what it is | version | command |\n|---|---|---|---|");
     for Entrant { name, about, version, command } in &results.contenders {

@@ -1,8 +1,8 @@
 //! Proxies side by side: throughput, cost, latency, memory, system calls.
 //!
-//! Clients and origin of each measurement are a process of their own ([`load`]); the contender is another, started for
-//! that measurement alone. Contenders take turns (A B C, C A B, …), so that a machine that becomes slower does so for
-//! all of them; a figure is the median of the rounds.
+//! Clients and origin of each measurement are a process of their own ([`load`]); the contender is another. Both are started
+//! for that measurement, or for several within a round. Contenders take turns (A B C, C A B, …), so that a machine that
+//! becomes slower does so for all of them; a figure is the median.
 
 mod cell;
 mod contender;
@@ -23,6 +23,7 @@ mod statistics;
 pub use cell::LOAD_COMMAND;
 pub use options::BenchOptions;
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
@@ -32,6 +33,7 @@ use indicatif::{ProgressBar, ProgressStyle};
 use rand::seq::SliceRandom;
 
 use crate::machine::Machine;
+use cell::{Player, Turns};
 use contender::{Contender, NotInstalled};
 use measure::Measure;
 use netns::Namespaces;
@@ -69,32 +71,48 @@ pub fn run(options: &BenchOptions) -> Result<(), String> {
     for (name, package) in missing {
         say(&format!("not installed: {name} (package {package})"))?;
     }
-    let cells = schedule(&measures, &contenders, options.rounds);
+    let matches = schedule(&measures, &contenders, options);
     let namespaces = options.veth.then(Namespaces::new).transpose();
     let namespaces = namespaces.map_err(|error| format!("--veth: {error}"))?;
     let mut outcomes: Vec<_> = measures.iter().map(MeasureResults::new).collect();
-    let progress = progress_bar(cells.len());
-    for cell in cells {
-        let (measure, contender) = (&measures[cell.measure], &contenders[cell.contender]);
-        progress.set_message(format!("{} {}", measure.name, contender.name));
-        let outcome = cell::run(measure, contender, options.seconds, namespaces.as_ref());
-        let remark = match &outcome {
-            Ok(report) => report.others_load().filter(|load| *load > results::BUSY).map(|load| {
-                format!("the machine is busy: other processes took {load:.2} processors meanwhile")
-            }),
-            Err(error) => Some(error.clone()),
-        };
-        if let Some(remark) = remark {
-            progress.suspend(|| say(&format!("{}: {}: {remark}", measure.name, contender.name)))?;
+    let progress = progress_bar(matches.iter().map(|found| found.order.len()).sum());
+    for Match { measure, turns, order } in matches {
+        let (measure, outcomes) = (&measures[measure], &mut outcomes[measure]);
+        // One that has failed is none any more.
+        let mut players: BTreeMap<usize, Option<Player>> = BTreeMap::new();
+        for at in order {
+            let contender = &contenders[at];
+            progress.set_message(format!("{} {}", measure.name, contender.name));
+            progress.inc(1);
+            if let Some(None) = players.get(&at) {
+                continue;
+            }
+            let start = || Player::start(measure, contender, turns, namespaces.as_ref());
+            let outcome = players.remove(&at).flatten().map_or_else(start, Ok);
+            let outcome = outcome.and_then(|mut player| Ok((player.measure()?, player)));
+            let remark = match &outcome {
+                Ok((report, _)) => report.others_load().filter(|load| *load > results::BUSY).map(|load| {
+                    format!("the machine is busy: other processes took {load:.2} processors meanwhile")
+                }),
+                Err(error) => Some(error.clone()),
+            };
+            if let Some(remark) = remark {
+                progress.suspend(|| say(&format!("{}: {}: {remark}", measure.name, contender.name)))?;
+            }
+            let (report, player) = match outcome {
+                Ok((report, player)) => (Ok(report), Some(player)),
+                Err(error) => (Err(error), None),
+            };
+            outcomes.add(&contender.name, report);
+            players.insert(at, player);
         }
-        outcomes[cell.measure].add(&contender.name, outcome);
-        progress.inc(1);
     }
     progress.finish_and_clear();
     let results = BenchResults {
         machine: Machine::this(),
         command: command_line(),
         rounds: options.rounds as usize,
+        turns: options.turns as usize,
         seconds: options.seconds,
         duration: begun.elapsed().as_secs_f64(),
         contenders: contenders.iter().map(Into::into).collect(),
@@ -119,33 +137,47 @@ fn report(results: &BenchResults, options: &BenchOptions) -> Result<(), String> 
     Ok(())
 }
 
-/// One measure of one contender.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct Cell {
+/// Contenders that run at the same time and are measured in turn; or one alone.
+#[derive(Clone, Debug, PartialEq)]
+struct Match {
     measure: usize,
-    contender: usize,
+    turns: Turns,
+    /// The contenders, in the order of their turns.
+    order: Vec<usize>,
 }
 
-/// Round after round, measure after measure, the contenders take turns: in the first round in the order of the tables, then
-/// in another one each time, so that what comes before a contender, or with the time, is not always the same.
-fn schedule(measures: &[Measure], contenders: &[Contender], rounds: u32) -> Vec<Cell> {
-    let mut cells = Vec::new();
+/// Round after round, measure after measure, the contenders take turns: first in the order of the tables, then in another one
+/// each time, so that what comes before a contender, or with the time, is not always the same.
+fn schedule(measures: &[Measure], contenders: &[Contender], options: &BenchOptions) -> Vec<Match> {
+    let mut matches = Vec::new();
     let mut rng = Seed::new(0).rng();
-    for round in 0..rounds {
-        for (m, measure) in measures.iter().enumerate() {
-            if measure.once && round > 0 {
-                continue;
-            }
+    for round in 0..options.rounds {
+        for (measure, wanted) in measures.iter().enumerate().filter(|(_, wanted)| round == 0 || !wanted.once)
+        {
             let field =
-                contenders.iter().enumerate().filter(|(_, contender)| contender.takes_part_in(measure));
-            let mut turn: Vec<_> = field.map(|(c, _)| Cell { measure: m, contender: c }).collect();
-            if round > 0 {
-                turn.shuffle(&mut rng);
+                contenders.iter().enumerate().filter(|(_, contender)| contender.takes_part_in(wanted));
+            let field: Vec<_> = field.map(|(at, _)| at).collect();
+            let takes_turns = wanted.workload.takes_turns() && options.turns > 1;
+            let number = if takes_turns { options.turns } else { 1 };
+            let players = if takes_turns { field.len() as u32 } else { 1 };
+            let turns = Turns { seconds: options.seconds, number, players };
+            let order: Vec<_> = (0..number)
+                .flat_map(|turn| {
+                    let mut order = field.clone();
+                    if round + turn > 0 {
+                        order.shuffle(&mut rng);
+                    }
+                    order
+                })
+                .collect();
+            if takes_turns {
+                matches.push(Match { measure, turns, order });
+            } else {
+                matches.extend(order.into_iter().map(|at| Match { measure, turns, order: vec![at] }));
             }
-            cells.extend(turn);
         }
     }
-    cells
+    matches
 }
 
 fn chosen_measures(options: &BenchOptions, limit: usize) -> Result<Vec<Measure>, String> {
@@ -236,21 +268,52 @@ mod tests {
 
     use super::*;
 
-    #[test]
-    fn every_contender_has_its_turn_in_each_round_and_its_place_changes() {
-        let measures = &measure::all(9000)[..2];
+    /// The matches of two measures and five contenders.
+    fn matches(rounds: u32, turns: u32) -> Vec<Match> {
+        #[derive(clap::Parser)]
+        struct Line {
+            #[command(flatten)]
+            options: BenchOptions,
+        }
+        let Line { options } = clap::Parser::parse_from(["bench"]);
         let contenders = vec![Contender::direct(); 5];
-        let cells = schedule(measures, &contenders, 9);
-        let turns: Vec<_> = cells.chunks(5).collect();
-        assert_eq!(turns.len(), 2 * 9);
+        schedule(&measure::all(9000)[..2], &contenders, &BenchOptions { rounds, turns, ..options })
+    }
+
+    /// Checks the order of each turn of all contenders, of which the first `sorted` are in that of the tables.
+    fn check_turns(turns: &[Vec<usize>], sorted: usize) {
         for (number, turn) in turns.iter().enumerate() {
-            assert!(turn.iter().all(|cell| cell.measure == number % 2));
-            let mut places: Vec<_> = turn.iter().map(|cell| cell.contender).collect();
-            assert!(number >= 2 || places.is_sorted(), "the first round is in the order of the tables");
+            assert!(number >= sorted || turn.is_sorted(), "the first is in the order of the tables");
+            let mut places = turn.clone();
             places.sort_unstable();
             assert_eq!(places, [0, 1, 2, 3, 4]);
         }
-        let firsts: BTreeSet<_> = turns.iter().map(|turn| turn[0].contender).collect();
-        assert_eq!(firsts.len(), 5, "each is the first one in some round");
+        let firsts: BTreeSet<_> = turns.iter().map(|turn| turn[0]).collect();
+        assert_eq!(firsts.len(), 5, "each is the first one at some time");
+    }
+
+    #[test]
+    fn every_contender_has_its_turn_in_each_round_and_its_place_changes() {
+        let matches = matches(9, 1);
+        assert!(matches.iter().all(|one| one.turns.number == 1 && one.turns.players == 1));
+        let turns: Vec<Vec<_>> =
+            matches.chunks(5).map(|turn| turn.iter().map(|one| one.order[0]).collect()).collect();
+        assert_eq!(turns.len(), 2 * 9);
+        for (number, turn) in matches.chunks(5).enumerate() {
+            assert!(turn.iter().all(|one| one.measure == number % 2));
+        }
+        check_turns(&turns, 2);
+    }
+
+    #[test]
+    fn contenders_that_run_at_the_same_time_take_turns_within_a_round() {
+        let matches = matches(2, 20);
+        assert_eq!(matches.iter().map(|one| one.measure).collect::<Vec<_>>(), [0, 1, 0, 1]);
+        for (number, Match { turns, order, .. }) in matches.iter().enumerate() {
+            assert_eq!((turns.number, turns.players), (20, 5));
+            let turns: Vec<Vec<_>> = order.chunks(5).map(<[_]>::to_vec).collect();
+            assert_eq!(turns.len(), 20);
+            check_turns(&turns, usize::from(number < 2));
+        }
     }
 }

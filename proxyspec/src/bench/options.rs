@@ -25,6 +25,11 @@ pub struct BenchOptions {
     #[arg(long, value_name = "N", default_value_t = 3, value_parser = clap::value_parser!(u32).range(1..))]
     pub rounds: u32,
 
+    /// Let all contenders run throughout a round, and measure each N times in turn, so that a machine that becomes slower does
+    /// so for all of them; what is made once, or with wrk, is measured once in a round
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..))]
+    pub turns: u32,
+
     /// Measure for S seconds each time, after a quarter of that to warm up
     #[arg(long, value_name = "S", default_value_t = 2.0, value_parser = seconds)]
     pub seconds: f64,

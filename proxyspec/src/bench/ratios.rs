@@ -27,25 +27,25 @@ pub(super) fn table(text: &mut Markdown, results: &BenchResults) {
     }
     text.line(
         "\n## Beside the best of the others\n\n\
-         Each figure of ours divided by the best that another proxy has in the same rounds: in bold where ours is better. \
-         Where nothing is in bold, another one is ahead.\n\n\
-         | | best other that copies | tcpproxy-copying | best of all others | tcpproxy |\n|---|--:|--:|--:|--:|",
+         Each figure of ours divided by that of another proxy in the same turns, the one that is hardest to beat: in bold where \
+         ours is better. Where nothing is in bold, another one is ahead.\n\n\
+         | | hardest that copies | tcpproxy-copying | hardest of all | tcpproxy |\n|---|--:|--:|--:|--:|",
     );
     lines.into_iter().for_each(|(_, line)| text.row(line));
 }
 
 /// The best of the others, among those that splice(2) only if ours does, and ours divided by it: two cells of the table.
 fn cells(results: &BenchResults, column: &Column, ours: &str, splicing: bool) -> Option<String> {
-    let ours = results.summary(column, ours)?.median;
     let splices = |name: &str| {
         let mut entrants = results.contenders.iter();
         entrants.any(|entrant| entrant.name == name && entrant.about.contains("splice(2)"))
     };
-    let (other, theirs) = results.best(column, |name| {
+    let (other, ratio) = results.hardest(column, ours, |name| {
         name != DIRECT && !name.starts_with("tcpproxy") && (splicing || !splices(name))
     })?;
-    let ratio = if ours == theirs { "1".to_owned() } else { number(ours / theirs) };
-    let ahead = column.quantity.better()?.prefers(ours, theirs);
+    let theirs = results.summary(column, other)?.median;
+    let ahead = column.quantity.better()?.prefers(ratio, 1.0);
+    let ratio = if ratio == 1.0 { "1".to_owned() } else { number(ratio) };
     let shown = if ahead { format!("**{ratio}**") } else { ratio };
     Some(format!("{other} {} | {shown}", number(theirs)))
 }

@@ -26,6 +26,9 @@ pub(super) struct BenchResults {
     pub(super) command: String,
     /// How often each measure was made.
     pub(super) rounds: usize,
+    /// How many turns of each round a contender had.
+    #[serde(default = "one")]
+    pub(super) turns: usize,
     /// How long, each time.
     pub(super) seconds: f64,
     /// How long all of it took, in seconds.
@@ -120,6 +123,36 @@ impl BenchResults {
         medians.reduce(|best, next| if better.prefers(next.1, best.1) { next } else { best })
     }
 
+    /// One contender's figure divided by another one's: the median of the ratios of each turn, in which both have met the same
+    /// machine, or, if a turn of one of them is missing, the ratio of the medians.
+    pub(super) fn ratio(&self, column: &Column, of: &str, to: &str) -> Option<f64> {
+        let rows = [self.row(column, of)?, self.row(column, to)?];
+        let [of, to] = rows.map(|row| row.values.get(&column.quantity).map_or(&[][..], Vec::as_slice));
+        let divided = |of: f64, to: f64| if of == to { 1.0 } else { of / to };
+        if of.is_empty() || of.len() != to.len() || rows.iter().any(|row| !row.failures.is_empty()) {
+            let [of, to] = rows.map(|row| row.summaries.get(&column.quantity));
+            return Some(divided(of?.median, to?.median));
+        }
+        let counted = |turn: usize| rows.iter().all(|row| row.busy || row.is_quiet(turn));
+        let turns = (0..of.len()).filter(|turn| counted(*turn));
+        let ratios: Vec<_> = turns.map(|turn| divided(of[turn], to[turn])).collect();
+        Some(Summary::of(&ratios)?.median)
+    }
+
+    /// The peer, among these, that leaves one contender the worst ratio, and that ratio. `None` if there is none, or if
+    /// neither more nor less is better.
+    pub(super) fn hardest(
+        &self,
+        column: &Column,
+        of: &str,
+        among: impl Fn(&str) -> bool,
+    ) -> Option<(&str, f64)> {
+        let better = column.quantity.better()?;
+        let peers = self.rows(column).map(|row| row.contender.as_str()).filter(|peer| among(peer));
+        let ratios = peers.filter_map(|peer| Some((peer, self.ratio(column, of, peer)?)));
+        ratios.reduce(|worst, next| if better.prefers(worst.1, next.1) { next } else { worst })
+    }
+
     /// One contender's figure.
     pub(super) fn summary(&self, column: &Column, contender: &str) -> Option<&Summary> {
         self.row(column, contender)?.summaries.get(&column.quantity)
@@ -146,10 +179,9 @@ impl Row {
     /// Takes the medians of the rounds in which the machine was quiet, if they are the majority. A quantity
     /// that is missing in a round has none.
     fn summarize(&mut self) {
-        let loads = self.values.get(&Quantity::OthersLoad).map(Vec::as_slice).unwrap_or_default();
-        let quiet = |round: usize| loads.get(round).is_none_or(|load| *load <= BUSY);
-        let quiet_rounds = (0..loads.len()).filter(|round| quiet(*round)).count();
-        let busy = quiet_rounds * 2 <= loads.len() && !loads.is_empty();
+        let turns = self.values.get(&Quantity::OthersLoad).map_or(0, Vec::len);
+        let quiet = |turn: usize| self.is_quiet(turn);
+        let busy = (0..turns).filter(|turn| quiet(*turn)).count() * 2 <= turns && turns > 0;
         let summaries = self.values.iter().filter_map(|(&quantity, values)| {
             if quantity.is_never_zero() && values.contains(&0.0) {
                 return None;
@@ -160,6 +192,12 @@ impl Row {
         });
         self.summaries = summaries.collect();
         self.busy = busy;
+    }
+
+    /// Whether nothing else on the machine took much time in this turn.
+    fn is_quiet(&self, turn: usize) -> bool {
+        let loads = self.values.get(&Quantity::OthersLoad);
+        loads.and_then(|loads| loads.get(turn)).is_none_or(|load| *load <= BUSY)
     }
 
     fn add(&mut self, outcome: Result<LoadReport, String>) {
@@ -174,6 +212,10 @@ impl Row {
             Err(error) => self.failures.push(error),
         }
     }
+}
+
+const fn one() -> usize {
+    1
 }
 
 impl From<&Contender> for Entrant {
@@ -205,6 +247,7 @@ mod tests {
                 machine: Machine::this(),
                 command: String::new(),
                 rounds: 1,
+                turns: 1,
                 seconds: 1.0,
                 duration: 1.0,
                 contenders: medians
@@ -230,6 +273,26 @@ mod tests {
         }
         assert_eq!(row.summaries.keys().collect::<Vec<_>>(), [&Quantity::IdleCpu]);
         assert_eq!(row.values[&Quantity::CpuPerRequest], [3.0, 0.0, 4.0], "what was read is kept");
+    }
+
+    #[test]
+    fn a_ratio_is_that_of_turns_on_the_same_machine() {
+        let column = Column { measure: "pingpong", quantity: Quantity::Requests, head: "" };
+        let mut results = BenchResults::of_medians(&column, &[("ours", 0.0), ("theirs", 0.0)]);
+        // The machine was three times as fast in one turn, and busy in another.
+        let ours = [(110.0, 0.01), (330.0, 0.02), (120.0, 0.01), (10.0, 0.9)];
+        let theirs = [(100.0, 0.02), (300.0, 0.02), (100.0, 0.02), (100.0, 0.01)];
+        for (of, values) in [(0, ours), (1, theirs)] {
+            results.measures[0].rows[of] =
+                Row { contender: results.contenders[of].name.clone(), ..row(&values) };
+        }
+        let near = |ratio: Option<f64>, expected: f64| (ratio.unwrap() - expected).abs() < 1e-9;
+        assert!(near(results.ratio(&column, "ours", "theirs"), 1.1));
+        assert_eq!(results.hardest(&column, "ours", |name| name == "theirs").unwrap().0, "theirs");
+        // Without one of the turns nobody knows which belong together.
+        results.measures[0].rows[1].failures.push("no answer".to_owned());
+        let medians = results.ratio(&column, "ours", "theirs");
+        assert!(near(medians, 120.0 / 100.0), "{medians:?}");
     }
 
     fn row(rounds: &[(f64, f64)]) -> Row {

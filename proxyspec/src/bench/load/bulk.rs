@@ -11,8 +11,8 @@ use rustix::event::epoll::EventFlags;
 use rustix::net::{RecvFlags, recv};
 
 use super::poller::{Poller, token};
-use super::workers::LoadWorkers;
-use super::{LoadReport, Target, connect, ended_early};
+use super::workers::{LoadWorkers, Span};
+use super::{Orders, connect, ended_early};
 use crate::bench::quantity::Quantity;
 
 /// What is sent and received at a time.
@@ -25,17 +25,16 @@ const MIB: f64 = (1 << 20) as f64;
 
 pub(super) fn measure(
     listener: TcpListener,
-    target: &Target,
+    orders: &Orders,
     streams: usize,
     (up, down): (bool, bool),
     slow: bool,
-    seconds: Duration,
-) -> io::Result<LoadReport> {
+) -> io::Result<()> {
     let workers = LoadWorkers::new();
     let mut clients = Vec::new();
     let mut servers = Vec::new();
     for _ in 0..streams {
-        clients.push(connect(target.address)?);
+        clients.push(connect(orders.target.address)?);
         servers.push(listener.accept()?.0);
     }
     if streams == 1 {
@@ -58,9 +57,8 @@ pub(super) fn measure(
             workers.spawn(move || pump(sockets, interest, pause, &done));
         }
     }
-    workers.work(seconds / 4)?;
-    let span = workers.span(target, seconds)?;
-    Ok(span.report((Quantity::Throughput, MIB), (Quantity::CpuPerGib, GIB)))
+    let report = |span: &Span| span.report((Quantity::Throughput, MIB), (Quantity::CpuPerGib, GIB));
+    workers.measure(orders, || {}, report)
 }
 
 fn one_way(workers: &LoadWorkers, from: &TcpStream, to: &TcpStream) -> io::Result<()> {

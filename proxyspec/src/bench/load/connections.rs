@@ -4,32 +4,25 @@ use std::io::{self, ErrorKind, Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::Duration;
 
 use rustix::event::epoll::EventFlags;
 
 use super::origin::{self, Manner};
 use super::poller::{Poller, token};
-use super::workers::LoadWorkers;
-use super::{LoadReport, REQUEST, Target, connect, ended_early};
+use super::workers::{LoadWorkers, Span};
+use super::{Orders, REQUEST, connect, ended_early};
 use crate::bench::quantity::Quantity;
 
 /// The origin closes first: so it is its port that keeps the TIME_WAITs, and no client port runs out.
 pub(super) const ONE_ANSWER: Manner = Manner { request: REQUEST, answer: REQUEST, close: true };
 
-pub(super) fn measure(
-    listener: TcpListener,
-    target: &Target,
-    concurrent: usize,
-    seconds: Duration,
-) -> io::Result<LoadReport> {
+pub(super) fn measure(listener: TcpListener, orders: &Orders, concurrent: usize) -> io::Result<()> {
     let workers = LoadWorkers::new();
     workers.spawn(move || origin::serve_all(&listener, ONE_ANSWER, &Arc::default()));
-    let (address, done) = (target.address, workers.done.clone());
+    let (address, done) = (orders.target.address, workers.done.clone());
     workers.spawn(move || visit(address, concurrent, &done));
-    workers.work(seconds / 4)?;
-    let span = workers.span(target, seconds)?;
-    Ok(span.report((Quantity::Connections, 1.0), (Quantity::CpuPerConnection, 1e6)))
+    let report = |span: &Span| span.report((Quantity::Connections, 1.0), (Quantity::CpuPerConnection, 1e6));
+    workers.measure(orders, || {}, report)
 }
 
 /// Makes a connection, asks, waits for the answer and the end.

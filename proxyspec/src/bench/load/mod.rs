@@ -1,7 +1,8 @@
 //! The load of one cell: its clients and its origin server, in a process of their own.
 //!
-//! Its [`Orders`] are its argument, and the socket of its origin, which listens, is its standard input. It prints its
-//! [`LoadReport`] when it has measured. Both are JSON.
+//! Its [`Orders`] are its argument, and the socket of its origin, which listens, is its standard input. It prints a
+//! [`LoadReport`] each time it has measured. Both are JSON. If it is to take turns with others, it stops itself (SIGSTOP)
+//! before each turn, and goes on when it is told to (SIGCONT).
 
 mod bulk;
 mod calls;
@@ -20,6 +21,7 @@ use std::process;
 use std::thread;
 use std::time::Duration;
 
+use rustix::process::{Signal, getpid, kill_process};
 use serde::{Deserialize, Serialize};
 use socket2::{Domain, Socket, Type};
 
@@ -88,6 +90,10 @@ pub struct Orders {
     pub workload: Workload,
     /// How long to measure, in seconds; where work is counted instead of time, it has no meaning.
     pub seconds: f64,
+    /// How often to measure. It is 1 for what cannot [take turns](Workload::takes_turns).
+    pub turns: u32,
+    /// For how many load processes the turns are.
+    pub players: u32,
     /// What is measured.
     pub target: Target,
 }
@@ -113,6 +119,10 @@ pub struct LoadReport {
 }
 
 impl LoadReport {
+    fn print(&self) -> io::Result<()> {
+        writeln!(io::stdout(), "{}", serde_json::to_string(self)?)
+    }
+
     /// How many processors' worth of time everything else on the machine took, if it was measured.
     pub(super) fn others_load(&self) -> Option<f64> {
         let found = self.values.iter().find(|(quantity, _)| *quantity == Quantity::OthersLoad);
@@ -121,24 +131,45 @@ impl LoadReport {
 }
 
 impl Workload {
-    fn measure(self, listener: TcpListener, target: &Target, seconds: Duration) -> io::Result<LoadReport> {
-        match self {
+    /// Whether it goes on as long as one likes, so that it can be stopped while others have their turn.
+    pub(super) const fn takes_turns(self) -> bool {
+        matches!(self, Self::Bulk { .. } | Self::Requests { .. } | Self::Connections { .. })
+    }
+}
+
+impl Orders {
+    fn time(&self) -> Duration {
+        Duration::from_secs_f64(self.seconds)
+    }
+
+    /// Stops this process until its turn comes.
+    fn await_turn(&self) -> io::Result<()> {
+        if self.turns > 1 {
+            kill_process(getpid(), Signal::STOP)?;
+        }
+        Ok(())
+    }
+
+    fn measure(&self, listener: TcpListener) -> io::Result<()> {
+        let (target, time) = (&self.target, self.time());
+        let report = match self.workload {
             Workload::Bulk { streams, up, down, slow } => {
-                bulk::measure(listener, target, streams, (up, down), slow, seconds)
+                return bulk::measure(listener, self, streams, (up, down), slow);
             }
             Workload::Requests { connections, busy, turns, answer } => {
                 let asking = requests::AskingClients { connections, busy, turns };
-                requests::measure(listener, target, asking, answer, seconds)
+                return requests::measure(listener, self, asking, answer);
             }
             Workload::Connections { concurrent } => {
-                connections::measure(listener, target, concurrent, seconds)
+                return connections::measure(listener, self, concurrent);
             }
-            Workload::Http { connections, close } => http::measure(target, connections, close, seconds),
-            Workload::Idle { connections } => memory::idle(listener, target, connections, seconds),
+            Workload::Http { connections, close } => http::measure(target, connections, close, time),
+            Workload::Idle { connections } => memory::idle(listener, target, connections, time),
             Workload::Stalled { connections } => memory::stalled(listener, target, connections),
             Workload::CallsPerRequest => calls::per_request(listener, target),
             Workload::CallsPerConnection => calls::per_connection(listener, target),
-        }
+        };
+        report?.print()
     }
 }
 
@@ -185,8 +216,11 @@ const REQUEST: usize = 64;
 /// Waits for connections that are made one by one or all at once.
 const BACKLOG: i32 = 4096;
 
-/// How long a load process may take beyond twice the time it measures.
+/// How long a load process may take beyond the time of all turns.
 const PATIENCE: Duration = Duration::from_secs(60);
+
+/// How long a turn takes beyond twice the time that is measured.
+const BETWEEN_TURNS: Duration = Duration::from_secs(1);
 
 /// Runs a load process to its end.
 ///
@@ -195,15 +229,9 @@ const PATIENCE: Duration = Duration::from_secs(60);
 /// When the orders are not understood, a connection fails or ends early, or an answer is too long.
 pub fn run(orders: &str) -> Result<(), String> {
     let orders: Orders = serde_json::from_str(orders).map_err(|error| error.to_string())?;
-    measure(&orders).map_err(|error| error.to_string())
-}
-
-fn measure(orders: &Orders) -> io::Result<()> {
-    let seconds = Duration::from_secs_f64(orders.seconds);
-    end_after(PATIENCE + seconds * 2);
-    let listener = TcpListener::from(io::stdin().as_fd().try_clone_to_owned()?);
-    let report = orders.workload.measure(listener, &orders.target, seconds)?;
-    writeln!(io::stdout(), "{}", serde_json::to_string(&report)?)
+    end_after(PATIENCE + (orders.time() * 2 + BETWEEN_TURNS) * orders.turns * orders.players);
+    let listener = io::stdin().as_fd().try_clone_to_owned().map(TcpListener::from);
+    listener.and_then(|listener| orders.measure(listener)).map_err(|error| error.to_string())
 }
 
 /// Ends this process with a message when the time is over, whatever its threads are doing.
@@ -263,7 +291,8 @@ mod tests {
                 });
             }
         });
-        workload.measure(listener, &target, Duration::from_secs(20)).unwrap_err()
+        let orders = Orders { workload, seconds: 20.0, turns: 1, players: 1, target };
+        orders.measure(listener).unwrap_err()
     }
 
     #[test]

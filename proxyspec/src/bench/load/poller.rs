@@ -5,6 +5,7 @@ use std::os::fd::{AsFd, OwnedFd};
 
 use rustix::buffer::spare_capacity;
 use rustix::event::epoll::{self, CreateFlags, Event, EventData, EventFlags};
+use rustix::io::retry_on_intr;
 
 /// Sockets by a number the caller gives them.
 pub(super) struct Poller {
@@ -29,7 +30,8 @@ impl Poller {
     pub(super) fn wait(&self, ready: &mut Vec<Event>) -> io::Result<()> {
         ready.clear();
         ready.reserve(1024);
-        epoll::wait(&self.epoll, spare_capacity(ready), None)?;
+        // A process that was stopped and goes on finds its wait interrupted (signal(7)).
+        retry_on_intr(|| epoll::wait(&self.epoll, spare_capacity(ready), None))?;
         for event in ready {
             let flags = event.flags;
             if flags.intersects(EventFlags::ERR | EventFlags::HUP) {

@@ -12,8 +12,8 @@ use rustix::event::epoll::EventFlags;
 
 use super::origin::{self, Manner};
 use super::poller::{Poller, token};
-use super::workers::LoadWorkers;
-use super::{LoadReport, REQUEST, Target, connect, ended_early};
+use super::workers::{LoadWorkers, Span};
+use super::{Orders, REQUEST, connect, ended_early};
 use crate::bench::quantity::Quantity;
 
 /// The longest time of an answer that is distinguished from longer ones.
@@ -32,16 +32,15 @@ pub(super) struct AskingClients {
 
 pub(super) fn measure(
     listener: TcpListener,
-    target: &Target,
+    orders: &Orders,
     asking: AskingClients,
     answer: usize,
-    seconds: Duration,
-) -> io::Result<LoadReport> {
+) -> io::Result<()> {
     let workers = LoadWorkers::new();
     let manner = Manner { request: REQUEST, answer, close: false };
     let meter = Meter { answers: workers.done.clone(), latencies: Arc::new(Mutex::new(histogram())) };
     if asking.connections == 1 {
-        let client = connect(target.address)?;
+        let client = connect(orders.target.address)?;
         let (server, _) = listener.accept()?;
         workers.spawn(move || origin::serve_one(server, manner));
         let meter = meter.clone();
@@ -50,21 +49,21 @@ pub(super) fn measure(
         let accepted: Arc<AtomicUsize> = Arc::default();
         let counter = Arc::clone(&accepted);
         workers.spawn(move || origin::serve_all(&listener, manner, &counter));
-        let clients = workers.open_clients(target.address, asking.connections, &accepted)?;
+        let clients = workers.open_clients(orders.target.address, asking.connections, &accepted)?;
         let meter = meter.clone();
         workers.spawn(move || ask_all(&clients, asking, answer, &meter));
     }
-    workers.work(seconds / 4)?;
-    meter.latencies().reset();
-    let span = workers.span(target, seconds)?;
-    let mut report = span.report((Quantity::Requests, 1.0), (Quantity::CpuPerRequest, 1e6));
-    let latencies = meter.latencies();
-    for (quantity, quantile) in
-        [(Quantity::LatencyMedian, 0.5), (Quantity::Latency99, 0.99), (Quantity::Latency999, 0.999)]
-    {
-        report.values.push((quantity, latencies.value_at_quantile(quantile) as f64 / 1e3));
-    }
-    Ok(report)
+    let report = |span: &Span| {
+        let mut report = span.report((Quantity::Requests, 1.0), (Quantity::CpuPerRequest, 1e6));
+        let latencies = meter.latencies();
+        for (quantity, quantile) in
+            [(Quantity::LatencyMedian, 0.5), (Quantity::Latency99, 0.99), (Quantity::Latency999, 0.999)]
+        {
+            report.values.push((quantity, latencies.value_at_quantile(quantile) as f64 / 1e3));
+        }
+        report
+    };
+    workers.measure(orders, || meter.latencies().reset(), report)
 }
 
 /// Counts answers, and how long they took in nanoseconds.

@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 use testkit::procfs::{self, Process};
 use testkit::proxy::tree;
 
-use super::{LoadReport, Target, connect};
+use super::{LoadReport, Orders, Target, connect};
 use crate::bench::quantity::Quantity;
 
 /// How long it may take until anything is done, on a busy machine.
@@ -114,13 +114,34 @@ impl LoadWorkers {
         Ok(clients)
     }
 
+    /// Measures in each turn, after a quarter of the time to warm up, and prints what `report` makes of it. `begin` is called
+    /// where the time begins.
+    ///
+    /// # Errors
+    ///
+    /// As [`span`](Self::span).
+    pub(super) fn measure(
+        &self,
+        orders: &Orders,
+        mut begin: impl FnMut(),
+        mut report: impl FnMut(&Span) -> LoadReport,
+    ) -> io::Result<()> {
+        for _ in 0..orders.turns {
+            orders.await_turn()?;
+            self.work(orders.time() / 4)?;
+            begin();
+            report(&self.span(&orders.target, orders.time())?).print()?;
+        }
+        Ok(())
+    }
+
     /// Lets the workers work for this long, or until they have done anything at all, and returns what they and the contender
     /// did meanwhile.
     ///
     /// # Errors
     ///
     /// The first failure of a worker, a contender that is gone, and `TimedOut` when nothing is done at all.
-    pub(super) fn span(&self, target: &Target, time: Duration) -> io::Result<Span> {
+    fn span(&self, target: &Target, time: Duration) -> io::Result<Span> {
         let (done, before) = (self.done.load(Ordering::Acquire), Sample::take(target)?);
         self.work(time)?;
         self.work_until(PATIENCE, || self.done.load(Ordering::Acquire) > done)?;
