@@ -6,9 +6,10 @@ PREFIX ?= /usr/local
 LISTEN ?= 8000
 HOST   ?=
 PORT   ?=
-# The rounds of `make bench`, and the seconds of each measurement; ARGS are more arguments for it.
-ROUNDS ?= 3
-TIME   ?= 2
+# The rounds of `make bench`, the turns of each contender in a round, and the seconds of each turn; ARGS are more arguments.
+ROUNDS ?= 5
+TURNS  ?= 10
+TIME   ?= 0.1
 ARGS   ?=
 # How long the scripts of `make sessions` are, and how many random plans it has.
 DEPTH ?= 4
@@ -102,8 +103,8 @@ fuzz: toolchain ## run each fuzz target for MINUTES=: see fuzz/README.md
 	    -max_total_time=$$(($(MINUTES) * 60)) -max_len=1024 || exit; \
 	done
 
-bench: tcpproxy proxyspec ## measure the proxy beside installed ones: ROUNDS= TIME= ARGS='--only bulk'
-	target/release/proxyspec bench --rounds $(ROUNDS) --seconds $(TIME) $(ARGS)
+bench: tcpproxy proxyspec ## measure the proxy beside installed ones: ROUNDS= TURNS= TIME= ARGS='--only bulk'
+	target/release/proxyspec bench --rounds $(ROUNDS) --turns $(TURNS) --seconds $(TIME) $(ARGS)
 
 ring-bench: toolchain ## measure the ring beside other rings
 	$(CARGO) run --release --locked --manifest-path ringbuf/benches/Cargo.toml -- --bench $(ARGS)

@@ -83,7 +83,7 @@ impl Registry {
             }
         }
         registered.0 = kept;
-        for source in declared.new.drain(..) {
+        while let Some(source) = declared.new.pop() {
             let interest = source.declared.take().unwrap_or_default();
             watched = watched.and_then(|()| self.watch(session, registered, &source, interest));
             core.room_is_taken.set(true);

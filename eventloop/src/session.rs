@@ -211,7 +211,7 @@ impl Declaration {
     /// Empties it, and returns the deadline and whether there is to be another step.
     pub(crate) fn take(&mut self) -> (Option<Instant>, bool) {
         self.registered = 0;
-        for source in self.new.drain(..) {
+        while let Some(source) = self.new.pop() {
             source.declared.take(); // the session has failed, or ended otherwise
         }
         (self.deadline.take(), mem::take(&mut self.again))

@@ -29,6 +29,7 @@ impl RateLimit {
     }
 
     /// Adds the tokens that have come.
+    #[cold] // most directions have no limit
     pub(crate) fn refill(&mut self, now: Instant) {
         let elapsed = now.saturating_duration_since(self.counted);
         let come = elapsed.as_nanos() * u128::from(self.rate) / NANOS;
@@ -47,6 +48,7 @@ impl RateLimit {
     }
 
     /// When a pause that began with no token left is over.
+    #[cold]
     pub(crate) fn next(&self) -> Instant {
         self.counted + self.time_for(self.quantum())
     }
