@@ -116,8 +116,7 @@ impl Poller for EpollPoller {
             };
             let alarm_alone = self.wait_once(timeout, report)?;
             // It may have been set for a deadline that is none any more.
-            let is_over = !alarm_alone || sleep.is_over(Instant::now());
-            if is_over {
+            if !alarm_alone || sleep.is_over(Instant::now()) {
                 return Ok(());
             }
         }

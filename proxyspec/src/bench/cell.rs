@@ -4,11 +4,14 @@ use std::io::{self, BufRead as _, BufReader, Read as _};
 use std::net::{IpAddr, SocketAddr, TcpListener};
 use std::os::fd::OwnedFd;
 use std::process::{Child, ChildStdout, Command, Stdio};
+use std::thread;
+use std::time::{Duration, Instant};
 
 use rustix::io::retry_on_intr;
 use rustix::process::{Pid, Signal, WaitId, WaitIdOptions, kill_process, waitid};
 use rustix::thread::{CpuSet, sched_getaffinity, sched_setaffinity};
-use testkit::proxy::Proxy;
+use testkit::procfs::Process;
+use testkit::proxy::{Proxy, tree};
 
 use super::contender::Contender;
 use super::load::{LoadReport, Orders, Target, Workload, listen};
@@ -74,18 +77,44 @@ impl Player {
         Ok(Self { load: load.map_err(text)?, proxy, _http: http })
     }
 
-    /// Measures once.
+    /// Measures once, and then leaves the machine to others.
     ///
     /// # Errors
     ///
     /// When a connection through the contender fails, or all takes too long; in one line.
     pub(super) fn measure(&mut self) -> Result<LoadReport, String> {
-        self.load.next_report().map_err(|error| {
+        let report = self.load.next_report().and_then(|report| {
+            self.load.await_stop()?;
+            self.settle();
+            Ok(report)
+        });
+        report.map_err(|error| {
             let last = self.proxy.as_ref().and_then(|proxy| proxy.log().pop());
             last.map_or(error.to_string(), |line| format!("{error}; its last line: {line}"))
         })
     }
+
+    /// Waits until the contender has nothing to do any more: what its clients have sent before they were stopped goes on as
+    /// long as there is room for it.
+    fn settle(&self) {
+        let Some(proxy) = self.proxy.as_ref().filter(|_| self.load.stops) else { return };
+        // One of its processes may end at any moment, and is then asked in vain.
+        let used = || tree::sum(&tree::processes(proxy.pid()).ok()?, Process::exact_cpu_time).ok();
+        let (end, mut before) = (Instant::now() + SETTLED, None);
+        while Instant::now() < end {
+            let now = used();
+            if now.is_some() && now == before {
+                break;
+            }
+            before = now;
+            thread::sleep(LOOK);
+        }
+    }
 }
+
+/// How long a contender may go on when its clients are stopped, and how often it is looked at meanwhile.
+const SETTLED: Duration = Duration::from_millis(500);
+const LOOK: Duration = Duration::from_millis(3);
 
 /// A load process: see [`load`](super::load).
 struct LoadProcess {

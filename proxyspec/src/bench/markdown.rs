@@ -54,7 +54,7 @@ fn head(text: &mut Markdown, results: &BenchResults) {
         (rounds, turns) => format!("{rounds} rounds of {turns} turns"),
     };
     text.line(format!(
-        "- {rounds} rounds, {seconds} s for each figure after a quarter of that to warm up; {minutes:.0} minutes in all"
+        "- {rounds}, {seconds} s for each figure after a quarter of that to warm up; {minutes:.0} minutes in all"
     ));
     let crowded = results.measures.iter().filter(|measure| measure.name.ends_with("-10000"));
     if let Some(most) = crowded.map(|measure| measure.connections).find(|most| *most < 10_000) {
