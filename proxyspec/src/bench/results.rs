@@ -289,7 +289,7 @@ mod tests {
         let near = |ratio: Option<f64>, expected: f64| (ratio.unwrap() - expected).abs() < 1e-9;
         assert!(near(results.ratio(&column, "ours", "theirs"), 1.1));
         assert_eq!(results.hardest(&column, "ours", |name| name == "theirs").unwrap().0, "theirs");
-        // Without one of the turns nobody knows which belong together.
+        // Where a turn is missing, those of the two that belong together are not known.
         results.measures[0].rows[1].failures.push("no answer".to_owned());
         let medians = results.ratio(&column, "ours", "theirs");
         assert!(near(medians, 120.0 / 100.0), "{medians:?}");

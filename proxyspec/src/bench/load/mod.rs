@@ -2,7 +2,7 @@
 //!
 //! Its [`Orders`] are its argument, and the socket of its origin, which listens, is its standard input. It prints a
 //! [`LoadReport`] each time it has measured. Both are JSON. If it is to take turns with others, it stops itself (SIGSTOP)
-//! before each turn, and goes on when it is told to (SIGCONT).
+//! before each turn, until the program that has started it lets it go on (SIGCONT).
 
 mod bulk;
 mod calls;
