@@ -114,7 +114,7 @@ fn probe_with_a_deadline_in(time: Duration) -> (EventLoop, Rc<RefCell<Probe>>, W
 }
 
 #[test]
-fn a_deadline_that_is_withdrawn_wakes_nobody() {
+fn a_deadline_that_is_withdrawn_wakes_no_session() {
     let (mut event_loop, probe, id, _far) = probe_with_a_deadline_in(PAUSE / 2);
     probe.borrow_mut().deadline = None;
     id.wake();

@@ -98,7 +98,7 @@ impl Player {
     /// long as there is room for it.
     fn settle(&self) {
         let Some(proxy) = self.proxy.as_ref().filter(|_| self.load.stops) else { return };
-        // One of its processes may end at any moment, and is then asked in vain.
+        // One of its processes may end at any moment, which is an error then.
         let used = || tree::sum(&tree::processes(proxy.pid()).ok()?, Process::exact_cpu_time).ok();
         let (end, mut before) = (Instant::now() + SETTLED, None);
         while Instant::now() < end {
@@ -134,7 +134,7 @@ impl LoadProcess {
             })?;
         let reports = process.stdout.take().map(BufReader::new).expect("it is piped");
         let load = Self { process, reports, stops: orders.turns > 1 };
-        load.await_stop()?; // while others have their turn, nobody connects or warms up
+        load.await_stop()?; // so that it does not connect or warm up while others have their turn
         Ok(load)
     }
 

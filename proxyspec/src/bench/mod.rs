@@ -127,7 +127,7 @@ fn report(results: &BenchResults, options: &BenchOptions) -> Result<(), String> 
         plots::draw(results, folder)?;
     }
     if let Some(file) = &options.json {
-        let json = serde_json::to_string_pretty(results).map_err(|error| error.to_string())?;
+        let json = serde_json::to_string(results).map_err(|error| error.to_string())?;
         write(file, &(json + "\n"))?;
     }
     if let Some(file) = &options.markdown {

@@ -90,7 +90,7 @@ pub struct Orders {
     pub workload: Workload,
     /// How long to measure, in seconds; where work is counted instead of time, it has no meaning.
     pub seconds: f64,
-    /// How often to measure. It is 1 for what cannot [take turns](Workload::takes_turns).
+    /// How often to measure. It is 1 for a workload that cannot take turns.
     pub turns: u32,
     /// For how many load processes the turns are.
     pub players: u32,
