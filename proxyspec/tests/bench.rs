@@ -4,10 +4,12 @@
 use std::fs::{self, Permissions};
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
-use std::process::{Command, Output};
+use std::process::{Command, Output, Stdio};
 use std::time::Duration;
 
+use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
+use testkit::procfs::{Process, processes};
 use testkit::watchdog::within;
 
 /// Each takes a few seconds.
@@ -145,6 +147,52 @@ fn contenders_that_run_at_the_same_time_are_measured_in_each_turn() {
         let broken = row(&results, measure, "broken").unwrap();
         assert_eq!(broken["failures"].as_array().unwrap().len(), 2, "once in each round: {broken:#}");
     }
+}
+
+#[test]
+fn a_bench_that_is_killed_leaves_no_load_process_behind() {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_proxyspec"));
+    command.args([
+        "bench",
+        "--contenders",
+        "direct",
+        "--only",
+        "bulk-up",
+        "--turns",
+        "1000",
+        "--seconds",
+        "0.5",
+    ]);
+    let mut bench = command.args(["--contender", &relay()]).stdout(Stdio::null()).spawn().unwrap();
+    within(PATIENCE, move |_| {
+        let children = || -> Vec<_> {
+            let all = processes().unwrap().into_iter();
+            all.filter(|process| process.parent == bench.id() && !process.ended).collect()
+        };
+        let is_load = |child: &Process| {
+            let line = fs::read(format!("/proc/{}/cmdline", child.pid)).unwrap_or_default();
+            String::from_utf8_lossy(&line).contains("bench-load")
+        };
+        // One has its turn, the other one is stopped meanwhile.
+        let all = loop {
+            let all = children();
+            let loads: Vec<_> = all.iter().filter(|child| is_load(child)).collect();
+            if loads.len() == 2 && loads.iter().any(|load| load.is_stopped().unwrap_or(false)) {
+                break all;
+            }
+        };
+        let (loads, proxies): (Vec<_>, Vec<_>) = all.into_iter().partition(is_load);
+        bench.kill().unwrap();
+        bench.wait().unwrap();
+        for proxy in proxies {
+            kill_process(Pid::from_raw(proxy.pid as i32).unwrap(), Signal::KILL).unwrap();
+        }
+        let is_there = |load: &Process| {
+            let all = processes().unwrap();
+            all.iter().any(|process| process.pid == load.pid && !process.ended)
+        };
+        while loads.iter().any(is_there) {}
+    });
 }
 
 #[test]

@@ -21,7 +21,7 @@ use std::process;
 use std::thread;
 use std::time::Duration;
 
-use rustix::process::{Signal, getpid, kill_process};
+use rustix::process::{Signal, getpid, kill_process, set_parent_process_death_signal};
 use serde::{Deserialize, Serialize};
 use socket2::{Domain, Socket, Type};
 
@@ -229,6 +229,8 @@ const BETWEEN_TURNS: Duration = Duration::from_secs(1);
 /// When the orders are not understood, a connection fails or ends early, or an answer is too long.
 pub fn run(orders: &str) -> Result<(), String> {
     let orders: Orders = serde_json::from_str(orders).map_err(|error| error.to_string())?;
+    // One that is stopped would stay for ever.
+    set_parent_process_death_signal(Some(Signal::KILL)).map_err(|error| error.to_string())?;
     end_after(PATIENCE + (orders.time() * 2 + BETWEEN_TURNS) * orders.turns * orders.players);
     let listener = io::stdin().as_fd().try_clone_to_owned().map(TcpListener::from);
     listener.and_then(|listener| orders.measure(listener)).map_err(|error| error.to_string())
