@@ -58,7 +58,18 @@ impl Registry {
         declared: &mut Declaration,
     ) -> io::Result<bool> {
         let (mut kept, mut found, mut used) = (None, 0, false);
+        let mut expected = declared.registered;
         let mut watched = Ok(());
+        while let Some(source) = declared.new.pop() {
+            core.room_is_taken.set(true);
+            let interest = source.declared.get().unwrap_or_default();
+            watched = watched.and_then(|()| self.watch(session, registered, &source, interest));
+            if watched.is_ok() {
+                expected += 1;
+            } else {
+                source.declared.take();
+            }
+        }
         let mut next = registered.0.take();
         while let Some(key) = next {
             let Some(registration) = self.registrations.get_mut(key) else { break };
@@ -83,14 +94,9 @@ impl Registry {
             }
         }
         registered.0 = kept;
-        while let Some(source) = declared.new.pop() {
-            let interest = source.declared.take().unwrap_or_default();
-            watched = watched.and_then(|()| self.watch(session, registered, &source, interest));
-            core.room_is_taken.set(true);
-        }
         watched?;
         // A declared source that is not among the registrations of this session is registered for another one.
-        if found < declared.registered { Err(self.taken(core)) } else { Ok(used) }
+        if found < expected { Err(self.taken(core)) } else { Ok(used) }
     }
 
     /// Watches nothing for this session any more.
