@@ -72,7 +72,8 @@ impl Player {
             origin: http.as_ref().map(|http| http.pid()),
         };
         let Turns { seconds, number: turns, players } = turns;
-        let orders = Orders { workload: measure.workload, seconds, turns, players, target };
+        let parent = std::process::id();
+        let orders = Orders { workload: measure.workload, seconds, turns, players, parent, target };
         let load = within(inside(|all| &all.clients), || LoadProcess::start(&orders, listener));
         Ok(Self { load: load.map_err(text)?, proxy, _http: http })
     }

@@ -17,6 +17,7 @@ mod workers;
 use std::io::{self, Write};
 use std::net::{IpAddr, SocketAddr, TcpListener, TcpStream};
 use std::os::fd::AsFd;
+use std::os::unix::process::parent_id;
 use std::process;
 use std::thread;
 use std::time::Duration;
@@ -94,6 +95,8 @@ pub struct Orders {
     pub turns: u32,
     /// For how many load processes the turns are.
     pub players: u32,
+    /// The process that has started this one, which ends with it.
+    pub parent: u32,
     /// What is measured.
     pub target: Target,
 }
@@ -231,6 +234,9 @@ pub fn run(orders: &str) -> Result<(), String> {
     let orders: Orders = serde_json::from_str(orders).map_err(|error| error.to_string())?;
     // One that is stopped would stay for ever.
     set_parent_process_death_signal(Some(Signal::KILL)).map_err(|error| error.to_string())?;
+    if parent_id() != orders.parent {
+        return Err("the bench has ended".to_owned());
+    }
     end_after(PATIENCE + (orders.time() * 2 + BETWEEN_TURNS) * orders.turns * orders.players);
     let listener = io::stdin().as_fd().try_clone_to_owned().map(TcpListener::from);
     listener.and_then(|listener| orders.measure(listener)).map_err(|error| error.to_string())
@@ -293,7 +299,7 @@ mod tests {
                 });
             }
         });
-        let orders = Orders { workload, seconds: 20.0, turns: 1, players: 1, target };
+        let orders = Orders { workload, seconds: 20.0, turns: 1, players: 1, parent: 0, target };
         orders.measure(listener).unwrap_err()
     }
 
