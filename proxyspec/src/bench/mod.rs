@@ -4,7 +4,6 @@
 //! for that measurement, or for several within a round. Contenders take turns (A B C, C A B, …), so that a machine that
 //! becomes slower does so for all of them; a figure is the median.
 
-mod cell;
 mod contender;
 mod goals;
 pub mod load;
@@ -13,6 +12,7 @@ mod measure;
 mod netns;
 mod number;
 mod options;
+mod player;
 mod plots;
 mod quantity;
 mod ratios;
@@ -20,8 +20,8 @@ mod results;
 mod sections;
 mod statistics;
 
-pub use cell::LOAD_COMMAND;
 pub use options::BenchOptions;
+pub use player::LOAD_COMMAND;
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -33,10 +33,10 @@ use indicatif::{ProgressBar, ProgressStyle};
 use rand::seq::SliceRandom;
 
 use crate::machine::Machine;
-use cell::{Player, Turns};
 use contender::{Contender, NotInstalled};
 use measure::Measure;
 use netns::Namespaces;
+use player::{Player, Turns};
 use results::{BenchResults, MeasureResults};
 use testkit::descriptors;
 use testkit::seed::Seed;
