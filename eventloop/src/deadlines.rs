@@ -46,10 +46,7 @@ const NEVER: Duration = Duration::from_secs(30 * 365 * 24 * 60 * 60);
 impl Deadlines {
     /// Makes room for `more` entries.
     pub(crate) fn try_reserve(&mut self, more: usize) -> io::Result<()> {
-        if self.heap.len() + more > self.heap.capacity() {
-            self.heap.try_reserve(more)?;
-        }
-        Ok(())
+        Ok(self.heap.try_reserve(more)?)
     }
 
     /// From now on the deadline of `id` is this. Its timer is up to date when the caller has put `timer` in its place.

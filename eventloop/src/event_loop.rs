@@ -210,9 +210,7 @@ impl EventLoop {
     fn try_reserve(&mut self) -> io::Result<()> {
         self.core.try_reserve(SPARE)?;
         self.registry.try_reserve(SPARE)?;
-        if self.again.len() + SPARE > self.again.capacity() {
-            self.again.try_reserve(SPARE)?;
-        }
+        self.again.try_reserve(SPARE)?;
         self.deadlines.try_reserve(SPARE)
     }
 

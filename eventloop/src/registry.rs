@@ -38,10 +38,7 @@ impl Registry {
 
     /// Makes room for `more` registrations.
     pub(crate) fn try_reserve(&mut self, more: usize) -> io::Result<()> {
-        if self.registrations.len() + more > self.registrations.capacity() {
-            self.registrations.try_reserve(more)?;
-        }
-        Ok(())
+        Ok(self.registrations.try_reserve(more)?)
     }
 
     pub(crate) fn changes(&self) -> u64 {

@@ -152,17 +152,7 @@ fn contenders_that_run_at_the_same_time_are_measured_in_each_turn() {
 #[test]
 fn a_bench_that_is_killed_leaves_no_load_process_behind() {
     let mut command = Command::new(env!("CARGO_BIN_EXE_proxyspec"));
-    command.args([
-        "bench",
-        "--contenders",
-        "direct",
-        "--only",
-        "bulk-up",
-        "--turns",
-        "1000",
-        "--seconds",
-        "0.5",
-    ]);
+    command.args("bench --contenders direct --only bulk-up --turns 1000 --seconds 0.5".split(' '));
     let mut bench = command.args(["--contender", &relay()]).stdout(Stdio::null()).spawn().unwrap();
     within(PATIENCE, move |_| {
         let children = || -> Vec<_> {

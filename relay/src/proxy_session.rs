@@ -4,7 +4,7 @@ use std::fmt;
 use std::io;
 use std::ops::ControlFlow;
 use std::rc::Rc;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use eventloop::{Connect, Connected, Connector, Intents, Progress, Ready, Session, after};
 use ringbuf::RingBuffer;
@@ -318,13 +318,9 @@ impl<D: Dial> ProxySession<D> {
         if let ProxyPhase::Connecting(dial) = &self.phase {
             dial.intents(intents);
         }
-        if let Some((at, _)) = self.time_limit() {
+        let limit = self.time_limit().map(|(at, _)| at);
+        for at in [limit, self.up().resumes_at(), self.down().resumes_at()].into_iter().flatten() {
             intents.deadline(at);
-        }
-        for direction in [self.up(), self.down()] {
-            if let Some(at) = direction.resumes_at() {
-                intents.deadline(at);
-            }
         }
         if self.due {
             intents.again();
@@ -438,23 +434,16 @@ impl<D: Dial> ProxySession<D> {
             ProxyPhase::Opening { .. } => Some((after(self.active, limits.opening), TimeLimit::Opening)),
             ProxyPhase::Refusing => Some((after(self.active, limits.linger), TimeLimit::Linger)),
             ProxyPhase::Established if !self.tunnel.is_closing() => {
-                let mut shortest = None;
-                let mut observe = |quiet: Duration, limit| match shortest {
-                    Some((shorter, _)) if shorter <= quiet => {}
-                    _ => shortest = Some((quiet, limit)),
-                };
-                if let Some(SessionEnd { cause: EndCause::Failed(..), .. }) = self.decided() {
-                    observe(limits.linger, TimeLimit::Linger);
-                }
-                if let Some(idle) = limits.idle {
-                    observe(idle, TimeLimit::Idle);
-                }
-                if let Some(half_close) = limits.half_close
-                    && (self.up().source_is_over() || self.down().source_is_over())
-                {
-                    observe(half_close, TimeLimit::HalfClose);
-                }
-                shortest.map(|(quiet, limit)| (after(self.active, quiet), limit))
+                let failed = matches!(self.decided(), Some(SessionEnd { cause: EndCause::Failed(..), .. }));
+                let half_closed = self.up().source_is_over() || self.down().source_is_over();
+                let observed = [
+                    (failed.then_some(limits.linger), TimeLimit::Linger),
+                    (limits.idle, TimeLimit::Idle),
+                    (limits.half_close.filter(|_| half_closed), TimeLimit::HalfClose),
+                ];
+                let observed = observed.into_iter().filter_map(|(quiet, limit)| Some((quiet?, limit)));
+                let (quiet, limit) = observed.min_by_key(|&(quiet, _)| quiet)?;
+                Some((after(self.active, quiet), limit))
             }
             _ => None,
         }

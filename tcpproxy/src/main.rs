@@ -62,11 +62,8 @@ fn serve(
     manager.ready(&format!("forwarding to {remote}"));
     let mut notified = false;
     while proxy.is_running() {
-        let retry_after = manager.retry_after();
-        proxy.turn(retry_after).map_err(|error| format!("cannot go on: {error}"))?;
-        if retry_after.is_some() {
-            manager.retry();
-        }
+        proxy.turn(manager.retry_after()).map_err(|error| format!("cannot go on: {error}"))?;
+        manager.retry();
         if proxy.is_stopping() && !std::mem::replace(&mut notified, true) {
             manager.stopping(&format!("sessions left: {}", proxy.statistics().active));
         }

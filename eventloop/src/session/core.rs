@@ -85,15 +85,9 @@ impl Core {
     /// Makes room for `more` sessions, all of which may be queued.
     pub(crate) fn try_reserve(&self, more: usize) -> io::Result<()> {
         let (mut sessions, mut queue) = (self.sessions.borrow_mut(), self.queue.borrow_mut());
-        let all = sessions.len() + more;
-        if all > sessions.capacity() {
-            sessions.try_reserve(more)?;
-        }
-        if all > queue.capacity() {
-            let queued = queue.len();
-            queue.try_reserve(all.saturating_sub(queued))?;
-        }
-        Ok(())
+        sessions.try_reserve(more)?;
+        let queued = queue.len();
+        Ok(queue.try_reserve((sessions.len() + more).saturating_sub(queued))?)
     }
 
     /// The timer of a session, unless it is over.

@@ -1,4 +1,4 @@
-//! One measure of one contender.
+//! A contender that runs, with the processes that measure it.
 
 use std::io::{self, BufRead as _, BufReader, Read as _};
 use std::net::{IpAddr, SocketAddr, TcpListener};
@@ -99,16 +99,17 @@ impl Player {
     /// long as there is room for it.
     fn settle(&self) {
         let Some(proxy) = self.proxy.as_ref().filter(|_| self.load.stops) else { return };
-        // One of its processes may end at any moment, which is an error then.
-        let used = || tree::sum(&tree::processes(proxy.pid()).ok()?, Process::exact_cpu_time).ok();
-        let (end, mut before) = (Instant::now() + SETTLED, None);
+        // One that has ended uses nothing; the next turn reports it.
+        let processes = || tree::processes(proxy.pid()).unwrap_or_default();
+        let used = || tree::sum(&processes(), Process::exact_cpu_time).unwrap_or_default();
+        let (end, mut before) = (Instant::now() + SETTLED, used());
         while Instant::now() < end {
+            thread::sleep(LOOK);
             let now = used();
-            if now.is_some() && now == before {
+            if now == before {
                 break;
             }
             before = now;
-            thread::sleep(LOOK);
         }
     }
 }

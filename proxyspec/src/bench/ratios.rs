@@ -1,4 +1,4 @@
-//! Ours beside the best of the others, as ratios.
+//! Ours beside the others that are hardest to beat, as ratios.
 
 use super::contender::{COPYING, DIRECT, OURS};
 use super::number::number;
@@ -26,7 +26,7 @@ pub(super) fn table(text: &mut Markdown, results: &BenchResults) {
         return;
     }
     text.line(
-        "\n## Beside the best of the others\n\n\
+        "\n## Beside the others\n\n\
          Each figure of ours divided by that of another proxy in the same turns, the one that is hardest to beat: in bold where \
          ours is better. Where nothing is in bold, another one is ahead.\n\n\
          | | hardest that copies | tcpproxy-copying | hardest of all | tcpproxy |\n|---|--:|--:|--:|--:|",
@@ -34,7 +34,7 @@ pub(super) fn table(text: &mut Markdown, results: &BenchResults) {
     lines.into_iter().for_each(|(_, line)| text.row(line));
 }
 
-/// The best of the others, among those that splice(2) only if ours does, and ours divided by it: two cells of the table.
+/// The hardest of the others, among those that splice(2) only if ours does, and ours divided by it: two cells of the table.
 fn cells(results: &BenchResults, column: &Column, ours: &str, splicing: bool) -> Option<String> {
     let splices = |name: &str| {
         let mut entrants = results.contenders.iter();

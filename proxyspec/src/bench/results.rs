@@ -27,7 +27,6 @@ pub(super) struct BenchResults {
     /// How often each measure was made.
     pub(super) rounds: usize,
     /// How many turns of each round a contender had.
-    #[serde(default = "one")]
     pub(super) turns: usize,
     /// How long, each time.
     pub(super) seconds: f64,
@@ -176,8 +175,8 @@ impl MeasureResults {
 }
 
 impl Row {
-    /// Takes the medians of the rounds in which the machine was quiet, if they are the majority. A quantity
-    /// that is missing in a round has none.
+    /// Takes the medians of the turns in which the machine was quiet, if they are the majority. A quantity
+    /// that is missing in a turn has none.
     fn summarize(&mut self) {
         let turns = self.values.get(&Quantity::OthersLoad).map_or(0, Vec::len);
         let quiet = |turn: usize| self.is_quiet(turn);
@@ -212,10 +211,6 @@ impl Row {
             Err(error) => self.failures.push(error),
         }
     }
-}
-
-const fn one() -> usize {
-    1
 }
 
 impl From<&Contender> for Entrant {
